@@ -1,0 +1,1 @@
+"""Apache Beam jobs that turn photos and captions into what tfcaption trains on."""

@@ -1,0 +1,164 @@
+"""Photos and captions -> records/: shards, vocabulary.txt, dataset.json, rejected.jsonl.
+
+Prints a summary and the path of the records. The pipeline itself is in `record_pipeline.py`.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from tfcaption import photos, records
+from tfcaption.records import DatasetInfo, RecordSettings
+
+EXAMPLES = """examples:
+  # Flickr8k as its archives unpack, on all cores of this machine
+  python -m beam_jobs.build_records --source flickr8k --images Flicker8k_Dataset/ \\
+      --captions Flickr8k_text/ --output records/
+
+  # a smaller photo, rarer words, one process
+  python -m beam_jobs.build_records --source flickr8k --images photos/ --captions text/ \\
+      --output records/ --image_size 96 --min_count 3 --direct_num_workers 1
+
+All other options are Apache Beam's own (--runner, --direct_num_workers, ...)."""
+
+
+def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The job's own options, and the rest for Beam."""
+    parser = argparse.ArgumentParser(
+        prog="python -m beam_jobs.build_records",
+        usage="%(prog)s --images DIR --captions DIR --output DIR [options] [Beam options]",
+        description=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--source", default="flickr8k", choices=["flickr8k"], help="layout of the captions")
+    parser.add_argument("--images", required=True, help="folder of the photos (or a folder above them)")
+    parser.add_argument("--captions", required=True, help="folder with Flickr8k.token.txt and the split files")
+    parser.add_argument("--output", required=True, help="folder for the records")
+    parser.add_argument("--overwrite", action="store_true", help="build again what is complete already")
+    parser.add_argument("--image_size", type=int, default=224, help="pixels, both sides (default: %(default)s)")
+    parser.add_argument("--resize", default="squash", choices=photos.RESIZE_MODES, help="default: %(default)s")
+    parser.add_argument("--shards", default="auto", help="of the largest split, or auto: 512 photos or fewer each")
+    parser.add_argument("--min_count", type=int, default=5, help="rarer words become <oov> (default: %(default)s)")
+    parser.add_argument("--max_words", type=int, default=37, help="longer captions are cut (default: %(default)s)")
+    parser.add_argument(
+        "--shares",
+        type=float,
+        nargs=3,
+        default=[0.75, 0.125, 0.125],
+        metavar=("TRAIN", "DEV", "TEST"),
+        help="of the photos in splits that have no split file (default: 0.75 0.125 0.125)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of shards, order and splits (default: %(default)s)")
+    parser.add_argument(
+        "--max_rejected",
+        type=float,
+        default=0.01,
+        help="fail if a larger share of photos or captions is rejected (default: %(default)s)",
+    )
+    arguments, flags = parser.parse_known_args(argv)
+    arguments.shards = _shards(parser, arguments.shards)
+    for name, least in (("image_size", 32), ("min_count", 1), ("max_words", 1)):
+        if getattr(arguments, name) < least:
+            parser.error(f"--{name} must be at least {least}")
+    if min(arguments.shares) < 0 or abs(sum(arguments.shares) - 1) > 1e-6:
+        parser.error(f"--shares must be three numbers that add up to 1, not {arguments.shares}")
+    if not 0 <= arguments.max_rejected <= 1:
+        parser.error("--max_rejected is a share, from 0 to 1")
+    return arguments, flags
+
+
+def _shards(parser: argparse.ArgumentParser, value: str) -> int | None:
+    if value == "auto":
+        return None
+    if not value.isdecimal() or not 1 <= int(value) <= 99_999:
+        parser.error(f"--shards must be auto or a number from 1 to 99999, not {value}")
+    return int(value)
+
+
+def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> DatasetInfo | None:
+    """Run the job to its end.
+
+    Args:
+        arguments: as `parse_arguments` gives them.
+        flags: Beam's options.
+
+    Returns:
+        The description of the records, as written; None where the output is on a filesystem not read from here.
+
+    Raises:
+        SourceError, ValueError: input or options that no job can start from.
+        JobFailed: too much was rejected, or records were lost.
+    """
+    import apache_beam as beam
+    import PIL
+
+    from beam_jobs import options, output_folder, record_pipeline, sources
+
+    beam_options = options.beam_options(flags)
+    output_folder.check(arguments.output, overwrite=arguments.overwrite)
+    shares = dict(zip(records.SPLITS, arguments.shares, strict=True))
+    listing = sources.read_flickr8k(arguments.images, arguments.captions, shares=shares, seed=arguments.seed)
+    print(f"{len(listing.photos):,} photos, {listing.captions_in:,} captions; {'; '.join(listing.notes)}", flush=True)
+    if not any(photo.split == "train" for photo in listing.photos):
+        raise sources.SourceError(f"{arguments.captions}: no photo is left for the training split")
+    output_folder.clean(arguments.output)
+    settings = RecordSettings(
+        **{name: getattr(arguments, name) for name in RecordSettings.model_fields if hasattr(arguments, name)}
+        | {"shares": shares, "pillow_version": PIL.__version__}
+    )
+    pipeline = beam.Pipeline(options=beam_options)
+    record_pipeline.add_steps(
+        pipeline, listing, settings, output=arguments.output, max_rejected=arguments.max_rejected
+    )
+    try:
+        options.run_pipeline(
+            pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records"
+        )
+    finally:
+        output_folder.remove_progress(arguments.output)
+    return records.load_dataset_info(arguments.output) if options.is_local(arguments.output) else None
+
+
+def summary(info: DatasetInfo, seconds: float) -> str:
+    """What was written and what was not, for people."""
+    written = sum(split.photos for split in info.splits.values())
+    lines = [f"{'split':6} {'photos':>8} {'captions':>9} {'oov words':>9} {'cut':>5} {'shards':>6} {'MB':>8}"]
+    for name, split in info.splits.items():
+        megabytes = sum(shard.bytes for shard in split.shards) / 1e6
+        lines.append(
+            f"{name:6} {split.photos:8,} {split.captions:9,} {split.oov_rate:9.2%} {split.truncated_captions:5,} "
+            f"{len(split.shards):6,} {megabytes:8,.1f}"
+        )
+    lines.append(f"vocabulary: {info.vocabulary_size:,} words, longest caption {info.max_length} tokens")
+    for kind, reasons in (
+        ("photos rejected", info.rejected_photos),
+        ("captions rejected", info.rejected_captions),
+        ("photos unused", info.unused_photos),
+    ):
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        lines.append(f"{kind}: {listed or 'none'}")
+    lines.append(f"{info.photos_in:,} photos in {seconds:.1f} s: {written / max(seconds, 1e-9):,.0f} photos/s")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    arguments, flags = parse_arguments(argv)
+    start = time.monotonic()
+    from beam_jobs.options import JobFailed
+
+    try:
+        info = build_records(arguments, flags)
+    except (ValueError, OSError, JobFailed) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if info is not None:
+        print(summary(info, time.monotonic() - start))
+    print(f"records: {arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

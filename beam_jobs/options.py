@@ -1,0 +1,162 @@
+"""What all Beam jobs do alike: options checked strictly, a pinned local runner, progress, errors of one line."""
+
+import argparse
+import difflib
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from tfcaption.progress import Progress
+
+LOCAL_RUNNER = "FnApiRunner"
+PROGRESS_FOLDER = ".progress"
+# Runners and modes that lose records without an error (seen with Beam 2.77).
+_LOSSY_RUNNERS = {"DaskRunner": "it computes only the last branch and misroutes tagged outputs"}
+_LOSSY_MODE = "multi_threading"
+
+
+class JobFailed(RuntimeError):
+    """A job that ran and must not be trusted; the message is for the user."""
+
+
+def beam_options(flags: Sequence[str]) -> PipelineOptions:
+    """Beam's options from the flags that the job itself does not know.
+
+    Without `--runner` the job runs on this machine's cores with the pinned `FnApiRunner`, multi-processing:
+    `DirectRunner` would first try to download another engine.
+
+    Raises:
+        ValueError: a flag that Beam does not know either (Beam itself would only warn), or a runner or mode that
+            loses records.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for options in (PipelineOptions, *_subclasses(PipelineOptions)):
+        if "_add_argparse_args" in vars(options):
+            options._add_argparse_args(parser)
+    known, unknown = parser.parse_known_args(list(flags))
+    if unknown:
+        names = [name for action in parser._actions for name in action.option_strings]
+        close = difflib.get_close_matches(unknown[0].partition("=")[0], names, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "; see --help"
+        raise ValueError(f"unknown option {unknown[0]}{hint}")
+    runner = known.runner or LOCAL_RUNNER
+    for name, why in _LOSSY_RUNNERS.items():
+        if runner.rpartition(".")[2].lower() == name.lower():
+            raise ValueError(f"--runner={runner} is refused: {why}; leave --runner out to run locally")
+    if known.direct_running_mode == _LOSSY_MODE:
+        raise ValueError(
+            f"--direct_running_mode={_LOSSY_MODE} is refused: it loses records without an error (Beam 2.77); "
+            "leave it out to use all cores with multi_processing"
+        )
+    defaults = {}
+    if runner == LOCAL_RUNNER:
+        in_flags = {flag.partition("=")[0] for flag in flags}
+        if "--direct_running_mode" not in in_flags:
+            defaults["direct_running_mode"] = "multi_processing"
+        if "--direct_num_workers" not in in_flags:
+            defaults["direct_num_workers"] = 0  # all cores
+    return PipelineOptions([*flags], runner=runner, **defaults)
+
+
+def _subclasses(cls: type) -> list[type]:
+    return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]
+
+
+def is_local(path: str) -> bool:
+    """True unless the path names another filesystem (gs://, s3://, hdfs://)."""
+    return "://" not in path
+
+
+def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> None:
+    """Run to the end, showing progress where the workers share this machine's disk (see `ProgressCounter`).
+
+    Raises:
+        JobFailed: with the one line that matters of what a worker raised.
+    """
+    stop = threading.Event()
+    watcher = None
+    if is_local(output):
+        folder = Path(output) / PROGRESS_FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        watcher = threading.Thread(target=_watch, args=(folder, total, unit, label, stop), daemon=True)
+    with _worker_log() as log:
+        try:
+            if watcher:
+                watcher.start()
+            pipeline.run().wait_until_finish()
+        except Exception as error:
+            found = re.search(r"JobFailed: (.*?)(?: \[while running|\n|$)", str(error), re.S)
+            if found:
+                raise JobFailed(found.group(1)) from None
+            print(f"the log of the workers is in {log}", file=sys.stderr)
+            raise
+        finally:
+            stop.set()
+            if watcher:
+                watcher.join()
+    Path(log).unlink()
+
+
+@contextmanager
+def _worker_log() -> Iterator[str]:
+    """Send what worker processes write to standard error into a file, and keep the terminal for this process.
+
+    Workers inherit the file descriptor, and Beam and TensorFlow each write dozens of lines at their start.
+    """
+    descriptor, path = tempfile.mkstemp(prefix="tfcaption-workers-", suffix=".log")
+    terminal, stderr = os.dup(2), sys.stderr
+    sys.stderr.flush()
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    sys.stderr = open(terminal, "w", buffering=1, closefd=False)  # noqa: SIM115, PTH123 (a descriptor, closed below)
+    try:
+        yield path
+    finally:
+        sys.stderr.flush()
+        sys.stderr = stderr
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+def _watch(folder: Path, total: int, unit: str, label: str, stop: threading.Event) -> None:
+    with Progress(total, unit=unit, label=label) as progress:
+        while not stop.wait(0.5):
+            progress.update(_done(folder))
+        progress.update(_done(folder))
+
+
+def _done(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+class ProgressCounter:
+    """Counts what one worker has done by appending a byte to a file of its own; free, and needs no connection.
+
+    Args:
+        output: the job's output folder; on another filesystem nothing is counted.
+        name: unique per bundle, e.g. the shard's name.
+    """
+
+    def __init__(self, output: str, name: str) -> None:
+        folder = Path(output) / PROGRESS_FOLDER
+        # Started afresh, so that a bundle that is tried again is not counted twice.
+        self._stream = (folder / name).open("wb", buffering=0) if folder.is_dir() else None
+
+    def add(self) -> None:
+        """One more is done."""
+        if self._stream:
+            self._stream.write(b".")
+
+    def close(self) -> None:
+        """Close the file; the count stays."""
+        if self._stream:
+            self._stream.close()
+

@@ -1,0 +1,320 @@
+"""The Beam pipeline of `build_records`: captions -> words -> vocabulary; photos and tokens -> shards -> dataset.json.
+
+Who tokenizes: captions travel in chunks of 50,000, and the worker process that gets a chunk imports TensorFlow for
+it (4 s, 0.5 GB). A data set like Flickr8k is one chunk, so one process pays once; the others, and every process that
+only reads photos and writes shards, never import TensorFlow: ids are looked up in a plain dictionary.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import apache_beam as beam
+from apache_beam import pvalue
+from apache_beam.io.filesystems import FileSystems
+
+from beam_jobs.options import JobFailed, ProgressCounter
+from beam_jobs.shards import write_shard, write_text
+from beam_jobs.sources import CaptionedPhoto, Listing
+from tfcaption import photos, records
+from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo, SplitInfo
+
+CAPTIONS_PER_CHUNK = 50_000
+_COUNTS, _REJECTED = "counts", "rejected"
+
+
+@dataclass(frozen=True)
+class TokenizedPhoto:
+    """A photo not yet read, and the words of each of its captions."""
+
+    photo: CaptionedPhoto
+    words: tuple[tuple[str, ...], ...]
+
+
+@dataclass
+class ShardResult:
+    """What one shard adds to `dataset.json`."""
+
+    split: str
+    info: ShardInfo
+    lengths: Counter[int] = field(default_factory=Counter)  # tokens of a caption -> captions
+    words: int = 0
+    oov_words: int = 0
+    truncated: int = 0
+    captions_per_photo: int = 0
+
+    def add(self, words: Sequence[Sequence[str]], token_ids: Sequence[list[int]]) -> None:
+        """Count one photo's captions."""
+        self.captions_per_photo = max(self.captions_per_photo, len(token_ids))
+        for spoken, ids in zip(words, token_ids, strict=True):
+            self.lengths[len(ids)] += 1
+            self.words += len(ids) - 2
+            self.oov_words += ids.count(records.OOV)
+            self.truncated += len(spoken) > len(ids) - 2
+
+
+def shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
+    """Shards of each split: `shards` for the largest, the others in proportion; by their photos where it is None."""
+    sizes = Counter(photo.split for photo in listing.photos)
+    if shards is None:
+        return {split: records.automatic_shard_count(size) for split, size in sizes.items()}
+    return {split: max(1, round(shards * size / max(sizes.values()))) for split, size in sizes.items()}
+
+
+def add_steps(
+    pipeline: beam.Pipeline, listing: Listing, settings: RecordSettings, *, output: str, max_rejected: float
+) -> None:
+    """Put the whole job into `pipeline`.
+
+    Args:
+        pipeline: an empty pipeline, for any runner.
+        listing: what a source gave.
+        settings: all that decides the bytes.
+        output: folder for the shards and their description, any path that Beam's filesystems know.
+        max_rejected: largest share of photos or captions that may be rejected.
+    """
+    counts = shard_counts(listing, settings.shards)
+    names = [records.shard_name(split, index, n) for split, n in sorted(counts.items()) for index in range(n)]
+    tokenized = (
+        pipeline
+        | "Captions" >> beam.Create(list(_chunks(listing.photos)))
+        | "Tokenize" >> beam.ParDo(Tokenize(counts, settings.seed)).with_outputs(_COUNTS, _REJECTED, main="photos")
+    )
+    vocabulary = (
+        tokenized[_COUNTS]
+        | "CountWords" >> beam.CombineGlobally(_merge_counts)
+        | "Vocabulary" >> beam.Map(_with_vocabulary, settings.min_count)
+    )
+    every_shard = pipeline | "Shards" >> beam.Create([(name, None) for name in names])
+    written = (
+        (tokenized["photos"], every_shard)
+        | "WithEmptyShards" >> beam.Flatten()
+        | "ToShards" >> beam.GroupByKey()
+        | "WriteShard"
+        >> beam.ParDo(WriteShard(settings, output), pvalue.AsSingleton(vocabulary)).with_outputs(
+            _REJECTED, main="shards"
+        )
+    )
+    rejections = (tokenized[_REJECTED], written[_REJECTED]) | "Rejected" >> beam.Flatten()
+    _ = (
+        pipeline
+        | "Once" >> beam.Create([None])
+        | "Finish"
+        >> beam.Map(
+            _finish,
+            pvalue.AsList(written["shards"]),
+            pvalue.AsList(rejections),
+            pvalue.AsSingleton(vocabulary),
+            source_rejections=listing.rejections,
+            photos_in=listing.photos_in,
+            captions_in=listing.captions_in,
+            settings=settings,
+            output=output,
+            max_rejected=max_rejected,
+        )
+    )
+
+
+def _chunks(listed: Iterable[CaptionedPhoto]) -> Iterator[list[CaptionedPhoto]]:
+    chunk: list[CaptionedPhoto] = []
+    size = 0
+    for photo in listed:
+        chunk.append(photo)
+        size += len(photo.captions)
+        if size >= CAPTIONS_PER_CHUNK:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+class Tokenize(beam.DoFn):
+    """A chunk of photos -> (shard name, TokenizedPhoto) each; word counts of the training split; rejections."""
+
+    def __init__(self, shards: dict[str, int], seed: int) -> None:
+        self._shards, self._seed = shards, seed
+
+    def process(self, chunk: list[CaptionedPhoto]) -> Iterator[Any]:
+        """Tokenize all captions of the chunk in one TensorFlow call."""
+        import tensorflow as tf  # only the process that tokenizes pays for it
+
+        from tfcaption import text
+
+        captions = [caption for photo in chunk for caption in photo.captions]
+        spoken = iter(text.tokenize(tf.constant(captions)).to_list())
+        counts: Counter[str] = Counter()
+        for photo in chunk:
+            words = [tuple(word.decode() for word in next(spoken)) for _ in photo.captions]
+            kept = [(caption, w) for caption, w in zip(photo.captions, words, strict=True) if w]
+            for caption, w in zip(photo.captions, words, strict=True):
+                if not w:
+                    yield _rejection("caption", photo.id, "empty caption", caption)
+            if not kept:
+                yield _rejection("photo", photo.id, "no captions")
+                continue
+            if photo.split == "train":
+                counts.update(word for _, w in kept for word in w)
+            index = records.shard_index(photo.id, shards=self._shards[photo.split], seed=self._seed)
+            name = records.shard_name(photo.split, index, self._shards[photo.split])
+            photo = CaptionedPhoto(photo.id, photo.path, tuple(caption for caption, _ in kept), photo.split)
+            yield name, TokenizedPhoto(photo, tuple(w for _, w in kept))
+        yield pvalue.TaggedOutput(_COUNTS, dict(counts))
+
+
+def _rejection(kind: str, name: str, reason: str, detail: str = "", captions: int = 0) -> pvalue.TaggedOutput:
+    rejection = Rejection(kind=kind, id=name, reason=reason, detail=detail, captions=captions)
+    return pvalue.TaggedOutput(_REJECTED, rejection)
+
+
+def _merge_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    merged: Counter[str] = Counter()
+    for part in counts:
+        merged.update(part)
+    return dict(merged)
+
+
+def _with_vocabulary(counts: dict[str, int], min_count: int) -> tuple[list[str], list[int]]:
+    """The words in the order of their ids, and how often each occurs in the training split (<oov>: all the rest)."""
+    words = records.vocabulary_words(counts, min_count)
+    word_counts = [counts.get(word, 0) for word in words]
+    word_counts[records.OOV] = sum(counts.values()) - sum(word_counts)
+    return words, word_counts
+
+
+class WriteShard(beam.DoFn):
+    """(shard name, its photos) -> the shard's file; yields its ShardResult, and the photos rejected."""
+
+    def __init__(self, settings: RecordSettings, output: str) -> None:
+        self._settings, self._output = settings, output
+
+    def process(
+        self, element: tuple[str, Iterable[TokenizedPhoto | None]], vocabulary: tuple[list[str], list[int]]
+    ) -> Iterator[Any]:
+        """Read, resize, encode and write the photos of one shard, in the order of a seeded hash."""
+        name, group = element
+        settings = self._settings
+        result = ShardResult(name.partition("-")[0], ShardInfo(name=name, records=0, bytes=0, sha256=""))
+        rejected: list[pvalue.TaggedOutput] = []
+        index = {word: i for i, word in enumerate(vocabulary[0]) if i >= len(records.SPECIAL_TOKENS)}
+        ordered = sorted(
+            (photo for photo in group if photo is not None),
+            key=lambda tokenized: records.order_key(tokenized.photo.id, seed=settings.seed),
+        )
+        progress = ProgressCounter(self._output, name)
+
+        def serialized() -> Iterator[bytes]:
+            for tokenized in ordered:
+                photo = tokenized.photo
+                try:
+                    jpeg = photos.prepare_photo(
+                        _read(photo.path), image_size=settings.image_size, resize=settings.resize
+                    )
+                except photos.PhotoError as error:
+                    rejected.append(
+                        _rejection("photo", photo.id, error.reason, error.detail, captions=len(photo.captions))
+                    )
+                else:
+                    ids = [records.encode_words(w, index, settings.max_words) for w in tokenized.words]
+                    result.add(tokenized.words, ids)
+                    yield records.encode_record(
+                        PhotoRecord(photo_id=photo.id, jpeg=jpeg, captions=list(photo.captions), token_ids=ids)
+                    )
+                progress.add()
+
+        result.info = write_shard(self._output, name, serialized())
+        progress.close()
+        yield result
+        yield from rejected
+
+
+def _read(path: str) -> bytes:
+    try:
+        with FileSystems.open(path, compression_type="uncompressed") as stream:
+            return stream.read()
+    except Exception as error:  # Beam's filesystems raise their own kinds
+        raise photos.PhotoError("unreadable", str(error)) from error
+
+
+def _finish(
+    _: None,
+    shards: list[ShardResult],
+    rejections: list[Rejection],
+    vocabulary: tuple[list[str], list[int]],
+    *,
+    source_rejections: list[Rejection],
+    photos_in: int,
+    captions_in: int,
+    settings: RecordSettings,
+    output: str,
+    max_rejected: float,
+) -> None:
+    """Check that nothing was lost, and write the description of the records, `dataset.json` last."""
+    rejections = [*source_rejections, *rejections]
+    write_text(output, records.REJECTED_FILE, records.rejected_lines(rejections))
+    write_text(output, records.VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary[0]))
+    splits = {split: _describe(split, shards) for split in records.SPLITS}
+    splits = {split: info for split, info in splits.items() if info.shards}
+    reasons = {
+        kind: dict(sorted(Counter(r.reason for r in rejections if r.kind == kind).items()))
+        for kind in ("photo", "caption", "unused")
+    }
+    info = DatasetInfo(
+        settings=settings,
+        splits=splits,
+        vocabulary_size=len(vocabulary[0]),
+        max_length=max((max(split.caption_lengths, default=0) for split in splits.values()), default=0),
+        captions_per_photo=max((shard.captions_per_photo for shard in shards), default=0),
+        photos_in=photos_in,
+        captions_in=captions_in,
+        rejected_photos=reasons["photo"],
+        rejected_captions=reasons["caption"],
+        unused_photos=reasons["unused"],
+        word_counts=vocabulary[1],
+    )
+    _check_limit("photos", sum(reasons["photo"].values()), photos_in, max_rejected, reasons["photo"], output)
+    _check_limit("captions", sum(reasons["caption"].values()), captions_in, max_rejected, reasons["caption"], output)
+    _check_conservation(info, rejections)
+    write_text(output, records.DATASET_FILE, info.model_dump_json(indent=1) + "\n")
+
+
+def _describe(split: str, shards: Iterable[ShardResult]) -> SplitInfo:
+    mine = sorted((shard for shard in shards if shard.split == split), key=lambda shard: shard.info.name)
+    lengths = sum((shard.lengths for shard in mine), Counter())
+    words = sum(shard.words for shard in mine)
+    return SplitInfo(
+        photos=sum(shard.info.records for shard in mine),
+        captions=sum(lengths.values()),
+        tokens=sum(length * count for length, count in lengths.items()),
+        oov_rate=sum(shard.oov_words for shard in mine) / max(words, 1),
+        truncated_captions=sum(shard.truncated for shard in mine),
+        caption_lengths=dict(sorted(lengths.items())),
+        shards=[shard.info for shard in mine],
+    )
+
+
+def _check_limit(
+    unit: str, rejected: int, total: int, limit: float, reasons: dict[str, int], output: str
+) -> None:
+    if rejected > limit * total:
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        raise JobFailed(
+            f"{rejected:,} of {total:,} {unit} were rejected ({listed}), more than --max_rejected {limit:g} allows; "
+            f"each is named in {FileSystems.join(output, records.REJECTED_FILE)}. "
+            "Mend them, or raise --max_rejected."
+        )
+
+
+def _check_conservation(info: DatasetInfo, rejections: Iterable[Rejection]) -> None:
+    """Photos and captions in = written + rejected (captions of photos left out go with them)."""
+    splits = info.splits.values()
+    rejected_captions = sum(info.rejected_captions.values()) + sum(rejection.captions for rejection in rejections)
+    for unit, total, written, rejected in (
+        ("photos", info.photos_in, sum(split.photos for split in splits), sum(info.rejected_photos.values())),
+        ("captions", info.captions_in, sum(split.captions for split in splits), rejected_captions),
+    ):
+        if written + rejected != total:
+            raise JobFailed(
+                f"conservation check: {total:,} {unit} in, but {written:,} written and {rejected:,} rejected; "
+                "the runner lost records, do not use this output; please report the runner and its options"
+            )

@@ -1,0 +1,56 @@
+"""The TFRecord shard writer of all jobs: in order, atomic, counted and fingerprinted."""
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from tfcaption.records import ShardInfo, frame_record
+
+TEMPORARY_MARK = ".incomplete-"
+
+
+@contextmanager
+def atomic_file(folder: str, name: str) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears under its name only when it is complete."""
+    target = FileSystems.join(folder, name)
+    temporary = f"{target}{TEMPORARY_MARK}{uuid.uuid4().hex}"
+    try:
+        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            yield stream
+        FileSystems.rename([temporary], [target])
+    except BaseException:
+        if FileSystems.exists(temporary):
+            FileSystems.delete([temporary])
+        raise
+
+
+def write_shard(folder: str, name: str, serialized: Iterable[bytes]) -> ShardInfo:
+    """Write one shard; streams, so a shard may be larger than memory.
+
+    Args:
+        folder: where to, any path that Beam's filesystems know.
+        name: the shard's file name.
+        serialized: the records, in the order in which they are to stand.
+
+    Returns:
+        What `dataset.json` says of the shard.
+    """
+    digest, count, size = hashlib.sha256(), 0, 0
+    with atomic_file(folder, name) as stream:
+        for data in serialized:
+            frame = frame_record(data)
+            stream.write(frame)
+            digest.update(frame)
+            count, size = count + 1, size + len(frame)
+    return ShardInfo(name=name, records=count, bytes=size, sha256=digest.hexdigest())
+
+
+def write_text(folder: str, name: str, text: str) -> None:
+    """Write a small text file, as UTF-8."""
+    with atomic_file(folder, name) as stream:
+        stream.write(text.encode())

@@ -1,0 +1,61 @@
+"""Package definition; Beam's ``--setup_file`` insists on this file name for remote workers."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+COMMANDS = {
+    "sample_data": "tfcaption.sample_data",
+    "build_records": "beam_jobs.build_records",
+    "inspect": "tfcaption.inspect",
+    "train": "tfcaption.train",
+    "evaluate": "tfcaption.evaluate",
+    "caption": "tfcaption.caption",
+}
+
+setup(
+    name="tfcaption",
+    version="0.1.0",
+    description="High-throughput tf.data + TFRecord training of image captioners",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["tfcaption", "tfcaption.*", "beam_jobs", "beam_jobs.*"]),
+    python_requires=">=3.10,<3.14",
+    # Lower bounds are the versions the suite ran with; upper bounds are the next release that may break.
+    install_requires=[
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-text>=2.21,<2.22",
+        "numpy>=2.2,<2.5",
+        "apache-beam>=2.77,<2.78",
+        "nltk>=3.10,<4",
+        "pillow>=12.3,<13",
+        # Already there through the packages above, or small: imported directly, so named.
+        "google-crc32c>=1.8,<2",
+        "protobuf>=6.33,<7",
+        "pydantic>=2.13,<3",
+        "pyyaml>=6.0.3,<7",
+        "tqdm>=4.70,<5",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
+        "dev": [
+            "hypothesis>=6.150,<7",
+            "mypy>=2.4,<3",
+            "pytest>=9.2,<10",
+            "ruff>=0.17.6,<0.18",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
+    },
+    entry_points={
+        "console_scripts": ["tfcaption=tfcaption.cli:main"],
+        # `tfcaption NAME` looks its subcommands up here, so that tfcaption never imports beam_jobs.
+        "tfcaption.commands": [f"{name}={module}:main" for name, module in COMMANDS.items()],
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        *[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],
+    ],
+)

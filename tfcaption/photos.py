@@ -1,0 +1,122 @@
+"""One photo: safe decode, orientation, colours, resize, JPEG encode; every way it can be bad has a name.
+
+Used by the Beam jobs and by `tfcaption.caption`, so that a photo looks the same in training and in use.
+"""
+
+import io
+import warnings
+
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+JPEG_QUALITY = 95
+MAX_PIXELS = 100_000_000
+# Formats decoded by Pillow itself; leaves out those that start other programs (EPS) or are no photos (PDF).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+RESIZE_MODES = ("squash", "crop", "pad")
+
+
+class PhotoError(ValueError):
+    """A photo that cannot be used.
+
+    Attributes:
+        reason: one of a short fixed list, to count by.
+        detail: what the decoder said.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason, self.detail = reason, detail
+
+
+def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
+    """Turn the bytes of a photo file into the JPEG that a record holds.
+
+    A JPEG that already has the right size, orientation and colours is passed through unchanged, so no photo is
+    ever encoded twice.
+
+    Args:
+        data: the file's content, in any of `FORMATS`.
+        image_size: side of the square result, in pixels.
+        resize: `squash` (change the aspect ratio), `crop` (cut the longer side) or `pad` (black borders).
+
+    Returns:
+        A baseline JPEG, image_size x image_size, RGB.
+
+    Raises:
+        PhotoError: with one of the reasons "empty file", "not an image", "truncated", "decompression bomb",
+            "unreadable".
+    """
+    if not data:
+        raise PhotoError("empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise PhotoError("decompression bomb", f"{image.width}x{image.height} pixels")
+                kept = _already_prepared(image, image_size)
+                # Lets the JPEG decoder scale large photos down by a power of two on the fly.
+                if min(image.size) >= 4 * image_size:
+                    image.draft(None, (2 * image_size, 2 * image_size))
+                image.load()
+                return data if kept else _encode(_resize(to_rgb(image), image_size, resize))
+    except PhotoError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PhotoError("decompression bomb", str(error)) from error
+    except UnidentifiedImageError as error:
+        raise PhotoError("not an image", f"not one of {', '.join(FORMATS)}") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        reason = "truncated" if "truncated" in str(error) or isinstance(error, EOFError) else "unreadable"
+        raise PhotoError(reason, str(error)) from error
+    except Exception as error:  # a damaged file may raise anything inside a decoder; it must not end a job
+        raise PhotoError("unreadable", f"{type(error).__name__}: {error}") from error
+
+
+def _already_prepared(image: Image.Image, image_size: int) -> bool:
+    return (
+        image.format == "JPEG"
+        and image.mode == "RGB"
+        and image.size == (image_size, image_size)
+        and "progression" not in image.info
+        and image.getexif().get(0x0112, 1) == 1  # orientation
+    )
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image as a person sees it: turned upright, on white where transparent, 8 bits, RGB."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
+        # Pillow's own conversion clips at 255 instead of scaling the 16-bit range.
+        image = image.convert("F").point(lambda value: value * (1 / 257) + 0.5).convert("L")
+    if image.mode == "CMYK" and image.info.get("icc_profile"):
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+            converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            return converted if converted is not None else image.convert("RGB")
+        except (ImageCms.PyCMSError, OSError):
+            return image.convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(canvas, image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _resize(image: Image.Image, image_size: int, resize: str) -> Image.Image:
+    """Resize with Pillow's bilinear filter, which widens with the scale and so does not alias."""
+    size = (image_size, image_size)
+    if resize == "squash":
+        return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+    if resize == "crop":
+        return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+    if resize == "pad":
+        return ImageOps.pad(image, size, Image.Resampling.BILINEAR, color="black")
+    raise ValueError(f"resize must be one of {', '.join(RESIZE_MODES)}, not '{resize}'")
+
+
+def _encode(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()

@@ -1,0 +1,56 @@
+"""Progress of anything over a few seconds: a bar on a terminal, a plain line every few seconds in a log."""
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+LINE_INTERVAL_SECONDS = 10.0
+
+
+class Progress:
+    """Counts units done against a total, with rate and time left, on standard error.
+
+    Args:
+        total: how many units the whole work has.
+        unit: what is counted, in the plural ("photos").
+        label: what is being done, shown in front.
+    """
+
+    def __init__(self, total: int, *, unit: str, label: str) -> None:
+        self.total, self.unit, self.label = total, unit, label
+        self._done = 0
+        self._note = ""
+        self._start = self._last_line = time.monotonic()
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=total, unit=f" {unit}", desc=label, leave=True) if terminal else None
+
+    def update(self, done: int, note: str = "") -> None:
+        """Set the units done so far (not the increment), and a short note such as the loss."""
+        step, self._done, self._note = done - self._done, done, note or self._note
+        if self._bar is not None:
+            self._bar.update(step)
+            if note:
+                self._bar.set_postfix_str(note)
+        elif time.monotonic() - self._last_line >= LINE_INTERVAL_SECONDS:
+            self._print_line()
+
+    def _print_line(self) -> None:
+        self._last_line = time.monotonic()
+        elapsed = max(self._last_line - self._start, 1e-9)
+        rate = self._done / elapsed
+        left = f", {(self.total - self._done) / rate:.0f} s left" if self._done < self.total and rate else ""
+        text = f"{self.label}: {self._done:,}/{self.total:,} {self.unit}, {rate:,.1f} {self.unit}/s{left}"
+        print(f"{text}  {self._note}".rstrip(), file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif kind is None:
+            self._print_line()

@@ -1,0 +1,213 @@
+"""Captions to tokens and back, in TensorFlow: one implementation for the Beam jobs, training and serving.
+
+How a caption is cut into words (deliberately, and the same everywhere):
+
+- Unicode NFKC, then lower case; typographic apostrophes and dashes become ' and -.
+- Apostrophes as in the Penn Treebank, GloVe and the scores: clitics are words of their own ("the dog's" ->
+  the dog 's, "don't" -> do n't); inside other words they stay ("o'clock"); quotation marks go.
+- Hyphens stay inside a word ("t-shirt"); a dash between words goes.
+- Numbers stay ("2", "3rd", "2.5", "1,000"); how rare ones are handled is the vocabulary's matter.
+- "&" becomes "and"; all other punctuation and symbols go.
+- Every word is kept, one-letter words too ("a" carries much of a caption's score).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from tfcaption.progress import Progress
+from tfcaption.records import END, OOV, PAD, SPECIAL_TOKENS, START
+
+_REWRITES = (  # (RE2 pattern, rewrite), in this order
+    ("[’‘ʼ`´]", "'"),
+    ("[‐‑‒–—−]", "-"),
+    ("&", " and "),
+    (r"(\p{L})n't\b", r"\1 n't"),
+    (r"([\p{L}\p{N}])'(s|m|d|re|ve|ll)\b", r"\1 '\2"),
+)
+_CHARACTER = r"[\p{L}\p{M}\p{N}]"
+_WORD = "|".join(
+    (
+        r"\p{N}+(?:[.,]\p{N}+)+",  # a number with separators
+        rf"{_CHARACTER}+(?:['-]{_CHARACTER}+)*",
+        r"'(?:s|m|d|re|ve|ll)\b",  # a clitic, parted from its word above
+    )
+)
+_CLITIC = r" ('(?:s|m|d|re|ve|ll)|n't)\b"
+
+
+def tokenize(captions: tf.Tensor) -> tf.RaggedTensor:
+    """Cut captions into words.
+
+    Args:
+        captions: (batch,) string, UTF-8.
+
+    Returns:
+        (batch, words) ragged string.
+    """
+    text = tf.strings.lower(tf_text.normalize_utf8(captions, "NFKC"), encoding="utf-8")
+    for pattern, rewrite in _REWRITES:
+        text = tf.strings.regex_replace(text, pattern, rewrite)
+    # Every word or other character is a "delimiter", and of those the words are kept.
+    return tf_text.regex_split(text, rf"{_WORD}|(?s:.)", keep_delim_regex_pattern=_WORD)
+
+
+def detokenize(words: tf.RaggedTensor) -> tf.Tensor:
+    """Join words with spaces and put clitics back: the dog 's -> "the dog's".
+
+    Args:
+        words: (batch, words) ragged string.
+
+    Returns:
+        (batch,) string; `tokenize` of it gives the words again.
+    """
+    text = tf.strings.reduce_join(words, axis=-1, separator=" ")
+    return tf.strings.regex_replace(text, _CLITIC, r"\1")
+
+
+class Vocabulary:
+    """Words and their token ids, as lookup tables that work in eager code, graphs and saved models.
+
+    Args:
+        words: all words in the order of their ids, beginning with the special tokens.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
+            raise ValueError(f"a vocabulary begins with {' '.join(SPECIAL_TOKENS)}, not with {words[:4]}")
+        self.words = list(words)
+        keys = tf.constant(self.words[len(SPECIAL_TOKENS) :], tf.string)
+        ids = tf.range(len(SPECIAL_TOKENS), len(self.words), dtype=tf.int64)
+        # Special tokens have no key: a caption that spells "<end>" or "<pad>" cannot end or pad anything.
+        self._table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), OOV)
+        self._words = tf.constant(self.words)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, captions: tf.Tensor, *, max_words: int) -> tf.RaggedTensor:
+        """Token ids of captions: <start>, at most `max_words` words, <end>.
+
+        Args:
+            captions: (batch,) string, raw.
+            max_words: longer captions are cut, and still end with <end>.
+
+        Returns:
+            (batch, tokens) ragged int64.
+        """
+        ids = self._table[tokenize(captions)[:, :max_words]]
+        edge = tf.ones_like(captions, tf.int64)[:, None]
+        return tf.concat([edge * START, ids, edge * END], axis=1)
+
+    def decode(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Captions from token ids: all before the first <end>, without special tokens but <oov>.
+
+        Args:
+            tokens: (batch, time) int.
+
+        Returns:
+            (batch,) string.
+        """
+        before_end = tf.cumsum(tf.cast(tokens == END, tf.int32), axis=1) == 0
+        keep = before_end & (tokens != PAD) & (tokens != START)
+        return detokenize(tf.ragged.boolean_mask(tf.gather(self._words, tokens), keep))
+
+
+# --- word vectors --------------------------------------------------------------------------------------
+
+
+class GloveError(ValueError):
+    """A file of word vectors that is not in the GloVe text format; the message names the line."""
+
+
+def read_glove(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the vectors of some words from a file in the official GloVe text format (a word and numbers a line).
+
+    Streams the file and keeps only what is asked for, so a 1 GB file needs no memory to speak of.
+
+    Returns:
+        word -> (dimension,) float32, for the words that the file has.
+
+    Raises:
+        GloveError: the file is missing or empty, a line has another width than the first, or a number is none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise GloveError(f"{path}: no such file of word vectors")
+    wanted = {word.encode() for word in words}
+    vectors: dict[str, np.ndarray] = {}
+    dimension = 0
+    size = path.stat().st_size
+    with path.open("rb") as stream, Progress(size, unit="bytes", label=f"reading {path.name}") as progress:
+        done = 0
+        for number, line in enumerate(stream, start=1):
+            done += len(line)
+            if number % 10_000 == 0:
+                progress.update(done)
+            width = line.rstrip(b" \r\n").count(b" ")
+            dimension = dimension or width
+            if width != dimension or not dimension:
+                raise GloveError(f"{path}, line {number}: {width} numbers, the first line has {dimension}")
+            word = line[: line.index(b" ")]
+            if word not in wanted:
+                continue
+            try:
+                vector = np.array(line.split()[1:], np.float32)
+            except ValueError as error:
+                raise GloveError(f"{path}, line {number}: {error}") from error
+            vectors.setdefault(word.decode(), vector)
+        progress.update(size)
+    if not dimension:
+        raise GloveError(f"{path}: empty")
+    return vectors
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a vocabulary has a vector: share of its words, and of the words as they occur in training."""
+
+    by_type: float
+    by_token: float
+
+    def __str__(self) -> str:
+        return f"word vectors cover {self.by_type:.1%} of the vocabulary, {self.by_token:.1%} of its occurrences"
+
+
+def embedding_matrix(
+    words: Sequence[str], path: str | Path, *, word_counts: Sequence[int], seed: int
+) -> tuple[np.ndarray, Coverage]:
+    """The embedding matrix of a vocabulary from a GloVe file.
+
+    `<pad>` is zero; `<oov>`, `<start>`, `<end>` and words without a vector are drawn from a normal distribution
+    with the mean and standard deviation of the vectors found, from the seed.
+
+    Args:
+        words: the vocabulary, special tokens first.
+        path: file in the GloVe text format, of any dimension.
+        word_counts: occurrences of each word in the training split, for the coverage.
+        seed: of the rows that are drawn.
+
+    Returns:
+        (vocabulary, dimension) float32, and the coverage.
+
+    Raises:
+        GloveError: as `read_glove`, or no word of the vocabulary is in the file.
+    """
+    ordinary = words[len(SPECIAL_TOKENS) :]
+    vectors = read_glove(path, ordinary)
+    if not vectors:
+        raise GloveError(f"{path}: has none of the {len(ordinary)} words of the vocabulary")
+    found = np.stack(list(vectors.values()))
+    matrix = np.random.default_rng(seed).normal(found.mean(), found.std(), (len(words), found.shape[1]))
+    matrix[PAD] = 0
+    for index, word in enumerate(ordinary, start=len(SPECIAL_TOKENS)):
+        if word in vectors:
+            matrix[index] = vectors[word]
+    counts = np.array(word_counts[len(SPECIAL_TOKENS) :], np.float64)
+    covered = np.array([word in vectors for word in ordinary])
+    by_token = float((counts * covered).sum() / max(counts.sum(), 1))
+    return matrix.astype(np.float32), Coverage(by_type=float(covered.mean()), by_token=by_token)
