@@ -35,6 +35,7 @@ setup(
         "protobuf>=6.33,<7",
         "pydantic>=2.13,<3",
         "pyyaml>=6.0.3,<7",
+        "tensorboard>=2.20,<2.22",
         "tqdm>=4.70,<5",
     ],
     extras_require={

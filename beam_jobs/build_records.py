@@ -4,6 +4,7 @@ Prints a summary and the path of the records. The pipeline itself is in `record_
 """
 
 import argparse
+import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -147,8 +148,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
     start = time.monotonic()
+    logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
     from beam_jobs.options import JobFailed
 
+    logging.disable(logging.NOTSET)
     try:
         info = build_records(arguments, flags)
     except (ValueError, OSError, JobFailed) as error:

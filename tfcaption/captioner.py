@@ -1,0 +1,97 @@
+"""Encoder and decoder as one Keras model, and its loss."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfcaption.config import ModelConfig
+from tfcaption.decoder import GruDecoder
+from tfcaption.encoder import Encoder
+from tfcaption.records import PAD
+
+
+class TokenSums(NamedTuple):
+    """Sums over the real target tokens of a batch, float32 scalars; means are formed over a whole split or batch."""
+
+    loss: tf.Tensor  # cross entropy, natural logarithm
+    correct: tf.Tensor  # the most probable token is the right one
+    tokens: tf.Tensor  # how many: words and <end>, no <pad>, no <start>
+
+
+class Captioner(keras.Model):
+    """A photo in, a caption out.
+
+    Args:
+        config: sizes and variant.
+        image_size: side of the photos in pixels.
+        embedding: initial embedding matrix, (vocabulary, units) float32.
+        encoder_weights: as `Encoder` takes them.
+        compiled: whether the train step is compiled with XLA.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        image_size: int,
+        embedding: np.ndarray,
+        encoder_weights: str | None,
+        compiled: bool,
+    ) -> None:
+        super().__init__(name="captioner")
+        finetuned = config.variant == "finetuned"
+        self.encoder = Encoder(image_size=image_size, weights=encoder_weights, finetuned=finetuned)
+        self.decoder = GruDecoder(
+            vocabulary_size=len(embedding),
+            embedding=embedding,
+            train_embedding=config.train_embedding,
+            gru_units=config.gru_units,
+            dense_units=config.dense_units,
+            dropout=config.dropout,
+            use_cudnn=False if compiled else "auto",
+        )
+        self.built = True
+
+    def encode(self, images: tf.Tensor) -> tf.Tensor:
+        """Pooled features: (photos, size, size, 3) uint8 -> (photos, 2048)."""
+        return tf.reduce_mean(self.encoder(images), axis=(1, 2))
+
+    def call(self, images: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Teacher-forced logits; each photo is encoded once for all its captions.
+
+        Args:
+            images: (photos, size, size, 3) uint8.
+            tokens: (photos, captions, time) int, beginning with <start>.
+            dropout_seed: (2,) int32 in training, None otherwise.
+
+        Returns:
+            (photos, captions, time, vocabulary) float32.
+        """
+        photos, captions, time = tokens.shape
+        state = self.decoder.start(self.encode(images), dropout_seed)
+        logits = self.decoder(
+            tf.reshape(tokens, (photos * captions, time)), tf.repeat(state, captions, axis=0), dropout_seed
+        )
+        return tf.reshape(logits, (photos, captions, time, -1))
+
+    def token_sums(self, images: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> TokenSums:
+        """Loss and accuracy of whole captions; arguments as `call`, tokens with <end>."""
+        logits = self(images, tokens[..., :-1], dropout_seed)
+        return token_sums(logits, tokens[..., 1:])
+
+
+def token_sums(logits: tf.Tensor, targets: tf.Tensor) -> TokenSums:
+    """Cross entropy and accuracy summed over the real targets.
+
+    The mask comes from the targets: <end> counts, <pad> does not, however much of it there is.
+
+    Args:
+        logits: (..., vocabulary) float32.
+        targets: (...) int, the inputs shifted by one.
+    """
+    real = tf.cast(targets != PAD, tf.float32)
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    correct = tf.cast(tf.argmax(logits, -1, targets.dtype) == targets, tf.float32)
+    return TokenSums(tf.reduce_sum(loss * real), tf.reduce_sum(correct * real), tf.reduce_sum(real))

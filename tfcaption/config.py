@@ -1,0 +1,133 @@
+"""What a run is made of: typed fields with defaults that work, a YAML file, dotted overrides.
+
+Unknown keys and values of the wrong type are errors. A config file holds only what differs from the defaults here.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message names the file or override, the field and the cure."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class DataConfig(_Section):
+    """Where the records are and how batches are made of them."""
+
+    records: str = "records"  # folder that build_records wrote
+    batch_size_photos: PositiveInt = 64  # global batch: photos a step, over all replicas, each with its captions
+    captions: Literal["all", "one"] = "all"  # of each photo in an epoch: all, or one drawn anew
+    # Padded caption lengths in tokens; longer ones go to a last bucket of the longest caption there is.
+    length_buckets: list[PositiveInt] = [14, 18, 22, 28]
+    shuffle_buffer_photos: PositiveInt = 2048  # encoded photos held to shuffle among (on top of shuffled shards)
+    deterministic: bool = True  # the same seed gives the same batches
+
+
+class ModelConfig(_Section):
+    """The captioner."""
+
+    variant: Literal["frozen", "finetuned"] = "frozen"  # finetuned also trains conv5_block2_* and conv5_block3_*
+    weights: str = "imagenet"  # of ResNet50: imagenet (Keras downloads them), a file, or random
+    glove: str | None = None  # file of word vectors in the GloVe text format; None: drawn at random
+    embedding_units: PositiveInt = 100  # without glove; with it, the width of its vectors
+    train_embedding: bool = True
+    gru_units: PositiveInt = 1024  # also of the context that starts the GRU
+    dense_units: PositiveInt = 1024
+    dropout: float = Field(default=0.3, ge=0, lt=1)  # after the context, the embedding, the GRU and the dense layer
+
+
+class TrainConfig(_Section):
+    """The optimisation."""
+
+    epochs: PositiveInt = 12
+    learning_rate: PositiveFloat = 1e-3  # Adam, for the decoder
+    encoder_learning_rate: PositiveFloat = 2e-5  # Adam, for the fine-tuned blocks
+    gradient_clip_norm: PositiveFloat = 5.0  # global norm over all trained weights
+    early_stopping_epochs: PositiveInt = 3  # epochs without a better dev loss before the run ends
+    # auto: mixed_float16 on a GPU, float32 elsewhere
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    # auto: on a GPU; on a CPU XLA's convolutions are slower than oneDNN's
+    xla: bool | Literal["auto"] = "auto"
+    seed: int = 0  # of initial weights, dropout and the order of photos
+
+
+class Config(_Section):
+    """One run."""
+
+    run: str = "runs/captioner"  # run directory: config.yaml, checkpoints/, metrics.jsonl, tensorboard/
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML config and apply overrides such as `train.epochs=3`.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, a key is unknown (names the nearest), a value does not fit.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such config file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must hold sections such as `train:`, not {type(content).__name__}")
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from None
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    """Write a config that `load_config` reads back unchanged."""
+    Path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {override}: write KEY=VALUE, as in train.epochs=3")
+    *sections, name = key.split(".")
+    target = content
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"--set {override}: {section} is a field, not a section")
+    try:
+        target[name] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: {error}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    """All that is wrong, a clause each."""
+    clauses = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            clauses.append(f"unknown key {field}{_nearest(item['loc'])}")
+        else:
+            clauses.append(f"{field}: {item['msg']}, not {item['input']!r}")
+    return "; ".join(clauses)
+
+
+def _nearest(location: Sequence[int | str]) -> str:
+    section: Any = Config
+    for part in location[:-1]:
+        section = section.model_fields[str(part)].annotation
+    close = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.5)
+    return f", did you mean {close[0]}?" if close else f"; there are {', '.join(section.model_fields)}"
