@@ -58,11 +58,11 @@ class Captioner(keras.Model):
         """Pooled features: (photos, size, size, 3) uint8 -> (photos, 2048)."""
         return tf.reduce_mean(self.encoder(images), axis=(1, 2))
 
-    def call(self, images: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Teacher-forced logits; each photo is encoded once for all its captions.
+    def logits(self, features: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Teacher-forced logits; each photo's features serve all its captions.
 
         Args:
-            images: (photos, size, size, 3) uint8.
+            features: (photos, 2048), as `encode` gives them.
             tokens: (photos, captions, time) int, beginning with <start>.
             dropout_seed: (2,) int32 in training, None otherwise.
 
@@ -70,15 +70,15 @@ class Captioner(keras.Model):
             (photos, captions, time, vocabulary) float32.
         """
         photos, captions, time = tokens.shape
-        state = self.decoder.start(self.encode(images), dropout_seed)
+        state = self.decoder.start(features, dropout_seed)
         logits = self.decoder(
             tf.reshape(tokens, (photos * captions, time)), tf.repeat(state, captions, axis=0), dropout_seed
         )
         return tf.reshape(logits, (photos, captions, time, -1))
 
-    def token_sums(self, images: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> TokenSums:
-        """Loss and accuracy of whole captions; arguments as `call`, tokens with <end>."""
-        logits = self(images, tokens[..., :-1], dropout_seed)
+    def token_sums(self, features: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> TokenSums:
+        """Loss and accuracy of whole captions; arguments as `logits`, tokens with <end>."""
+        logits = self.logits(features, tokens[..., :-1], dropout_seed)
         return token_sums(logits, tokens[..., 1:])
 
 

@@ -47,7 +47,8 @@ class GruDecoder(keras.layers.Layer):
     ) -> None:
         super().__init__(name="decoder")
         self.rate = dropout
-        self.context = keras.layers.Dense(gru_units, activation="tanh", name="context")
+        # Linear: a tanh saturates within the first epoch, and then every photo gets the same caption.
+        self.context = keras.layers.Dense(gru_units, name="context")
         self.embedding = keras.layers.Embedding(
             vocabulary_size,
             embedding.shape[1],

@@ -90,26 +90,29 @@ def _resnet50(image_size: int, weights: str | None) -> keras.Model:
 
 
 def _random_resnet50(shape: tuple[int, int, int]) -> keras.Model:
-    """Random convolutions, BatchNorm statistics measured on random pictures; the same on every call.
+    """Random convolutions that still tell pictures apart; the same weights on every call.
 
-    Without measured statistics the activations of 50 random layers grow beyond use; with them random features
-    describe colours and shapes well enough to train a decoder on (data-dependent initialization, Krähenbühl et
-    al. 2016, arXiv:1511.06856).
+    Fifty random layers in a row forget their input, so the residual branches are weighted down and the shortcuts
+    shifted up before their ReLU, which lets the picture through (after Zhang et al. 2019, arXiv:1901.09321); BatchNorm
+    statistics are measured on random pictures (after Krähenbühl et al. 2016, arXiv:1511.06856).
     """
     generator = np.random.default_rng(0)
     model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
+    normalizations = []
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
             kernel, bias = layer.get_weights()
             deviation = np.sqrt(2 / np.prod(kernel.shape[:3]))
             layer.set_weights([generator.normal(0, deviation, kernel.shape), np.zeros_like(bias)])
-    normalizations = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    momentum = [layer.momentum for layer in normalizations]
-    for layer in normalizations:
-        layer.momentum = 0.0  # take the statistics of this one batch
-    blocks = generator.integers(0, 256, (32, 8, 8, 3))
-    pictures = tf.image.resize(blocks, shape[:2], "bicubic")
-    model(preprocess(tf.clip_by_value(pictures, 0, 255)), training=True)
-    for layer, value in zip(normalizations, momentum, strict=True):
-        layer.momentum = value
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            if layer.name.endswith("_3_bn"):  # the end of a residual branch
+                layer.gamma.assign(0.1 * layer.gamma)
+            elif layer.name.endswith(("_0_bn", "conv1_bn")):  # a shortcut's projection, the first layer
+                layer.beta.assign(layer.beta + 0.5)
+            normalizations.append((layer, layer.momentum))
+            layer.momentum = 0.0  # take the statistics of the one batch below
+    patches = generator.integers(90, 166, (32, 4, 4, 3))  # soft contrasts, as most photos have
+    model(preprocess(tf.image.resize(patches, shape[:2], "bicubic")), training=True)
+    for layer, momentum in normalizations:
+        layer.momentum = momentum
     return model

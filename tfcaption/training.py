@@ -89,7 +89,7 @@ class Trainer:
         self.traces += 1  # runs when traced, not when called
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.variables)
-            sums = self.captioner.token_sums(images, tokens, seed)
+            sums = self.captioner.token_sums(self.captioner.encode(images), tokens, seed)
             loss = sums.loss * scale
         gradients = tape.gradient(loss, self.variables)
         return sums, [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
@@ -141,7 +141,7 @@ class Trainer:
         self._good_steps.assign(0)
 
     def _evaluated(self, images: tf.Tensor, tokens: tf.Tensor) -> TokenSums:
-        return self.captioner.token_sums(images, tokens)
+        return self.captioner.token_sums(self.captioner.encode(images), tokens)
 
     def _evaluate_step(self, batch: dict[str, tf.Tensor]) -> TokenSums:
         """Sums over all tokens of a global batch; changes no weight."""
