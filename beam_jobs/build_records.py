@@ -101,7 +101,10 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     output_folder.check(arguments.output, overwrite=arguments.overwrite)
     shares = dict(zip(records.SPLITS, arguments.shares, strict=True))
     listing = sources.read_flickr8k(arguments.images, arguments.captions, shares=shares, seed=arguments.seed)
-    print(f"{len(listing.photos):,} photos, {listing.captions_in:,} captions; {'; '.join(listing.notes)}", flush=True)
+    print(
+        f"{len(listing.photos):,} photos, {listing.captions_in:,} captions; {'; '.join(listing.notes)}",
+        flush=True,
+    )
     if not any(photo.split == "train" for photo in listing.photos):
         raise sources.SourceError(f"{arguments.captions}: no photo is left for the training split")
     output_folder.clean(arguments.output)
@@ -110,9 +113,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         | {"shares": shares, "pillow_version": PIL.__version__}
     )
     pipeline = beam.Pipeline(options=beam_options)
-    record_pipeline.add_steps(
-        pipeline, listing, settings, output=arguments.output, max_rejected=arguments.max_rejected
-    )
+    record_pipeline.add_steps(pipeline, listing, settings, output=arguments.output, max_rejected=arguments.max_rejected)
     try:
         options.run_pipeline(
             pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records"

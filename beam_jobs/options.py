@@ -2,19 +2,18 @@
 
 import argparse
 import difflib
-import os
 import re
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from tfcaption.progress import Progress
+from tfcaption.terminal import stderr_to_file
 
 LOCAL_RUNNER = "FnApiRunner"
 PROGRESS_FOLDER = ".progress"
@@ -56,7 +55,7 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
             f"--direct_running_mode={_LOSSY_MODE} is refused: it loses records without an error (Beam 2.77); "
             "leave it out to use all cores with multi_processing"
         )
-    defaults = {}
+    defaults: dict[str, Any] = {}
     if runner == LOCAL_RUNNER:
         in_flags = {flag.partition("=")[0] for flag in flags}
         if "--direct_running_mode" not in in_flags:
@@ -66,7 +65,7 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     return PipelineOptions([*flags], runner=runner, **defaults)
 
 
-def _subclasses(cls: type) -> list[type]:
+def _subclasses(cls: Any) -> list[Any]:
     return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]
 
 
@@ -87,7 +86,7 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
         folder = Path(output) / PROGRESS_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         watcher = threading.Thread(target=_watch, args=(folder, total, unit, label, stop), daemon=True)
-    with _worker_log() as log:
+    with stderr_to_file("tfcaption-workers-") as log:
         try:
             if watcher:
                 watcher.start()
@@ -95,6 +94,7 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
         except Exception as error:
             found = re.search(r"JobFailed: (.*?)(?: \[while running|\n|$)", str(error), re.S)
             if found:
+                log.unlink()
                 raise JobFailed(found.group(1)) from None
             print(f"the log of the workers is in {log}", file=sys.stderr)
             raise
@@ -102,28 +102,6 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
             stop.set()
             if watcher:
                 watcher.join()
-    Path(log).unlink()
-
-
-@contextmanager
-def _worker_log() -> Iterator[str]:
-    """Send what worker processes write to standard error into a file, and keep the terminal for this process.
-
-    Workers inherit the file descriptor, and Beam and TensorFlow each write dozens of lines at their start.
-    """
-    descriptor, path = tempfile.mkstemp(prefix="tfcaption-workers-", suffix=".log")
-    terminal, stderr = os.dup(2), sys.stderr
-    sys.stderr.flush()
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-    sys.stderr = open(terminal, "w", buffering=1, closefd=False)  # noqa: SIM115, PTH123 (a descriptor, closed below)
-    try:
-        yield path
-    finally:
-        sys.stderr.flush()
-        sys.stderr = stderr
-        os.dup2(terminal, 2)
-        os.close(terminal)
 
 
 def _watch(folder: Path, total: int, unit: str, label: str, stop: threading.Event) -> None:
@@ -159,4 +137,3 @@ class ProgressCounter:
         """Close the file; the count stays."""
         if self._stream:
             self._stream.close()
-

@@ -293,9 +293,7 @@ def _describe(split: str, shards: Iterable[ShardResult]) -> SplitInfo:
     )
 
 
-def _check_limit(
-    unit: str, rejected: int, total: int, limit: float, reasons: dict[str, int], output: str
-) -> None:
+def _check_limit(unit: str, rejected: int, total: int, limit: float, reasons: dict[str, int], output: str) -> None:
     if rejected > limit * total:
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         raise JobFailed(

@@ -1,12 +1,11 @@
 """Captions photos with a trained run: prints PHOTO<TAB>CAPTION a line."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tfcaption import photos, runs
+from tfcaption import photos, runs, terminal
 
 EXAMPLES = """examples:
   python -m tfcaption.caption --run runs/flickr8k_frozen photo.jpg
@@ -31,15 +30,16 @@ def caption_photos(
     Raises:
         RunError: no run, or no checkpoint.
     """
+    run = runs.load_run(run_path)
+    terminal.start_tensorflow()
     import tensorflow as tf
 
     from tfcaption import input_pipeline, search, text
 
-    run = runs.load_run(run_path)
     captioner, _ = runs.load_captioner(run, checkpoint)
     vocabulary = text.Vocabulary(run.words)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def caption(images: tf.Tensor) -> tf.Tensor:
         found = search.greedy_search(captioner, captioner.encode(images), max_tokens=run.info.max_length)
         return vocabulary.decode(found)
@@ -74,12 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photo files")
     arguments = parser.parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     failed = False
     try:
-        for path, caption, error in caption_photos(
-            arguments.run, arguments.photos, checkpoint=arguments.checkpoint
-        ):
+        for path, caption, error in caption_photos(arguments.run, arguments.photos, checkpoint=arguments.checkpoint):
             if caption is None:
                 failed = True
                 print(f"error: {path}: {error}", file=sys.stderr)

@@ -6,7 +6,6 @@ RUN/eval-SPLIT/captions.jsonl and metrics.json.
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import metrics, records, runs
+from tfcaption import metrics, records, runs, terminal
 from tfcaption.progress import Progress
 
 EXAMPLES = """examples:
@@ -87,7 +86,7 @@ def evaluate(
     output.mkdir(exist_ok=True)
     with (output / "captions.jsonl").open("w", encoding="utf-8") as stream:
         for photo in sorted(spoken):
-            line = {"id": photo, "caption": spoken[photo], "references": references[photo]}
+            line: dict[str, Any] = {"id": photo, "caption": spoken[photo], "references": references[photo]}
             if photo in cosines:
                 line["cosine"] = round(cosines[photo], 4)
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -110,6 +109,7 @@ def _caption_split(
     run: runs.Run, folder: Path, split: str, checkpoint: str
 ) -> tuple[dict[str, str], dict[str, list[str]], dict[str, float], str]:
     """Captions, references, token means, and the checkpoint's path."""
+    terminal.start_tensorflow()
     import tensorflow as tf
 
     from tfcaption import input_pipeline, search, text
@@ -124,7 +124,7 @@ def _caption_split(
         length_buckets=input_pipeline.bucket_lengths(run.info, run.config.data.length_buckets),
     )
 
-    @tf.function(reduce_retracing=False)
+    @tf.function(autograph=False)
     def caption_and_judge(images: tf.Tensor, tokens: tf.Tensor) -> tuple[tf.Tensor, Any]:
         features = captioner.encode(images)
         found = search.greedy_search(captioner, features, max_tokens=run.info.max_length)
@@ -145,7 +145,12 @@ def _caption_split(
             progress.update(len(spoken))
     metrics.check_captions(spoken, references)  # every photo once
     loss, correct, tokens = sums
-    return spoken, references, {"perplexity": float(np.exp(loss / tokens)), "token_accuracy": correct / tokens}, used
+    return (
+        spoken,
+        references,
+        {"perplexity": float(np.exp(loss / tokens)), "token_accuracy": correct / tokens},
+        used,
+    )
 
 
 def _vectors(run: runs.Run, captions: Sequence[str]) -> metrics.Vectors:
@@ -196,7 +201,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
     parser.add_argument("--records", help="the records, if they moved since the training")
     arguments = parser.parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     columns: dict[str, dict[str, Any]] = {}
     try:
         for path in arguments.run:

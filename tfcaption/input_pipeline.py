@@ -153,7 +153,12 @@ def _draw(photo_ids: tf.Tensor, counts: tf.Tensor, seed: int) -> tf.Tensor:
 
 
 def _parse(
-    serialized: tf.Tensor, *, length: tf.Tensor, captions_per_photo: int, batch_size: int, one_seed: int | None
+    serialized: tf.Tensor,
+    *,
+    length: tf.Tensor,
+    captions_per_photo: int,
+    batch_size: int,
+    one_seed: int | None,
 ) -> Batch:
     """Parse a whole batch in one call: (photos,) string -> Batch of `batch_size` rows."""
     features = tf.io.parse_example(serialized, {**_CAPTION_FEATURES, **_PHOTO_FEATURES})

@@ -77,7 +77,11 @@ def _example_class() -> Any:
             name=name, number=number, type=kind, label=label, type_name=f".tfcaption.{of}" if of else None
         )
 
-    for name, kind in (("BytesList", field.TYPE_BYTES), ("FloatList", field.TYPE_FLOAT), ("Int64List", field.TYPE_INT64)):
+    for name, kind in (
+        ("BytesList", field.TYPE_BYTES),
+        ("FloatList", field.TYPE_FLOAT),
+        ("Int64List", field.TYPE_INT64),
+    ):
         add(message(name), "value", 1, kind, repeated=True)
     feature = message("Feature")
     feature.oneof_decl.add(name="kind")
@@ -151,9 +155,7 @@ def _masked_crc(data: bytes) -> int:
 def frame_record(data: bytes) -> bytes:
     """One record as it stands in a TFRecord file: length, its CRC, the data, its CRC."""
     length = struct.pack("<Q", len(data))
-    return b"".join(
-        (length, struct.pack("<I", _masked_crc(length)), data, struct.pack("<I", _masked_crc(data)))
-    )
+    return b"".join((length, struct.pack("<I", _masked_crc(length)), data, struct.pack("<I", _masked_crc(data))))
 
 
 def read_frames(stream: BinaryIO, name: str) -> Iterator[bytes]:
@@ -313,7 +315,9 @@ def load_dataset_info(records: str | Path) -> DatasetInfo:
 
 def rejected_lines(rejections: Iterable[Rejection]) -> str:
     """The text of `rejected.jsonl`, in an order that does not depend on which worker met what."""
-    ordered = sorted(rejections, key=lambda rejection: (rejection.kind, rejection.id, rejection.reason, rejection.detail))
+    ordered = sorted(
+        rejections, key=lambda rejection: (rejection.kind, rejection.id, rejection.reason, rejection.detail)
+    )
     return "".join(json.dumps(rejection.model_dump(), ensure_ascii=False) + "\n" for rejection in ordered)
 
 

@@ -5,7 +5,6 @@
 """
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +55,7 @@ def create_run(config: Config) -> Run:
             shutil.copyfile(source / name, path / name)
     temporary = path / f"{CONFIG_FILE}.incomplete"
     save_config(config, temporary)
-    os.replace(temporary, path / CONFIG_FILE)
+    temporary.replace(path / CONFIG_FILE)
     return Run(path, config, info, words)
 
 
@@ -69,9 +68,7 @@ def load_run(path: str | Path) -> Run:
     path = Path(path)
     if not (path / CONFIG_FILE).is_file():
         raise RunError(f"{path}: is no run directory (it has no {CONFIG_FILE}); train one with tfcaption.train")
-    return Run(
-        path, load_config(path / CONFIG_FILE), records.load_dataset_info(path), records.load_vocabulary(path)
-    )
+    return Run(path, load_config(path / CONFIG_FILE), records.load_dataset_info(path), records.load_vocabulary(path))
 
 
 def _check_same(run: Run, config: Config, info: DatasetInfo) -> None:

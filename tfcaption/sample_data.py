@@ -130,7 +130,11 @@ def describe(scene: Scene) -> list[str]:
 
 
 def write_sample(
-    output: str | Path, *, photos: int = 1200, seed: int = 0, progress: Callable[[int], None] = lambda done: None
+    output: str | Path,
+    *,
+    photos: int = 1200,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Path, Path]:
     """Draw the data set in the layout of the official Flickr8k archives.
 

@@ -4,7 +4,6 @@ Prints a line per epoch and the path of the run directory. The same command agai
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcaption import config as configs
-from tfcaption import runs
+from tfcaption import runs, terminal
 from tfcaption.config import Config
 from tfcaption.progress import Progress
 from tfcaption.runs import Run
@@ -39,6 +38,7 @@ def train(config: Config) -> Path:
             any long work.
     """
     run = runs.create_run(config)
+    terminal.start_tensorflow()
     import keras
     import tensorflow as tf
 
@@ -111,9 +111,7 @@ def _new_captioner(run: Run, *, compiled: bool) -> Any:
 
     model, seed = run.config.model, run.config.train.seed
     if model.glove:
-        embedding, coverage = text.embedding_matrix(
-            run.words, model.glove, word_counts=run.info.word_counts, seed=seed
-        )
+        embedding, coverage = text.embedding_matrix(run.words, model.glove, word_counts=run.info.word_counts, seed=seed)
         print(coverage, flush=True)
     else:
         shape = (len(run.words), model.embedding_units)
@@ -143,7 +141,11 @@ def _run_epoch(run: Run, split: str, batches: Any, step: Callable[[Any], Any], l
     with Progress(total, unit="captions", label=label) as progress:
         for batch in batches:
             sums = step(batch)
-            loss, correct, tokens = loss + float(sums.loss), correct + float(sums.correct), tokens + float(sums.tokens)
+            loss, correct, tokens = (
+                loss + float(sums.loss),
+                correct + float(sums.correct),
+                tokens + float(sums.tokens),
+            )
             if loss != loss:
                 raise RuntimeError(f"{label}: the loss is not a number; lower train.learning_rate")
             done += _captions_in(batch)
@@ -244,10 +246,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", required=True, help="YAML file; see configs/")
     parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override fields of the config"
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override fields of the config",
     )
     arguments = parser.parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         path = train(configs.load_config(arguments.config, arguments.set))
     except ValueError as error:

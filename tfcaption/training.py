@@ -46,9 +46,7 @@ class Trainer:
         mode: as `resolve_mode` gives it.
     """
 
-    def __init__(
-        self, captioner: Captioner, strategy: tf.distribute.Strategy, config: TrainConfig, mode: Mode
-    ) -> None:
+    def __init__(self, captioner: Captioner, strategy: tf.distribute.Strategy, config: TrainConfig, mode: Mode) -> None:
         self.captioner, self.strategy, self.mode = captioner, strategy, mode
         self._clip_norm, self._seed = config.gradient_clip_norm, config.seed
         decoder = [v.value for v in captioner.decoder.trainable_variables]
@@ -67,10 +65,10 @@ class Trainer:
             self._scaled = scaled
             self._good_steps = tf.Variable(0, trainable=False, name="good_steps")
         self.traces = 0  # of the compiled step, at most one per bucket and replica
-        self._gradients = tf.function(self._gradients, jit_compile=mode.xla, reduce_retracing=False)
-        self._evaluated = tf.function(self._evaluated, jit_compile=mode.xla, reduce_retracing=False)
-        self.train_step = tf.function(self._train_step, reduce_retracing=False)
-        self.evaluate_step = tf.function(self._evaluate_step, reduce_retracing=False)
+        self._compiled_gradients = tf.function(self._gradients, jit_compile=mode.xla, autograph=False)
+        self._compiled_sums = tf.function(self._sums, jit_compile=mode.xla, autograph=False)
+        self.train_step = tf.function(self._train_step, autograph=False)
+        self.evaluate_step = tf.function(self._evaluate_step, autograph=False)
 
     def checkpoint_objects(self) -> dict[str, object]:
         """All that must be saved to go on as if nothing had happened."""
@@ -114,7 +112,7 @@ class Trainer:
         real = tf.math.count_nonzero(batch["tokens"][..., 1:], dtype=tf.float32)  # <pad> is 0
         tokens = tf.maximum(context.all_reduce(tf.distribute.ReduceOp.SUM, real), 1.0)
         # A mean already here, since a sum over thousands of tokens overflows float16.
-        sums, gradients = self._gradients(batch["image"], batch["tokens"], seed, self.loss_scale / tokens)
+        sums, gradients = self._compiled_gradients(batch["image"], batch["tokens"], seed, self.loss_scale / tokens)
         *sums, gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [*sums, gradients])
         gradients = [gradient / self.loss_scale for gradient in gradients]
         norm = tf.linalg.global_norm(gradients)
@@ -140,10 +138,10 @@ class Trainer:
         self.loss_scale.assign(tf.maximum(self.loss_scale / 2.0, 1.0))
         self._good_steps.assign(0)
 
-    def _evaluated(self, images: tf.Tensor, tokens: tf.Tensor) -> TokenSums:
+    def _sums(self, images: tf.Tensor, tokens: tf.Tensor) -> TokenSums:
         return self.captioner.token_sums(self.captioner.encode(images), tokens)
 
     def _evaluate_step(self, batch: dict[str, tf.Tensor]) -> TokenSums:
         """Sums over all tokens of a global batch; changes no weight."""
-        sums = self.strategy.run(lambda batch: self._evaluated(batch["image"], batch["tokens"]), args=(batch,))
+        sums = self.strategy.run(lambda batch: self._compiled_sums(batch["image"], batch["tokens"]), args=(batch,))
         return TokenSums(*(self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in sums))
