@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 JPEG_QUALITY = 95
 MAX_PIXELS = 100_000_000
 # Formats decoded by Pillow itself; leaves out those that start other programs (EPS) or are no photos (PDF).
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 RESIZE_MODES = ("squash", "crop", "pad")
 
@@ -49,7 +49,6 @@ def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
     """
     if not data:
         raise PhotoError("empty file")
-    Image.init()  # loads the decoders of all formats
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

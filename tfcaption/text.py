@@ -22,14 +22,18 @@ import tensorflow_text as tf_text
 from tfcaption.progress import Progress
 from tfcaption.records import END, OOV, PAD, SPECIAL_TOKENS, START
 
+_CHARACTER = r"[\p{L}\p{M}\p{N}]"
+_PART_CLITICS = (
+    (rf"({_CHARACTER})n't\b", r"\1 n't"),
+    (rf"({_CHARACTER})'(s|m|d|re|ve|ll)\b", r"\1 '\2"),
+)
 _REWRITES = (  # (RE2 pattern, rewrite), in this order
     ("[’‘ʼ`´]", "'"),
     ("[‐‑‒–—−]", "-"),
     ("&", " and "),
-    (r"(\p{L})n't\b", r"\1 n't"),
-    (r"([\p{L}\p{N}])'(s|m|d|re|ve|ll)\b", r"\1 '\2"),
+    *_PART_CLITICS,
+    *_PART_CLITICS,  # matches do not overlap, so the second of "who'd've" takes another turn
 )
-_CHARACTER = r"[\p{L}\p{M}\p{N}]"
 _WORD = "|".join(
     (
         r"\p{N}+(?:[.,]\p{N}+)+",  # a number with separators

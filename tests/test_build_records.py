@@ -1,0 +1,244 @@
+"""The whole job through its command: what it writes, rejects and refuses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from beam_jobs import options
+from beam_jobs.build_records import main
+from tests.conftest import IN_MEMORY, tree_bytes
+from tests.test_photos import encoded, picture, truncated
+from tests.test_sources import Source
+from tfcaption import records, text
+from tfcaption.inspect import inspect_records
+
+
+@pytest.fixture
+def source(tmp_path):
+    return Source(tmp_path)
+
+
+def build(source, output, *flags, beam=IN_MEMORY):
+    (source.texts / "Flickr8k.token.txt").write_bytes(b"\n".join([*source.lines, b""]))
+    arguments = ["--images", str(source.images), "--captions", str(source.texts), "--output", str(output)]
+    return main([*arguments, "--image_size=32", "--min_count=2", *flags, *beam])
+
+
+def read_all(folder):
+    info = records.load_dataset_info(folder)
+    found = {}
+    for split, split_info in info.splits.items():
+        for shard in split_info.shards:
+            with (folder / shard.name).open("rb") as stream:
+                for data in records.read_frames(stream, shard.name):
+                    record = records.decode_record(data)
+                    assert record.photo_id not in found
+                    found[record.photo_id] = (split, record)
+    return info, found
+
+
+def test_every_photo_is_written_once_with_its_captions_and_tokens(source, tmp_path):
+    assert build(source, tmp_path / "out", "--shards=4") == 0
+    info, found = read_all(tmp_path / "out")
+    words = records.load_vocabulary(tmp_path / "out")
+    assert set(found) == {f"{name}.jpg" for name in "abcdefghij"}
+    vocabulary = text.Vocabulary(words)
+    for split, record in found.values():
+        assert record.captions == [f"A photo of {record.photo_id[0]} ."] * 2
+        assert vocabulary.encode(tf.constant(record.captions), max_words=37).to_list() == record.token_ids
+        assert split == {"g": "dev", "h": "dev", "i": "test", "j": "test"}.get(record.photo_id[0], "train")
+    assert info.captions_in == 20 and info.photos_in == 10 and info.captions_per_photo == 2
+    assert len(info.splits["train"].shards) == 4
+    assert inspect_records(tmp_path / "out").faults == []
+
+
+def test_the_vocabulary_counts_the_training_split_only(source, tmp_path):
+    source.lines += [f"g.jpg#{k}\tzebra zebra zebra".encode() for k in range(5, 9)]
+    assert build(source, tmp_path / "out") == 0
+    info, _ = read_all(tmp_path / "out")
+    words = records.load_vocabulary(tmp_path / "out")
+    assert words == [*records.SPECIAL_TOKENS, "a", "of", "photo", "b", "c", "d", "e", "f"]
+    assert dict(zip(words, info.word_counts, strict=True)) == {
+        **{"<pad>": 0, "<oov>": 0, "<start>": 0, "<end>": 0, "a": 14, "of": 12, "photo": 12},
+        **dict.fromkeys("bcdef", 2),
+    }
+    # dev: 4 x "a photo of ?" with ? unknown, and 12 zebras
+    assert info.splits["dev"].oov_rate == pytest.approx(16 / 28)
+
+
+def test_long_captions_are_cut_and_counted(source, tmp_path):
+    assert build(source, tmp_path / "out", "--max_words=3") == 0
+    info, found = read_all(tmp_path / "out")
+    assert all(len(ids) == 5 and ids[-1] == records.END for _, record in found.values() for ids in record.token_ids)
+    assert info.splits["train"].truncated_captions == 12 and info.max_length == 5
+
+
+def test_bytes_are_the_same_whatever_the_runner_and_the_number_of_workers(sample, sample_records, tmp_path):
+    images, texts = sample
+    arguments = ["--images", str(images), "--captions", str(texts), "--image_size=32", "--min_count=1", "--shards=3"]
+    expected = tree_bytes(sample_records)
+    assert len(expected) == 3 + 5
+    for name, beam in {
+        "two_processes": ["--direct_num_workers=2"],
+        "legacy_runner": ["--runner=apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"],
+    }.items():
+        output = tmp_path / name
+        assert main([*arguments, "--output", str(output), *beam]) == 0
+        assert tree_bytes(output) == expected
+
+
+def test_another_seed_gives_another_order(sample, sample_records, tmp_path):
+    images, texts = sample
+    arguments = ["--images", str(images), "--captions", str(texts), "--image_size=32", "--min_count=1", "--shards=3"]
+    assert main([*arguments, "--output", str(tmp_path / "out"), "--seed=1", *IN_MEMORY]) == 0
+    assert tree_bytes(tmp_path / "out").keys() == tree_bytes(sample_records).keys()
+    assert tree_bytes(tmp_path / "out") != tree_bytes(sample_records)
+
+
+def damage(source):
+    """Six photos that cannot be used, each in its own way, and three captions; returns photo -> reason."""
+    bad = {
+        "empty.jpg": (b"", "empty file"),
+        "cut.jpg": (truncated(), "truncated"),
+        "page.jpg": (b"<html>404</html>", "not an image"),
+        "bomb.png": (encoded(Image.new("1", (12_000, 12_000))), "decompression bomb"),
+    }
+    for name, (data, _) in bad.items():
+        (source.images / name).write_bytes(data)
+        source.lines.append(f"{name}#0\tA photo of damage .".encode())
+    with (source.texts / "Flickr_8k.trainImages.txt").open("a") as stream:
+        stream.writelines(f"{name}\n" for name in bad)
+    source.lines += [b"phantom.jpg.1#0\tA ghost .", b"no tab", b"../up.jpg#0\tUp .", b"a.jpg#9\t.", b"a.jpg#8\tcaf\xe9"]
+    return {name: reason for name, (_, reason) in bad.items()} | {"phantom.jpg.1": "missing photo"}
+
+
+def test_bad_photos_and_captions_are_named_and_the_good_ones_written(source, tmp_path):
+    expected = damage(source)
+    assert build(source, tmp_path / "out", "--max_rejected=0.5") == 0
+    info, found = read_all(tmp_path / "out")
+    lines = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert {line["id"]: line["reason"] for line in lines if line["kind"] == "photo"} == expected
+    reasons = [line["reason"] for line in lines if line["kind"] == "caption"]
+    assert sorted(reasons) == ["empty caption", "malformed line", "not UTF-8", "unsafe name"]
+    assert len(found) == 10 and info.photos_in == 15 and info.captions_in == 29
+    assert sum(info.rejected_photos.values()) == 5
+    assert inspect_records(tmp_path / "out").faults == []
+
+
+def test_too_many_rejections_fail_with_their_reasons_and_leave_no_dataset_json(source, tmp_path, capsys):
+    damage(source)
+    assert build(source, tmp_path / "out") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: 5 of 15 photos were rejected") and "1 truncated" in error
+    assert "rejected.jsonl" in error and "--max_rejected" in error
+    assert not (tmp_path / "out" / "dataset.json").exists()
+    assert len((tmp_path / "out" / "rejected.jsonl").read_text().splitlines()) == 9
+
+
+def test_complete_records_are_kept_unless_overwritten_and_incomplete_ones_cleaned(source, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert build(source, output) == 0
+    first = tree_bytes(output)
+    assert build(source, output, "--seed=5") == 1
+    assert "--overwrite" in capsys.readouterr().err and tree_bytes(output) == first
+    (output / "dataset.json").unlink()
+    (output / "train-00007-of-00099.tfrecord").write_bytes(b"old")
+    (output / "train-00000-of-00001.tfrecord.incomplete-ab12").write_bytes(b"half")
+    (output / "notes.txt").write_text("mine")
+    assert build(source, output) == 0
+    assert tree_bytes(output) == {**first, "notes.txt": b"mine"}
+    assert build(source, output, "--overwrite", "--seed=5") == 0
+    assert tree_bytes(output)["dataset.json"] != first["dataset.json"]
+
+
+def test_a_folder_of_other_files_is_refused(source, tmp_path, capsys):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.doc").write_text("precious")
+    assert build(source, tmp_path / "home") == 1
+    assert "thesis.doc" in capsys.readouterr().err
+    assert build(source, tmp_path / "home" / "thesis.doc") == 1
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_a_photo_that_is_no_photo_anywhere_leaves_no_training_split(source, tmp_path, capsys):
+    for file in source.images.glob("[a-f].jpg"):
+        file.unlink()
+    assert build(source, tmp_path / "out") == 1
+    assert "no photo is left for the training split" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--direct_running_mode=multi_threading"], "loses records"),
+        (["--runner=DaskRunner"], "is refused"),
+        (["--direct_num_worker=2"], "did you mean --direct_num_workers"),
+        (["--bogus"], "unknown option --bogus"),
+    ],
+)
+def test_lossy_runners_and_unknown_options_are_refused(source, tmp_path, capsys, flags, message):
+    assert build(source, tmp_path / "out", beam=flags) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_local_runs_use_all_cores_of_a_runner_that_downloads_nothing():
+    given = options.beam_options([]).get_all_options()
+    assert (given["runner"], given["direct_running_mode"], given["direct_num_workers"]) == (
+        "FnApiRunner",
+        "multi_processing",
+        0,
+    )
+    assert options.beam_options(["--runner=DataflowRunner"]).get_all_options()["runner"] == "DataflowRunner"
+    assert options.beam_options(["--direct_num_workers", "3"]).get_all_options()["direct_num_workers"] == 3
+
+
+def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, capsys, monkeypatch):
+    from beam_jobs import record_pipeline
+
+    class Lossy(record_pipeline.WriteShard):
+        def process(self, element, vocabulary):
+            name, group = element
+            yield from super().process((name, list(group)[1:]), vocabulary)
+
+    monkeypatch.setattr(record_pipeline, "WriteShard", Lossy)
+    assert build(source, tmp_path / "out") == 1
+    assert "conservation check" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_a_worker_that_does_not_tokenize_never_imports_tensorflow():
+    code = (
+        "import sys, beam_jobs.record_pipeline as p; from beam_jobs import sources\n"
+        "from tfcaption import records\n"
+        "s = records.RecordSettings(source='flickr8k', image_size=32, resize='squash', min_count=1, max_words=9,\n"
+        "    seed=0, shards=None, shares={}, pillow_version='')\n"
+        "photo = p.TokenizedPhoto(sources.CaptionedPhoto('a', sys.argv[1], ('a',), 'train'), (('a',),))\n"
+        "element = ('train-00000-of-00001.tfrecord', [photo])\n"
+        "result, = p.WriteShard(s, sys.argv[2]).process(element, ([*records.SPECIAL_TOKENS, 'a'], []))\n"
+        "print(result.info.records, 'tensorflow' in sys.modules)"
+    )
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "a.png"
+        photo.write_bytes(encoded(picture()))
+        command = [sys.executable, "-c", code, str(photo), folder]
+        assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() == ["1", "False"]
+
+
+@pytest.mark.slow
+def test_real_flickr8k_gives_7000_photos_and_35000_captions(shared_data, tmp_path):
+    folder = shared_data / "data" / "flickr8k"
+    arguments = ["--images", str(folder), "--captions", str(folder / "Flickr8k_text")]
+    for workers in (1, 2):
+        assert main([*arguments, "--output", str(tmp_path / str(workers)), f"--direct_num_workers={workers}"]) == 0
+    info = records.load_dataset_info(tmp_path / "1")
+    assert (info.splits["train"].photos, info.splits["dev"].photos, info.captions_in) == (6000, 1000, 35000)
+    assert not (info.rejected_photos or info.rejected_captions or info.unused_photos)
+    assert tree_bytes(tmp_path / "1") == tree_bytes(tmp_path / "2")
