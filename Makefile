@@ -1,0 +1,39 @@
+# make demo: everything once, on photos it draws itself.   make test: linters, types and the suite.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test test-slow lint install clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	rm -rf $(DEMO)
+	$(BIN)/tfcaption sample_data --output $(DEMO)/sample
+	$(BIN)/tfcaption build_records --source flickr8k --images $(DEMO)/sample/Flicker8k_Dataset \
+		--captions $(DEMO)/sample/Flickr8k_text --output $(DEMO)/records --image_size 64 --min_count 1
+	$(BIN)/tfcaption inspect $(DEMO)/records --show 12 --output $(DEMO)/pictures
+	$(BIN)/tfcaption train --config configs/sample_frozen.yaml
+	$(BIN)/tfcaption train --config configs/sample_finetuned.yaml
+	$(BIN)/tfcaption evaluate --run $(DEMO)/runs/frozen $(DEMO)/runs/finetuned --split test
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -1,0 +1,93 @@
+"""Every command answers quickly, goes through one door, and says what is wrong."""
+
+import ast
+import subprocess
+import sys
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from tfcaption.cli import main
+
+ROOT = Path(__file__).parents[1]
+MODULES = {entry.name: entry.module for entry in entry_points(group="tfcaption.commands")}
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_there_is_a_subcommand_for_every_job():
+    assert set(MODULES) == {"sample_data", "build_records", "inspect", "train", "evaluate", "caption"}
+
+
+@pytest.mark.parametrize("module", MODULES.values())
+def test_help_begins_with_examples_and_answers_within_a_second(module):
+    seconds = []
+    for _ in range(3):
+        start = time.monotonic()
+        done = run("-m", module, "--help")
+        seconds.append(time.monotonic() - start)
+    assert done.returncode == 0 and min(seconds) < 1.0, seconds
+    text = done.stdout
+    assert 0 < text.index("examples:") < text.index("options:") and f"python -m {module}" in text
+
+
+@pytest.mark.parametrize("module", MODULES.values())
+def test_asking_for_help_imports_neither_tensorflow_nor_beam(module):
+    code = f"import sys, {module} as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\n"
+    done = run("-c", code + "print([n for n in ('tensorflow', 'apache_beam', 'keras') if n in sys.modules])")
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_the_console_script_passes_on_to_the_same_commands(tmp_path, capsys):
+    assert main(["sample_data", "--output", str(tmp_path), "--photos", "10"]) == 0
+    assert len(list((tmp_path / "Flicker8k_Dataset").iterdir())) == 10
+    assert main([]) == 0 and "tfcaption train" in capsys.readouterr().out
+    assert main(["trian"]) == 2 and "no command 'trian'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tfcaption.train", "--config", "none.yaml"], "error: none.yaml: no such config file"),
+        (["tfcaption.train", "--config", "configs/sample_frozen.yaml", "--set", "data.records=none"], "error: none: "),
+        (["tfcaption.evaluate", "--run", "none"], "error: none: is no run directory"),
+        (["tfcaption.caption", "--run", "none", "a.jpg"], "error: none: is no run directory"),
+        (["tfcaption.inspect", "none"], "error: none: no such folder"),
+        (["beam_jobs.build_records", "--images=none", "--captions=.", "--output=x"], "error: --images none: no such"),
+    ],
+)
+def test_a_wrong_path_is_one_line_that_names_it(arguments, message):
+    done = run("-m", *arguments)
+    assert done.returncode == 1 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(message)
+
+
+def imports(path):
+    """Modules that a file names in its imports, wherever they stand."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_the_package_never_imports_the_beam_jobs_or_beam():
+    for path in (ROOT / "tfcaption").glob("*.py"):
+        assert not [name for name in imports(path) if name.startswith(("beam_jobs", "apache_beam"))], path
+
+
+def test_the_parts_know_nothing_of_the_commands():
+    commands = {module for module in MODULES.values() if module.startswith("tfcaption")} | {"tfcaption.cli"}
+    for path in (ROOT / "tfcaption").glob("*.py"):
+        if f"tfcaption.{path.stem}" not in commands:
+            assert not [name for name in imports(path) if name in commands], path
+
+
+@pytest.mark.parametrize("module", ["config", "records", "metrics", "photos", "progress"])
+def test_the_contract_needs_no_tensorflow(module):
+    assert not [name for name in imports(ROOT / "tfcaption" / f"{module}.py") if "tensorflow" in name]

@@ -1,0 +1,71 @@
+"""Configs: typed, strict, overridable, and the same after a round trip."""
+
+from pathlib import Path
+
+import pytest
+
+from tfcaption.config import Config, ConfigError, load_config, save_config
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("run: runs/x\ntrain:\n  learning_rate: 1e-4\n")
+    return file
+
+
+def test_files_and_overrides_are_read_by_the_type_of_the_field(path):
+    config = load_config(path, ["train.epochs=3", "model.glove=null", "data.length_buckets=[9, 12]", "train.xla=true"])
+    assert config.train.learning_rate == 1e-4 and config.train.epochs == 3
+    assert config.model.glove is None and config.data.length_buckets == [9, 12] and config.train.xla is True
+    assert load_config(path, ["train.learning_rate=2e-3"]).train.learning_rate == 2e-3
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_every_config_in_the_repository_is_valid_and_survives_a_round_trip(file, tmp_path):
+    config = load_config(file)
+    save_config(config, tmp_path / "copy.yaml")
+    assert load_config(tmp_path / "copy.yaml") == config
+    assert config.model.variant in file.stem and config.run != Config().run
+
+
+def test_there_is_a_config_for_each_variant_on_flickr8k_and_the_sample():
+    assert {file.stem for file in CONFIGS} >= {
+        *("flickr8k_frozen", "flickr8k_finetuned", "sample_frozen", "sample_finetuned")
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epoch=3", "unknown key train.epoch, did you mean epochs?"),
+        ("trian.epochs=3", "unknown key trian, did you mean train?"),
+        ("train.epochs=many", "train.epochs"),
+        ("train.epochs=0", "train.epochs"),
+        ("train.epochs=2.5", "train.epochs"),
+        ("model.variant=thawed", "model.variant"),
+        ("model.glove=no", "model.glove"),
+        ("train.epochs", "write KEY=VALUE"),
+        ("run.name=x", "run is a field"),
+    ],
+)
+def test_mistakes_are_errors_that_name_the_field(path, override, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, [override])
+    assert message in str(caught.value)
+
+
+def test_missing_and_malformed_files_are_clear_errors(tmp_path):
+    with pytest.raises(ConfigError, match="no such config file"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("train: [")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_config(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_config(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("just words")
+    with pytest.raises(ConfigError, match="must hold sections"):
+        load_config(tmp_path / "bad.yaml")

@@ -1,0 +1,241 @@
+"""Loss, encoder, decoder and search: against brute force, Keras, and one another."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcaption import encoder, search
+from tfcaption.captioner import Captioner, token_sums
+from tfcaption.config import ModelConfig
+from tfcaption.decoder import dropout
+from tfcaption.encoder import Encoder, EncoderError
+from tfcaption.records import END, OOV, PAD, START
+
+WORDS = 11
+
+
+def captioner(variant="frozen", seed=0, **options):
+    keras.utils.set_random_seed(seed)
+    config = ModelConfig(variant=variant, weights="random", gru_units=16, dense_units=12, **options)
+    embedding = np.random.default_rng(seed).normal(0, 1, (WORDS, 6)).astype(np.float32)
+    return Captioner(config, image_size=32, embedding=embedding, encoder_weights="random", compiled=False)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return captioner(dropout=0.4)
+
+
+@pytest.fixture(scope="module")
+def images():
+    blocks = np.random.default_rng(4).integers(0, 256, (6, 4, 4, 3))
+    return tf.constant(np.kron(blocks, np.ones((1, 8, 8, 1))).astype(np.uint8))
+
+
+def captions(length=7):
+    """(6 photos, 2 captions, length): from <start> to <end>, then padding; one photo's second caption is missing."""
+    generator = np.random.default_rng(2)
+    tokens = np.zeros((6, 2, length), np.int32)
+    for photo in range(6):
+        for k in range(2 if photo else 1):
+            words = generator.integers(4, WORDS, generator.integers(1, 5))
+            tokens[photo, k, : len(words) + 2] = [START, *words, END]
+    return tokens
+
+
+# --- loss ------------------------------------------------------------------------------------------------
+
+
+def test_loss_is_the_cross_entropy_of_the_real_targets_and_nothing_else():
+    targets = captions()[..., 1:]
+    logits = np.random.default_rng(0).normal(0, 2, (*targets.shape, WORDS)).astype(np.float32)
+    loss, correct, count = 0.0, 0, 0
+    for index in np.ndindex(*targets.shape):
+        if targets[index] != PAD:
+            p = np.exp(logits[index].astype(np.float64))
+            loss -= np.log(p[targets[index]] / p.sum())
+            correct += logits[index].argmax() == targets[index]
+            count += 1
+    sums = token_sums(tf.constant(logits), tf.constant(targets))
+    np.testing.assert_allclose([float(value) for value in sums], [loss, correct, count], rtol=1e-5)
+    assert count == sum((caption != PAD).sum() - 1 for photo in captions() for caption in photo if caption.any())
+
+
+def test_padding_changes_neither_loss_nor_accuracy_nor_gradients(model, images):
+    results = []
+    for length in (7, 20, 40):
+        with tf.GradientTape() as tape:
+            sums = model.token_sums(model.encode(images), tf.constant(captions(length)))
+        results.append([*sums, *tape.gradient(sums.loss, model.decoder.trainable_variables)])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_allclose(tf.convert_to_tensor(a), tf.convert_to_tensor(b), rtol=2e-4, atol=2e-5)
+
+
+def test_the_mask_comes_from_the_targets_not_from_the_inputs(model, images):
+    """The step whose input is <end> has <pad> as its target: it must not count."""
+    tokens = tf.constant(captions())
+    with_end_as_input = tf.reduce_sum(tf.cast(tokens[..., :-1] != PAD, tf.float32))
+    sums = model.token_sums(model.encode(images), tokens)
+    assert float(sums.tokens) == float(with_end_as_input) - 11  # one less for each of 11 captions
+
+
+def test_logits_and_loss_are_float32_under_every_precision_policy(images):
+    for policy in ("mixed_bfloat16", "mixed_float16", "float32"):
+        keras.mixed_precision.set_dtype_policy(policy)
+        try:
+            mixed = captioner()
+            features = mixed.encode(images)
+            logits = mixed.logits(features, tf.constant(captions())[..., :-1])
+            assert logits.dtype == tf.float32
+            assert features.dtype == (policy.removeprefix("mixed_"))
+            assert all(v.dtype == "float32" for v in mixed.trainable_variables)
+            assert np.isfinite(logits.numpy()).all()
+        finally:
+            keras.mixed_precision.set_dtype_policy("float32")
+
+
+# --- encoder ---------------------------------------------------------------------------------------------
+
+
+def test_preprocessing_is_that_of_keras(images):
+    expected = keras.applications.resnet50.preprocess_input(images.numpy().astype(np.float32))
+    np.testing.assert_array_equal(encoder.preprocess(images), expected)
+
+
+def test_the_two_halves_are_resnet50(images):
+    half = Encoder(image_size=32, weights="random", finetuned=False)
+    whole = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
+    for layer in (layer for layer in whole.layers if layer.weights):
+        source = half.trunk if layer.name in {found.name for found in half.trunk.layers} else half.head
+        layer.set_weights(source.get_layer(layer.name).get_weights())
+    np.testing.assert_allclose(half(images), whole(encoder.preprocess(images), training=False), rtol=1e-4, atol=1e-5)
+
+
+def test_only_conv5_block2_and_conv5_block3_can_train():
+    names = {variable.path.split("/")[-2] for variable in captioner("finetuned").encoder.trainable_variables}
+    assert {name[:12] for name in names} == {"conv5_block2", "conv5_block3"}
+    head = captioner("finetuned").encoder.head
+    with_weights = {layer.name for layer in head.layers if layer.weights}
+    assert names == with_weights
+    assert captioner("frozen").encoder.trainable_variables == []
+
+
+def test_random_weights_are_the_same_each_time_and_tell_pictures_apart(images):
+    first, again = (Encoder(image_size=32, weights="random", finetuned=False)(images) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    pooled = tf.reduce_mean(first, (1, 2)).numpy()
+    assert pooled.std(0).mean() > 0.1 * pooled.mean()
+
+
+def test_real_weights_load_and_missing_or_wrong_ones_are_clear_errors(tmp_path, shared_data):
+    path = shared_data / "data" / "resnet50" / "resnet50_imagenet_notop.weights.h5"
+    photo = shared_data / "data" / "flickr8k" / "Flicker8k_Dataset" / "1000268201_693b08cb0e.jpg"
+    image = tf.io.decode_jpeg(tf.io.read_file(str(photo)))[None]
+    maps = Encoder(image_size=224, weights=str(path), finetuned=False)(image)
+    whole = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(224, 224, 3))
+    whole.load_weights(path)
+    np.testing.assert_allclose(maps, whole(encoder.preprocess(image), training=False), rtol=1e-3, atol=1e-3)
+
+
+def test_missing_or_wrong_weights_are_clear_errors(tmp_path):
+    with pytest.raises(EncoderError, match="nowhere.h5: no such file"):
+        Encoder(image_size=32, weights=str(tmp_path / "nowhere.h5"), finetuned=False)
+    wrong = tmp_path / "wrong.weights.h5"
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(wrong)
+    with pytest.raises(EncoderError, match="wrong.weights.h5: not weights of ResNet50"):
+        Encoder(image_size=32, weights=str(wrong), finetuned=False)
+
+
+# --- decoder ---------------------------------------------------------------------------------------------
+
+
+def test_teacher_forced_logits_equal_step_by_step_logits(model, images):
+    tokens = tf.constant(captions()[:, 0, :-1])
+    features = model.encode(images)
+    whole = model.logits(features, tokens[:, None])[:, 0]
+    state = model.decoder.start(features)
+    for time in range(tokens.shape[1]):
+        logits, state = model.decoder.step(tokens[:, time], state)
+        np.testing.assert_allclose(logits, whole[:, time], rtol=1e-4, atol=1e-5)
+
+
+def test_the_gru_is_the_published_one():
+    """Against the equations of Cho et al. 2014 with the reset gate after the matrix product, in NumPy."""
+    decoder = captioner().decoder
+    kernel, recurrent, (bias, recurrent_bias) = (w.numpy() for w in decoder.gru.cell.weights)
+    generator = np.random.default_rng(0)
+    x, h = generator.normal(size=(3, 6)), generator.normal(size=(3, 16))
+    xz, xr, xh = np.split(x @ kernel + bias, 3, axis=1)
+    hz, hr, hh = np.split(h @ recurrent + recurrent_bias, 3, axis=1)
+    z, r = 1 / (1 + np.exp(-xz - hz)), 1 / (1 + np.exp(-xr - hr))
+    expected = z * h + (1 - z) * np.tanh(xh + r * hh)
+    x, h = tf.constant(x, tf.float32), tf.constant(h, tf.float32)
+    np.testing.assert_allclose(decoder.gru.cell(x, [h])[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_each_photo_is_decoded_from_its_own_features(model, images):
+    tokens = tf.constant(captions())
+    together = model.logits(model.encode(images), tokens[..., :-1])
+    for photo in range(6):
+        alone = model.logits(model.encode(images[photo : photo + 1]), tokens[photo : photo + 1, :, :-1])
+        np.testing.assert_allclose(alone[0], together[photo], rtol=1e-3, atol=1e-4)
+
+
+def test_dropout_depends_on_its_seed_alone():
+    ones = tf.ones((200, 50))
+    seed, other = tf.constant([1, 2]), tf.constant([1, 3])
+    first = dropout(ones, 0.25, seed, 0)
+    assert np.array_equal(first, dropout(ones, 0.25, seed, 0))
+    assert not np.array_equal(first, dropout(ones, 0.25, other, 0))
+    assert not np.array_equal(first, dropout(ones, 0.25, seed, 1))
+    assert abs(float(tf.reduce_mean(tf.cast(first == 0, tf.float32))) - 0.25) < 0.02
+    assert abs(float(tf.reduce_mean(first)) - 1) < 0.03
+    assert dropout(ones, 0.25, None, 0) is ones
+
+
+# --- search ----------------------------------------------------------------------------------------------
+
+
+def greedy_by_hand(model, features, length):
+    """(1, 2048) features of one photo, one word at a time, from the teacher-forced pass over all words so far."""
+    words = [START]
+    for _ in range(length):
+        logits = model.logits(features, tf.constant([[words]]))[0, 0, -1].numpy()
+        logits[[PAD, OOV, START]] = -np.inf
+        words.append(int(logits.argmax()))
+        if words[-1] == END:
+            break
+    return words[1:] + [PAD] * (length + 1 - len(words))
+
+
+def test_greedy_search_in_a_batch_equals_one_by_one_by_hand(images):
+    ended = 0
+    for seed in range(3):
+        model = captioner(seed=seed)
+        found = tf.function(lambda x, m=model: search.greedy_search(m, m.encode(x), max_tokens=9))(images).numpy()
+        features = model.encode(images)
+        for photo in range(6):
+            assert found[photo].tolist() == greedy_by_hand(model, features[photo : photo + 1], 9)
+            ended += END in found[photo]
+        assert not np.isin(found[found != PAD], [OOV, START]).any()
+    assert found.shape == (6, 9)
+
+
+def test_banned_tokens_are_banned_in_the_search_not_in_the_logits(images):
+    model = captioner()
+    bias = np.zeros(WORDS, np.float32)
+    bias[[PAD, OOV, START]] = 1000
+    model.decoder.logits.bias.assign(bias)
+    found = search.greedy_search(model, model.encode(images), max_tokens=5).numpy()
+    assert not np.isin(found[:, 0], [PAD, OOV, START]).any()
+    logits = model.logits(model.encode(images), tf.constant(captions())[..., :-1]).numpy()
+    assert (logits[..., PAD] > 900).all()
+
+
+def test_a_photo_whose_caption_never_ends_still_gets_one(images):
+    model = captioner()
+    model.decoder.logits.bias.assign(np.where(np.arange(WORDS) == END, -1000, 0).astype(np.float32))
+    found = search.greedy_search(model, model.encode(images), max_tokens=5).numpy()
+    assert found.shape == (6, 5) and (found >= 4).all()
