@@ -24,6 +24,10 @@ EXAMPLES = """examples:
   python -m tfcaption.train --config configs/flickr8k_frozen.yaml"""
 
 
+class TrainingFailed(RuntimeError):
+    """A training that must not go on; the last checkpoint is kept."""
+
+
 def train(config: Config) -> Path:
     """Train to the end, or from the last checkpoint on.
 
@@ -36,6 +40,7 @@ def train(config: Config) -> Path:
     Raises:
         ValueError: (ConfigError, RunError, RecordError, GloveError, EncoderError) what cannot be trained, before
             any long work.
+        TrainingFailed: the loss is no longer a number.
     """
     run = runs.create_run(config)
     terminal.start_tensorflow()
@@ -131,7 +136,7 @@ def _run_epoch(run: Run, split: str, batches: Any, step: Callable[[Any], Any], l
     """One pass over a split; token means of loss and accuracy over the whole of it.
 
     Raises:
-        RuntimeError: the loss is no longer a number.
+        TrainingFailed: the loss is no longer a number.
     """
     loss = correct = tokens = 0.0
     total = run.info.split(split).captions
@@ -147,7 +152,7 @@ def _run_epoch(run: Run, split: str, batches: Any, step: Callable[[Any], Any], l
                 tokens + float(sums.tokens),
             )
             if loss != loss:
-                raise RuntimeError(f"{label}: the loss is not a number; lower train.learning_rate")
+                raise TrainingFailed(f"{label}: the loss is not a number; lower train.learning_rate and start again")
             done += _captions_in(batch)
             progress.update(done, f"loss {loss / max(tokens, 1):.3f}")
     return {"loss": loss / max(tokens, 1), "accuracy": correct / max(tokens, 1)}
@@ -256,7 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         path = train(configs.load_config(arguments.config, arguments.set))
-    except ValueError as error:
+    except (ValueError, TrainingFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"run: {path}")
