@@ -45,6 +45,7 @@ setup(
             "hypothesis>=6.150,<7",
             "mypy>=2.4,<3",
             "pytest>=9.2,<10",
+            "pytest-xdist>=3.8,<4",
             "ruff>=0.17.6,<0.18",
             "types-PyYAML",
             "types-tqdm",

@@ -110,8 +110,8 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _is_safe_name(name: str) -> bool:
-    """A plain file name: no folder, no drive, no `..`, nothing that cannot be printed."""
-    return name not in (".", "..") and not any(c in "/\\:" or not c.isprintable() for c in name)
+    """A plain file name: no folder, no `..`, nothing that cannot be printed."""
+    return name not in (".", "..") and not any(c in "/\\" or not c.isprintable() for c in name)
 
 
 def _read_captions(path: Path, listing: Listing) -> dict[str, list[str]]:

@@ -240,5 +240,6 @@ def test_real_flickr8k_gives_7000_photos_and_35000_captions(shared_data, tmp_pat
         assert main([*arguments, "--output", str(tmp_path / str(workers)), f"--direct_num_workers={workers}"]) == 0
     info = records.load_dataset_info(tmp_path / "1")
     assert (info.splits["train"].photos, info.splits["dev"].photos, info.captions_in) == (6000, 1000, 35000)
+    assert info.vocabulary_size == 4 + 2536 and info.max_length == 36 + 2
     assert not (info.rejected_photos or info.rejected_captions or info.unused_photos)
     assert tree_bytes(tmp_path / "1") == tree_bytes(tmp_path / "2")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.conftest import IN_MEMORY, tree_bytes
 from tests.test_model import captioner, captions
 from tfcaption import metrics, runs
 from tfcaption.config import Config, TrainConfig
@@ -71,6 +73,13 @@ def test_the_encoder_has_its_own_learning_rate(batch):
     assert max(steps.values()) == pytest.approx(1e-3, rel=0.05)
 
 
+def test_evaluating_changes_no_weight(batch):
+    subject = trainer("finetuned")
+    before = weights(subject.captioner)
+    subject.evaluate_step(batch)
+    assert changed(before, weights(subject.captioner)) == set()
+
+
 def test_swapping_photos_changes_the_loss_and_a_constant_photo_is_worse(batch):
     subject = trainer("frozen", model_options={"dropout": 0.0})
     for _ in range(150):
@@ -129,6 +138,7 @@ import json, sys
 import numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tests.conftest import IN_MEMORY, tree_bytes
 from tests.test_model import captioner, captions
 from tfcaption.config import TrainConfig
 from tfcaption.training import Mode, Trainer
@@ -211,6 +221,13 @@ def test_a_finished_run_is_left_alone_and_another_config_refused(undisturbed, sa
         train(config(undisturbed, sample_records, 2, gru_units=48))
 
 
+def test_training_and_selection_never_read_the_test_split(undisturbed, sample_records, tmp_path):
+    copy = shutil.copytree(sample_records, tmp_path / "records")
+    for shard in copy.glob("test-*"):
+        shard.unlink()
+    assert figures(train(config(tmp_path / "run", copy, 2))) == figures(undisturbed)
+
+
 def test_early_stopping_ends_a_run_that_no_longer_improves(sample_records, tmp_path):
     hopeless = config(tmp_path / "run", sample_records, 9)
     hopeless.train.learning_rate, hopeless.train.early_stopping_epochs = 1e-30, 2
@@ -237,13 +254,13 @@ def test_a_loss_that_is_no_number_stops_the_run(sample_records, tmp_path):
         train(exploding)
 
 
-def test_evaluating_changes_no_weight_and_scores_each_photo_once(undisturbed):
+def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undisturbed):
     from tfcaption.evaluate import evaluate
 
     run = runs.load_run(undisturbed)
-    files = {p: p.read_bytes() for p in (undisturbed / "checkpoints").rglob("*") if p.is_file()}
+    before = tree_bytes(undisturbed / "checkpoints")
     result = evaluate(undisturbed, split="test")
-    assert files == {p: p.read_bytes() for p in (undisturbed / "checkpoints").rglob("*") if p.is_file()}
+    assert tree_bytes(undisturbed / "checkpoints") == before
     lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]
     assert len({line["id"] for line in lines}) == len(lines) == run.info.splits["test"].photos == result["photos"]
     again = metrics.corpus_scores({x["id"]: x["caption"] for x in lines}, {x["id"]: x["references"] for x in lines})
@@ -282,7 +299,6 @@ def test_the_command_captions_a_photo_as_the_evaluation_does(undisturbed, sample
 def test_eight_photos_can_be_learnt_by_heart(sample, tmp_path, variant):
     """The cheapest end-to-end test: records, input, model, step, search and score, to BLEU-4 over 0.9."""
     from beam_jobs.build_records import main
-    from tests.conftest import IN_MEMORY
     from tfcaption.evaluate import evaluate
 
     images, _ = sample

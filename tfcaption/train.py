@@ -179,7 +179,7 @@ class History:
         self._run, self._config = run, run.config.train
         self._epoch = tf.Variable(0, trainable=False, name="epoch")
         self._best_epoch = tf.Variable(0, trainable=False, name="best_epoch")
-        self._best_loss = tf.Variable(float("inf"), trainable=False, name="best_dev_loss")
+        self._best_loss = tf.Variable(float("inf"), dtype=tf.float64, trainable=False, name="best_dev_loss")
         self._trainer = trainer
         checkpoint = tf.train.Checkpoint(
             **trainer.checkpoint_objects(),
