@@ -5,6 +5,7 @@ Every photo of the split comes exactly once an epoch; the last batch of each buc
 have no token, so that they weigh nothing and every batch of a bucket has one shape.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tfcaption.records import DatasetInfo, RecordError
 Batch = dict[str, tf.Tensor]
 """`photo_id` (photos,) string, empty for a filled-up row; `jpeg` (photos,) string or `image` (photos, size, size, 3)
 uint8; `tokens` (photos, captions, time) int32, padded with <pad>."""
+
+_CORES = os.cpu_count() or 1
 
 _CAPTION_FEATURES = {
     records.CAPTIONS_TOKENS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
@@ -103,7 +106,7 @@ def batches(
         lambda path: tf.data.TFRecordDataset(path, buffer_size=8 << 20),
         cycle_length=8,
         block_length=16,
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=_CORES,
         deterministic=deterministic,
     )
     if shuffle_seed is not None:
@@ -132,18 +135,21 @@ def batches(
         key_func=bucket,
         reduce_func=lambda index, window: window.batch(batch_size_photos).map(lambda batch: (index, batch)),
         window_size=batch_size_photos,
-    ).map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
+    ).map(parse, num_parallel_calls=_CORES, deterministic=deterministic)
     if decode:
         dataset = dataset.map(
             lambda batch: _decode(batch, info.settings.image_size),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            num_parallel_calls=_CORES,
             deterministic=deterministic,
         )
     options = tf.data.Options()
     options.deterministic = deterministic
+    # Autotuning re-plans after 10, 20, 40 ... ms, and an iterator cannot close before the next turn: an epoch of 11 s
+    # took 21 s. The work is the same for every batch, so there is little to tune.
+    options.autotune.enabled = False
     # Each replica's host reads the same files; the strategy splits the batch.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return dataset.with_options(options).prefetch(2)
 
 
 def _draw(photo_ids: tf.Tensor, counts: tf.Tensor, seed: int) -> tf.Tensor:

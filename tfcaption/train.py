@@ -70,12 +70,17 @@ def train(config: Config) -> Path:
         flush=True,
     )
     history = History(trainer, run)
-    dev = strategy.experimental_distribute_dataset(dev_batches)
+    # Splits batches over replicas and prefetches them to GPUs. On one CPU there is nothing to do of either, and closing
+    # such an iterator can take ten seconds: it autotunes, with longer and longer pauses that closing waits for.
+    alone = strategy.num_replicas_in_sync == 1 and not tf.config.list_physical_devices("GPU")
+    distribute = (lambda dataset: dataset) if alone else strategy.experimental_distribute_dataset
+    dev = distribute(dev_batches)
     while not history.finished:
         epoch = history.epoch + 1
         start = time.monotonic()
         seed = config.train.seed * 1_000_003 + epoch
-        distributed = strategy.experimental_distribute_dataset(_batches(run, "train", lengths, shuffle_seed=seed))
+        shuffled = _batches(run, "train", lengths, shuffle_seed=seed)
+        distributed = distribute(shuffled)
         train_means = _run_epoch(run, "train", distributed, trainer.train_step, f"epoch {epoch}")
         trained = time.monotonic()
         dev_means = _run_epoch(run, "dev", dev, trainer.evaluate_step, f"epoch {epoch}, dev")
