@@ -22,11 +22,9 @@ COLOURS = {
     "green": (40, 160, 60),
     "blue": (40, 80, 210),
     "yellow": (240, 210, 40),
-    "white": (250, 250, 250),
-    "black": (20, 20, 20),
 }
 SHAPES = ("circle", "square", "triangle")
-RADIUS = {"small": 13, "large": 25}
+RADIUS = {"small": 14, "large": 27}
 TEXTURES = ("plain", "striped", "dotted", "checked")
 PLACES = {"left": (40, 60), "right": (120, 60), "top": (80, 32), "bottom": (80, 88), "middle": (80, 60)}
 RELATIONS = {  # the first shape's place and the second's, from the first shape's point of view
