@@ -84,7 +84,6 @@ def test_bytes_are_the_same_whatever_the_runner_and_the_number_of_workers(sample
     assert len(expected) == 3 + 5
     for name, beam in {
         "two_processes": ["--direct_num_workers=2"],
-        "legacy_runner": ["--runner=apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"],
     }.items():
         output = tmp_path / name
         assert main([*arguments, "--output", str(output), *beam]) == 0

@@ -295,6 +295,7 @@ def test_the_command_captions_a_photo_as_the_evaluation_does(undisturbed, sample
     assert "bad.jpg: empty file" in printed.err and "gone.jpg" in printed.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["frozen", "finetuned"])
 def test_eight_photos_can_be_learnt_by_heart(sample, tmp_path, variant):
     """The cheapest end-to-end test: records, input, model, step, search and score, to BLEU-4 over 0.9."""
