@@ -20,6 +20,10 @@ demo: $(INSTALLED)
 	$(BIN)/tfcaption build_records --source flickr8k --images $(DEMO)/sample/Flicker8k_Dataset \
 		--captions $(DEMO)/sample/Flickr8k_text --output $(DEMO)/records --image_size 64 --min_count 1
 	$(BIN)/tfcaption inspect $(DEMO)/records --show 12 --output $(DEMO)/pictures
+	$(BIN)/tfcaption extract_features --records $(DEMO)/records --output $(DEMO)/features/pooled \
+		--stage pooled --weights random
+	$(BIN)/tfcaption extract_features --records $(DEMO)/records --output $(DEMO)/features/trunk \
+		--stage trunk --weights random
 	$(BIN)/tfcaption train --config configs/sample_frozen.yaml
 	$(BIN)/tfcaption train --config configs/sample_finetuned.yaml
 	$(BIN)/tfcaption evaluate --run $(DEMO)/runs/frozen $(DEMO)/runs/finetuned --split test
@@ -30,7 +34,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist worksteal
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow

@@ -7,10 +7,12 @@ from setuptools import find_packages, setup
 COMMANDS = {
     "sample_data": "tfcaption.sample_data",
     "build_records": "beam_jobs.build_records",
+    "extract_features": "beam_jobs.extract_features",
     "inspect": "tfcaption.inspect",
     "train": "tfcaption.train",
     "evaluate": "tfcaption.evaluate",
     "caption": "tfcaption.caption",
+    "benchmark": "tfcaption.benchmark",
 }
 
 setup(

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tfcaption import photos, records
+from tfcaption import photos, records, terminal
 from tfcaption.records import DatasetInfo, RecordSettings
 
 EXAMPLES = """examples:
@@ -26,12 +26,8 @@ All other options are Apache Beam's own (--runner, --direct_num_workers, ...).""
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The job's own options, and the rest for Beam."""
-    parser = argparse.ArgumentParser(
-        prog="python -m beam_jobs.build_records",
-        usage="%(prog)s --images DIR --captions DIR --output DIR [options] [Beam options]",
-        description=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = terminal.command_parser(
+        "beam_jobs.build_records", EXAMPLES, usage="--images DIR --captions DIR --output DIR [options] [Beam options]"
     )
     parser.add_argument("--source", default="flickr8k", choices=["flickr8k"], help="layout of the captions")
     parser.add_argument("--images", required=True, help="folder of the photos (or a folder above them)")
@@ -98,7 +94,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     from beam_jobs import options, output_folder, record_pipeline, sources
 
     beam_options = options.beam_options(flags)
-    output_folder.check(arguments.output, overwrite=arguments.overwrite)
+    output_folder.check(arguments.output, overwrite=arguments.overwrite, description=records.DATASET_FILE)
     shares = dict(zip(records.SPLITS, arguments.shares, strict=True))
     listing = sources.read_flickr8k(arguments.images, arguments.captions, shares=shares, seed=arguments.seed)
     print(
@@ -107,7 +103,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     )
     if not any(photo.split == "train" for photo in listing.photos):
         raise sources.SourceError(f"{arguments.captions}: no photo is left for the training split")
-    output_folder.clean(arguments.output)
+    output_folder.clean(arguments.output, description=records.DATASET_FILE)
     settings = RecordSettings(
         **{name: getattr(arguments, name) for name in RecordSettings.model_fields if hasattr(arguments, name)}
         | {"shares": shares, "pillow_version": PIL.__version__}

@@ -26,11 +26,12 @@ class JobFailed(RuntimeError):
     """A job that ran and must not be trusted; the message is for the user."""
 
 
-def beam_options(flags: Sequence[str]) -> PipelineOptions:
+def beam_options(flags: Sequence[str], *, local_mode: str = "multi_processing") -> PipelineOptions:
     """Beam's options from the flags that the job itself does not know.
 
-    Without `--runner` the job runs on this machine's cores with the pinned `FnApiRunner`, multi-processing:
-    `DirectRunner` would first try to download another engine.
+    Without `--runner` the job runs on this machine's cores with the pinned `FnApiRunner`: `DirectRunner` would first
+    try to download another engine. `local_mode` says how: `multi_processing`, a worker process on each core, or
+    `in_memory`, all in this process.
 
     Raises:
         ValueError: a flag that Beam does not know either (Beam itself would only warn), or a runner or mode that
@@ -59,9 +60,9 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     if runner == LOCAL_RUNNER:
         in_flags = {flag.partition("=")[0] for flag in flags}
         if "--direct_running_mode" not in in_flags:
-            defaults["direct_running_mode"] = "multi_processing"
+            defaults["direct_running_mode"] = local_mode
         if "--direct_num_workers" not in in_flags:
-            defaults["direct_num_workers"] = 0  # all cores
+            defaults["direct_num_workers"] = 0 if local_mode == "multi_processing" else 1  # 0: all cores
     return PipelineOptions([*flags], runner=runner, **defaults)
 
 
@@ -128,10 +129,10 @@ class ProgressCounter:
         # Started afresh, so that a bundle that is tried again is not counted twice.
         self._stream = (folder / name).open("wb", buffering=0) if folder.is_dir() else None
 
-    def add(self) -> None:
-        """One more is done."""
+    def add(self, done: int = 1) -> None:
+        """So many more are done."""
         if self._stream:
-            self._stream.write(b".")
+            self._stream.write(b"." * done)
 
     def close(self) -> None:
         """Close the file; the count stays."""

@@ -7,46 +7,73 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.options import PROGRESS_FOLDER, is_local
 from beam_jobs.shards import TEMPORARY_MARK
-from tfcaption.records import DATASET_FILE, REJECTED_FILE, VOCABULARY_FILE, is_shard_name
+from tfcaption.records import DATASET_FILE, FEATURES_FILE, REJECTED_FILE, VOCABULARY_FILE, is_shard_name
 
-_OWN_FILES = (DATASET_FILE, REJECTED_FILE, VOCABULARY_FILE)
+PARTIAL_FEATURES_FILE = "features.incomplete.json"  # settings of feature shards, until features.json is written
+# The description that a job writes last -> the other files it writes beside the shards
+_OWN_FILES = {
+    DATASET_FILE: (DATASET_FILE, REJECTED_FILE, VOCABULARY_FILE),
+    FEATURES_FILE: (FEATURES_FILE, PARTIAL_FEATURES_FILE),
+}
 
 
-def _own_files(output: str) -> tuple[list[str], list[str]]:
+def _own_files(output: str, description: str) -> tuple[list[str], list[str]]:
     """Paths directly in `output` that a job wrote, and all others."""
     found = FileSystems.match([FileSystems.join(output, "*")])[0].metadata_list
     mine: list[str] = []
     others: list[str] = []
     for path in sorted(item.path for item in found):
         name = FileSystems.split(path)[1].partition(TEMPORARY_MARK)[0]
-        (mine if name in _OWN_FILES or is_shard_name(name) else others).append(path)
+        (mine if name in _OWN_FILES[description] or is_shard_name(name) else others).append(path)
     return mine, others
 
 
-def check(output: str, *, overwrite: bool) -> None:
+def check(output: str, *, overwrite: bool, description: str) -> None:
     """Refuse an output folder that a job must not write into.
 
+    Args:
+        output: the folder.
+        overwrite: complete output may be made again.
+        description: the file that the job writes last, `dataset.json` or `features.json`.
+
     Raises:
-        ValueError: the folder holds complete records and `overwrite` is false, or holds only files of others.
+        ValueError: the folder holds complete output and `overwrite` is false, or another job's, or strangers' files.
     """
     if is_local(output) and Path(output).exists() and not Path(output).is_dir():
         raise ValueError(f"--output {output}: is a file; name a folder")
-    mine, others = _own_files(output)
+    mine, others = _own_files(output, description)
+    for other, files in _OWN_FILES.items():
+        if other != description:
+            for path in others:
+                if FileSystems.split(path)[1] in files:
+                    raise ValueError(
+                        f"--output {output}: holds {FileSystems.split(path)[1]} of another job; name a new folder"
+                    )
     if others and not mine:
-        raise ValueError(f"--output {output}: holds files that are no records ({others[0]}); name a new folder")
-    if FileSystems.join(output, DATASET_FILE) in mine and not overwrite:
+        raise ValueError(f"--output {output}: holds files of others ({others[0]}); name a new folder")
+    if FileSystems.join(output, description) in mine and not overwrite:
         raise ValueError(
-            f"--output {output}: holds complete records; add --overwrite to build them again, or name another folder"
+            f"--output {output}: is complete (it has {description}); add --overwrite to make it again, "
+            "or name another folder"
         )
 
 
-def clean(output: str) -> None:
-    """Remove what an earlier run of a job left, `dataset.json` first, so that the rest never looks complete."""
-    mine, _ = _own_files(output)
-    dataset = FileSystems.join(output, DATASET_FILE)
-    for paths in ([dataset] if dataset in mine else [], [path for path in mine if path != dataset]):
+def clean(output: str, *, description: str) -> None:
+    """Remove what an earlier run of a job left, its description first, so that the rest never looks complete."""
+    mine, _ = _own_files(output, description)
+    last = FileSystems.join(output, description)
+    for paths in ([last] if last in mine else [], [path for path in mine if path != last]):
         if paths:
             FileSystems.delete(paths)
+    remove_progress(output)
+
+
+def clean_halves(output: str, *, description: str) -> None:
+    """Remove only the half-written files that a killed run left."""
+    mine, _ = _own_files(output, description)
+    halves = [path for path in mine if TEMPORARY_MARK in path]
+    if halves:
+        FileSystems.delete(halves)
     remove_progress(output)
 
 

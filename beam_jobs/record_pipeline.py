@@ -39,6 +39,7 @@ class ShardResult:
     split: str
     info: ShardInfo
     lengths: Counter[int] = field(default_factory=Counter)  # tokens of a caption -> captions
+    longest: Counter[int] = field(default_factory=Counter)  # tokens of a photo's longest caption -> photos
     words: int = 0
     oov_words: int = 0
     truncated: int = 0
@@ -47,6 +48,7 @@ class ShardResult:
     def add(self, words: Sequence[Sequence[str]], token_ids: Sequence[list[int]]) -> None:
         """Count one photo's captions."""
         self.captions_per_photo = max(self.captions_per_photo, len(token_ids))
+        self.longest[max(map(len, token_ids))] += 1
         for spoken, ids in zip(words, token_ids, strict=True):
             self.lengths[len(ids)] += 1
             self.words += len(ids) - 2
@@ -281,6 +283,7 @@ def _finish(
 def _describe(split: str, shards: Iterable[ShardResult]) -> SplitInfo:
     mine = sorted((shard for shard in shards if shard.split == split), key=lambda shard: shard.info.name)
     lengths = sum((shard.lengths for shard in mine), Counter())
+    longest = sum((shard.longest for shard in mine), Counter())
     words = sum(shard.words for shard in mine)
     return SplitInfo(
         photos=sum(shard.info.records for shard in mine),
@@ -289,6 +292,7 @@ def _describe(split: str, shards: Iterable[ShardResult]) -> SplitInfo:
         oov_rate=sum(shard.oov_words for shard in mine) / max(words, 1),
         truncated_captions=sum(shard.truncated for shard in mine),
         caption_lengths=dict(sorted(lengths.items())),
+        longest_caption_lengths=dict(sorted(longest.items())),
         shards=[shard.info for shard in mine],
     )
 

@@ -9,7 +9,8 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from tfcaption.records import ShardInfo, frame_record
+from tfcaption.records import ShardInfo
+from tfcaption.tfrecord import frame_record
 
 TEMPORARY_MARK = ".incomplete-"
 

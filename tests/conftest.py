@@ -1,6 +1,7 @@
 """Small data that the tests make themselves; `shared_data` skips where the real data is not there."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,34 @@ def sample_records(sample, tmp_path_factory):
     arguments = ["--images", str(images), "--captions", str(texts), "--output", str(output)]
     assert main([*arguments, "--image_size=32", "--min_count=1", "--shards=3", *IN_MEMORY]) == 0
     return output
+
+
+@pytest.fixture(autouse=True)
+def forget_models():
+    """Keras remembers every layer that was ever made."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].backend.clear_session()
+
+
+def extracted(records, output, stage):
+    from beam_jobs.extract_features import main
+
+    arguments = ["--records", str(records), "--output", str(output), "--stage", stage, "--weights", "random"]
+    assert main([*arguments, "--batch_size=16"]) == 0
+    return output
+
+
+@pytest.fixture(scope="session")
+def pooled(sample_records, tmp_path_factory):
+    """Pooled features of those records."""
+    return extracted(sample_records, tmp_path_factory.mktemp("features") / "pooled", "pooled")
+
+
+@pytest.fixture(scope="session")
+def trunk(sample_records, tmp_path_factory):
+    """Trunk features of those records."""
+    return extracted(sample_records, tmp_path_factory.mktemp("features") / "trunk", "trunk")
 
 
 @pytest.fixture(scope="session")

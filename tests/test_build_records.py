@@ -13,7 +13,7 @@ from beam_jobs.build_records import main
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.test_photos import encoded, picture, truncated
 from tests.test_sources import Source
-from tfcaption import records, text
+from tfcaption import records, text, tfrecord
 from tfcaption.inspect import inspect_records
 
 
@@ -34,7 +34,7 @@ def read_all(folder):
     for split, split_info in info.splits.items():
         for shard in split_info.shards:
             with (folder / shard.name).open("rb") as stream:
-                for data in records.read_frames(stream, shard.name):
+                for data in tfrecord.read_frames(stream, shard.name):
                     record = records.decode_record(data)
                     assert record.photo_id not in found
                     found[record.photo_id] = (split, record)

@@ -20,7 +20,10 @@ def run(*arguments):
 
 
 def test_there_is_a_subcommand_for_every_job():
-    assert set(MODULES) == {"sample_data", "build_records", "inspect", "train", "evaluate", "caption"}
+    assert set(MODULES) == {
+        *("sample_data", "build_records", "extract_features", "inspect"),
+        *("train", "evaluate", "caption", "benchmark"),
+    }
 
 
 @pytest.mark.parametrize("module", MODULES.values())
@@ -58,6 +61,11 @@ def test_the_console_script_passes_on_to_the_same_commands(tmp_path, capsys):
         (["tfcaption.caption", "--run", "none", "a.jpg"], "error: none: is no run directory"),
         (["tfcaption.inspect", "none"], "error: none: no such folder"),
         (["beam_jobs.build_records", "--images=none", "--captions=.", "--output=x"], "error: --images none: no such"),
+        (
+            ["beam_jobs.extract_features", "--records=none", "--output=x", "--stage=map", "--weights=random"],
+            "error: none: no such folder",
+        ),
+        (["tfcaption.benchmark", "records", "--images", "none"], "error: none: no JPEG photo below it"),
     ],
 )
 def test_a_wrong_path_is_one_line_that_names_it(arguments, message):
@@ -88,6 +96,6 @@ def test_the_parts_know_nothing_of_the_commands():
             assert not [name for name in imports(path) if name in commands], path
 
 
-@pytest.mark.parametrize("module", ["config", "records", "metrics", "photos", "progress"])
+@pytest.mark.parametrize("module", ["config", "records", "tfrecord", "metrics", "photos", "progress"])
 def test_the_contract_needs_no_tensorflow(module):
     assert not [name for name in imports(ROOT / "tfcaption" / f"{module}.py") if "tensorflow" in name]

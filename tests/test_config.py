@@ -17,9 +17,9 @@ def path(tmp_path):
 
 
 def test_files_and_overrides_are_read_by_the_type_of_the_field(path):
-    config = load_config(path, ["train.epochs=3", "model.glove=null", "data.length_buckets=[9, 12]", "train.xla=true"])
+    config = load_config(path, ["train.epochs=3", "model.glove=null", "data.length_buckets=5", "train.xla=true"])
     assert config.train.learning_rate == 1e-4 and config.train.epochs == 3
-    assert config.model.glove is None and config.data.length_buckets == [9, 12] and config.train.xla is True
+    assert config.model.glove is None and config.data.length_buckets == 5 and config.train.xla is True
     assert load_config(path, ["train.learning_rate=2e-3"]).train.learning_rate == 2e-3
 
 

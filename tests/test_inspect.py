@@ -6,7 +6,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from tfcaption import records
+from tfcaption import records, tfrecord
 from tfcaption.inspect import inspect_records, main
 
 
@@ -22,9 +22,9 @@ def rewrite(copy, change):
     info = records.load_dataset_info(copy)
     shard = info.splits["dev"].shards[0]
     with (copy / shard.name).open("rb") as stream:
-        read = [records.decode_record(data) for data in records.read_frames(stream, shard.name)]
+        read = [records.decode_record(data) for data in tfrecord.read_frames(stream, shard.name)]
     change(read)
-    content = b"".join(records.frame_record(records.encode_record(record)) for record in read)
+    content = b"".join(tfrecord.frame_record(records.encode_record(record)) for record in read)
     (copy / shard.name).write_bytes(content)
     shard.bytes, shard.sha256 = len(content), hashlib.sha256(content).hexdigest()
     (copy / "dataset.json").write_text(info.model_dump_json())
@@ -52,7 +52,7 @@ def test_a_photo_in_two_splits_is_named(copy):
     info = records.load_dataset_info(copy)
     shard = info.splits["train"].shards[0]
     with (copy / shard.name).open("rb") as stream:
-        stolen = records.decode_record(next(records.read_frames(stream, shard.name)))
+        stolen = records.decode_record(next(tfrecord.read_frames(stream, shard.name)))
     rewrite(copy, lambda read: read.__setitem__(0, stolen))
     assert any("is also in" in fault for fault in inspect_records(copy).faults)
 

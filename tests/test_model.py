@@ -15,11 +15,11 @@ from tfcaption.records import END, OOV, PAD, START
 WORDS = 11
 
 
-def captioner(variant="frozen", seed=0, **options):
+def captioner(variant="frozen", seed=0, encoder_weights="random", **options):
     keras.utils.set_random_seed(seed)
     config = ModelConfig(variant=variant, weights="random", gru_units=16, dense_units=12, **options)
     embedding = np.random.default_rng(seed).normal(0, 1, (WORDS, 6)).astype(np.float32)
-    return Captioner(config, image_size=32, embedding=embedding, encoder_weights="random", compiled=False)
+    return Captioner(config, image_size=32, embedding=embedding, encoder_weights=encoder_weights, compiled=False)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,15 @@ def test_loss_is_the_cross_entropy_of_the_real_targets_and_nothing_else():
     sums = token_sums(tf.constant(logits), tf.constant(targets))
     np.testing.assert_allclose([float(value) for value in sums], [loss, correct, count], rtol=1e-5)
     assert count == sum((caption != PAD).sum() - 1 for photo in captions() for caption in photo if caption.any())
+
+
+def test_label_smoothing_is_the_cross_entropy_against_the_smoothed_target():
+    targets = captions()[..., 1:]
+    logits = np.random.default_rng(0).normal(0, 2, (*targets.shape, WORDS)).astype(np.float32)
+    log_p = logits - np.log(np.exp(logits.astype(np.float64)).sum(-1, keepdims=True))
+    smoothed = 0.9 * np.eye(WORDS)[targets] + 0.1 / WORDS
+    expected = -(smoothed * log_p).sum(-1)[targets != PAD].sum()
+    assert float(token_sums(tf.constant(logits), tf.constant(targets), 0.1).loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_padding_changes_neither_loss_nor_accuracy_nor_gradients(model, images):
@@ -110,7 +119,45 @@ def test_the_two_halves_are_resnet50(images):
     for layer in (layer for layer in whole.layers if layer.weights):
         source = half.trunk if layer.name in {found.name for found in half.trunk.layers} else half.head
         layer.set_weights(source.get_layer(layer.name).get_weights())
-    np.testing.assert_allclose(half(images), whole(encoder.preprocess(images), training=False), rtol=1e-4, atol=1e-5)
+    expected = whole(encoder.preprocess(images), training=False)
+    np.testing.assert_allclose(half(images, end="map"), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_stages_follow_one_another(images):
+    subject = Encoder(image_size=32, weights="random", finetuned=True)
+    trunk = subject(images, end="trunk")
+    maps = subject(trunk, start="trunk", end="map")
+    assert [tuple(x.shape[1:]) for x in (images, trunk, maps)] == [
+        subject.feature_shape(stage) for stage in ("photo", "trunk", "map")
+    ]
+    pooled = subject(maps, start="map")
+    np.testing.assert_allclose(pooled, maps.numpy().mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(pooled, subject(images), rtol=1e-5)
+    assert subject.feature_shape("pooled") == (2048,)
+
+
+def test_the_head_as_matrix_products_is_the_head_with_its_gradients():
+    subject = Encoder(image_size=96, weights="random", finetuned=True)
+    maps = tf.nn.relu(tf.random.stateless_normal((4, *subject.feature_shape("trunk")), [1, 2]))
+    results = []
+    for head in (lambda x: subject.head(x, training=False), lambda x: encoder.products_of_head(subject.head, x)):
+        with tf.GradientTape() as tape:
+            output = head(maps)
+            loss = tf.reduce_mean(output**2)
+        results.append([output, *tape.gradient(loss, subject.head.trainable_variables)])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * float(tf.reduce_max(tf.abs(a))))
+
+
+def test_the_fingerprint_tells_weights_and_what_a_stage_depends_on():
+    subject = Encoder(image_size=32, weights="random", finetuned=True)
+    trunk, pooled = subject.fingerprint("trunk"), subject.fingerprint("pooled")
+    bias = subject.head.get_layer("conv5_block3_3_conv").bias
+    bias.assign(bias + 1e-3)
+    assert subject.fingerprint("trunk") == trunk and subject.fingerprint("pooled") != pooled
+    bias = subject.trunk.get_layer("conv1_conv").bias
+    bias.assign(bias + 1e-3)
+    assert subject.fingerprint("trunk") != trunk
 
 
 def test_only_conv5_block2_and_conv5_block3_can_train():
@@ -123,9 +170,9 @@ def test_only_conv5_block2_and_conv5_block3_can_train():
 
 
 def test_random_weights_are_the_same_each_time_and_tell_pictures_apart(images):
-    first, again = (Encoder(image_size=32, weights="random", finetuned=False)(images) for _ in range(2))
+    first, again = (Encoder(image_size=32, weights="random", finetuned=False)(images).numpy() for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    pooled = tf.reduce_mean(first, (1, 2)).numpy()
+    pooled = first
     assert pooled.std(0).mean() > 0.1 * pooled.mean()
 
 
@@ -133,7 +180,7 @@ def test_real_weights_load_and_missing_or_wrong_ones_are_clear_errors(tmp_path, 
     path = shared_data / "data" / "resnet50" / "resnet50_imagenet_notop.weights.h5"
     photo = shared_data / "data" / "flickr8k" / "Flicker8k_Dataset" / "1000268201_693b08cb0e.jpg"
     image = tf.io.decode_jpeg(tf.io.read_file(str(photo)))[None]
-    maps = Encoder(image_size=224, weights=str(path), finetuned=False)(image)
+    maps = Encoder(image_size=224, weights=str(path), finetuned=False)(image, end="map")
     whole = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(224, 224, 3))
     whole.load_weights(path)
     np.testing.assert_allclose(maps, whole(encoder.preprocess(image), training=False), rtol=1e-3, atol=1e-3)

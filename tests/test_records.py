@@ -5,8 +5,9 @@ import io
 import pytest
 import tensorflow as tf
 
-from tfcaption import records
-from tfcaption.records import PhotoRecord, RecordError
+from tfcaption import records, tfrecord
+from tfcaption.records import PhotoRecord
+from tfcaption.tfrecord import RecordError
 
 RECORD = PhotoRecord(
     photo_id="é.jpg", jpeg=b"\xff\xd8 bytes \x00", captions=["A dog .", "Ein Hund"], token_ids=[[2, 4, 5, 3], [2, 1, 3]]
@@ -41,28 +42,28 @@ def test_lengths_that_do_not_add_up_are_an_error():
 def test_tensorflow_reads_the_frames_and_we_read_tensorflow_s(tmp_path):
     payloads = [b"", b"one", b"x" * 100_000]
     ours = tmp_path / "ours"
-    ours.write_bytes(b"".join(map(records.frame_record, payloads)))
+    ours.write_bytes(b"".join(map(tfrecord.frame_record, payloads)))
     assert [data.numpy() for data in tf.data.TFRecordDataset(str(ours))] == payloads
     theirs = tmp_path / "theirs"
     with tf.io.TFRecordWriter(str(theirs)) as writer:
         for payload in payloads:
             writer.write(payload)
     assert theirs.read_bytes() == ours.read_bytes()
-    assert list(records.read_frames(io.BytesIO(theirs.read_bytes()), "theirs")) == payloads
+    assert list(tfrecord.read_frames(io.BytesIO(theirs.read_bytes()), "theirs")) == payloads
 
 
 @pytest.mark.parametrize("position", range(0, 40, 3))
 def test_every_flipped_bit_is_found(position):
-    data = bytearray(records.frame_record(b"a" * 24))
+    data = bytearray(tfrecord.frame_record(b"a" * 24))
     data[position] ^= 4
     with pytest.raises(RecordError, match="shard-7"):
-        list(records.read_frames(io.BytesIO(bytes(data)), "shard-7"))
+        list(tfrecord.read_frames(io.BytesIO(bytes(data)), "shard-7"))
 
 
 @pytest.mark.parametrize("kept", [5, 14, 30, 39])
 def test_a_file_cut_short_is_found(kept):
     with pytest.raises(RecordError, match="shard-7"):
-        list(records.read_frames(io.BytesIO(records.frame_record(b"a" * 24)[:kept]), "shard-7"))
+        list(tfrecord.read_frames(io.BytesIO(tfrecord.frame_record(b"a" * 24)[:kept]), "shard-7"))
 
 
 def test_hashes_never_change_since_stored_shards_depend_on_them():

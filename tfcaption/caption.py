@@ -1,6 +1,5 @@
 """Captions photos with a trained run: prints PHOTO<TAB>CAPTION a line."""
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -64,12 +63,7 @@ def caption_photos(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 1 if any photo could not be captioned."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tfcaption.caption",
-        description=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = terminal.command_parser("tfcaption.caption", EXAMPLES)
     parser.add_argument("--run", required=True, help="run directory")
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="photo files")

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfcaption.config import ModelConfig
 from tfcaption.decoder import GruDecoder
 from tfcaption.encoder import Encoder
-from tfcaption.records import PAD
+from tfcaption.records import PAD, Stage
 
 
 class TokenSums(NamedTuple):
@@ -54,9 +54,9 @@ class Captioner(keras.Model):
         )
         self.built = True
 
-    def encode(self, images: tf.Tensor) -> tf.Tensor:
-        """Pooled features: (photos, size, size, 3) uint8 -> (photos, 2048)."""
-        return tf.reduce_mean(self.encoder(images), axis=(1, 2))
+    def encode(self, inputs: tf.Tensor, stage: Stage = "photo") -> tf.Tensor:
+        """Pooled features (photos, 2048) of photos that are at `stage`, as `Encoder` takes them."""
+        return self.encoder(inputs, start=stage, end="pooled")
 
     def logits(self, features: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
         """Teacher-forced logits; each photo's features serve all its captions.
@@ -69,20 +69,27 @@ class Captioner(keras.Model):
         Returns:
             (photos, captions, time, vocabulary) float32.
         """
-        photos, captions, time = tokens.shape
+        photos, captions, time = tf.unstack(tf.shape(tokens))
+        captions = tokens.shape[1] or captions
         state = self.decoder.start(features, dropout_seed)
         logits = self.decoder(
             tf.reshape(tokens, (photos * captions, time)), tf.repeat(state, captions, axis=0), dropout_seed
         )
-        return tf.reshape(logits, (photos, captions, time, -1))
+        return tf.reshape(logits, (photos, captions, time, self.decoder.logits.units))
 
-    def token_sums(self, features: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> TokenSums:
-        """Loss and accuracy of whole captions; arguments as `logits`, tokens with <end>."""
+    def token_sums(
+        self,
+        features: tf.Tensor,
+        tokens: tf.Tensor,
+        dropout_seed: tf.Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> TokenSums:
+        """Loss and accuracy of whole captions; arguments as `logits` and `token_sums`, tokens with <end>."""
         logits = self.logits(features, tokens[..., :-1], dropout_seed)
-        return token_sums(logits, tokens[..., 1:])
+        return token_sums(logits, tokens[..., 1:], label_smoothing)
 
 
-def token_sums(logits: tf.Tensor, targets: tf.Tensor) -> TokenSums:
+def token_sums(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0) -> TokenSums:
     """Cross entropy and accuracy summed over the real targets.
 
     The mask comes from the targets: <end> counts, <pad> does not, however much of it there is.
@@ -90,8 +97,13 @@ def token_sums(logits: tf.Tensor, targets: tf.Tensor) -> TokenSums:
     Args:
         logits: (..., vocabulary) float32.
         targets: (...) int, the inputs shifted by one.
+        label_smoothing: share of the target that is spread evenly over the vocabulary (Szegedy et al. 2016,
+            arXiv:1512.00567).
     """
     real = tf.cast(targets != PAD, tf.float32)
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+    if label_smoothing:
+        even = tf.reduce_logsumexp(logits, -1) - tf.reduce_mean(logits, -1)
+        loss += label_smoothing * (even - loss)
     correct = tf.cast(tf.argmax(logits, -1, targets.dtype) == targets, tf.float32)
     return TokenSums(tf.reduce_sum(loss * real), tf.reduce_sum(correct * real), tf.reduce_sum(real))

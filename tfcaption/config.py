@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 
 class ConfigError(ValueError):
@@ -24,11 +33,13 @@ class DataConfig(_Section):
     """Where the records are and how batches are made of them."""
 
     records: str = "records"  # folder that build_records wrote
+    features: str | None = None  # folder that extract_features made of them; None: photos go through ResNet50 each step
     batch_size_photos: PositiveInt = 64  # global batch: photos a step, over all replicas, each with its captions
     captions: Literal["all", "one"] = "all"  # of each photo in an epoch: all, or one drawn anew
-    # Padded caption lengths in tokens; longer ones go to a last bucket of the longest caption there is.
-    length_buckets: list[PositiveInt] = [14, 18, 22, 28]
-    shuffle_buffer_photos: PositiveInt = 2048  # encoded photos held to shuffle among (on top of shuffled shards)
+    length_buckets: PositiveInt = 8  # padded caption lengths, chosen to waste the least; each is compiled once
+    cache: bool | Literal["auto"] = "auto"  # hold the data in memory, encoded; auto: what is within the limit
+    cache_limit_mb: PositiveInt = 2048  # of a split, on each host
+    shuffle_buffer_photos: PositiveInt = 2048  # encoded photos held to shuffle among, where the data streams
     deterministic: bool = True  # the same seed gives the same batches
 
 
@@ -51,8 +62,15 @@ class TrainConfig(_Section):
     epochs: PositiveInt = 12
     learning_rate: PositiveFloat = 1e-3  # Adam, for the decoder
     encoder_learning_rate: PositiveFloat = 2e-5  # Adam, for the fine-tuned blocks
+    schedule: Literal["constant", "cosine"] = "constant"  # of both learning rates, down to zero for cosine
+    warm_up_steps: NonNegativeInt = 0  # over which both rise from zero
+    weight_decay: NonNegativeFloat = 0.0  # decoupled (AdamW), of all but biases and BatchNorm
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     gradient_clip_norm: PositiveFloat = 5.0  # global norm over all trained weights
-    early_stopping_epochs: PositiveInt = 3  # epochs without a better dev loss before the run ends
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)  # moving average of the weights that is scored and kept; 0: none
+    early_stopping_epochs: PositiveInt = 3  # epochs without a better dev result before the run ends
+    early_stopping_metric: Literal["dev_loss", "dev_bleu_4"] = "dev_loss"  # also decides which checkpoint is best
+    checkpoint_minutes: PositiveFloat = 15.0  # between checkpoints within an epoch; there is one after each epoch too
     # auto: mixed_float16 on a GPU, float32 elsewhere
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     # auto: on a GPU; on a CPU XLA's convolutions are slower than oneDNN's

@@ -4,7 +4,6 @@ Prints a table with a column per run and one for the constant caption, and the f
 RUN/eval-SPLIT/captions.jsonl and metrics.json.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -45,7 +44,7 @@ def evaluate(
         run_path: the run directory.
         split: train, dev or test.
         checkpoint: `best` (by dev loss) or `last`.
-        records_path: the records, if they moved since the training.
+        records_path: the records, if the data moved since the training; photos then go through ResNet50 again.
 
     Returns:
         What `metrics.json` holds: scores of the run, and under `constant` those of the constant caption.
@@ -55,13 +54,30 @@ def evaluate(
         RecordError: there is no such split, or the records are damaged.
     """
     run = runs.load_run(run_path)
-    folder = Path(records_path or run.config.data.records)
-    if records.load_dataset_info(folder) != run.info:
-        raise runs.RunError(f"{folder}: other records than {run.path} was trained on")
+    if records_path:
+        run.config.data.records, run.config.data.features = records_path, None
+    data = run.config.data
+    if records.load_dataset_info(data.records) != run.info:
+        raise runs.RunError(f"{data.records}: other records than {run.path} was trained on")
     run.info.split(split)
     start = time.monotonic()
-    spoken, references, token_means, used = _caption_split(run, folder, split, checkpoint)
-    train_references = list(read_references(folder, run.info, "train").values())
+    terminal.start_tensorflow()
+    from tfcaption import input_pipeline, scoring
+
+    features = runs.load_features(run.config, run.info)
+    # By photo, and read once.
+    opened = input_pipeline.open_split(
+        split, run.info, data.features or data.records, features, buckets=data.length_buckets, cache=False
+    )
+    captioner, used = runs.load_captioner(run, checkpoint)
+    references = scoring.read_references(opened)
+    with Progress(len(references), unit="photos", label=f"captioning {split}") as progress:
+        spoken, perplexity, accuracy = scoring.caption_split(
+            captioner, opened, run.words, batch_size_photos=data.batch_size_photos, progress=progress.update
+        )
+    metrics.check_captions(spoken, references)  # every photo once
+    train_split = input_pipeline.open_split("train", run.info, data.records, buckets=1)
+    train_references = list(scoring.read_references(train_split).values())
     constant = dict.fromkeys(references, metrics.constant_caption(train_references))
     vectors = _vectors(run, [*spoken.values(), *constant.values(), *(c for r in references.values() for c in r)])
     scores, cosines = _scores(spoken, references, vectors)
@@ -72,7 +88,8 @@ def evaluate(
         "protocol": "corpus scores, all raw references, Penn Treebank tokens without punctuation, greedy search",
         "checkpoint": used,
         **scores,
-        **token_means,
+        "perplexity": perplexity,
+        "token_accuracy": accuracy,
         "distinct_captions": len(set(spoken.values())),
         "constant": {
             "caption": next(iter(constant.values())),
@@ -92,65 +109,6 @@ def evaluate(
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
     (output / "metrics.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return result
-
-
-def read_references(folder: Path, info: records.DatasetInfo, split: str) -> dict[str, list[str]]:
-    """Photo id -> raw captions of a split, straight from its shards."""
-    references: dict[str, list[str]] = {}
-    for shard in info.split(split).shards:
-        with (folder / shard.name).open("rb") as stream:
-            for serialized in records.read_frames(stream, str(folder / shard.name)):
-                record = records.decode_record(serialized)
-                references[record.photo_id] = record.captions
-    return references
-
-
-def _caption_split(
-    run: runs.Run, folder: Path, split: str, checkpoint: str
-) -> tuple[dict[str, str], dict[str, list[str]], dict[str, float], str]:
-    """Captions, references, token means, and the checkpoint's path."""
-    terminal.start_tensorflow()
-    import tensorflow as tf
-
-    from tfcaption import input_pipeline, search, text
-
-    captioner, used = runs.load_captioner(run, checkpoint)
-    vocabulary = text.Vocabulary(run.words)
-    dataset = input_pipeline.batches(
-        folder,
-        run.info,
-        split,
-        batch_size_photos=run.config.data.batch_size_photos,
-        length_buckets=input_pipeline.bucket_lengths(run.info, run.config.data.length_buckets),
-    )
-
-    @tf.function(autograph=False)
-    def caption_and_judge(images: tf.Tensor, tokens: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        features = captioner.encode(images)
-        found = search.greedy_search(captioner, features, max_tokens=run.info.max_length)
-        return vocabulary.decode(found), captioner.token_sums(features, tokens)
-
-    references = read_references(folder, run.info, split)
-    spoken: dict[str, str] = {}
-    sums = np.zeros(3)
-    with Progress(len(references), unit="photos", label=f"captioning {split}") as progress:
-        for batch in dataset:
-            captions, batch_sums = caption_and_judge(batch["image"], batch["tokens"])
-            sums += [float(value) for value in batch_sums]
-            for photo, caption in zip(batch["photo_id"].numpy(), captions.numpy(), strict=True):
-                if photo:  # not a row that fills up the batch
-                    if photo.decode() in spoken:
-                        raise records.RecordError(f"{photo.decode()}: twice in split {split}")
-                    spoken[photo.decode()] = caption.decode()
-            progress.update(len(spoken))
-    metrics.check_captions(spoken, references)  # every photo once
-    loss, correct, tokens = sums
-    return (
-        spoken,
-        references,
-        {"perplexity": float(np.exp(loss / tokens)), "token_accuracy": correct / tokens},
-        used,
-    )
 
 
 def _vectors(run: runs.Run, captions: Sequence[str]) -> metrics.Vectors:
@@ -190,16 +148,11 @@ def table(columns: dict[str, dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tfcaption.evaluate",
-        description=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = terminal.command_parser("tfcaption.evaluate", EXAMPLES)
     parser.add_argument("--run", nargs="+", required=True, help="one or more run directories")
     parser.add_argument("--split", default="dev", choices=records.SPLITS, help="default: %(default)s")
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
-    parser.add_argument("--records", help="the records, if they moved since the training")
+    parser.add_argument("--records", help="the records, if the data moved since the training")
     arguments = parser.parse_args(argv)
     columns: dict[str, dict[str, Any]] = {}
     try:

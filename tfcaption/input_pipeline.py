@@ -1,37 +1,205 @@
-"""Shards -> batches: interleaved reads, shuffling by photo, length buckets, vectorised parsing, full batches.
+"""Shards -> batches for a whole training: length buckets, one short list of shapes, any position to go on from.
 
-A batch holds a fixed number of photos with all their captions (or one each), padded to the bucket of the longest.
-Every photo of the split comes exactly once an epoch; the last batch of each bucket is filled up with empty rows that
-have no token, so that they weigh nothing and every batch of a bucket has one shape.
+A batch holds a fixed number of rows, padded to the bucket of its longest caption. Every photo of the split comes
+exactly once an epoch. Each epoch takes the same number of batches: those that are not needed come last and hold no
+token. What fits is kept in memory (`in_memory.py`), the rest streams from its shards (here).
 """
 
 import os
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
 
 from tfcaption import records
-from tfcaption.records import DatasetInfo, RecordError
+from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
+from tfcaption.tfrecord import RecordError
 
 Batch = dict[str, tf.Tensor]
-"""`photo_id` (photos,) string, empty for a filled-up row; `jpeg` (photos,) string or `image` (photos, size, size, 3)
-uint8; `tokens` (photos, captions, time) int32, padded with <pad>."""
+"""`photo_id` (rows,) string, empty for a row that only fills up; `inputs` (rows, ...) uint8 pixels or float16
+features; `tokens` (rows, captions, time) int32, padded with <pad>."""
 
-_CORES = os.cpu_count() or 1
+CORES = os.cpu_count() or 1
 
-_CAPTION_FEATURES = {
-    records.CAPTIONS_TOKENS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
-    records.CAPTIONS_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
-}
-_PHOTO_FEATURES = {
-    records.PHOTO_ID: tf.io.FixedLenFeature((), tf.string),
-    records.PHOTO_JPEG: tf.io.FixedLenFeature((), tf.string),
-}
-_BUCKET_FEATURES = {
-    records.PHOTO_ID: _PHOTO_FEATURES[records.PHOTO_ID],
-    records.CAPTIONS_LENGTHS: tf.io.VarLenFeature(tf.int64),
-}
+
+@dataclass(frozen=True)
+class Split:
+    """One host's share of a split: where it is and what it holds."""
+
+    name: str
+    files: list[str]
+    stage: Stage
+    shape: tuple[int, ...]  # of one photo's inputs
+    bytes: int  # of this host's shards
+    photos: int  # of this host
+    most_photos: int  # of any host
+    captions_per_photo: int
+    lengths: list[int]  # padded caption lengths in tokens, the last one holds every caption
+    in_memory: bool  # held in memory, still encoded; otherwise read again each epoch
+
+    @property
+    def by_caption(self) -> bool:
+        """Whether a row is one caption, which pads least; otherwise a photo with all its captions, encoded once."""
+        return self.stage == "pooled" and self.in_memory
+
+    @property
+    def payload(self) -> str:
+        """The key of a photo's inputs in its record."""
+        return records.PHOTO_JPEG if self.stage == "photo" else records.FEATURES
+
+
+def open_split(
+    name: str,
+    info: DatasetInfo,
+    folder: str | Path,
+    features: FeaturesInfo | None = None,
+    *,
+    buckets: int,
+    cache: bool | str = "auto",
+    cache_limit_mb: int = 2048,
+    host: int = 0,
+    hosts: int = 1,
+) -> Split:
+    """Find a split's shards.
+
+    Args:
+        name: train, dev or test.
+        info: `dataset.json` of the records.
+        folder: the records, or the features made of them.
+        features: their `features.json`, where `folder` holds features.
+        buckets: how many padded lengths.
+        cache: hold the split in memory, or not; auto: where this host's share of it is within the limit.
+        cache_limit_mb: that limit, in units of 1,000,000 bytes.
+        host: which share of the shards, of `hosts`.
+        hosts: how many share the split.
+
+    Raises:
+        RecordError: there is no such split, too few training shards for the hosts, or a shard is missing or has
+            another size than the description says.
+    """
+    split = info.split(name)
+    shards = features.splits[name] if features else split.shards
+    shares = [shards[index::hosts] for index in range(hosts)]
+    photos = [sum(shard.records for shard in share) for share in shares]
+    if name == "train" and not all(photos):
+        raise RecordError(
+            f"{folder}: split {name} has too few shards for {hosts} hosts; "
+            f"build the records again with --shards {hosts * 8}"
+        )
+    described, command = (
+        (records.FEATURES_FILE, "extract_features") if features else (records.DATASET_FILE, "build_records")
+    )
+    for shard in shares[host]:
+        path = Path(folder) / shard.name
+        if not path.is_file():
+            raise RecordError(f"{path}: no such file, though {described} lists it; run {command} again")
+        if path.stat().st_size != shard.bytes:
+            raise RecordError(
+                f"{path}: {path.stat().st_size:,} bytes, {described} says {shard.bytes:,}; run {command} again"
+            )
+    size = info.settings.image_size
+    here = sum(shard.bytes for shard in shares[host])
+    in_memory = photos[host] > 0 and (here <= cache_limit_mb * 1_000_000 if cache == "auto" else bool(cache))
+    stage: Stage = features.settings.stage if features else "photo"
+    histogram = split.caption_lengths if stage == "pooled" and in_memory else split.longest_caption_lengths
+    return Split(
+        name=name,
+        files=[str(Path(folder) / shard.name) for shard in shares[host] if shard.records],
+        stage=stage,
+        shape=tuple(features.settings.shape) if features else (size, size, 3),
+        bytes=here,
+        photos=photos[host],
+        most_photos=max(photos),
+        captions_per_photo=info.captions_per_photo,
+        lengths=bucket_lengths(histogram, buckets, info.max_length),
+        in_memory=in_memory,
+    )
+
+
+def bucket_lengths(histogram: dict[int, int], buckets: int, longest: int) -> list[int]:
+    """The padded lengths that waste the fewest positions, by dynamic programming over the lengths there are.
+
+    Args:
+        histogram: length in tokens -> how many have it.
+        buckets: how many padded lengths at most.
+        longest: the last one, so that every caption of any split fits.
+    """
+    lengths = sorted({length for length, count in histogram.items() if count} | {longest})
+    counts = [histogram.get(length, 0) for length in lengths]
+    # best[i]: (positions of the first i lengths, the padded lengths chosen for them), with one more bucket each round
+    best: list[tuple[int, list[int]]] = [(0, [])]
+    best += [(lengths[i] * sum(counts[: i + 1]), [lengths[i]]) for i in range(len(lengths))]
+
+    def one_more(start: int, end: int) -> tuple[int, list[int]]:
+        positions, chosen = best[start]
+        return positions + lengths[end - 1] * sum(counts[start:end]), [*chosen, lengths[end - 1]]
+
+    for _ in range(buckets - 1):
+        best = [best[0]] + [
+            min(best[end], *(one_more(start, end) for start in range(end))) for end in range(1, len(lengths) + 1)
+        ]
+    return best[-1][1]
+
+
+def rows_per_batch(split: Split, batch_size_photos: int, *, captions: str = "all") -> int:
+    """Rows of a batch that holds the captions of `batch_size_photos` photos."""
+    return batch_size_photos * (split.captions_per_photo if split.by_caption and captions == "all" else 1)
+
+
+def batches_per_epoch(split: Split, batch_size_photos: int) -> int:
+    """Batches of every epoch, the same on every host: full ones, and one that is not for each bucket."""
+    return split.most_photos // batch_size_photos + len(split.lengths)
+
+
+def batches(
+    split: Split,
+    *,
+    batch_size_photos: int,
+    captions: str = "all",
+    shuffle_seed: int | None = None,
+    shuffle_buffer_photos: int = 2048,
+    deterministic: bool = True,
+    epochs: int = 1,
+    position: int = 0,
+) -> tf.data.Dataset:
+    """All batches of a training, epoch after epoch.
+
+    Args:
+        split: as `open_split` gives it.
+        batch_size_photos: photos in every batch of this host (or as many captions as they have, see `by_caption`).
+        captions: `all`, or `one` of each photo, drawn anew each epoch.
+        shuffle_seed: order of photos, another one each epoch; None keeps the order of the shards.
+        shuffle_buffer_photos: encoded photos held to shuffle among when streaming; in memory all are.
+        deterministic: the same seed gives the same batches; otherwise what is read first comes first, when streaming.
+        epochs: how many.
+        position: batches to leave out at the beginning, over all epochs.
+
+    Returns:
+        Dataset of `Batch`, `epochs * batches_per_epoch(...) - position` elements.
+    """
+    if split.in_memory:
+        from tfcaption.in_memory import memory_batches
+
+        dataset = memory_batches(
+            split,
+            batch_size_photos=batch_size_photos,
+            captions=captions,
+            shuffle_seed=shuffle_seed,
+            epochs=epochs,
+            position=position,
+        )
+    else:
+        dataset = _streamed(
+            split, batch_size_photos, captions, shuffle_seed, shuffle_buffer_photos, deterministic, epochs, position
+        )
+    options = tf.data.Options()
+    options.deterministic = deterministic
+    # Autotuning re-plans after 10, 20, 40 ... ms, and an iterator cannot close before the next turn. The work is the
+    # same for every batch, so there is little to tune.
+    options.autotune.enabled = False
+    # Each host has its own shards already.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options).prefetch(2)
 
 
 def decode_jpeg(jpeg: tf.Tensor) -> tf.Tensor:
@@ -42,156 +210,115 @@ def decode_jpeg(jpeg: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
 
 
-def bucket_lengths(info: DatasetInfo, length_buckets: Sequence[int]) -> list[int]:
-    """The padded lengths: those given that are shorter than the longest caption, and the longest caption's."""
-    return [*sorted(length for length in set(length_buckets) if length < info.max_length), info.max_length]
+def decode_payloads(payloads: tf.Tensor, split: Split) -> tf.Tensor:
+    """Inputs of photos from what their records hold: (rows,) string -> (rows, *split.shape) uint8 or float16."""
+    if split.stage != "photo":
+        return tf.reshape(tf.io.decode_raw(payloads, tf.float16), (-1, *split.shape))
+    spec = tf.TensorSpec(split.shape, tf.uint8)
+    return tf.map_fn(lambda jpeg: tf.ensure_shape(decode_jpeg(jpeg), split.shape), payloads, fn_output_signature=spec)
 
 
-def shard_files(folder: str | Path, info: DatasetInfo, split: str) -> list[str]:
-    """Paths of a split's shards that hold any record.
-
-    Raises:
-        RecordError: there is no such split, or a shard is missing or has another size than `dataset.json` says.
-    """
-    paths = []
-    for shard in info.split(split).shards:
-        path = Path(folder) / shard.name
-        if not path.is_file():
-            raise RecordError(f"{path}: no such file, though {records.DATASET_FILE} lists it; build the records again")
-        if path.stat().st_size != shard.bytes:
-            raise RecordError(
-                f"{path}: {path.stat().st_size:,} bytes, {records.DATASET_FILE} says {shard.bytes:,}; "
-                "build the records again"
-            )
-        if shard.records:
-            paths.append(str(path))
-    return paths
-
-
-def batches(
-    folder: str | Path,
-    info: DatasetInfo,
-    split: str,
-    *,
-    batch_size_photos: int,
-    length_buckets: Sequence[int],
-    captions: str = "all",
-    shuffle_seed: int | None = None,
-    shuffle_buffer_photos: int = 2048,
-    deterministic: bool = True,
-    decode: bool = True,
-) -> tf.data.Dataset:
-    """One epoch of a split.
-
-    Args:
-        folder: the records.
-        info: their `dataset.json`.
-        split: train, dev or test.
-        batch_size_photos: photos in every batch.
-        length_buckets: padded lengths in tokens, as `bucket_lengths` gives them.
-        captions: `all`, or `one` of each photo, drawn by `shuffle_seed` and the photo's id.
-        shuffle_seed: order of shards and photos, a different one for each epoch; None keeps the order of the shards.
-        shuffle_buffer_photos: encoded photos held to shuffle among.
-        deterministic: the same seed gives the same batches; otherwise whatever is read first comes first.
-        decode: give `image` instead of `jpeg`.
-
-    Returns:
-        Dataset of `Batch`.
-    """
-    files = tf.data.Dataset.from_tensor_slices(shard_files(folder, info, split))
-    if shuffle_seed is not None:
-        files = files.shuffle(len(files), seed=shuffle_seed)
-    serialized = files.interleave(
+def read_shards(split: Split, *, seed: tf.Tensor | None = None, deterministic: bool = True) -> tf.data.Dataset:
+    """Serialised records of a split, from eight shards in turn; a seed shuffles the shards."""
+    files = tf.data.Dataset.from_tensor_slices(tf.constant(split.files, tf.string, (len(split.files),)))
+    if seed is not None:
+        files = files.shuffle(max(len(split.files), 1), seed=seed)
+    return files.interleave(
         # An 8 MiB buffer a shard: few, long reads also from network storage.
         lambda path: tf.data.TFRecordDataset(path, buffer_size=8 << 20),
         cycle_length=8,
         block_length=16,
-        num_parallel_calls=_CORES,
+        num_parallel_calls=CORES,
         deterministic=deterministic,
     )
-    if shuffle_seed is not None:
-        serialized = serialized.shuffle(shuffle_buffer_photos, seed=shuffle_seed)
-    lengths = tf.constant(sorted(length_buckets), tf.int64)
-    one_seed = None if captions == "all" else int(shuffle_seed or 0)
 
-    def bucket(serialized: tf.Tensor) -> tf.Tensor:
-        features = tf.io.parse_single_example(serialized, _BUCKET_FEATURES)
+
+CAPTION_FEATURES = {
+    records.PHOTO_ID: tf.io.FixedLenFeature((), tf.string),
+    records.CAPTIONS_TOKENS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
+    records.CAPTIONS_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
+}
+
+
+def _streamed(
+    split: Split,
+    batch_size: int,
+    captions: str,
+    shuffle_seed: int | None,
+    shuffle_buffer: int,
+    deterministic: bool,
+    epochs: int,
+    position: int,
+) -> tf.data.Dataset:
+    """Batches by photo: windows of serialised photos of one bucket, parsed and decoded after they are grouped."""
+    lengths = tf.constant(split.lengths, tf.int64)
+    per_epoch = batches_per_epoch(split, batch_size)
+
+    def bucket(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> tf.Tensor:
+        features = tf.io.parse_single_example(
+            serialized, {records.PHOTO_ID: CAPTION_FEATURES[records.PHOTO_ID], records.CAPTIONS_LENGTHS: _LENGTHS}
+        )
         caption_lengths = features[records.CAPTIONS_LENGTHS].values
-        if one_seed is not None:
-            drawn = _draw(features[records.PHOTO_ID][None], tf.size(caption_lengths)[None], one_seed)
+        if captions == "one":
+            drawn = _draw(features[records.PHOTO_ID][None], tf.size(caption_lengths)[None], epoch_seed)
             caption_lengths = tf.gather(caption_lengths, drawn)
         return tf.cast(tf.searchsorted(lengths, tf.reduce_max(caption_lengths)[None])[0], tf.int64)
 
-    def parse(index: tf.Tensor, serialized: tf.Tensor) -> Batch:
-        return _parse(
-            serialized,
-            length=tf.gather(lengths, index),
-            captions_per_photo=info.captions_per_photo,
-            batch_size=batch_size_photos,
-            one_seed=one_seed,
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        tf.random.set_seed(1)  # of this graph: the order depends on nothing but the seed below
+        seed = tf.constant(shuffle_seed or 0, tf.int64) * 1_000_003 + number
+        serialized = read_shards(split, seed=None if shuffle_seed is None else seed, deterministic=deterministic)
+        if shuffle_seed is not None:
+            serialized = serialized.shuffle(shuffle_buffer, seed=seed)
+        windows = serialized.group_by_window(
+            key_func=lambda record: bucket(record, seed),
+            reduce_func=lambda index, window: window.batch(batch_size).map(lambda batch: (index, batch)),
+            window_size=batch_size,
         )
+        nothing = tf.data.Dataset.from_tensors((tf.constant(0, tf.int64), tf.constant([], tf.string))).repeat()
+        return windows.concatenate(nothing).take(per_epoch).map(lambda index, batch: (seed, index, batch))
 
-    dataset = serialized.group_by_window(
-        key_func=bucket,
-        reduce_func=lambda index, window: window.batch(batch_size_photos).map(lambda batch: (index, batch)),
-        window_size=batch_size_photos,
-    ).map(parse, num_parallel_calls=_CORES, deterministic=deterministic)
-    if decode:
-        dataset = dataset.map(
-            lambda batch: _decode(batch, info.settings.image_size),
-            num_parallel_calls=_CORES,
-            deterministic=deterministic,
-        )
-    options = tf.data.Options()
-    options.deterministic = deterministic
-    # Autotuning re-plans after 10, 20, 40 ... ms, and an iterator cannot close before the next turn: an epoch of 11 s
-    # took 21 s. The work is the same for every batch, so there is little to tune.
-    options.autotune.enabled = False
-    # Each replica's host reads the same files; the strategy splits the batch.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.with_options(options).prefetch(2)
+    def parse(seed: tf.Tensor, index: tf.Tensor, serialized: tf.Tensor) -> Batch:
+        return _parse(serialized, split, tf.gather(lengths, index), batch_size, seed if captions == "one" else None)
+
+    first, skipped = divmod(position, per_epoch)
+    windows = tf.data.Dataset.range(first, epochs).flat_map(epoch).skip(skipped)
+    return windows.map(parse, num_parallel_calls=CORES, deterministic=deterministic)
 
 
-def _draw(photo_ids: tf.Tensor, counts: tf.Tensor, seed: int) -> tf.Tensor:
+_LENGTHS = tf.io.VarLenFeature(tf.int64)
+
+
+def _draw(photo_ids: tf.Tensor, counts: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """One caption's index for each photo, from a hash of the seed and its id: (photos,) -> (photos,) int64."""
     salted = tf.strings.join([tf.strings.as_string(seed), photo_ids], separator="/")
     return tf.strings.to_hash_bucket_fast(salted, 1 << 30) % tf.cast(counts, tf.int64)
 
 
 def _parse(
-    serialized: tf.Tensor,
-    *,
-    length: tf.Tensor,
-    captions_per_photo: int,
-    batch_size: int,
-    one_seed: int | None,
+    serialized: tf.Tensor, split: Split, length: tf.Tensor, batch_size: int, draw_seed: tf.Tensor | None
 ) -> Batch:
     """Parse a whole batch in one call: (photos,) string -> Batch of `batch_size` rows."""
-    features = tf.io.parse_example(serialized, {**_CAPTION_FEATURES, **_PHOTO_FEATURES})
+    features = tf.io.parse_example(
+        serialized, {**CAPTION_FEATURES, split.payload: tf.io.FixedLenFeature((), tf.string)}
+    )
     per_photo = features[records.CAPTIONS_LENGTHS]  # (photos, captions)
     flat = tf.RaggedTensor.from_row_lengths(features[records.CAPTIONS_TOKENS].flat_values, per_photo.flat_values)
     tokens = tf.cast(flat.to_tensor(records.PAD, shape=tf.stack([-1, length])), tf.int32)
-    if one_seed is None:
+    if draw_seed is None:
+        captions = split.captions_per_photo
         by_photo = tf.RaggedTensor.from_row_lengths(tokens, per_photo.row_lengths())
-        dense = by_photo.to_tensor(records.PAD, shape=(None, captions_per_photo, None))
+        dense = by_photo.to_tensor(records.PAD, shape=(None, captions, None))
     else:
-        drawn = _draw(features[records.PHOTO_ID], per_photo.row_lengths(), one_seed)
+        captions = 1
+        drawn = _draw(features[records.PHOTO_ID], per_photo.row_lengths(), draw_seed)
         dense = tf.gather(tokens, per_photo.row_starts() + drawn)[:, None]
     missing = batch_size - tf.shape(serialized)[0]
+    inputs = decode_payloads(features[split.payload], split)
     return {
         "photo_id": tf.ensure_shape(tf.pad(features[records.PHOTO_ID], [[0, missing]]), (batch_size,)),
-        "jpeg": tf.ensure_shape(tf.pad(features[records.PHOTO_JPEG], [[0, missing]]), (batch_size,)),
-        "tokens": tf.ensure_shape(
-            tf.pad(dense, [[0, missing], [0, 0], [0, 0]]),
-            (batch_size, captions_per_photo if one_seed is None else 1, None),
+        "inputs": tf.ensure_shape(
+            tf.pad(inputs, [[0, missing], *[[0, 0]] * len(split.shape)]), (batch_size, *split.shape)
         ),
+        "tokens": tf.ensure_shape(tf.pad(dense, [[0, missing], [0, 0], [0, 0]]), (batch_size, captions, None)),
     }
-
-
-def _decode(batch: Batch, size: int) -> Batch:
-    def pixels(jpeg: tf.Tensor) -> tf.Tensor:
-        empty = tf.zeros((size, size, 3), tf.uint8)
-        return tf.ensure_shape(tf.cond(jpeg == "", lambda: empty, lambda: decode_jpeg(jpeg)), (size, size, 3))
-
-    image = tf.map_fn(pixels, batch["jpeg"], fn_output_signature=tf.TensorSpec((size, size, 3), tf.uint8))
-    return {"photo_id": batch["photo_id"], "image": image, "tokens": batch["tokens"]}

@@ -1,6 +1,5 @@
 """Verifies records against their `dataset.json`, prints what they hold, and shows photos with their captions."""
 
-import argparse
 import hashlib
 import io
 import json
@@ -12,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfcaption import records
+from tfcaption import records, terminal, tfrecord
 from tfcaption.progress import Progress
-from tfcaption.records import DatasetInfo, PhotoRecord, RecordError
+from tfcaption.records import DatasetInfo, PhotoRecord
+from tfcaption.tfrecord import RecordError
 
 EXAMPLES = """examples:
   python -m tfcaption.inspect records/
@@ -55,7 +55,8 @@ def inspect_records(folder: str | Path, *, show: int = 0) -> Inspection:
     with Progress(total, unit="photos", label="inspecting") as progress:
         for split, split_info in info.splits.items():
             found.shown[split] = []
-            captions = 0
+            lengths: Counter[int] = Counter()
+            longest: Counter[int] = Counter()
             for shard in split_info.shards:
                 for record in _read_shard(folder, shard, found.faults):
                     for fault in _record_faults(record, info):
@@ -63,17 +64,20 @@ def inspect_records(folder: str | Path, *, show: int = 0) -> Inspection:
                     if record.photo_id in where:
                         found.faults.append(f"{shard.name}, {record.photo_id}: is also in {where[record.photo_id]}")
                     where[record.photo_id] = shard.name
-                    captions += len(record.captions)
+                    lengths.update(map(len, record.token_ids))
+                    longest[max(map(len, record.token_ids), default=0)] += 1
                     if len(found.shown[split]) < show:
                         found.shown[split].append(record)
                     found.photos[split] = found.photos.get(split, 0) + 1
                     progress.update(sum(found.photos.values()))
             for unit, read, expected in (
                 ("photos", found.photos.get(split, 0), split_info.photos),
-                ("captions", captions, split_info.captions),
+                ("captions", sum(lengths.values()), split_info.captions),
             ):
                 if read != expected:
                     found.faults.append(f"{split}: {read:,} {unit}, {records.DATASET_FILE} says {expected:,}")
+            if (lengths, longest) != (split_info.caption_lengths, split_info.longest_caption_lengths):
+                found.faults.append(f"{split}: the caption lengths are not those in {records.DATASET_FILE}")
     try:
         words = records.load_vocabulary(folder)
         if len(words) != info.vocabulary_size:
@@ -97,7 +101,7 @@ def _read_shard(folder: Path, shard: records.ShardInfo, faults: list[str]) -> li
         faults.append(f"{shard.name}: its sha256 is not the one in {records.DATASET_FILE}")
     read: list[PhotoRecord] = []
     try:
-        read += (records.decode_record(data) for data in records.read_frames(io.BytesIO(content), shard.name))
+        read += (records.decode_record(data) for data in tfrecord.read_frames(io.BytesIO(content), shard.name))
     except RecordError as error:
         faults.append(str(error))
     if len(read) != shard.records:
@@ -196,12 +200,7 @@ def summary(found: Inspection) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 1 if anything is wrong with the records."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tfcaption.inspect",
-        description=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = terminal.command_parser("tfcaption.inspect", EXAMPLES)
     parser.add_argument("records", help="folder that build_records wrote")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="write SPLIT.png with N photos of each split")
     parser.add_argument("--output", default=".", help="folder for those pictures (default: here)")

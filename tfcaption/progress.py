@@ -16,15 +16,16 @@ class Progress:
         total: how many units the whole work has.
         unit: what is counted, in the plural ("photos").
         label: what is being done, shown in front.
+        done: units that were done before, and do not count for the rate.
     """
 
-    def __init__(self, total: int, *, unit: str, label: str) -> None:
+    def __init__(self, total: int, *, unit: str, label: str, done: int = 0) -> None:
         self.total, self.unit, self.label = total, unit, label
-        self._done = 0
+        self._done = self._before = done
         self._note = ""
         self._start = self._last_line = time.monotonic()
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(total=total, unit=f" {unit}", desc=label, leave=True) if terminal else None
+        self._bar = tqdm(total=total, unit=f" {unit}", desc=label, leave=True, initial=done) if terminal else None
 
     def update(self, done: int, note: str = "") -> None:
         """Set the units done so far (not the increment), and a short note such as the loss."""
@@ -39,7 +40,7 @@ class Progress:
     def _print_line(self) -> None:
         self._last_line = time.monotonic()
         elapsed = max(self._last_line - self._start, 1e-9)
-        rate = self._done / elapsed
+        rate = (self._done - self._before) / elapsed
         left = f", {(self.total - self._done) / rate:.0f} s left" if self._done < self.total and rate else ""
         text = f"{self.label}: {self._done:,}/{self.total:,} {self.unit}, {rate:,.1f} {self.unit}/s{left}"
         print(f"{text}  {self._note}".rstrip(), file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The data contract: feature keys, special tokens, (de)serialising, shard names, `dataset.json`, `rejected.jsonl`.
+"""The data contract: feature keys, special tokens, (de)serialising, shard names, `dataset.json`, `features.json`.
 
 The only place that knows them. Imports no TensorFlow, so that a worker that writes records never pays for it.
 """
@@ -6,14 +6,13 @@ The only place that knows them. Imports no TensorFlow, so that a worker that wri
 import hashlib
 import json
 import re
-import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Literal, TypeVar
 
-import google_crc32c
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from pydantic import BaseModel, ConfigDict
+
+from tfcaption.tfrecord import Example, RecordError, parse_example
 
 SCHEMA_VERSION = 1
 
@@ -22,6 +21,12 @@ PHOTO_JPEG = "photo/jpeg"  # bytes, image_size x image_size x RGB
 CAPTIONS_TEXT = "captions/text"  # bytes list: the raw captions
 CAPTIONS_TOKENS = "captions/tokens"  # int64 list: the token ids of all captions, end to end
 CAPTIONS_LENGTHS = "captions/lengths"  # int64 list: tokens of each caption, counting <start> and <end>
+FEATURES = (
+    "features"  # bytes, in a feature record instead of photo/jpeg: little-endian float16 of `features.json`'s shape
+)
+
+Stage = Literal["photo", "trunk", "map", "pooled"]
+"""How far a photo has come through ResNet50: pixels, `conv5_block1_out`, `conv5_block3_out`, its mean over all."""
 
 SPECIAL_TOKENS = ("<pad>", "<oov>", "<start>", "<end>")
 PAD, OOV, START, END = range(len(SPECIAL_TOKENS))
@@ -31,11 +36,8 @@ SPLITS = ("train", "dev", "test")
 DATASET_FILE = "dataset.json"
 VOCABULARY_FILE = "vocabulary.txt"
 REJECTED_FILE = "rejected.jsonl"
+FEATURES_FILE = "features.json"
 _SHARD_PATTERN = re.compile(r"(?P<split>[a-z]+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.tfrecord")
-
-
-class RecordError(ValueError):
-    """A record, shard or `dataset.json` that breaks the contract; the message names the file."""
 
 
 # --- photos and captions -------------------------------------------------------------------------------
@@ -60,53 +62,9 @@ class PhotoRecord(BaseModel):
     token_ids: list[list[int]]  # one list per caption, from <start> to <end>
 
 
-def _example_class() -> Any:
-    """The protocol buffer `tensorflow.Example`, declared here so that no TensorFlow import is needed.
-
-    Field numbers are those of tensorflow/core/example/{example,feature}.proto; the bytes are the same.
-    """
-    file = descriptor_pb2.FileDescriptorProto(name="tfcaption_example.proto", package="tfcaption", syntax="proto3")
-    field = descriptor_pb2.FieldDescriptorProto
-
-    def message(name: str, parent: Any = None) -> Any:
-        return (parent.nested_type if parent else file.message_type).add(name=name)
-
-    def add(target: Any, name: str, number: int, kind: int, *, repeated: bool = False, of: str = "") -> Any:
-        label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-        return target.field.add(
-            name=name, number=number, type=kind, label=label, type_name=f".tfcaption.{of}" if of else None
-        )
-
-    for name, kind in (
-        ("BytesList", field.TYPE_BYTES),
-        ("FloatList", field.TYPE_FLOAT),
-        ("Int64List", field.TYPE_INT64),
-    ):
-        add(message(name), "value", 1, kind, repeated=True)
-    feature = message("Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, (name, of) in enumerate(
-        (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List")), start=1
-    ):
-        add(feature, name, number, field.TYPE_MESSAGE, of=of).oneof_index = 0
-    features = message("Features")
-    entry = message("FeatureEntry", features)
-    entry.options.map_entry = True
-    add(entry, "key", 1, field.TYPE_STRING)
-    add(entry, "value", 2, field.TYPE_MESSAGE, of="Feature")
-    add(features, "feature", 1, field.TYPE_MESSAGE, repeated=True, of="Features.FeatureEntry")
-    add(message("Example"), "features", 1, field.TYPE_MESSAGE, of="Features")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tfcaption.Example"))
-
-
-_Example = _example_class()
-
-
 def encode_record(record: PhotoRecord) -> bytes:
     """Serialise one photo as a `tf.train.Example`; the same record always gives the same bytes."""
-    example = _Example()
+    example = Example()
     feature = example.features.feature
     feature[PHOTO_ID].bytes_list.value.append(record.photo_id.encode())
     feature[PHOTO_JPEG].bytes_list.value.append(record.jpeg)
@@ -122,10 +80,7 @@ def decode_record(serialized: bytes) -> PhotoRecord:
     Raises:
         RecordError: a key is missing or the lengths do not add up to the tokens.
     """
-    try:
-        feature = _Example.FromString(serialized).features.feature
-    except Exception as error:
-        raise RecordError(f"not a tf.train.Example: {error}") from error
+    feature = parse_example(serialized)
     missing = {PHOTO_ID, PHOTO_JPEG, CAPTIONS_TEXT, CAPTIONS_TOKENS, CAPTIONS_LENGTHS} - set(feature)
     if missing:
         raise RecordError(f"keys missing in a record: {', '.join(sorted(missing))}")
@@ -143,39 +98,44 @@ def decode_record(serialized: bytes) -> PhotoRecord:
     )
 
 
-# --- TFRecord framing ----------------------------------------------------------------------------------
+def captions_of(serialized: bytes) -> tuple[str, list[str]]:
+    """Photo id and raw captions of a photo record or feature record."""
+    feature = parse_example(serialized)
+    return feature[PHOTO_ID].bytes_list.value[0].decode(), [
+        caption.decode() for caption in feature[CAPTIONS_TEXT].bytes_list.value
+    ]
 
 
-def _masked_crc(data: bytes) -> int:
-    """CRC-32C, rotated and offset as TFRecord files store it (tensorflow/core/lib/hash/crc32c.h)."""
-    crc = google_crc32c.value(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def frame_record(data: bytes) -> bytes:
-    """One record as it stands in a TFRecord file: length, its CRC, the data, its CRC."""
-    length = struct.pack("<Q", len(data))
-    return b"".join((length, struct.pack("<I", _masked_crc(length)), data, struct.pack("<I", _masked_crc(data))))
-
-
-def read_frames(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    """Yield the records of an open TFRecord file, checking both CRCs of each.
+def photo_of(serialized: bytes) -> tuple[str, bytes]:
+    """Photo id and JPEG of a photo record.
 
     Raises:
-        RecordError: the file `name` is cut short or a CRC does not match; says at which record.
+        RecordError: it is no photo record.
     """
-    index = 0
-    while header := stream.read(12):
-        if len(header) < 12 or struct.unpack("<I", header[8:])[0] != _masked_crc(header[:8]):
-            raise RecordError(f"{name}: record {index} has a damaged header; rebuild this shard")
-        (length,) = struct.unpack("<Q", header[:8])
-        data, footer = stream.read(length), stream.read(4)
-        if len(data) < length or len(footer) < 4:
-            raise RecordError(f"{name}: cut short in record {index}; rebuild this shard")
-        if struct.unpack("<I", footer)[0] != _masked_crc(data):
-            raise RecordError(f"{name}: record {index} fails its checksum; rebuild this shard")
-        yield data
-        index += 1
+    feature = parse_example(serialized)
+    if PHOTO_JPEG not in feature:
+        raise RecordError(f"a record has no {PHOTO_JPEG}: not records that build_records wrote")
+    return feature[PHOTO_ID].bytes_list.value[0].decode(), feature[PHOTO_JPEG].bytes_list.value[0]
+
+
+def features_of(serialized: bytes) -> bytes:
+    """The features of a feature record, as stored.
+
+    Raises:
+        RecordError: it is no feature record.
+    """
+    feature = parse_example(serialized)
+    if FEATURES not in feature:
+        raise RecordError(f"a record has no {FEATURES}: not features that extract_features wrote")
+    return feature[FEATURES].bytes_list.value[0]
+
+
+def feature_record(serialized: bytes, features: bytes) -> bytes:
+    """The feature record of a photo record: the same, with float16 features in the place of the photo."""
+    example = Example.FromString(serialized)
+    del example.features.feature[PHOTO_JPEG]
+    example.features.feature[FEATURES].bytes_list.value.append(features)
+    return example.SerializeToString(deterministic=True)
 
 
 # --- shards --------------------------------------------------------------------------------------------
@@ -245,6 +205,7 @@ class SplitInfo(BaseModel):
     oov_rate: float  # share of words outside the vocabulary
     truncated_captions: int  # longer than max_words, cut but ended with <end>
     caption_lengths: dict[int, int]  # tokens of a caption (with <start> and <end>) -> how many captions
+    longest_caption_lengths: dict[int, int]  # tokens of a photo's longest caption -> how many photos
     shards: list[ShardInfo]
 
 
@@ -287,6 +248,35 @@ class DatasetInfo(BaseModel):
             raise RecordError(f"there is no split '{name}' in these records; there is: {there}")
         return self.splits[name]
 
+    def fingerprint(self) -> str:
+        """sha256 of the whole description, and so of every shard."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class FeatureSettings(BaseModel):
+    """What decides the bytes of features."""
+
+    model_config = ConfigDict(extra="forbid")
+    stage: Stage
+    shape: list[int]  # of one photo's features
+    dtype: str = "float16"
+    weights: str  # sha256 of the ResNet50 weights up to the stage
+    preprocessing: str  # of the pixels
+    records: str  # fingerprint of the records they were made of
+    batch_size: int  # photos a call, since the last bit of a float32 may depend on it
+
+
+class FeaturesInfo(BaseModel):
+    """`features.json`: written last, so its presence means that the features are complete."""
+
+    model_config = ConfigDict(extra="forbid")
+    schema_version: int = SCHEMA_VERSION
+    settings: FeatureSettings
+    splits: dict[str, list[ShardInfo]]
+
+
+Description = TypeVar("Description", DatasetInfo, FeaturesInfo)
+
 
 def load_dataset_info(records: str | Path) -> DatasetInfo:
     """Read `dataset.json` of a records (or run) folder.
@@ -294,21 +284,34 @@ def load_dataset_info(records: str | Path) -> DatasetInfo:
     Raises:
         RecordError: the folder or file is missing, incomplete, or of another schema version.
     """
-    path = Path(records) / DATASET_FILE
-    if not Path(records).is_dir():
-        raise RecordError(f"{records}: no such folder; build records with python -m beam_jobs.build_records")
+    return _load_description(Path(records), DATASET_FILE, DatasetInfo, "records", "build_records")
+
+
+def load_features_info(features: str | Path) -> FeaturesInfo:
+    """Read `features.json` of a features folder.
+
+    Raises:
+        RecordError: the folder or file is missing, incomplete, or of another schema version.
+    """
+    return _load_description(Path(features), FEATURES_FILE, FeaturesInfo, "features", "extract_features")
+
+
+def _load_description(folder: Path, name: str, kind: type[Description], what: str, command: str) -> Description:
+    path = folder / name
+    if not folder.is_dir():
+        raise RecordError(f"{folder}: no such folder; make {what} with python -m beam_jobs.{command}")
     if not path.is_file():
-        raise RecordError(f"{records}: no {DATASET_FILE}, so these records are incomplete; run build_records again")
+        raise RecordError(f"{folder}: no {name}, so these {what} are incomplete; run {command} again")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("schema_version") != SCHEMA_VERSION:
             raise RecordError(
                 f"{path}: schema version {content.get('schema_version')}, this tfcaption reads {SCHEMA_VERSION}; "
-                "build the records again"
+                f"run {command} again"
             )
-        return DatasetInfo.model_validate(content)
+        return kind.model_validate(content)
     except (json.JSONDecodeError, AttributeError) as error:
-        raise RecordError(f"{path}: not a dataset description: {error}") from error
+        raise RecordError(f"{path}: not a description of {what}: {error}") from error
     except ValueError as error:
         raise error if isinstance(error, RecordError) else RecordError(f"{path}: {error}") from error
 

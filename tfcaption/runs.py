@@ -1,7 +1,8 @@
 """The run directory: what is in it, and the captioner back from it.
 
-`config.yaml`, `vocabulary.txt` and `dataset.json` (copies of those of the records), `checkpoints/last/` and
-`checkpoints/best/`, `metrics.jsonl`, `tensorboard/`, `eval-SPLIT/`.
+`config.yaml`, `vocabulary.txt` and `dataset.json` (copies of those of the records), `encoder.weights.h5` (ResNet50 as
+the training began with it), `checkpoints/last/` and `checkpoints/best/` (only what trains), `metrics.jsonl` (a line
+an epoch), `steps.jsonl` (a line a step), `tensorboard/`, `eval-SPLIT/`.
 """
 
 import json
@@ -14,11 +15,16 @@ import numpy as np
 
 from tfcaption import records
 from tfcaption.config import Config, load_config, save_config
-from tfcaption.records import DatasetInfo
+from tfcaption.records import DatasetInfo, FeaturesInfo
+from tfcaption.tfrecord import RecordError
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
 METRICS_FILE = "metrics.jsonl"
+STEPS_FILE = "steps.jsonl"
+ENCODER_FILE = "encoder.weights.h5"
+# The stages that a variant can train from; the first one is the cheapest.
+TRAINABLE_STAGES = {"frozen": ("pooled", "map", "trunk"), "finetuned": ("trunk",)}
 
 
 class RunError(ValueError):
@@ -33,17 +39,30 @@ class Run:
     config: Config
     info: DatasetInfo
     words: list[str]
+    features: FeaturesInfo | None = None  # that it trains from
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the shards are that it trains from."""
+        return Path(self.config.data.features or self.config.data.records)
 
 
-def create_run(config: Config) -> Run:
+def create_run(config: Config, *, writes: bool = True) -> Run:
     """Make the run directory, or find it again to be resumed.
+
+    Args:
+        config: the run.
+        writes: whether this host writes; only one of several does.
 
     Raises:
         RunError: the directory holds a run with another config (epochs and patience may change) or other records.
-        RecordError: the records are missing or incomplete.
+        RecordError: the records or features are missing, incomplete, or do not fit the config.
     """
     path, source = Path(config.run), Path(config.data.records)
     info, words = records.load_dataset_info(source), records.load_vocabulary(source)
+    features = load_features(config, info)
+    if not writes:
+        return Run(path, config, info, words, features)
     if (path / CONFIG_FILE).is_file():
         run = load_run(path)
         _check_same(run, config, info)
@@ -56,7 +75,48 @@ def create_run(config: Config) -> Run:
     temporary = path / f"{CONFIG_FILE}.incomplete"
     save_config(config, temporary)
     temporary.replace(path / CONFIG_FILE)
-    return Run(path, config, info, words)
+    return Run(path, config, info, words, features)
+
+
+def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
+    """`features.json` of the features that a config names; None where it names none.
+
+    Raises:
+        RecordError: they are missing, incomplete, or of another stage or other records than the config asks for.
+    """
+    if config.data.features is None:
+        return None
+    features = records.load_features_info(config.data.features)
+    stage, stages = features.settings.stage, TRAINABLE_STAGES[config.model.variant]
+    again = f"python -m beam_jobs.extract_features --records {config.data.records} --stage {stages[0]} ..."
+    if stage not in stages:
+        raise RecordError(
+            f"data.features={config.data.features}: stage is {stage}, but model.variant={config.model.variant} trains "
+            f"from {' or '.join(stages)}; make them with {again}"
+        )
+    if features.settings.records != info.fingerprint():
+        raise RecordError(
+            f"data.features={config.data.features}: made of other records than data.records={config.data.records}; "
+            f"make them again with {again}"
+        )
+    return features
+
+
+def check_weights(run: Run, fingerprint: str) -> None:
+    """Refuse features that another ResNet50 made.
+
+    Args:
+        run: what is to be trained.
+        fingerprint: of the weights of `model.weights` up to the features' stage.
+
+    Raises:
+        RecordError: they are not those that the features were made with.
+    """
+    if run.features and run.features.settings.weights != fingerprint:
+        raise RecordError(
+            f"data.features={run.config.data.features}: made with other weights than model.weights="
+            f"{run.config.model.weights}; extract them again with --weights {run.config.model.weights}"
+        )
 
 
 def load_run(path: str | Path) -> Run:
@@ -73,7 +133,9 @@ def load_run(path: str | Path) -> Run:
 
 def _check_same(run: Run, config: Config, info: DatasetInfo) -> None:
     old, new = _flat(run.config), _flat(config)
-    free = {"run", "data.records", "train.epochs", "train.early_stopping_epochs"}
+    free = {"run", "data.records", "data.features", "train.early_stopping_epochs", "train.checkpoint_minutes"}
+    if config.train.schedule == "constant":  # otherwise the number of epochs decides every learning rate
+        free.add("train.epochs")
     changed = [f"{key} was {old[key]}, is {new[key]}" for key in old if key not in free and old[key] != new[key]]
     if changed:
         raise RunError(
@@ -94,10 +156,27 @@ def _flat(config: Config) -> dict[str, Any]:
     return flat
 
 
-def append_metrics(path: Path, **figures: Any) -> None:
-    """Add a line to `metrics.jsonl`."""
-    with (path / METRICS_FILE).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(figures) + "\n")
+def append_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Add lines to a JSONL file."""
+    with path.open("a", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def keep_lines(path: Path, key: str, last: int) -> None:
+    """Drop what a JSONL file says of later than `last`: a resumed training will say it again."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            if json.loads(line)[key] > last:
+                break
+        except ValueError:  # cut short by a kill
+            break
+        kept.append(line)
+    temporary = path.with_suffix(".incomplete")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)
 
 
 def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Any, str]:
@@ -124,11 +203,22 @@ def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Any, str]:
         run.config.model,
         image_size=run.info.settings.image_size,
         embedding=np.zeros((len(run.words), embedding_units(found)), np.float32),
-        encoder_weights=None,  # the checkpoint holds them all, so none has to be found or downloaded again
+        encoder_weights=str(run.path / ENCODER_FILE),
         compiled=False,
     )
-    tf.train.Checkpoint(captioner=captioner).restore(found).assert_existing_objects_matched().expect_partial()
+    restored = {"decoder": captioner.decoder}
+    if run.config.model.variant == "finetuned":
+        restored["head"] = captioner.encoder.head
+    tf.train.Checkpoint(**restored).restore(found).assert_existing_objects_matched().expect_partial()
     return captioner, found
+
+
+def save_encoder(run: Run, encoder: Any) -> None:
+    """Keep ResNet50 as the training begins with it, so that the run needs no other file to caption with."""
+    if not (run.path / ENCODER_FILE).is_file():
+        temporary = run.path / f"incomplete.{ENCODER_FILE}"
+        encoder.base.save_weights(temporary)
+        temporary.replace(run.path / ENCODER_FILE)
 
 
 def embedding_units(checkpoint: str) -> int:
@@ -137,4 +227,4 @@ def embedding_units(checkpoint: str) -> int:
 
     reader = tf.train.load_checkpoint(checkpoint)
     shapes = reader.get_variable_to_shape_map()
-    return next(shape[1] for name, shape in shapes.items() if name.startswith("captioner/decoder/embedding/"))
+    return next(shape[1] for name, shape in shapes.items() if name.startswith("decoder/embedding/"))

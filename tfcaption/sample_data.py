@@ -3,13 +3,13 @@
 Lets the whole way be tried without any download. Deterministic from a seed. Prints the folders it wrote.
 """
 
-import argparse
 import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfcaption import terminal
 from tfcaption.progress import Progress
 
 EXAMPLES = """examples:
@@ -168,12 +168,7 @@ def write_sample(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tfcaption.sample_data",
-        description=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = terminal.command_parser("tfcaption.sample_data", EXAMPLES)
     parser.add_argument("--output", required=True, help="folder to write into")
     parser.add_argument("--photos", type=int, default=1200, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")

@@ -1,11 +1,31 @@
-"""Keeps what libraries and worker processes write to standard error off the terminal."""
+"""The process and its terminal: arguments, what libraries write to standard error, requests to stop."""
 
+import argparse
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def command_parser(module: str, examples: str, *, usage: str | None = None) -> argparse.ArgumentParser:
+    """A parser whose help begins with examples, and that takes no abbreviated options.
+
+    Args:
+        module: as it is run with `python -m`.
+        examples: shown first.
+        usage: the arguments in one line, where argparse's own would be too long.
+    """
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        usage=usage and f"%(prog)s {usage}",
+        description=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 @contextmanager
@@ -31,10 +51,42 @@ def stderr_to_file(prefix: str) -> Iterator[Path]:
         os.close(terminal)
 
 
-def start_tensorflow() -> None:
-    """Import TensorFlow and find its devices, without the lines it writes before logging can be configured."""
+def start_tensorflow(*, multi_worker: bool = False) -> None:
+    """Import TensorFlow and find its devices, without the lines it writes before logging can be configured.
+
+    With `multi_worker` the devices are left alone: they must not be touched before the strategy connects the hosts.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with stderr_to_file("tfcaption-tensorflow-"):
         import tensorflow as tf
 
-        tf.config.list_logical_devices()
+        if not multi_worker:
+            tf.config.list_logical_devices()
+
+
+class StopRequest:
+    """Whether somebody asked this process to stop."""
+
+    requested = False
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopRequest]:
+    """Within, SIGTERM and the first Ctrl-C only set `requested`; a second Ctrl-C interrupts as usual."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def remember(number: int, frame: object) -> None:
+        request.requested = True
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    for number in before:
+        signal.signal(number, remember)
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

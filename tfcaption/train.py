@@ -1,31 +1,45 @@
-"""Trains a captioner: records + config -> run directory.
+"""Trains a captioner: records or features + config -> run directory.
 
-Prints a line per epoch and the path of the run directory. The same command again resumes after the last epoch.
+Prints a line per epoch and the path of the run directory. The same command again goes on where the last checkpoint was
+made; later losses are those of an undisturbed run.
 """
 
-import argparse
+import json
+import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tfcaption import config as configs
 from tfcaption import runs, terminal
 from tfcaption.config import Config
+from tfcaption.history import History
 from tfcaption.progress import Progress
 from tfcaption.runs import Run
 
 EXAMPLES = """examples:
   python -m tfcaption.train --config configs/flickr8k_frozen.yaml
   python -m tfcaption.train --config configs/flickr8k_finetuned.yaml \\
-      --set data.records=/data/records model.weights=/data/resnet50.weights.h5 train.epochs=3
-  # again, after it was stopped: goes on after the last whole epoch
-  python -m tfcaption.train --config configs/flickr8k_frozen.yaml"""
+      --set data.records=/data/records data.features=/data/trunk model.weights=/data/resnet50.weights.h5
+  # again, after it was stopped: goes on from the last checkpoint
+  python -m tfcaption.train --config configs/flickr8k_frozen.yaml
+  # on each of several machines that share the run directory: with TF_CONFIG set as TensorFlow describes
+
+exit code 75: stopped by SIGTERM or Ctrl-C after saving a checkpoint; the same command goes on"""
+
+EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
+SECONDS_PER_CALL = 1.0  # of training, before the host looks at signals and figures again
+MOST_STEPS_PER_CALL = 64
 
 
 class TrainingFailed(RuntimeError):
     """A training that must not go on; the last checkpoint is kept."""
+
+
+class Preempted(RuntimeError):
+    """A training that was asked to stop, and saved a checkpoint."""
 
 
 def train(config: Config) -> Path:
@@ -41,76 +55,242 @@ def train(config: Config) -> Path:
         ValueError: (ConfigError, RunError, RecordError, GloveError, EncoderError) what cannot be trained, before
             any long work.
         TrainingFailed: the loss is no longer a number.
+        Preempted: by SIGTERM or Ctrl-C, after a checkpoint was saved.
     """
-    run = runs.create_run(config)
-    terminal.start_tensorflow()
-    import keras
-    import tensorflow as tf
+    host, hosts = _place_among_hosts()
+    run = runs.create_run(config, writes=host == 0)
+    terminal.start_tensorflow(multi_worker=hosts > 1)
+    with terminal.stop_signals() as stop:
+        return _Training(run, host, hosts, stop).run_to_end()
 
-    from tfcaption import input_pipeline
-    from tfcaption.training import Trainer, resolve_mode
 
-    strategy = tf.distribute.MirroredStrategy()
-    if config.data.batch_size_photos % strategy.num_replicas_in_sync:
-        raise configs.ConfigError(
-            f"data.batch_size_photos={config.data.batch_size_photos} cannot be split evenly over "
-            f"{strategy.num_replicas_in_sync} replicas"
+def _place_among_hosts() -> tuple[int, int]:
+    """This host's number and how many there are, from TF_CONFIG; the first one is the chief."""
+    described = json.loads(os.environ.get("TF_CONFIG") or "{}")
+    workers = described.get("cluster", {}).get("worker", [])
+    if "chief" in described.get("cluster", {}):
+        raise configs.ConfigError("TF_CONFIG: name all hosts as worker; worker 0 is the chief")
+    return (described["task"]["index"], len(workers)) if len(workers) > 1 else (0, 1)
+
+
+class _Training:
+    """One training from its set-up to its end."""
+
+    def __init__(self, run: Run, host: int, hosts: int, stop: terminal.StopRequest) -> None:
+        import keras
+        import tensorflow as tf
+
+        from tfcaption.training import Trainer, resolve_mode
+
+        config = run.config
+        self.run, self.config, self.host, self.hosts, self.stop = run, config, host, hosts, stop
+        if hosts > 1:
+            self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        else:
+            self.strategy = tf.distribute.MirroredStrategy()
+        replicas = self.strategy.num_replicas_in_sync
+        if config.data.batch_size_photos % replicas:
+            raise configs.ConfigError(
+                f"data.batch_size_photos={config.data.batch_size_photos} cannot be split evenly over "
+                f"{replicas} replicas"
+            )
+        if hosts > 1 and config.train.early_stopping_metric != "dev_loss":
+            raise configs.ConfigError("train.early_stopping_metric must be dev_loss where several hosts train")
+        self.train_split, self.dev_split = self._open("train"), self._open("dev")
+        self.steps_per_epoch = self._batches_per_epoch(self.train_split)
+        mode = resolve_mode(config.train)
+        keras.mixed_precision.set_dtype_policy(mode.precision)
+        keras.utils.set_random_seed(config.train.seed)
+        with self.strategy.scope():
+            captioner = _new_captioner(run, compiled=mode.xla)
+            runs.check_weights(run, captioner.encoder.fingerprint(self.train_split.stage))
+            self.trainer = Trainer(
+                captioner,
+                self.strategy,
+                config.train,
+                mode,
+                stage=self.train_split.stage,
+                total_steps=config.train.epochs * self.steps_per_epoch,
+            )
+        if host == 0:
+            runs.save_encoder(run, captioner.encoder)
+        split = self.train_split
+        rows = "captions" if split.by_caption else "photos"
+        print(
+            f"{replicas} replica(s) on {hosts} host(s), {tf.config.list_logical_devices()[-1].device_type}, "
+            f"{captioner.compute_dtype} compute, XLA {'on' if mode.xla else 'off'}; from {split.stage}, "
+            f"{'in memory' if split.in_memory else 'streamed'}, by {rows}, padded to {split.lengths} tokens; "
+            f"{sum(int(tf.size(v)) for v in self.trainer.variables):,} weights train ({config.model.variant})",
+            flush=True,
         )
-    lengths = input_pipeline.bucket_lengths(run.info, config.data.length_buckets)
-    dev_batches = _batches(run, "dev", lengths)
-    mode = resolve_mode(config.train)
-    keras.mixed_precision.set_dtype_policy(mode.precision)
-    keras.utils.set_random_seed(config.train.seed)
-    with strategy.scope():
-        trainer = Trainer(_new_captioner(run, compiled=mode.xla), strategy, config.train, mode)
-    print(
-        f"{strategy.num_replicas_in_sync} replica(s) on {tf.config.list_logical_devices()[-1].device_type}, "
-        f"{mode.precision}, XLA {'on' if mode.xla else 'off'}, padded to {lengths} tokens, "
-        f"{sum(int(tf.size(v)) for v in trainer.variables):,} weights train ({config.model.variant})",
-        flush=True,
-    )
-    history = History(trainer, run)
-    # Splits batches over replicas and prefetches them to GPUs. On one CPU there is nothing to do of either, and closing
-    # such an iterator can take ten seconds: it autotunes, with longer and longer pauses that closing waits for.
-    alone = strategy.num_replicas_in_sync == 1 and not tf.config.list_physical_devices("GPU")
-    distribute = (lambda dataset: dataset) if alone else strategy.experimental_distribute_dataset
-    dev = distribute(dev_batches)
-    while not history.finished:
-        epoch = history.epoch + 1
+        if split.stage == "photo" and host == 0:
+            print(_extraction_advice(run, captioner.encoder, config.train.epochs), flush=True)
+        self.history = History(self.trainer, run, writes=host == 0)
+        self.steps_per_call = 1
+
+    def _open(self, name: str, *, alone: bool = False) -> Any:
+        """This host's share of a split; `alone` the whole of it, a row a photo, to be read once."""
+        from tfcaption import input_pipeline
+
+        data = self.config.data
+        return input_pipeline.open_split(
+            name,
+            self.run.info,
+            self.run.data_folder,
+            self.run.features,
+            buckets=data.length_buckets,
+            cache=False if alone else data.cache,
+            cache_limit_mb=data.cache_limit_mb,
+            host=0 if alone else self.host,
+            hosts=1 if alone else self.hosts,
+        )
+
+    def _batches_per_epoch(self, split: Any) -> int:
+        from tfcaption import input_pipeline
+
+        return input_pipeline.batches_per_epoch(split, self.config.data.batch_size_photos // self.hosts)
+
+    def _iterator(self, split: Any, *, shuffled: bool, position: int = 0) -> Any:
+        """An iterator over all epochs' batches, distributed over the replicas."""
+        import tensorflow as tf
+
+        from tfcaption import input_pipeline
+
+        data = self.config.data
+        dataset = input_pipeline.batches(
+            split,
+            batch_size_photos=data.batch_size_photos // self.hosts,
+            captions=data.captions if shuffled else "all",
+            shuffle_seed=self.config.train.seed if shuffled else None,
+            shuffle_buffer_photos=data.shuffle_buffer_photos,
+            deterministic=data.deterministic,
+            epochs=self.config.train.epochs,
+            position=position,
+        ).map(lambda batch: {"inputs": batch["inputs"], "tokens": batch["tokens"]})  # a GPU holds no strings
+        if self.strategy.num_replicas_in_sync == 1 and not tf.config.list_physical_devices("GPU"):
+            # Nothing to split or to copy. A distributed iterator autotunes, and closing it may wait ten seconds.
+            return iter(dataset)
+        if self.hosts > 1:
+            return iter(self._split_locally(dataset))
+        return iter(self.strategy.experimental_distribute_dataset(dataset))
+
+    def _split_locally(self, dataset: Any) -> Any:
+        """Each host makes its own share of a global batch already, for its own replicas."""
+        import tensorflow as tf
+
+        replicas = self.strategy.num_replicas_in_sync // self.hosts
+        options = tf.distribute.InputOptions(
+            experimental_replication_mode=tf.distribute.InputReplicationMode.PER_WORKER
+        )
+        if replicas > 1:
+            dataset = dataset.flat_map(
+                lambda batch: tf.data.Dataset.from_tensor_slices(
+                    {key: tf.stack(tf.split(value, replicas)) for key, value in batch.items()}
+                )
+            )
+        return self.strategy.distribute_datasets_from_function(lambda context: dataset, options)
+
+    def run_to_end(self) -> Path:
+        """Epoch after epoch."""
+        history = self.history
+        if not history.finished:
+            batches = self._iterator(self.train_split, shuffled=True, position=history.position)
+            dev_batches = self._iterator(self.dev_split, shuffled=False)
+            while not history.finished:
+                self._train_epoch(batches)
+                history.end_epoch(**self._dev_figures(dev_batches))
+        print(history.verdict())
+        return self.run.path
+
+    def _train_epoch(self, batches: Any) -> None:
+        """From the position of the history to the end of its epoch."""
+        history, trainer = self.history, self.trainer
+        split = self.run.info.split("train")
+        total = split.photos if self.config.data.captions == "one" else split.captions
+        label = f"epoch {history.epoch + 1}"
+        last_saved = time.monotonic()
+        with Progress(total, unit="captions", label=label, done=int(history.sums["captions"])) as progress:
+            while left := (history.epoch + 1) * self.steps_per_epoch - history.position:
+                start = time.monotonic()
+                outcomes = trainer.train_steps(batches, min(self.steps_per_call, left))
+                seconds = time.monotonic() - start
+                history.add(outcomes, seconds)
+                if not outcomes[-1].finite:
+                    raise TrainingFailed(self._not_finite(label))
+                sums = history.sums
+                progress.update(int(sums["captions"]), f"loss {sums['loss'] / max(sums['tokens'], 1):.3f}")
+                pace = min(MOST_STEPS_PER_CALL, max(1, int(SECONDS_PER_CALL * len(outcomes) / seconds)))
+                stop, self.steps_per_call = self._agree(pace)
+                if stop:
+                    history.save()
+                    raise Preempted(f"{label}: stopped as asked, after step {history.step:,}")
+                if time.monotonic() - last_saved > 60 * self.config.train.checkpoint_minutes:
+                    history.save()
+                    last_saved = time.monotonic()
+
+    def _agree(self, pace: int) -> tuple[bool, int]:
+        """Whether any host was asked to stop, and the steps of the next call, the same on all hosts."""
+        if self.hosts == 1:
+            return self.stop.requested, pace
+        import tensorflow as tf
+
+        mine = tf.constant([float(self.stop.requested), float(pace)])
+        summed = (
+            self.strategy.reduce(
+                tf.distribute.ReduceOp.SUM, self.strategy.run(lambda: tf.identity(mine)), axis=None
+            ).numpy()
+            / self.strategy.num_replicas_in_sync
+        )
+        return summed[0] > 0, max(1, int(summed[1]))
+
+    def _not_finite(self, label: str) -> str:
+        from tfcaption import input_pipeline
+
+        names = "unknown, since data.deterministic is false"
+        if self.config.data.deterministic:
+            data = self.config.data
+            (batch,) = input_pipeline.batches(
+                self.train_split,
+                batch_size_photos=data.batch_size_photos // self.hosts,
+                captions=data.captions,
+                shuffle_seed=self.config.train.seed,
+                shuffle_buffer_photos=data.shuffle_buffer_photos,
+                epochs=self.config.train.epochs,
+                position=self.history.position - 1,
+            ).take(1)
+            names = ", ".join(sorted({photo.decode() for photo in batch["photo_id"].numpy() if photo}))
+        return (
+            f"{label}: the loss or its gradient is not a number in step {self.history.step + 1:,} (photos: {names}); "
+            "the last checkpoint is kept; lower train.learning_rate, or look at those photos"
+        )
+
+    def _dev_figures(self, batches: Any) -> dict[str, float]:
+        """Loss, accuracy and, where it decides, BLEU-4 of the dev split."""
         start = time.monotonic()
-        seed = config.train.seed * 1_000_003 + epoch
-        shuffled = _batches(run, "train", lengths, shuffle_seed=seed)
-        distributed = distribute(shuffled)
-        train_means = _run_epoch(run, "train", distributed, trainer.train_step, f"epoch {epoch}")
-        trained = time.monotonic()
-        dev_means = _run_epoch(run, "dev", dev, trainer.evaluate_step, f"epoch {epoch}, dev")
-        history.end_epoch(
-            train_loss=train_means["loss"],
-            train_accuracy=train_means["accuracy"],
-            dev_loss=dev_means["loss"],
-            dev_accuracy=dev_means["accuracy"],
-            train_seconds=trained - start,
-            dev_seconds=time.monotonic() - trained,
+        totals = [0.0] * 4
+        info = self.run.info.split("dev")
+        with self.trainer.averaged_weights():
+            left = self._batches_per_epoch(self.dev_split)
+            with Progress(info.captions, unit="captions", label=f"epoch {self.history.epoch + 1}, dev") as progress:
+                while left:
+                    outcomes = self.trainer.evaluate_steps(batches, min(self.steps_per_call, left))
+                    left -= len(outcomes)
+                    totals = [total + sum(o[index] for o in outcomes) for index, total in enumerate(totals)]
+                    progress.update(int(totals[3]))
+            loss, correct, tokens, _ = totals
+            figures = {"dev_loss": loss / tokens, "dev_accuracy": correct / tokens}
+            if self.config.train.early_stopping_metric == "dev_bleu_4":
+                figures["dev_bleu_4"] = self._dev_bleu_4()
+        return figures | {"dev_seconds": time.monotonic() - start}
+
+    def _dev_bleu_4(self) -> float:
+        from tfcaption import metrics, scoring
+
+        split = self._open("dev", alone=True)
+        spoken = scoring.caption_split(
+            self.trainer.captioner, split, self.run.words, batch_size_photos=self.config.data.batch_size_photos
         )
-    print(history.verdict())
-    return run.path
-
-
-def _batches(run: Run, split: str, lengths: Sequence[int], shuffle_seed: int | None = None) -> Any:
-    from tfcaption import input_pipeline
-
-    data = run.config.data
-    return input_pipeline.batches(
-        data.records,
-        run.info,
-        split,
-        batch_size_photos=data.batch_size_photos,
-        length_buckets=lengths,
-        captions=data.captions if split == "train" else "all",
-        shuffle_seed=shuffle_seed,
-        shuffle_buffer_photos=data.shuffle_buffer_photos,
-        deterministic=data.deterministic,
-    )
+        return metrics.corpus_scores(spoken.captions, scoring.read_references(split))["bleu_4"]
 
 
 def _new_captioner(run: Run, *, compiled: bool) -> Any:
@@ -137,123 +317,31 @@ def _new_captioner(run: Run, *, compiled: bool) -> Any:
     )
 
 
-def _run_epoch(run: Run, split: str, batches: Any, step: Callable[[Any], Any], label: str) -> dict[str, float]:
-    """One pass over a split; token means of loss and accuracy over the whole of it.
-
-    Raises:
-        TrainingFailed: the loss is no longer a number.
-    """
-    loss = correct = tokens = 0.0
-    total = run.info.split(split).captions
-    if split == "train" and run.config.data.captions == "one":
-        total = run.info.split(split).photos
-    done = 0
-    with Progress(total, unit="captions", label=label) as progress:
-        for batch in batches:
-            sums = step(batch)
-            loss, correct, tokens = (
-                loss + float(sums.loss),
-                correct + float(sums.correct),
-                tokens + float(sums.tokens),
-            )
-            if loss != loss:
-                raise TrainingFailed(f"{label}: the loss is not a number; lower train.learning_rate and start again")
-            done += _captions_in(batch)
-            progress.update(done, f"loss {loss / max(tokens, 1):.3f}")
-    return {"loss": loss / max(tokens, 1), "accuracy": correct / max(tokens, 1)}
-
-
-def _captions_in(batch: Any) -> int:
+def _extraction_advice(run: Run, encoder: Any, epochs: int) -> str:
+    """What features would save, measured on one batch, and the command that makes them."""
+    import numpy as np
     import tensorflow as tf
 
-    rows = batch["tokens"].values if hasattr(batch["tokens"], "values") else (batch["tokens"],)
-    return sum(int(tf.math.count_nonzero(tokens[..., 0])) for tokens in rows)
-
-
-class History:
-    """Epochs done, the best of them, checkpoints, and when to stop; restored from the last checkpoint.
-
-    Args:
-        trainer: whose state is saved.
-        run: where to.
-    """
-
-    def __init__(self, trainer: Any, run: Run) -> None:
-        import tensorflow as tf
-
-        self._run, self._config = run, run.config.train
-        self._epoch = tf.Variable(0, trainable=False, name="epoch")
-        self._best_epoch = tf.Variable(0, trainable=False, name="best_epoch")
-        self._best_loss = tf.Variable(float("inf"), dtype=tf.float64, trainable=False, name="best_dev_loss")
-        self._trainer = trainer
-        checkpoint = tf.train.Checkpoint(
-            **trainer.checkpoint_objects(),
-            epoch=self._epoch,
-            best_epoch=self._best_epoch,
-            best_dev_loss=self._best_loss,
-        )
-        self._last, self._best = (
-            tf.train.CheckpointManager(checkpoint, str(run.path / runs.CHECKPOINTS / name), max_to_keep=1)
-            for name in ("last", "best")
-        )
-        if self._last.latest_checkpoint:
-            checkpoint.restore(self._last.latest_checkpoint).assert_consumed()
-            print(f"resuming after epoch {self.epoch} from {self._last.latest_checkpoint}", flush=True)
-        self._summaries = tf.summary.create_file_writer(str(run.path / "tensorboard"))
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        return int(self._epoch.numpy())
-
-    @property
-    def finished(self) -> bool:
-        """All epochs are done, or the dev loss has not improved for long enough."""
-        return self.epoch >= self._config.epochs or self._stopped_early
-
-    @property
-    def _stopped_early(self) -> bool:
-        return self.epoch - int(self._best_epoch.numpy()) >= self._config.early_stopping_epochs
-
-    def end_epoch(self, **figures: float) -> None:
-        """Record an epoch's figures and save its checkpoint; `dev_loss` decides which is best."""
-        import tensorflow as tf
-
-        self._epoch.assign_add(1)
-        best = figures["dev_loss"] < float(self._best_loss.numpy())
-        if best:
-            self._best_loss.assign(figures["dev_loss"])
-            self._best_epoch.assign(self.epoch)
-            self._best.save(checkpoint_number=self.epoch)
-        self._last.save(checkpoint_number=self.epoch)
-        step = int(self._trainer.step.numpy())
-        runs.append_metrics(self._run.path, epoch=self.epoch, step=step, **figures)
-        with self._summaries.as_default(step=step):
-            for name, value in figures.items():
-                tf.summary.scalar(name, value)
-        self._summaries.flush()
-        print(
-            f"epoch {self.epoch}: train loss {figures['train_loss']:.4f}, dev loss {figures['dev_loss']:.4f}, "
-            f"dev accuracy {figures['dev_accuracy']:.4f}, {figures['train_seconds']:.0f} s"
-            + (", best so far" if best else ""),
-            flush=True,
-        )
-
-    def verdict(self) -> str:
-        """Why the run ended and which epoch was best."""
-        why = "stopped early" if self._stopped_early and self.epoch < self._config.epochs else "finished"
-        loss = float(self._best_loss.numpy())
-        return f"{why} after epoch {self.epoch}; best dev loss {loss:.4f} in epoch {int(self._best_epoch.numpy())}"
+    (stage, *_) = runs.TRAINABLE_STAGES[run.config.model.variant]
+    size = run.info.settings.image_size
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, (16, size, size, 3)), tf.uint8)
+    encode = tf.function(lambda images: encoder(images, end=stage), autograph=False)
+    encode(images)
+    start = time.monotonic()
+    tf.nest.map_structure(lambda value: value.numpy(), encode(images))
+    seconds = (time.monotonic() - start) / 16
+    photos = run.info.split("train").photos + run.info.split("dev").photos
+    saved = seconds * photos * (epochs - 1)
+    return (
+        f"without data.features each epoch repeats ResNet50; some {saved / 60:,.1f} minutes of {epochs} epochs are "
+        f"saved by python -m beam_jobs.extract_features --records {run.config.data.records} --output "
+        f"features/{stage} --stage {stage} --weights {run.config.model.weights}, --set data.features=features/{stage}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tfcaption.train",
-        description=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = terminal.command_parser("tfcaption.train", EXAMPLES)
     parser.add_argument("--config", required=True, help="YAML file; see configs/")
     parser.add_argument(
         "--set",
@@ -269,6 +357,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TrainingFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except Preempted as stopped:
+        print(f"{stopped}; the same command goes on", file=sys.stderr)
+        return EXIT_PREEMPTED
     print(f"run: {path}")
     return 0
 

@@ -1,0 +1,132 @@
+"""records/ -> features/: every photo through ResNet50 once, one record shard in, one feature shard out.
+
+Prints a summary and the path of the features. The pipeline itself is in `feature_pipeline.py`.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+
+from tfcaption import records, terminal
+from tfcaption.records import FeaturesInfo
+
+EXAMPLES = """examples:
+  # for the frozen variant: the mean of the last map, 4 KB a photo
+  python -m beam_jobs.extract_features --records records/ --output features/pooled --stage pooled --weights imagenet
+
+  # for the fine-tuned variant: conv5_block1_out, 200 KB a photo
+  python -m beam_jobs.extract_features --records records/ --output features/trunk --stage trunk --weights resnet50.h5
+
+Run again after a stop, it goes on with the shards that are missing.
+All other options are Apache Beam's own (--runner, --direct_num_workers, ...)."""
+
+
+def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """The job's own options, and the rest for Beam."""
+    parser = terminal.command_parser(
+        "beam_jobs.extract_features",
+        EXAMPLES,
+        usage="--records DIR --output DIR --stage STAGE --weights WEIGHTS [options] [Beam options]",
+    )
+    parser.add_argument("--records", required=True, help="folder that build_records wrote")
+    parser.add_argument("--output", required=True, help="folder for the features")
+    parser.add_argument(
+        "--stage",
+        required=True,
+        choices=["pooled", "map", "trunk"],
+        help="pooled: mean of conv5_block3_out; map: conv5_block3_out; trunk: conv5_block1_out",
+    )
+    parser.add_argument("--weights", required=True, help="of ResNet50: imagenet, a file, or random")
+    parser.add_argument("--batch_size", type=int, default=64, help="photos a call (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="extract again what is complete already")
+    arguments, flags = parser.parse_known_args(argv)
+    if arguments.batch_size < 1:
+        parser.error("--batch_size must be at least 1")
+    return arguments, flags
+
+
+def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> FeaturesInfo:
+    """Run the job to its end.
+
+    Args:
+        arguments: as `parse_arguments` gives them.
+        flags: Beam's options.
+
+    Returns:
+        The description of the features, as written.
+
+    Raises:
+        ValueError: (RecordError, EncoderError) input or options that no job can start from.
+        JobFailed: a record is damaged, or records were lost.
+    """
+    import apache_beam as beam
+    from apache_beam.utils.shared import Shared
+
+    from beam_jobs import feature_pipeline, options, output_folder, shards
+
+    # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
+    beam_options = options.beam_options(flags, local_mode="in_memory")
+    info = records.load_dataset_info(arguments.records)
+    made = {"stage": arguments.stage, "batch_size": arguments.batch_size}
+    shared = Shared()
+    extractor = shared.acquire(
+        lambda: feature_pipeline.Extractor(image_size=info.settings.image_size, weights=arguments.weights, **made)
+    )
+    settings = feature_pipeline.settings_of(extractor, info, **made)
+    # Shards that an earlier run with the same settings left are kept, whether it came to its end or not.
+    go_on = feature_pipeline.settings_there(arguments.output) == settings and not arguments.overwrite
+    output_folder.check(arguments.output, overwrite=arguments.overwrite or go_on, description=records.FEATURES_FILE)
+    (output_folder.clean_halves if go_on else output_folder.clean)(arguments.output, description=records.FEATURES_FILE)
+    shards.write_text(arguments.output, output_folder.PARTIAL_FEATURES_FILE, settings.model_dump_json(indent=1) + "\n")
+    pipeline = beam.Pipeline(options=beam_options)
+    feature_pipeline.add_steps(
+        pipeline,
+        info,
+        settings,
+        records_folder=arguments.records,
+        weights=arguments.weights,
+        shared=shared,
+        output=arguments.output,
+    )
+    photos = sum(split.photos for split in info.splits.values())
+    try:
+        options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
+    finally:
+        output_folder.remove_progress(arguments.output)
+    return records.load_features_info(arguments.output)
+
+
+def summary(info: FeaturesInfo, seconds: float) -> str:
+    """What was written, for people."""
+    shards = [shard for split in info.splits.values() for shard in split]
+    photos, size = sum(shard.records for shard in shards), sum(shard.bytes for shard in shards)
+    settings = info.settings
+    shape = "x".join(map(str, settings.shape))
+    return (
+        f"{photos:,} photos, {settings.stage} {shape} {settings.dtype}, {len(shards):,} shards, {size / 1e6:,.1f} MB "
+        f"in {seconds:.1f} s: {photos / max(seconds, 1e-9):,.1f} photos/s"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    arguments, flags = parse_arguments(argv)
+    start = time.monotonic()
+    logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
+    from beam_jobs.options import JobFailed
+
+    logging.disable(logging.NOTSET)
+    try:
+        info = extract_features(arguments, flags)
+    except (ValueError, OSError, JobFailed) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(summary(info, time.monotonic() - start))
+    print(f"features: {arguments.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

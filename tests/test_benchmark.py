@@ -1,0 +1,62 @@
+"""The benchmarks measure what they say, beside an alternative that does the same work."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcaption import baselines, benchmark, records, tfrecord
+from tfcaption.benchmark import Row, main, ratio_to
+
+
+def test_a_ratio_is_how_many_times_as_fast_whether_in_rates_or_in_seconds():
+    medians = {"slow": 10.0, "long": 60.0}
+    assert ratio_to(Row("ours", "photos/s", "slow", [5.0, 40.0, 900.0]), medians) == 4
+    assert ratio_to(Row("ours", "s an epoch", "long", [6.0]), medians) == 10
+
+
+def test_input_measures_all_ways_in_one_run(sample, sample_records, pooled, tmp_path, capsys):
+    command = ["input", "--images", str(sample[0]), "--records", str(sample_records), "--features", str(pooled)]
+    assert main([*command, "--seconds=0.05", "--repeats=2", "--json", str(tmp_path / "out.json")]) == 0
+    printed = capsys.readouterr().out
+    rows = json.loads((tmp_path / "out.json").read_text())
+    assert [row["name"].partition(",")[0] for row in rows] == [
+        "Keras sequence over files (a photo for each caption)",
+        "tf.data list_files over files",
+        *["tfcaption from photo"] * 2,
+        *["tfcaption from pooled"] * 2,
+    ]
+    for row in rows:
+        assert len(row["values"]) == 2 and min(row["values"]) > 0 and row["name"] in printed
+    assert rows[2]["ratio"] == pytest.approx(rows[2]["median"] / rows[0]["median"])
+
+
+def test_the_keras_sequence_gives_pixels_and_shifted_padded_captions(sample):
+    paths = baselines.find_photos(sample[0])
+    captions = [[2, 5, 6, 3], [2, 7, 3]]
+    pairs = baselines.keras_sequence(paths, captions, longest=6, image_size=32, batch_size=2)
+    (images, inputs), targets = pairs[0]
+    assert images.shape == (2, 32, 32, 3) and images.dtype == np.float32
+    assert inputs.tolist() == [[2, 5, 6, 3, 0], [2, 7, 3, 0, 0]]
+    assert targets.tolist() == [[5, 6, 3, 0, 0], [7, 3, 0, 0, 0]]
+    with Image.open(paths[0]) as photo:
+        red = np.asarray(photo.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))[..., 0]
+    np.testing.assert_allclose(images[0, ..., 2], red - 123.68, atol=1e-3)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_plain_loop_writes_every_photo_as_a_record(sample, tmp_path, processes):
+    paths = [str(path) for path in baselines.find_photos(sample[0])][:10]
+    baselines.plain_records_loop(paths, output=str(tmp_path), processes=processes, image_size=32)
+    found = []
+    for file in sorted(tmp_path.iterdir()):
+        with file.open("rb") as stream:
+            found += [records.decode_record(data).photo_id for data in tfrecord.read_frames(stream, file.name)]
+    assert sorted(found) == paths
+
+
+def test_repeated_photos_are_a_flickr8k_layout(sample):
+    with benchmark.repeated_photos(str(sample[0]), 70) as (folder, texts, paths):
+        assert len(list(folder.iterdir())) == len(paths) == 70
+        assert len((texts / "Flickr8k.token.txt").read_text().splitlines()) == 350

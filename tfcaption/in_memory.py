@@ -1,0 +1,138 @@
+"""A split held in memory: photos still encoded, captions as one table; epochs are shuffled lists of row numbers."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfcaption import records
+from tfcaption.input_pipeline import (
+    CAPTION_FEATURES,
+    CORES,
+    Batch,
+    Split,
+    batches_per_epoch,
+    decode_payloads,
+    read_shards,
+    rows_per_batch,
+)
+
+_READ_AT_ONCE = 512
+
+
+class Table(NamedTuple):
+    """All photos and captions of a split."""
+
+    photo_ids: tf.Tensor  # (photos,) string
+    payloads: tf.Tensor  # (photos,) string: JPEG or float16 features
+    tokens: tf.Tensor  # (captions, longest) int32, padded
+    lengths: np.ndarray  # (captions,) tokens of each
+    first_caption: np.ndarray  # (photos + 1,) where each photo's captions begin
+
+
+def load_table(split: Split) -> Table:
+    """Read a split's shards once."""
+    keys = {**CAPTION_FEATURES, split.payload: tf.io.FixedLenFeature((), tf.string)}
+    photo_ids, payloads, tokens, lengths, counts = [], [], [], [], []
+    for serialized in read_shards(split).batch(_READ_AT_ONCE):
+        features = tf.io.parse_example(serialized, keys)
+        per_photo = features[records.CAPTIONS_LENGTHS]
+        flat = tf.RaggedTensor.from_row_lengths(features[records.CAPTIONS_TOKENS].flat_values, per_photo.flat_values)
+        photo_ids.append(features[records.PHOTO_ID])
+        payloads.append(features[split.payload])
+        tokens.append(tf.cast(flat.to_tensor(records.PAD, shape=(None, split.lengths[-1])), tf.int32))
+        lengths.append(per_photo.flat_values.numpy())
+        counts.append(per_photo.row_lengths().numpy())
+    return Table(
+        tf.concat(photo_ids, 0),
+        tf.concat(payloads, 0),
+        tf.concat(tokens, 0),
+        np.concatenate(lengths),
+        np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
+    )
+
+
+def memory_batches(
+    split: Split,
+    *,
+    batch_size_photos: int,
+    captions: str,
+    shuffle_seed: int | None,
+    epochs: int,
+    position: int,
+) -> tf.data.Dataset:
+    """Batches from memory; arguments as `input_pipeline.batches`."""
+    table = load_table(split)
+    per_epoch = batches_per_epoch(split, batch_size_photos)
+    size = rows_per_batch(split, batch_size_photos, captions=captions)
+    width = 1 if captions == "one" or split.by_caption else split.captions_per_photo
+
+    def plan(epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        shuffle = None if shuffle_seed is None else np.random.default_rng([shuffle_seed, int(epoch)])
+        photos, rows = _rows(table, width, every_caption=captions == "all", shuffle=shuffle)
+        return _cut(photos, rows, table, split.lengths, size=size, batches=per_epoch, shuffle=shuffle)
+
+    def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        planned = tf.numpy_function(plan, [epoch], (tf.int64, tf.int64, tf.int64), stateful=False)
+        shapes = ((per_epoch, size), (per_epoch, size, width), (per_epoch,))
+        parts = tuple(tf.ensure_shape(part, shape) for part, shape in zip(planned, shapes, strict=True))
+        return tf.data.Dataset.from_tensor_slices(parts)
+
+    def fetch(photos: tf.Tensor, rows: tf.Tensor, length: tf.Tensor) -> Batch:
+        tokens = tf.gather(table.tokens, tf.maximum(rows, 0))[..., :length]
+        known = photos >= 0
+        photos = tf.maximum(photos, 0)  # a row that only fills up has the first photo, and no token
+        inputs = decode_payloads(tf.gather(table.payloads, photos), split)
+        return {
+            "photo_id": tf.where(known, tf.gather(table.photo_ids, photos), ""),
+            "inputs": tf.ensure_shape(inputs, (size, *split.shape)),
+            "tokens": tf.ensure_shape(tf.where(rows[..., None] >= 0, tokens, records.PAD), (size, width, None)),
+        }
+
+    first, skipped = divmod(position, per_epoch)
+    planned = tf.data.Dataset.range(first, epochs).flat_map(epoch_batches).skip(skipped)
+    return planned.map(fetch, num_parallel_calls=CORES)
+
+
+def _rows(
+    table: Table, width: int, *, every_caption: bool, shuffle: np.random.Generator | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """An epoch's rows in their natural order: the photo of each, and its captions (rows, width), -1 for none."""
+    counts = np.diff(table.first_caption)
+    if not every_caption:
+        drawn = (shuffle or np.random.default_rng(0)).random(len(counts)) * counts
+        return np.arange(len(counts)), (table.first_caption[:-1] + drawn.astype(np.int64))[:, None]
+    if width == 1:
+        return np.repeat(np.arange(len(counts)), counts), np.arange(table.first_caption[-1])[:, None]
+    captions = table.first_caption[:-1, None] + np.arange(width)
+    return np.arange(len(counts)), np.where(np.arange(width) < counts[:, None], captions, -1)
+
+
+def _cut(
+    photos: np.ndarray,
+    rows: np.ndarray,
+    table: Table,
+    lengths: list[int],
+    *,
+    size: int,
+    batches: int,
+    shuffle: np.random.Generator | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Batches of `size` rows of one bucket each: photos (batches, size), captions (batches, size, width), lengths."""
+    longest = np.where(rows >= 0, table.lengths[rows], 0).max(1)
+    bucket = np.searchsorted(lengths, longest)
+    order = np.arange(len(photos)) if shuffle is None else shuffle.permutation(len(photos))
+    groups = []
+    for index, length in enumerate(lengths):
+        members = order[bucket[order] == index]
+        groups += [(members[start : start + size], length) for start in range(0, len(members), size)]
+    if shuffle is not None:
+        groups = [groups[index] for index in shuffle.permutation(len(groups))]
+    planned_photos = np.full((batches, size), -1, np.int64)
+    planned_rows = np.full((batches, size, rows.shape[1]), -1, np.int64)
+    planned_lengths = np.full(batches, lengths[0], np.int64)
+    for index, (members, length) in enumerate(groups):
+        planned_photos[index, : len(members)] = photos[members]
+        planned_rows[index, : len(members)] = rows[members]
+        planned_lengths[index] = length
+    return planned_photos, planned_rows, planned_lengths
