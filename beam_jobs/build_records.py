@@ -4,11 +4,10 @@ Prints a summary and the path of the records. The pipeline itself is in `record_
 """
 
 import argparse
-import logging
 import sys
-import time
 from collections.abc import Sequence
 
+from beam_jobs.command import run_job
 from tfcaption import photos, records, terminal
 from tfcaption.records import DatasetInfo, RecordSettings
 
@@ -110,12 +109,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     )
     pipeline = beam.Pipeline(options=beam_options)
     record_pipeline.add_steps(pipeline, listing, settings, output=arguments.output, max_rejected=arguments.max_rejected)
-    try:
-        options.run_pipeline(
-            pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records"
-        )
-    finally:
-        output_folder.remove_progress(arguments.output)
+    options.run_pipeline(pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records")
     return records.load_dataset_info(arguments.output) if options.is_local(arguments.output) else None
 
 
@@ -144,20 +138,7 @@ def summary(info: DatasetInfo, seconds: float) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    start = time.monotonic()
-    logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
-    from beam_jobs.options import JobFailed
-
-    logging.disable(logging.NOTSET)
-    try:
-        info = build_records(arguments, flags)
-    except (ValueError, OSError, JobFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if info is not None:
-        print(summary(info, time.monotonic() - start))
-    print(f"records: {arguments.output}")
-    return 0
+    return run_job(build_records, summary, arguments, flags, what="records")
 
 
 if __name__ == "__main__":

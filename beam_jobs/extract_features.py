@@ -4,11 +4,10 @@ Prints a summary and the path of the features. The pipeline itself is in `featur
 """
 
 import argparse
-import logging
 import sys
-import time
 from collections.abc import Sequence
 
+from beam_jobs.command import run_job
 from tfcaption import records, terminal
 from tfcaption.records import FeaturesInfo
 
@@ -91,10 +90,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         output=arguments.output,
     )
     photos = sum(split.photos for split in info.splits.values())
-    try:
-        options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
-    finally:
-        output_folder.remove_progress(arguments.output)
+    options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
     return records.load_features_info(arguments.output)
 
 
@@ -113,19 +109,7 @@ def summary(info: FeaturesInfo, seconds: float) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    start = time.monotonic()
-    logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
-    from beam_jobs.options import JobFailed
-
-    logging.disable(logging.NOTSET)
-    try:
-        info = extract_features(arguments, flags)
-    except (ValueError, OSError, JobFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(summary(info, time.monotonic() - start))
-    print(f"features: {arguments.output}")
-    return 0
+    return run_job(extract_features, summary, arguments, flags, what="features")
 
 
 if __name__ == "__main__":

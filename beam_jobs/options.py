@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Sequence
@@ -103,6 +104,13 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
             stop.set()
             if watcher:
                 watcher.join()
+            remove_progress(output)
+
+
+def remove_progress(output: str) -> None:
+    """Remove the workers' progress files of a run, finished or killed."""
+    if is_local(output):
+        shutil.rmtree(Path(output) / PROGRESS_FOLDER, ignore_errors=True)
 
 
 def _watch(folder: Path, total: int, unit: str, label: str, stop: threading.Event) -> None:

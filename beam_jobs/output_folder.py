@@ -1,11 +1,10 @@
 """The folder a job writes into: complete ones are kept, incomplete ones cleaned, strangers' files never touched."""
 
-import shutil
 from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
-from beam_jobs.options import PROGRESS_FOLDER, is_local
+from beam_jobs.options import is_local, remove_progress
 from beam_jobs.shards import TEMPORARY_MARK
 from tfcaption.records import DATASET_FILE, FEATURES_FILE, REJECTED_FILE, VOCABULARY_FILE, is_shard_name
 
@@ -75,9 +74,3 @@ def clean_halves(output: str, *, description: str) -> None:
     if halves:
         FileSystems.delete(halves)
     remove_progress(output)
-
-
-def remove_progress(output: str) -> None:
-    """Remove the workers' progress files of a finished run."""
-    if is_local(output):
-        shutil.rmtree(Path(output) / PROGRESS_FOLDER, ignore_errors=True)

@@ -7,12 +7,12 @@ import tensorflow as tf
 
 from tfcaption import records
 from tfcaption.input_pipeline import (
-    CAPTION_FEATURES,
     CORES,
     Batch,
     Split,
     batches_per_epoch,
     decode_payloads,
+    parse_photos,
     read_shards,
     rows_per_batch,
 )
@@ -32,15 +32,12 @@ class Table(NamedTuple):
 
 def load_table(split: Split) -> Table:
     """Read a split's shards once."""
-    keys = {**CAPTION_FEATURES, split.payload: tf.io.FixedLenFeature((), tf.string)}
     photo_ids, payloads, tokens, lengths, counts = [], [], [], [], []
     for serialized in read_shards(split).batch(_READ_AT_ONCE):
-        features = tf.io.parse_example(serialized, keys)
-        per_photo = features[records.CAPTIONS_LENGTHS]
-        flat = tf.RaggedTensor.from_row_lengths(features[records.CAPTIONS_TOKENS].flat_values, per_photo.flat_values)
-        photo_ids.append(features[records.PHOTO_ID])
-        payloads.append(features[split.payload])
-        tokens.append(tf.cast(flat.to_tensor(records.PAD, shape=(None, split.lengths[-1])), tf.int32))
+        ids, encoded, per_photo, padded = parse_photos(serialized, split, split.lengths[-1])
+        photo_ids.append(ids)
+        payloads.append(encoded)
+        tokens.append(padded)
         lengths.append(per_photo.flat_values.numpy())
         counts.append(per_photo.row_lengths().numpy())
     return Table(

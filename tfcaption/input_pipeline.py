@@ -233,11 +233,29 @@ def read_shards(split: Split, *, seed: tf.Tensor | None = None, deterministic: b
     )
 
 
-CAPTION_FEATURES = {
+_CAPTION_FEATURES = {
     records.PHOTO_ID: tf.io.FixedLenFeature((), tf.string),
     records.CAPTIONS_TOKENS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
     records.CAPTIONS_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
 }
+
+
+def parse_photos(
+    serialized: tf.Tensor, split: Split, length: tf.Tensor | int
+) -> tuple[tf.Tensor, tf.Tensor, tf.RaggedTensor, tf.Tensor]:
+    """Parse (photos,) serialised records in one call.
+
+    Returns:
+        Photo ids (photos,), encoded inputs (photos,), the captions' lengths (photos, captions) ragged, and the
+        tokens of all captions (captions of all photos, length) int32, padded.
+    """
+    features = tf.io.parse_example(
+        serialized, {**_CAPTION_FEATURES, split.payload: tf.io.FixedLenFeature((), tf.string)}
+    )
+    per_photo = features[records.CAPTIONS_LENGTHS]
+    flat = tf.RaggedTensor.from_row_lengths(features[records.CAPTIONS_TOKENS].flat_values, per_photo.flat_values)
+    tokens = tf.cast(flat.to_tensor(records.PAD, shape=tf.stack([-1, length])), tf.int32)
+    return features[records.PHOTO_ID], features[split.payload], per_photo, tokens
 
 
 def _streamed(
@@ -256,7 +274,7 @@ def _streamed(
 
     def bucket(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> tf.Tensor:
         features = tf.io.parse_single_example(
-            serialized, {records.PHOTO_ID: CAPTION_FEATURES[records.PHOTO_ID], records.CAPTIONS_LENGTHS: _LENGTHS}
+            serialized, {records.PHOTO_ID: _CAPTION_FEATURES[records.PHOTO_ID], records.CAPTIONS_LENGTHS: _LENGTHS}
         )
         caption_lengths = features[records.CAPTIONS_LENGTHS].values
         if captions == "one":
@@ -299,24 +317,19 @@ def _parse(
     serialized: tf.Tensor, split: Split, length: tf.Tensor, batch_size: int, draw_seed: tf.Tensor | None
 ) -> Batch:
     """Parse a whole batch in one call: (photos,) string -> Batch of `batch_size` rows."""
-    features = tf.io.parse_example(
-        serialized, {**CAPTION_FEATURES, split.payload: tf.io.FixedLenFeature((), tf.string)}
-    )
-    per_photo = features[records.CAPTIONS_LENGTHS]  # (photos, captions)
-    flat = tf.RaggedTensor.from_row_lengths(features[records.CAPTIONS_TOKENS].flat_values, per_photo.flat_values)
-    tokens = tf.cast(flat.to_tensor(records.PAD, shape=tf.stack([-1, length])), tf.int32)
+    photo_ids, payloads, per_photo, tokens = parse_photos(serialized, split, length)
     if draw_seed is None:
         captions = split.captions_per_photo
         by_photo = tf.RaggedTensor.from_row_lengths(tokens, per_photo.row_lengths())
         dense = by_photo.to_tensor(records.PAD, shape=(None, captions, None))
     else:
         captions = 1
-        drawn = _draw(features[records.PHOTO_ID], per_photo.row_lengths(), draw_seed)
+        drawn = _draw(photo_ids, per_photo.row_lengths(), draw_seed)
         dense = tf.gather(tokens, per_photo.row_starts() + drawn)[:, None]
     missing = batch_size - tf.shape(serialized)[0]
-    inputs = decode_payloads(features[split.payload], split)
+    inputs = decode_payloads(payloads, split)
     return {
-        "photo_id": tf.ensure_shape(tf.pad(features[records.PHOTO_ID], [[0, missing]]), (batch_size,)),
+        "photo_id": tf.ensure_shape(tf.pad(photo_ids, [[0, missing]]), (batch_size,)),
         "inputs": tf.ensure_shape(
             tf.pad(inputs, [[0, missing], *[[0, 0]] * len(split.shape)]), (batch_size, *split.shape)
         ),

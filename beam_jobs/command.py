@@ -1,0 +1,41 @@
+"""What the commands of all Beam jobs do around their job: quiet imports, errors of one line, the summary."""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def run_job(
+    job: Callable[[argparse.Namespace, Sequence[str]], Any],
+    summary: Callable[[Any, float], str],
+    arguments: argparse.Namespace,
+    flags: Sequence[str],
+    *,
+    what: str,
+) -> int:
+    """Run a job and print what it made; returns the exit code.
+
+    Args:
+        job: takes the arguments and Beam's flags; gives the description of what it wrote, None where it cannot be read.
+        summary: of that description and the seconds taken.
+        arguments: the job's own; `output` is where it writes.
+        flags: Beam's options.
+        what: is written, in the plural.
+    """
+    start = time.monotonic()
+    logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
+    from beam_jobs.options import JobFailed
+
+    logging.disable(logging.NOTSET)
+    try:
+        info = job(arguments, flags)
+    except (ValueError, OSError, JobFailed) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if info is not None:
+        print(summary(info, time.monotonic() - start))
+    print(f"{what}: {arguments.output}")
+    return 0
