@@ -10,16 +10,17 @@ from tfcaption.captioner import Captioner, token_sums
 from tfcaption.config import ModelConfig
 from tfcaption.decoder import dropout
 from tfcaption.encoder import Encoder, EncoderError
+from tfcaption.gru import pack
 from tfcaption.records import END, OOV, PAD, START
 
 WORDS = 11
 
 
-def captioner(variant="frozen", seed=0, encoder_weights="random", **options):
+def captioner(variant="frozen", seed=0, encoder_weights="random", compiled=False, **options):
     keras.utils.set_random_seed(seed)
     config = ModelConfig(variant=variant, weights="random", gru_units=16, dense_units=12, **options)
     embedding = np.random.default_rng(seed).normal(0, 1, (WORDS, 6)).astype(np.float32)
-    return Captioner(config, image_size=32, embedding=embedding, encoder_weights=encoder_weights, compiled=False)
+    return Captioner(config, image_size=32, embedding=embedding, encoder_weights=encoder_weights, compiled=compiled)
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +173,18 @@ def test_only_conv5_block2_and_conv5_block3_can_train():
 def test_random_weights_are_the_same_each_time_and_tell_pictures_apart(images):
     first, again = (Encoder(image_size=32, weights="random", finetuned=False)(images).numpy() for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    pooled = first
-    assert pooled.std(0).mean() > 0.1 * pooled.mean()
+    assert first.std(0).mean() > 0.1 * first.mean()
+
+
+def test_random_weights_are_the_same_under_every_precision_policy():
+    prints = set()
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.mixed_precision.set_dtype_policy(policy)
+        try:
+            prints.add(Encoder(image_size=32, weights="random", finetuned=False).fingerprint("pooled"))
+        finally:
+            keras.mixed_precision.set_dtype_policy("float32")
+    assert len(prints) == 1
 
 
 def test_real_weights_load_and_missing_or_wrong_ones_are_clear_errors(tmp_path, shared_data):
@@ -220,6 +231,64 @@ def test_the_gru_is_the_published_one():
     expected = z * h + (1 - z) * np.tanh(xh + r * hh)
     x, h = tf.constant(x, tf.float32), tf.constant(h, tf.float32)
     np.testing.assert_allclose(decoder.gru.cell(x, [h])[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_packing_leaves_out_the_padding_and_nothing_else():
+    tokens = captions().reshape(12, -1)
+    packed = pack(tf.constant(tokens))
+    real = (tokens[:, 1:] != PAD).sum()
+    assert len(packed.inputs) == len(packed.targets) == int(tf.reduce_sum(packed.counts)) == real
+    unpacked, position = np.zeros_like(tokens), 0
+    unpacked[:, 0] = tokens[:, 0]
+    inputs, targets = packed.inputs.numpy(), packed.targets.numpy()
+    for time, count in enumerate(packed.counts.numpy()):
+        rows = packed.order.numpy()[:count]
+        assert (unpacked[rows, time] == inputs[position : position + count]).all()
+        unpacked[rows, time + 1] = targets[position : position + count]
+        position += count
+    np.testing.assert_array_equal(unpacked, tokens)
+
+
+@pytest.mark.parametrize("lengths", ["mixed", "one", "equal"])
+def test_the_packed_pass_equals_keras_gru_over_padding_with_all_its_gradients(model, lengths):
+    tokens = captions(9).reshape(12, -1)
+    if lengths == "one":
+        tokens[:, 1] = END
+        tokens[:, 2:] = PAD
+    if lengths == "equal":
+        tokens[:, 1:] = 5
+        tokens[:, -1] = END
+    tokens[3] = PAD  # a row that only fills up
+    tokens = tf.constant(tokens)
+    state = tf.random.stateless_normal((12, 16), [1, 2])
+    results = []
+    for packs in (False, True):
+        with tf.GradientTape() as tape:
+            tape.watch(state)
+            if packs:
+                found = pack(tokens)
+                sums = token_sums(model.decoder.packed(found, state), found.targets)
+            else:
+                sums = token_sums(model.decoder(tokens[:, :-1], state), tokens[:, 1:])
+        trained = [v for v in model.decoder.trainable_variables if "context" not in v.path]
+        results.append([*sums, *tape.gradient(sums.loss, [state, *trained])])
+    assert len(results[0]) == 4 + 8
+    for padded, packed in zip(*results, strict=True):
+        np.testing.assert_allclose(tf.convert_to_tensor(padded), tf.convert_to_tensor(packed), rtol=1e-4, atol=1e-5)
+
+
+def test_the_logits_have_the_gradients_of_a_dense_layer(model):
+    hidden = tf.random.stateless_normal((3, 5, 12), [1, 2])
+    weights = model.decoder.logits.trainable_variables
+    upstream = tf.random.stateless_normal((3, 5, WORDS), [3, 4])
+    results = []
+    for layer in (model.decoder.logits, lambda x: tf.einsum("abi,io->abo", x, weights[0].value) + weights[1].value):
+        with tf.GradientTape() as tape:
+            tape.watch(hidden)
+            logits = layer(hidden)
+        results.append([logits, *tape.gradient(logits, [hidden, *weights], upstream)])
+    for ours, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_each_photo_is_decoded_from_its_own_features(model, images):

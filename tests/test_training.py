@@ -47,7 +47,7 @@ PLAIN = Mode("float32", False)
 
 def trainer(variant="frozen", mode=PLAIN, model_options=None, **options):
     config = TrainConfig(**({"learning_rate": 3e-3, "encoder_learning_rate": 1e-3} | options))
-    model = captioner(variant, encoder_weights=None, **(model_options or {}))
+    model = captioner(variant, encoder_weights=None, compiled=mode.xla, **(model_options or {}))
     stage = runs.TRAINABLE_STAGES[variant][0]
     return Trainer(model, tf.distribute.get_strategy(), config, mode, stage=stage)
 
@@ -251,8 +251,9 @@ losses = {}
 for replicas in (1, 2):
     strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
     with strategy.scope():
-        model = captioner("finetuned", encoder_weights=None, dropout=0.0)
-        subject = Trainer(model, strategy, config, Mode("float32", sys.argv[1] == "xla"), stage="trunk")
+        xla = sys.argv[1] == "xla"
+        model = captioner("finetuned", encoder_weights=None, dropout=0.0, compiled=xla)
+        subject = Trainer(model, strategy, config, Mode("float32", xla), stage="trunk")
     batches = iter(strategy.experimental_distribute_dataset(data))
     losses[replicas] = [o.loss for o in (*subject.train_steps(batches, 20), *subject.evaluate_steps(batches, 1))]
 print(json.dumps(losses), flush=True)
@@ -288,7 +289,12 @@ def config(run, sample_records, epochs, features=None, **model):
                 "length_buckets": 2,
             },
             "model": sizes,
-            "train": {"epochs": epochs, "learning_rate": 3e-3, "encoder_learning_rate": 1e-4},
+            "train": {
+                "epochs": epochs,
+                "learning_rate": 3e-3,
+                "encoder_learning_rate": 1e-4,
+                "precision": "float32",  # on every machine, since losses are compared closely
+            },
         }
     )
 
@@ -422,9 +428,7 @@ def one_process_with_the_hosts_batches(settings, info, hosts):
     features = runs.load_features(settings, info)
     iterators = []
     for host in range(hosts):
-        split = input_pipeline.open_split(
-            "train", info, data.features, features, buckets=data.length_buckets, host=host, hosts=hosts
-        )
+        split = input_pipeline.open_split("train", info, data.features, features, buckets=1, host=host, hosts=hosts)
         batches = input_pipeline.batches(
             split, batch_size_photos=data.batch_size_photos // hosts, shuffle_seed=0, epochs=settings.train.epochs
         )

@@ -170,7 +170,11 @@ def benchmark_input(arguments: argparse.Namespace) -> list[Row]:
     """Photos and captions a second of our pipelines against a Keras sequence and a pipeline over the files."""
     terminal.start_tensorflow()
     from tfcaption import input_pipeline
+    from tfcaption.captioner import packs
+    from tfcaption.config import TrainConfig
+    from tfcaption.training import resolve_mode
 
+    buckets = 1 if packs(resolve_mode(TrainConfig()).xla) else 8  # as a training by default
     info = records.load_dataset_info(arguments.records)
     size, batch = info.settings.image_size, 64
     paths = baselines.find_photos(arguments.images)
@@ -187,7 +191,7 @@ def benchmark_input(arguments: argparse.Namespace) -> list[Row]:
 
     def ours(folder: str, cache: bool, photos: bool) -> Iterator[int]:
         features = None if folder == arguments.records else records.load_features_info(folder)
-        split = input_pipeline.open_split("train", info, folder, features, buckets=8, cache=cache)
+        split = input_pipeline.open_split("train", info, folder, features, buckets=buckets, cache=cache)
         for found in input_pipeline.batches(split, batch_size_photos=batch, shuffle_seed=0, epochs=10**6):
             # Full batches hold each of these; the few at an epoch's end that are not full count as such too.
             yield len(found["inputs"]) if photos else found["tokens"].shape[0] * found["tokens"].shape[1]

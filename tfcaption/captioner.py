@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfcaption.config import ModelConfig
 from tfcaption.decoder import GruDecoder
 from tfcaption.encoder import Encoder
+from tfcaption.gru import pack
 from tfcaption.records import PAD, Stage
 
 
@@ -18,6 +19,12 @@ class TokenSums(NamedTuple):
     loss: tf.Tensor  # cross entropy, natural logarithm
     correct: tf.Tensor  # the most probable token is the right one
     tokens: tf.Tensor  # how many: words and <end>, no <pad>, no <start>
+
+
+def packs(compiled: bool) -> bool:
+    """Whether captions are packed instead of padded: not for XLA, which wants static shapes, nor on a GPU, which wants
+    few steps; a CPU is as fast on few rows as on many."""
+    return not compiled and not tf.config.list_physical_devices("GPU")
 
 
 class Captioner(keras.Model):
@@ -52,6 +59,7 @@ class Captioner(keras.Model):
             dropout=config.dropout,
             use_cudnn=False if compiled else "auto",
         )
+        self._packs = packs(compiled)
         self.built = True
 
     def encode(self, inputs: tf.Tensor, stage: Stage = "photo") -> tf.Tensor:
@@ -85,6 +93,11 @@ class Captioner(keras.Model):
         label_smoothing: float = 0.0,
     ) -> TokenSums:
         """Loss and accuracy of whole captions; arguments as `logits` and `token_sums`, tokens with <end>."""
+        if self._packs:
+            captions = tf.shape(tokens)[1]
+            state = tf.repeat(self.decoder.start(features, dropout_seed), captions, axis=0)
+            packed = pack(tf.reshape(tokens, (-1, tf.shape(tokens)[2])))
+            return token_sums(self.decoder.packed(packed, state, dropout_seed), packed.targets, label_smoothing)
         logits = self.logits(features, tokens[..., :-1], dropout_seed)
         return token_sums(logits, tokens[..., 1:], label_smoothing)
 

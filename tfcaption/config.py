@@ -36,7 +36,7 @@ class DataConfig(_Section):
     features: str | None = None  # folder that extract_features made of them; None: photos go through ResNet50 each step
     batch_size_photos: PositiveInt = 64  # global batch: photos a step, over all replicas, each with its captions
     captions: Literal["all", "one"] = "all"  # of each photo in an epoch: all, or one drawn anew
-    length_buckets: PositiveInt = 8  # padded caption lengths, chosen to waste the least; each is compiled once
+    length_buckets: PositiveInt = 8  # padded caption lengths with XLA or on a GPU; a CPU packs captions instead
     cache: bool | Literal["auto"] = "auto"  # hold the data in memory, encoded; auto: what is within the limit
     cache_limit_mb: PositiveInt = 2048  # of a split, on each host
     shuffle_buffer_photos: PositiveInt = 2048  # encoded photos held to shuffle among, where the data streams
@@ -71,7 +71,7 @@ class TrainConfig(_Section):
     early_stopping_epochs: PositiveInt = 3  # epochs without a better dev result before the run ends
     early_stopping_metric: Literal["dev_loss", "dev_bleu_4"] = "dev_loss"  # also decides which checkpoint is best
     checkpoint_minutes: PositiveFloat = 15.0  # between checkpoints within an epoch; there is one after each epoch too
-    # auto: mixed_float16 on a GPU, float32 elsewhere
+    # auto: mixed_float16 on a GPU, mixed_bfloat16 on a CPU that multiplies it, float32 elsewhere
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     # auto: on a GPU; on a CPU XLA's convolutions are slower than oneDNN's
     xla: bool | Literal["auto"] = "auto"

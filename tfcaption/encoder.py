@@ -105,15 +105,37 @@ def products_of_head(head: keras.Model, maps: tf.Tensor) -> tf.Tensor:
 
 def _product(maps: tf.Tensor, layer: keras.layers.Conv2D) -> tf.Tensor:
     """A convolution of stride 1 that keeps the size."""
+    kernel, bias = (tf.cast(weight.value, maps.dtype) for weight in (layer.kernel, layer.bias))
+    return _convolution(maps, kernel) + bias
+
+
+@tf.custom_gradient
+def _convolution(maps: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, object]:
+    """Stride 1, zeros around: (photos, height, width, channels) and (side, side, channels, filters)."""
+    neighbours = _neighbours(maps, kernel.shape[0])
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Of the maps: the same convolution with the kernel turned round. TensorFlow would add up shifted copies.
+        turned = tf.transpose(tf.reverse(kernel, [0, 1]), (0, 1, 3, 2))
+        d_maps = _over_positions(_neighbours(upstream, kernel.shape[0]), turned)
+        d_kernel = tf.tensordot(neighbours, upstream, [[0, 1, 2], [0, 1, 2]])
+        return d_maps, tf.reshape(d_kernel, kernel.shape)
+
+    return _over_positions(neighbours, kernel), gradient
+
+
+def _over_positions(neighbours: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    side, _, channels, filters = kernel.shape
+    return tf.tensordot(neighbours, tf.reshape(kernel, (side * side * channels, filters)), 1)
+
+
+def _neighbours(maps: tf.Tensor, side: int) -> tf.Tensor:
+    """Each position with those around it: (photos, height, width, side * side * channels)."""
+    if side == 1:
+        return maps
     height, width = maps.shape[1:3]
-    side, _, channels, filters = layer.kernel.shape
-    kernel, bias = (tf.cast(weight, maps.dtype) for weight in (layer.kernel.value, layer.bias.value))
-    if side > 1:  # each position with its neighbours
-        padded = tf.pad(maps, [[0, 0], [side // 2] * 2, [side // 2] * 2, [0, 0]])
-        maps = tf.concat([padded[:, i : i + height, j : j + width] for i in range(side) for j in range(side)], -1)
-    rows = tf.reshape(maps, (-1, side * side * channels))
-    product = tf.matmul(rows, tf.reshape(kernel, (side * side * channels, filters))) + bias
-    return tf.reshape(product, (-1, height, width, filters))
+    padded = tf.pad(maps, [[0, 0], [side // 2] * 2, [side // 2] * 2, [0, 0]])
+    return tf.concat([padded[:, i : i + height, j : j + width] for i in range(side) for j in range(side)], -1)
 
 
 def _normalized(maps: tf.Tensor, layer: keras.layers.BatchNormalization) -> tf.Tensor:
@@ -160,12 +182,24 @@ def _resnet50(image_size: int, weights: str | None) -> keras.Model:
 
 
 def _random_resnet50(shape: tuple[int, int, int]) -> keras.Model:
-    """Random convolutions that still tell pictures apart; the same weights on every call.
+    """Random convolutions that still tell pictures apart; the same weights on every call, under every precision policy.
 
     Fifty random layers in a row forget their input, so the residual branches are weighted down and the shortcuts
     shifted up before their ReLU, which lets the picture through (after Zhang et al. 2019, arXiv:1901.09321); BatchNorm
     statistics are measured on random pictures (after Krähenbühl et al. 2016, arXiv:1511.06856).
     """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        weights = _measured_resnet50(shape).get_weights()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
+    model.set_weights(weights)
+    return model
+
+
+def _measured_resnet50(shape: tuple[int, int, int]) -> keras.Model:
     generator = np.random.default_rng(0)
     model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
     normalizations = []

@@ -80,6 +80,7 @@ class _Training:
         import keras
         import tensorflow as tf
 
+        from tfcaption.captioner import packs
         from tfcaption.training import Trainer, resolve_mode
 
         config = run.config
@@ -96,9 +97,10 @@ class _Training:
             )
         if hosts > 1 and config.train.early_stopping_metric != "dev_loss":
             raise configs.ConfigError("train.early_stopping_metric must be dev_loss where several hosts train")
+        mode = resolve_mode(config.train)
+        self.buckets = 1 if packs(mode.xla) else config.data.length_buckets
         self.train_split, self.dev_split = self._open("train"), self._open("dev")
         self.steps_per_epoch = self._batches_per_epoch(self.train_split)
-        mode = resolve_mode(config.train)
         keras.mixed_precision.set_dtype_policy(mode.precision)
         keras.utils.set_random_seed(config.train.seed)
         with self.strategy.scope():
@@ -116,10 +118,11 @@ class _Training:
             runs.save_encoder(run, captioner.encoder)
         split = self.train_split
         rows = "captions" if split.by_caption else "photos"
+        padding = "packed" if packs(mode.xla) else f"padded to {split.lengths} tokens"
         print(
             f"{replicas} replica(s) on {hosts} host(s), {tf.config.list_logical_devices()[-1].device_type}, "
             f"{captioner.compute_dtype} compute, XLA {'on' if mode.xla else 'off'}; from {split.stage}, "
-            f"{'in memory' if split.in_memory else 'streamed'}, by {rows}, padded to {split.lengths} tokens; "
+            f"{'in memory' if split.in_memory else 'streamed'}, by {rows}, {padding}; "
             f"{sum(int(tf.size(v)) for v in self.trainer.variables):,} weights train ({config.model.variant})",
             flush=True,
         )
@@ -138,7 +141,7 @@ class _Training:
             self.run.info,
             self.run.data_folder,
             self.run.features,
-            buckets=data.length_buckets,
+            buckets=self.buckets,
             cache=False if alone else data.cache,
             cache_limit_mb=data.cache_limit_mb,
             host=0 if alone else self.host,

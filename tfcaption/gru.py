@@ -1,0 +1,127 @@
+"""A GRU over packed captions: no step is spent on padding, and the gradient is written out.
+
+Rows are sorted by falling length, so at each time step those that still go on come first. All positions lie end to
+end, time step after time step; what does not depend on the step before is one product over all of them.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfcaption.records import PAD
+
+
+class Packed(NamedTuple):
+    """The real positions of a batch of captions."""
+
+    order: tf.Tensor  # (rows,) int32: the rows by falling length
+    inputs: tf.Tensor  # (positions,) tokens before each target
+    targets: tf.Tensor  # (positions,)
+    counts: tf.Tensor  # (time,) int32: rows that go on at each step, falling
+
+
+def pack(tokens: tf.Tensor) -> Packed:
+    """Leave out the padding.
+
+    Args:
+        tokens: (rows, time) int, from <start> to <end>, padded at the end. A row may be all padding.
+    """
+    real = tokens[:, 1:] != PAD
+    order = tf.argsort(tf.reduce_sum(tf.cast(real, tf.int32), 1), direction="DESCENDING", stable=True)
+    tokens, real = tf.transpose(tf.gather(tokens, order)), tf.transpose(tf.gather(real, order))
+    return Packed(
+        order,
+        tf.boolean_mask(tokens[:-1], real),
+        tf.boolean_mask(tokens[1:], real),
+        tf.reduce_sum(tf.cast(real, tf.int32), 1),
+    )
+
+
+@tf.custom_gradient
+def packed_gru(
+    projected: tf.Tensor, state: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, counts: tf.Tensor
+) -> tuple[tf.Tensor, object]:
+    """The recurrence of `keras.layers.GRU(units, reset_after=True)`, its gates in Keras' order.
+
+    Automatic differentiation would add up the kernel's gradient step by step; here it is one product at the end.
+
+    Args:
+        projected: (positions, 3 * units): inputs times their kernel, with their bias.
+        state: (rows, units) before the first step, in the packed order.
+        kernel: (units, 3 * units) of the recurrence.
+        bias: (3 * units,) of the recurrence.
+        counts: as `pack` gives them.
+
+    Returns:
+        (positions, units) the state after each position.
+    """
+    units, rows = kernel.shape[0], tf.shape(state)[0]
+    steps = tf.math.count_nonzero(counts, dtype=tf.int32)
+    starts = tf.cumsum(counts, exclusive=True)
+
+    def forward(index: tf.Tensor, before: tf.Tensor, written: tuple[tf.TensorArray, ...]) -> tuple:
+        start, count = starts[index], counts[index]
+        inputs, before = projected[start : start + count], before[:count]
+        recurrent = tf.matmul(before, kernel) + bias
+        update, _, candidate = _gates(inputs, recurrent)
+        after = candidate + update * (before - candidate)
+        states, recurrents = written
+        return index + 1, after, (states.write(index, after), recurrents.write(index, recurrent))
+
+    _, _, written = tf.while_loop(
+        lambda index, *_: index < steps,
+        forward,
+        (0, state, tuple(_array(state.dtype, steps, width) for width in (units, 3 * units))),
+        shape_invariants=(tf.TensorShape(()), tf.TensorShape((None, units)), (tf.TensorShape(None),) * 2),
+        parallel_iterations=1,
+    )
+    states, recurrents = (array.concat() for array in written)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        before_each = tf.repeat(tf.concat([[rows], counts[:-1]], 0), counts)
+        previous = tf.gather(tf.concat([state, states], 0), rows + tf.range(tf.shape(states)[0]) - before_each)
+        update, reset, candidate = _gates(projected, recurrents)
+        # By how much each gate's input moves the state after it.
+        by_candidate = (1 - update) * (1 - candidate * candidate)
+        by_update = (previous - candidate) * update * (1 - update)
+        by_reset = by_candidate * recurrents[:, 2 * units :] * reset * (1 - reset)
+        by_recurrent = tf.concat([by_update, by_reset, by_candidate * reset], 1)
+
+        def backward(index: tf.Tensor, d_after: tf.Tensor, written: tf.TensorArray) -> tuple:
+            start, end = starts[index], starts[index] + counts[index]
+            ended = counts[index] - tf.shape(d_after)[0]  # rows whose last step this is
+            d_after = tf.pad(d_after, [[0, ended], [0, 0]]) + upstream[start:end]
+            d_recurrent = tf.tile(d_after, (1, 3)) * by_recurrent[start:end]
+            d_before = d_after * update[start:end]
+            return index - 1, d_before + tf.matmul(d_recurrent, kernel, transpose_b=True), written.write(index, d_after)
+
+        _, d_state, d_states = tf.while_loop(
+            lambda index, *_: index >= 0,
+            backward,
+            (steps - 1, tf.zeros((0, units), state.dtype), _array(state.dtype, steps, units)),
+            shape_invariants=(tf.TensorShape(()), tf.TensorShape((None, units)), tf.TensorShape(None)),
+            parallel_iterations=1,
+        )
+        d_states = d_states.concat()
+        d_recurrents = tf.tile(d_states, (1, 3)) * by_recurrent
+        return (
+            tf.concat([d_states * by_gate for by_gate in (by_update, by_reset, by_candidate)], 1),
+            tf.pad(d_state, [[0, rows - tf.shape(d_state)[0]], [0, 0]]),
+            tf.matmul(previous, d_recurrents, transpose_a=True),
+            tf.reduce_sum(d_recurrents, 0),
+            None,
+        )
+
+    return states, gradient
+
+
+def _array(dtype: tf.DType, size: tf.Tensor, width: int) -> tf.TensorArray:
+    return tf.TensorArray(dtype, size, element_shape=(None, width), infer_shape=False)
+
+
+def _gates(inputs: tf.Tensor, recurrent: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Update, reset and candidate of Keras' GRU."""
+    units = inputs.shape[1] // 3
+    gates = tf.sigmoid(inputs[:, : 2 * units] + recurrent[:, : 2 * units])
+    update, reset = tf.split(gates, 2, 1)
+    return update, reset, tf.tanh(inputs[:, 2 * units :] + reset * recurrent[:, 2 * units :])
