@@ -22,7 +22,7 @@ def run(*arguments):
 def test_there_is_a_subcommand_for_every_job():
     assert set(MODULES) == {
         *("sample_data", "build_records", "extract_features", "inspect"),
-        *("train", "evaluate", "caption", "benchmark"),
+        *("train", "evaluate", "report", "caption", "export", "caption_images", "serve", "benchmark"),
     }
 
 
@@ -59,6 +59,8 @@ def test_the_console_script_passes_on_to_the_same_commands(tmp_path, capsys):
         (["tfcaption.train", "--config", "configs/sample_frozen.yaml", "--set", "data.records=none"], "error: none: "),
         (["tfcaption.evaluate", "--run", "none"], "error: none: is no run directory"),
         (["tfcaption.caption", "--run", "none", "a.jpg"], "error: none: is no run directory"),
+        (["tfcaption.report", "none"], "error: none: is no run directory"),
+        (["tfcaption.export", "--run", "none", "--output", "x"], "error: none: is no run directory"),
         (["tfcaption.inspect", "none"], "error: none: no such folder"),
         (["beam_jobs.build_records", "--images=none", "--captions=.", "--output=x"], "error: --images none: no such"),
         (
@@ -96,6 +98,6 @@ def test_the_parts_know_nothing_of_the_commands():
             assert not [name for name in imports(path) if name in commands], path
 
 
-@pytest.mark.parametrize("module", ["config", "records", "tfrecord", "metrics", "photos", "progress"])
+@pytest.mark.parametrize("module", ["config", "records", "tfrecord", "metrics", "cider", "comparison", "report_data", "photos", "progress"])
 def test_the_contract_needs_no_tensorflow(module):
     assert not [name for name in imports(ROOT / "tfcaption" / f"{module}.py") if "tensorflow" in name]

@@ -1,17 +1,17 @@
-"""Loss, encoder, decoder and search: against brute force, Keras, and one another."""
+"""Loss, encoder and decoder: against brute force, Keras, and one another."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcaption import encoder, search
+from tfcaption import encoder
 from tfcaption.captioner import Captioner, token_sums
 from tfcaption.config import ModelConfig
 from tfcaption.decoder import dropout
 from tfcaption.encoder import Encoder, EncoderError
 from tfcaption.gru import pack
-from tfcaption.records import END, OOV, PAD, START
+from tfcaption.records import END, PAD, START
 
 WORDS = 11
 
@@ -309,49 +309,3 @@ def test_dropout_depends_on_its_seed_alone():
     assert abs(float(tf.reduce_mean(tf.cast(first == 0, tf.float32))) - 0.25) < 0.02
     assert abs(float(tf.reduce_mean(first)) - 1) < 0.03
     assert dropout(ones, 0.25, None, 0) is ones
-
-
-# --- search ----------------------------------------------------------------------------------------------
-
-
-def greedy_by_hand(model, features, length):
-    """(1, 2048) features of one photo, one word at a time, from the teacher-forced pass over all words so far."""
-    words = [START]
-    for _ in range(length):
-        logits = model.logits(features, tf.constant([[words]]))[0, 0, -1].numpy()
-        logits[[PAD, OOV, START]] = -np.inf
-        words.append(int(logits.argmax()))
-        if words[-1] == END:
-            break
-    return words[1:] + [PAD] * (length + 1 - len(words))
-
-
-def test_greedy_search_in_a_batch_equals_one_by_one_by_hand(images):
-    ended = 0
-    for seed in range(3):
-        model = captioner(seed=seed)
-        found = tf.function(lambda x, m=model: search.greedy_search(m, m.encode(x), max_tokens=9))(images).numpy()
-        features = model.encode(images)
-        for photo in range(6):
-            assert found[photo].tolist() == greedy_by_hand(model, features[photo : photo + 1], 9)
-            ended += END in found[photo]
-        assert not np.isin(found[found != PAD], [OOV, START]).any()
-    assert found.shape == (6, 9)
-
-
-def test_banned_tokens_are_banned_in_the_search_not_in_the_logits(images):
-    model = captioner()
-    bias = np.zeros(WORDS, np.float32)
-    bias[[PAD, OOV, START]] = 1000
-    model.decoder.logits.bias.assign(bias)
-    found = search.greedy_search(model, model.encode(images), max_tokens=5).numpy()
-    assert not np.isin(found[:, 0], [PAD, OOV, START]).any()
-    logits = model.logits(model.encode(images), tf.constant(captions())[..., :-1]).numpy()
-    assert (logits[..., PAD] > 900).all()
-
-
-def test_a_photo_whose_caption_never_ends_still_gets_one(images):
-    model = captioner()
-    model.decoder.logits.bias.assign(np.where(np.arange(WORDS) == END, -1000, 0).astype(np.float32))
-    found = search.greedy_search(model, model.encode(images), max_tokens=5).numpy()
-    assert found.shape == (6, 5) and (found >= 4).all()

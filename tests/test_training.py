@@ -496,7 +496,7 @@ def test_selection_by_dev_bleu_keeps_the_epoch_with_the_highest(sample_records, 
     settings.data.features = str(pooled)
     settings.train.early_stopping_metric, settings.train.learning_rate = "dev_bleu_4", 1e-2
     scores = [line["dev_bleu_4"] for line in figures(train(settings))]
-    assert evaluate(settings.run, split="dev")["bleu_4"] == pytest.approx(max(scores), abs=1e-6)
+    assert evaluate(settings.run, split="dev", beam=1)["bleu_4"] == pytest.approx(max(scores), abs=1e-6)
 
 
 def test_a_finished_run_is_left_alone_and_another_config_refused(undisturbed, sample_records, pooled, capsys):
@@ -548,7 +548,7 @@ def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undistur
 
     run = runs.load_run(undisturbed)
     before = tree_bytes(undisturbed / "checkpoints")
-    result = evaluate(undisturbed, split="test")
+    result = evaluate(undisturbed, split="test", beam=1)
     assert tree_bytes(undisturbed / "checkpoints") == before
     lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]
     assert len({line["id"] for line in lines}) == len(lines) == run.info.splits["test"].photos == result["photos"]
@@ -572,7 +572,7 @@ def test_the_command_captions_a_photo_as_the_evaluation_does(undisturbed, sample
     from tfcaption.caption import main
     from tfcaption.evaluate import evaluate
 
-    evaluate(undisturbed, split="test")
+    evaluate(undisturbed, split="test", beam=1)
     lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]
     paths = [str(sample[0] / line["id"]) for line in lines]
     (tmp_path / "bad.jpg").write_bytes(b"")

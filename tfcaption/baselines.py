@@ -4,7 +4,7 @@ Written as the tutorials of the field write them, each photo opened and prepared
 """
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,34 @@ def keras_captioner(
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=records.PAD)
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss, jit_compile=False)
     return model
+
+
+def keras_word_by_word(captioner: Any, *, longest: int) -> Callable[[Any], list[int]]:
+    """A function from one photo's features (1, 2048) to its greedy caption, by `model.predict` on all words so far.
+
+    Args:
+        captioner: whose weights a Keras model around it shares.
+        longest: tokens that the words so far are padded to.
+    """
+    import keras
+
+    class Step(keras.Model):
+        def call(self, inputs: Any) -> Any:
+            return captioner.decoder(inputs[1], captioner.decoder.start(inputs[0]))
+
+    model = Step()
+
+    def caption(features: Any) -> list[int]:
+        words = [records.START]
+        while words[-1] != records.END and len(words) <= longest:
+            padded = np.zeros((1, longest), np.int32)
+            padded[0, : len(words)] = words
+            logits = model.predict((np.asarray(features), padded), verbose=0)[0, len(words) - 1]
+            logits[[records.PAD, records.OOV, records.START]] = -np.inf
+            words.append(int(logits.argmax()))
+        return words[1:]
+
+    return caption
 
 
 def plain_records_loop(paths: Sequence[str], *, output: str, processes: int, image_size: int) -> None:

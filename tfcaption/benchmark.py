@@ -30,6 +30,8 @@ EXAMPLES = """examples:
   # seconds an epoch of both variants against Keras fit on that sequence
   python -m tfcaption.benchmark train --images photos/ --configs configs/flickr8k_frozen.yaml \\
       configs/flickr8k_finetuned.yaml --json train.json
+  # captions a second against model.predict word by word
+  python -m tfcaption.benchmark search --run runs/flickr8k_frozen --features features/pooled
   # peak memory of each command, on 400 photos and on 4,000
   python -m tfcaption.benchmark memory --images photos/ --photos 400"""
 
@@ -285,6 +287,46 @@ def _train_rows(config: Config, arguments: argparse.Namespace) -> list[Row]:
         return [naive, ours]
 
 
+def benchmark_search(arguments: argparse.Namespace) -> list[Row]:
+    """Captions a second from pooled features: search in the graph against `model.predict` word by word."""
+    terminal.start_tensorflow()
+    import tensorflow as tf
+
+    from tfcaption import input_pipeline, search
+
+    run = runs.load_run(arguments.run)
+    captioner, _ = runs.load_captioner(run)
+    info = records.load_features_info(arguments.features)
+    split = input_pipeline.open_split("dev", run.info, arguments.features, info, buckets=1, cache=False)
+    batches = list(input_pipeline.batches(split, batch_size_photos=min(arguments.photos, split.photos)).take(1))
+    features = tf.cast(batches[0]["inputs"], tf.float32)
+    longest, count = run.info.max_length, len(features)
+    predict = baselines.keras_word_by_word(captioner, longest=longest)
+    naive = Row("model.predict word by word, greedy", "captions/s")
+    rows: list[tuple[Row, Callable[[], object], int]] = [
+        (naive, lambda: [predict(features[i : i + 1]) for i in range(arguments.naive_photos)], arguments.naive_photos)
+    ]
+    for compiled in (False, True):
+        for beam in (1, 3, 5):
+
+            @tf.function(jit_compile=compiled, autograph=False, reduce_retracing=True)
+            def find(batch: tf.Tensor, beam: int = beam, compiled: bool = compiled) -> tf.Tensor:
+                return search.beam_search(captioner, batch, max_tokens=longest, beam=beam, compiled=compiled).tokens
+
+            def caption_all(find: Any = find) -> None:
+                for start in range(0, count - arguments.batch_size + 1, arguments.batch_size):
+                    find(features[start : start + arguments.batch_size]).numpy()
+
+            name = f"{'greedy' if beam == 1 else f'beam {beam}'}, XLA {'on' if compiled else 'off'}"
+            rows.append((Row(name, "captions/s", naive.name), caption_all, count - count % arguments.batch_size))
+            find(features[: arguments.batch_size])  # traces
+    predict(features[:1])
+    for _ in range(arguments.repeats):
+        for row, work, photos in rows:
+            row.values.append(photos / _seconds(work))
+    return [row for row, _, _ in rows]
+
+
 def benchmark_memory(arguments: argparse.Namespace) -> list[Row]:
     """Peak memory of each command on some photos, and on ten times as many."""
     small = arguments.photos
@@ -397,17 +439,25 @@ def _matrix_product() -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = terminal.command_parser("tfcaption.benchmark", EXAMPLES)
-    commands = parser.add_subparsers(required=True, metavar="records|extract|input|train|memory")
+    commands = parser.add_subparsers(required=True, metavar="records|extract|input|train|search|memory")
     for name, run in (
         ("records", benchmark_records),
         ("extract", benchmark_extract),
         ("input", benchmark_input),
         ("train", benchmark_train),
+        ("search", benchmark_search),
         ("memory", benchmark_memory),
     ):
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__, allow_abbrev=False)
-        command.set_defaults(run=run)
-        command.add_argument("--images", required=True, help="folder of original JPEG photos")
+        command.set_defaults(measure=run)
+        if name == "search":
+            command.add_argument("--run", required=True, help="run directory of the frozen variant")
+            command.add_argument("--features", required=True, help="pooled features that extract_features made")
+            command.add_argument("--photos", type=int, default=1000, help="default: %(default)s")
+            command.add_argument("--batch_size", type=int, default=100, help="default: %(default)s")
+            command.add_argument("--naive_photos", type=int, default=10, help="default: %(default)s")
+        else:
+            command.add_argument("--images", required=True, help="folder of original JPEG photos")
         command.add_argument("--repeats", type=int, default=3, help="the median of so many (default: %(default)s)")
         command.add_argument("--json", help="file to write the figures to")
         if name in ("records", "extract", "memory"):
@@ -429,7 +479,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.add_argument("--profile", help="folder for a TensorBoard trace of our steps")
     arguments = parser.parse_args(argv)
     try:
-        rows = arguments.run(arguments)
+        rows = arguments.measure(arguments)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

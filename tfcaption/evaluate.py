@@ -1,58 +1,66 @@
-"""Scores trained captioners on a split: captions, BLEU, perplexity, accuracy, cosine similarity.
+"""Scores captions of a split: BLEU, ROUGE-L, CIDEr, perplexity, accuracy, cosine similarity, and how varied they are.
 
-Prints a table with a column per run and one for the constant caption, and the files it wrote:
-RUN/eval-SPLIT/captions.jsonl and metrics.json.
+Prints a table with a column per run, one for the constant caption and one for a person, and the files it wrote:
+captions.jsonl and metrics.json in RUN/eval-SPLIT (with --captions: in --output).
 """
 
+import argparse
+import dataclasses
+import itertools
 import json
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tfcaption import metrics, records, runs, terminal
+from tfcaption import caption_files, metrics, records, runs, terminal
+from tfcaption.comparison import Expected, compare, read_expected, table
 from tfcaption.progress import Progress
 
 EXAMPLES = """examples:
   python -m tfcaption.evaluate --run runs/flickr8k_frozen --split dev
-  # two runs side by side, the last checkpoint instead of the best
-  python -m tfcaption.evaluate --run runs/a runs/b --split test --checkpoint last"""
+  # two runs side by side, greedily, the last checkpoint instead of the best
+  python -m tfcaption.evaluate --run runs/a runs/b --split test --beam 1 --checkpoint last
+  # captions made elsewhere (JSONL, or the COCO results format), against the references of some records
+  python -m tfcaption.evaluate --captions captions.jsonl --records records/ --split test"""
 
-ROWS = {  # metric -> label and format
-    "bleu_1": ("BLEU-1", ".4f"),
-    "bleu_2": ("BLEU-2", ".4f"),
-    "bleu_3": ("BLEU-3", ".4f"),
-    "bleu_4": ("BLEU-4", ".4f"),
-    "cosine": ("GloVe cosine", ".4f"),
-    "cosine_shuffled": ("  the same, shuffled pairs", ".4f"),
-    "perplexity": ("perplexity", ".2f"),
-    "token_accuracy": ("token accuracy", ".4f"),
-    "distinct_captions": ("distinct captions", ",d"),
-    "photos": ("photos", ",d"),
-}
+PROTOCOL = "corpus scores, all raw references, Penn Treebank tokens without punctuation"
 
 
 def evaluate(
-    run_path: str | Path, *, split: str = "dev", checkpoint: str = "best", records_path: str | None = None
+    run_path: str | Path,
+    *,
+    split: str = "dev",
+    beam: int = 3,
+    limit: int | None = None,
+    checkpoint: str = "best",
+    records_path: str | None = None,
+    expected: Expected | None = None,
 ) -> dict[str, Any]:
-    """Caption and score every photo of a split once, greedily; no weight changes.
+    """Caption and score every photo of a split once; no weight changes.
 
     Args:
         run_path: the run directory.
         split: train, dev or test.
+        beam: how wide the search is; 1 is greedy.
+        limit: score only so many photos, the first ones in the shards.
         checkpoint: `best` (by dev loss) or `last`.
         records_path: the records, if the data moved since the training; photos then go through ResNet50 again.
+        expected: what `read_expected` gave for these records and this split, if that is at hand.
 
     Returns:
-        What `metrics.json` holds: scores of the run, and under `constant` those of the constant caption.
+        What `metrics.json` holds: scores of the run, under `constant` those of the constant caption, and under
+        `human` those of each photo's first reference against its others, where every photo has some.
 
     Raises:
         RunError: no run, no checkpoint, or records other than it was trained on.
         RecordError: there is no such split, or the records are damaged.
+        ValueError: `beam` or `limit` is below 1.
     """
+    _check_positive(beam=beam, limit=limit)
     run = runs.load_run(run_path)
     if records_path:
         run.config.data.records, run.config.data.features = records_path, None
@@ -70,106 +78,206 @@ def evaluate(
         split, run.info, data.features or data.records, features, buckets=data.length_buckets, cache=False
     )
     captioner, used = runs.load_captioner(run, checkpoint)
-    references = scoring.read_references(opened)
-    with Progress(len(references), unit="photos", label=f"captioning {split}") as progress:
-        spoken, perplexity, accuracy = scoring.caption_split(
-            captioner, opened, run.words, batch_size_photos=data.batch_size_photos, progress=progress.update
+    expected = (expected or read_expected(data.records, split)).first(limit)
+    with (
+        _first_photos(opened, limit) as some,
+        Progress(some.photos, unit="photos", label=f"captioning {split}") as progress,
+    ):
+        spoken = scoring.caption_split(
+            captioner, some, run.words, batch_size_photos=data.batch_size_photos, beam=beam, progress=progress.update
         )
-    metrics.check_captions(spoken, references)  # every photo once
-    train_split = input_pipeline.open_split("train", run.info, data.records, buckets=1)
-    train_references = list(scoring.read_references(train_split).values())
-    constant = dict.fromkeys(references, metrics.constant_caption(train_references))
-    vectors = _vectors(run, [*spoken.values(), *constant.values(), *(c for r in references.values() for c in r)])
-    scores, cosines = _scores(spoken, references, vectors)
-    constant_scores, _ = _scores(constant, references, vectors)
+    search = f"beam search, beam {beam}" if beam > 1 else "greedy search (beam 1)"
+    scores, cosines = compare(spoken.captions, expected, run.config.model.glove)
     result = {
         "split": split,
-        "photos": len(spoken),
-        "protocol": "corpus scores, all raw references, Penn Treebank tokens without punctuation, greedy search",
+        "protocol": f"{PROTOCOL}, {search}{_first(limit, run.info.splits[split].photos)}",
         "checkpoint": used,
+        "beam": beam,
         **scores,
-        "perplexity": perplexity,
-        "token_accuracy": accuracy,
-        "distinct_captions": len(set(spoken.values())),
-        "constant": {
-            "caption": next(iter(constant.values())),
-            **constant_scores,
-            "distinct_captions": 1,
-            "photos": len(constant),
-        },
+        "perplexity": spoken.perplexity,
+        "token_accuracy": spoken.token_accuracy,
+        "reference_oov_rate": run.info.splits[split].oov_rate,  # of the whole split
         "seconds": round(time.monotonic() - start, 1),
     }
-    output = run.path / f"eval-{split}"
-    output.mkdir(exist_ok=True)
-    with (output / "captions.jsonl").open("w", encoding="utf-8") as stream:
-        for photo in sorted(spoken):
-            line: dict[str, Any] = {"id": photo, "caption": spoken[photo], "references": references[photo]}
-            if photo in cosines:
-                line["cosine"] = round(cosines[photo], 4)
-            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
-    (output / "metrics.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    lines = [
+        {
+            "id": photo,
+            "caption": caption,
+            "score": spoken.nbest[photo][0].score,
+            "nbest": [found._asdict() for found in spoken.nbest[photo]],
+            "references": expected.references[photo],
+            **({"cosine": round(cosines[photo], 4)} if photo in cosines else {}),
+        }
+        for photo, caption in sorted(spoken.captions.items())
+    ]
+    _write(run.path / f"eval-{split}", result, lines)
     return result
 
 
-def _vectors(run: runs.Run, captions: Sequence[str]) -> metrics.Vectors:
-    """Word vectors of all words in the captions, where the run has a file of them and it is still there."""
-    path = run.config.model.glove
-    if not path or not Path(path).is_file():
-        return {}
-    from tfcaption import text
+def evaluate_captions(
+    path: str | Path,
+    *,
+    records_path: str | Path,
+    split: str = "dev",
+    limit: int | None = None,
+    output: str | Path | None = None,
+) -> dict[str, Any]:
+    """Score captions made elsewhere against the references of some records.
 
-    return text.read_glove(path, sorted({token for caption in captions for token in metrics.score_tokens(caption)}))
+    Args:
+        path: as `caption_files.read_captions` reads it; must caption every photo of the split.
+        records_path: the records.
+        split: train, dev or test.
+        limit: score only so many photos, the first ones in the shards.
+        output: folder for `captions.jsonl` and `metrics.json`; None writes nothing.
+
+    Returns:
+        What `metrics.json` holds: as `evaluate` says, without what only a model can tell.
+
+    Raises:
+        ScoreError: the file is no such file, or leaves photos out.
+        RecordError: there are no such records or split, or they are damaged.
+        ValueError: `limit` is below 1.
+    """
+    _check_positive(limit=limit)
+    start = time.monotonic()
+    if not Path(path).is_file():
+        raise metrics.ScoreError(f"{path}: no such file of captions")
+    everything = read_expected(records_path, split)
+    captions = caption_files.read_captions(path, everything.references)
+    expected = everything.first(limit)
+    missing = [photo for photo in expected.references if photo not in captions]
+    if missing:
+        raise metrics.ScoreError(
+            f"{path}: has no caption for {len(missing):,} of {len(expected.references):,} photos of split {split}, "
+            f"such as {missing[0]}; every photo must have one"
+        )
+    captions = {photo: captions[photo] for photo in expected.references}
+    scores, _ = compare(captions, expected, None)
+    result = {
+        "split": split,
+        "protocol": PROTOCOL + _first(limit, len(everything.references)),
+        "captions": str(path),
+        **scores,
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    if output is not None:
+        lines = [
+            {"id": photo, "caption": caption, "references": expected.references[photo]}
+            for photo, caption in sorted(captions.items())
+        ]
+        _write(Path(output), result, lines)
+    return result
 
 
-def _scores(
-    spoken: dict[str, str], references: dict[str, list[str]], vectors: metrics.Vectors
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Scores of the whole split, and the cosine of each photo."""
-    scores = metrics.corpus_scores(spoken, references)
-    cosines = metrics.embedding_cosine(spoken, references, vectors) if vectors else {}
-    if cosines:
-        unrelated = metrics.embedding_cosine(spoken, metrics.shuffled(references), vectors)
-        scores["cosine"] = float(np.mean(list(cosines.values())))
-        scores["cosine_shuffled"] = float(np.mean(list(unrelated.values())))
-    return scores, cosines
+def _first(limit: int | None, photos: int) -> str:
+    return f", the first {limit} of {photos} photos" if limit is not None and limit < photos else ""
 
 
-def table(columns: dict[str, dict[str, Any]]) -> str:
-    """Metrics as rows, runs as columns; a dash where a run has none."""
-    names = list(columns)
-    widths = [max(len(name), 10) for name in names]
-    lines = [" " * 26 + "".join(f"  {name:>{width}}" for name, width in zip(names, widths, strict=True))]
-    for key, (label, style) in ROWS.items():
-        cells = [format(columns[name][key], style) if key in columns[name] else "-" for name in names]
-        if set(cells) != {"-"}:
-            lines.append(f"{label:26}" + "".join(f"  {c:>{w}}" for c, w in zip(cells, widths, strict=True)))
-    return "\n".join(lines)
+def _check_positive(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"--{name} {number}: must be at least 1")
+
+
+@contextmanager
+def _first_photos(split: Any, limit: int | None) -> Iterator[Any]:
+    """The split with its first photos only, copied into one temporary shard; all of it for None."""
+    if limit is None or limit >= split.photos:
+        yield split
+        return
+    from tfcaption import tfrecord
+
+    with tempfile.TemporaryDirectory(prefix="tfcaption-") as folder:
+        shard = Path(folder) / records.shard_name(split.name, 0, 1)
+        with shard.open("wb") as output:
+            left = limit
+            for file in split.files:
+                with Path(file).open("rb") as stream:
+                    for frame in itertools.islice(tfrecord.read_frames(stream, file), left):
+                        output.write(tfrecord.frame_record(frame))
+                        left -= 1
+        yield dataclasses.replace(
+            split, files=[str(shard)], bytes=shard.stat().st_size, photos=limit, most_photos=limit
+        )
+
+
+def _write(folder: Path, result: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "captions.jsonl").open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    (folder / "metrics.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = terminal.command_parser("tfcaption.evaluate", EXAMPLES)
-    parser.add_argument("--run", nargs="+", required=True, help="one or more run directories")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", nargs="+", metavar="DIR", help="one or more run directories")
+    what.add_argument("--captions", metavar="FILE", help="captions made elsewhere; needs --records")
     parser.add_argument("--split", default="dev", choices=records.SPLITS, help="default: %(default)s")
+    parser.add_argument(
+        "--beam", type=int, default=3, metavar="N", help="width of the search; 1: greedy (default: %(default)s)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="score the first N photos only")
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
-    parser.add_argument("--records", help="the records, if the data moved since the training")
+    parser.add_argument("--records", metavar="DIR", help="the records, if the data moved since the training")
+    parser.add_argument("--output", metavar="DIR", help="where --captions writes captions.jsonl and metrics.json")
     arguments = parser.parse_args(argv)
-    columns: dict[str, dict[str, Any]] = {}
+    if arguments.captions and not arguments.records:
+        parser.error("--captions needs --records DIR, whose references they are scored against")
+    if arguments.output and not arguments.captions:
+        parser.error("--output is for --captions; a run's scores go into its own directory")
     try:
-        for path in arguments.run:
-            result = evaluate(
-                path, split=arguments.split, checkpoint=arguments.checkpoint, records_path=arguments.records
-            )
-            columns["constant"] = result["constant"]
-            columns[path if len(Path(path).name) > 24 or Path(path).name in columns else Path(path).name] = result
+        results = _evaluate_all(arguments)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    columns: dict[str, dict[str, Any]] = {}
+    for path, result in results.items():
+        columns["constant"] = result["constant"]
+        columns[path if len(Path(path).name) > 24 or Path(path).name in columns else Path(path).name] = result
+    if "human" in result:
+        columns["human"] = result["human"]
     print(f"\n{arguments.split} split\n{table(columns)}")
-    print(f'constant caption: "{columns["constant"]["caption"]}"')
-    for path in arguments.run:
-        print(f"captions and scores: {Path(path) / f'eval-{arguments.split}'}")
+    print(f'constant: "{columns["constant"]["caption"]}" for every photo')
+    if "human" in columns:
+        print("human: each photo's first reference against its others")
+    written = [Path(path) / f"eval-{arguments.split}" for path in arguments.run or []]
+    for folder in [arguments.output] if arguments.output else written:
+        print(f"captions and scores: {folder}")
     return 0
+
+
+def _evaluate_all(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The result of each run, or of the file of captions, by path."""
+    _check_positive(beam=arguments.beam, limit=arguments.limit)
+    if arguments.captions:
+        return {
+            arguments.captions: evaluate_captions(
+                arguments.captions,
+                records_path=arguments.records,
+                split=arguments.split,
+                limit=arguments.limit,
+                output=arguments.output,
+            )
+        }
+    folders = {path: arguments.records or runs.load_run(path).config.data.records for path in arguments.run}
+    known: dict[str, Expected] = {}
+    results = {}
+    for path, folder in folders.items():
+        if folder not in known:
+            known[folder] = read_expected(folder, arguments.split)
+        results[path] = evaluate(
+            path,
+            split=arguments.split,
+            beam=arguments.beam,
+            limit=arguments.limit,
+            checkpoint=arguments.checkpoint,
+            records_path=arguments.records,
+            expected=known[folder],
+        )
+    return results
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """Scores of captions against references, by the published protocol. Imports no TensorFlow."""
 
+import functools
 import math
-import warnings
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from tfcaption.cider import LONGEST_NGRAM, cider_d, ngrams
+
+ROUGE_BETA = 1.2  # how much more recall counts than precision (coco-caption, rouge.py)
 
 # The tokens that the reference scorers' Penn Treebank tokenizer removes (coco-caption, ptbtokenizer.py), and the
 # brackets as they are before it renames them.
@@ -50,37 +55,86 @@ class ScoreError(ValueError):
 
 
 def score_tokens(caption: str) -> list[str]:
-    """Tokens of a raw caption as the scores see them: Penn Treebank, lower case, no punctuation."""
+    """Tokens of a raw caption as the scores see them: Penn Treebank, lower case, no punctuation.
+
+    The tokens of coco-caption (Stanford's PTBTokenizer, which needs Java), but for brackets: those stay in as `-lrb-`
+    there, because its list of punctuation has them in upper case only.
+    """
+    return list(_tokens(caption))
+
+
+@functools.lru_cache(maxsize=1 << 20)  # references are tokenized for every score and every run
+def _tokens(caption: str) -> tuple[str, ...]:
     from nltk.tokenize import TreebankWordTokenizer
 
-    tokens = TreebankWordTokenizer().tokenize(caption.lower().replace("\n", " "))
-    return [token for token in tokens if token not in _PUNCTUATION]
+    text = re.sub(r"(?<!\S)((?:[a-z]\.){2,})\s*$", r"\1 .", caption.lower())  # a last "d.c." keeps its full stop
+    tokens = TreebankWordTokenizer().tokenize(text.replace("\n", " "))
+    return tuple(token for token in tokens if token not in _PUNCTUATION)
 
 
 def corpus_scores(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Corpus BLEU-1 to 4 of one caption per photo against all its references.
+    """Corpus BLEU-1 to 4, ROUGE-L and CIDEr-D of one caption per photo against all its references.
 
     Args:
         hypotheses: photo id -> raw caption; tokenized here.
         references: photo id -> raw captions; the same photos.
 
     Returns:
-        `bleu_1` .. `bleu_4`, from 0 to 1 (Papineni et al. 2002, as NLTK computes it, no smoothing).
+        `bleu_1` .. `bleu_4`, from 0 to 1 (Papineni et al. 2002, no smoothing); `rouge_l`, from 0 to 1 (Lin 2004);
+        `cider`, from 0 to 10 (`cider.cider_d`, mean over the photos); all as coco-caption computes them.
 
     Raises:
         ScoreError: a caption is not a string, references are a string or none, or the photos differ.
     """
-    from nltk.translate.bleu_score import corpus_bleu
-
     check_captions(hypotheses, references)
     ids = sorted(hypotheses)
-    spoken = [score_tokens(hypotheses[photo]) for photo in ids]
-    expected = [[score_tokens(caption) for caption in references[photo]] for photo in ids]
-    weights = [tuple([1 / n] * n) for n in range(1, 5)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of n-grams that no caption has; the score is 0 then
-        scores = corpus_bleu(expected, spoken, weights=weights)
-    return {f"bleu_{n}": 0.0 if score < 1e-50 else float(score) for n, score in enumerate(scores, start=1)}
+    spoken = [_tokens(hypotheses[photo]) for photo in ids]
+    expected = [[_tokens(caption) for caption in references[photo]] for photo in ids]
+    return {
+        **_bleu(spoken, expected),
+        "rouge_l": float(np.mean([_rouge_l(*pair) for pair in zip(spoken, expected, strict=True)])),
+        "cider": float(np.mean(cider_d(spoken, expected))),
+    }
+
+
+def _bleu(spoken: Sequence[Sequence[str]], expected: Sequence[Sequence[Sequence[str]]]) -> dict[str, float]:
+    matches, totals = np.zeros(LONGEST_NGRAM), np.zeros(LONGEST_NGRAM)  # of each n
+    spoken_words = expected_words = 0
+    for tokens, references in zip(spoken, expected, strict=True):
+        most: Counter[tuple[str, ...]] = Counter()  # of each n-gram in any one reference
+        for reference in references:
+            most |= Counter(ngrams(reference))
+        for ngram, count in Counter(ngrams(tokens)).items():
+            matches[len(ngram) - 1] += min(count, most[ngram])
+            totals[len(ngram) - 1] += count
+        spoken_words += len(tokens)
+        expected_words += min(map(len, references), key=lambda length: (abs(length - len(tokens)), length))
+    brevity = math.exp(min(0.0, 1 - expected_words / max(spoken_words, 1)))
+    precisions = matches / np.maximum(totals, 1)
+    return {f"bleu_{n}": float(brevity * precisions[:n].prod() ** (1 / n)) for n in range(1, LONGEST_NGRAM + 1)}
+
+
+def _rouge_l(spoken: Sequence[str], expected: Sequence[Sequence[str]]) -> float:
+    """F-measure of the longest common subsequence, with the best precision and the best recall of any reference."""
+    common = [longest_common_subsequence(spoken, reference) for reference in expected]
+    if not any(common):
+        return 0.0
+    precision = max(common) / len(spoken)
+    recall = max(length / max(len(reference), 1) for length, reference in zip(common, expected, strict=True))
+    return (1 + ROUGE_BETA**2) * precision * recall / (recall + ROUGE_BETA**2 * precision)
+
+
+def longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
+    """Length of the longest sequence of words that both have in this order, with any words between them."""
+    lengths = [0] * (len(second) + 1)  # of `first` so far and each beginning of `second`
+    for mine in first:
+        before = 0
+        for index, other in enumerate(second, start=1):
+            before, lengths[index] = (
+                lengths[index],
+                before + 1 if mine == other else max(lengths[index], lengths[index - 1]),
+            )
+    return lengths[-1]
 
 
 def check_captions(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
@@ -118,25 +172,19 @@ def constant_caption(references: Sequence[Sequence[str]]) -> str:
     captions: dict[tuple[str, ...], str] = {}
     for photo in references:
         for caption in photo:
-            tokens = tuple(score_tokens(caption))
+            tokens = _tokens(caption)
             captions.setdefault(tokens, caption)
-            counts.update(_ngrams(tokens))
+            counts.update(ngrams(tokens))
     median = sorted(map(len, captions))[len(captions) // 2]
 
     def typicality(tokens: tuple[str, ...]) -> float:
-        return sum(math.log(counts[ngram]) for ngram in _ngrams(tokens)) / max(len(_ngrams(tokens)), 1)
+        found = ngrams(tokens)
+        return sum(math.log(counts[ngram]) for ngram in found) / max(len(found), 1)
 
     candidates = sorted((t for t in captions if len(t) >= median), key=lambda t: (-typicality(t), t))[:20]
-    sample = {str(index): photo for index, photo in enumerate(references[:: max(1, len(references) // 200)])}
-
-    def bleu(tokens: tuple[str, ...]) -> float:
-        return corpus_scores(dict.fromkeys(sample, captions[tokens]), sample)["bleu_4"]
-
-    return captions[max(candidates, key=bleu)]
-
-
-def _ngrams(tokens: Sequence[str]) -> list[tuple[str, ...]]:
-    return [tuple(tokens[i : i + n]) for n in range(1, 5) for i in range(len(tokens) - n + 1)]
+    sample = [[_tokens(caption) for caption in photo] for photo in references[:: max(1, len(references) // 200)]]
+    best = max(candidates, key=lambda tokens: _bleu([tokens] * len(sample), sample)["bleu_4"])
+    return captions[best]
 
 
 def embedding_cosine(
@@ -153,7 +201,7 @@ def embedding_cosine(
 
     def mean_vector(caption: str) -> np.ndarray | None:
         if caption not in means:
-            found = [vectors[token] for token in score_tokens(caption) if token in vectors]
+            found = [vectors[token] for token in _tokens(caption) if token in vectors]
             mean = np.mean(found, axis=0) if found else None
             means[caption] = None if mean is None or not mean.any() else mean / np.linalg.norm(mean)
         return means[caption]

@@ -13,10 +13,18 @@ from tfcaption.input_pipeline import Split
 from tfcaption.tfrecord import RecordError
 
 
+class Spoken(NamedTuple):
+    """One caption of a photo."""
+
+    caption: str
+    score: float  # as `search.normalized` gives it
+
+
 class SplitCaptions(NamedTuple):
     """What a captioner says of a split."""
 
-    captions: dict[str, str]  # by photo id
+    captions: dict[str, str]  # by photo id: the best one
+    nbest: dict[str, list[Spoken]]  # by photo id: as many as the beam is wide, best first
     perplexity: float  # over all tokens of the split
     token_accuracy: float
 
@@ -27,15 +35,17 @@ def caption_split(
     words: list[str],
     *,
     batch_size_photos: int,
+    beam: int = 1,
     progress: Callable[[int], Any] = lambda done: None,
 ) -> SplitCaptions:
-    """Caption every photo of a split once, greedily, and judge its references; no weight changes.
+    """Caption every photo of a split once and judge its references; no weight changes.
 
     Args:
         captioner: the model.
         split: as `input_pipeline.open_split` gives it, a row a photo.
         words: the vocabulary.
         batch_size_photos: photos at a time.
+        beam: of the search; 1 is greedy.
         progress: is told how many photos are done.
 
     Raises:
@@ -44,27 +54,32 @@ def caption_split(
     vocabulary = text.Vocabulary(words)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def caption_and_judge(inputs: tf.Tensor, tokens: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    def caption_and_judge(inputs: tf.Tensor, tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Any]:
         features = captioner.encode(inputs, split.stage)
-        found = search.greedy_search(captioner, features, max_tokens=split.lengths[-1])
-        return vocabulary.decode(found), captioner.token_sums(features, tokens)
+        found = search.beam_search(captioner, features, max_tokens=split.lengths[-1], beam=beam)
+        return vocabulary.decode(found.tokens), found.scores, captioner.token_sums(features, tokens)
 
-    spoken: dict[str, str] = {}
+    nbest: dict[str, list[Spoken]] = {}
     sums = np.zeros(3)
     for batch in input_pipeline.batches(split, batch_size_photos=batch_size_photos):
         photos = batch["photo_id"].numpy()
         if not any(photos):
             continue
-        captions, batch_sums = caption_and_judge(batch["inputs"], batch["tokens"])
+        captions, scores, batch_sums = caption_and_judge(batch["inputs"], batch["tokens"])
         sums += [float(value) for value in batch_sums]
-        for photo, caption in zip(photos, captions.numpy(), strict=True):
+        for photo, row, row_scores in zip(photos, captions.numpy(), scores.numpy().tolist(), strict=True):
             if photo:  # not a row that fills up the batch
-                if photo.decode() in spoken:
+                if photo.decode() in nbest:
                     raise RecordError(f"{photo.decode()}: twice in split {split.name}")
-                spoken[photo.decode()] = caption.decode()
-        progress(len(spoken))
+                nbest[photo.decode()] = [
+                    Spoken(caption.decode(), score)
+                    for caption, score in zip(row, row_scores, strict=True)
+                    if score > float("-inf")
+                ]
+        progress(len(nbest))
     loss, correct, tokens = sums
-    return SplitCaptions(spoken, float(np.exp(loss / tokens)), correct / tokens)
+    best = {photo: found[0].caption for photo, found in nbest.items()}
+    return SplitCaptions(best, nbest, float(np.exp(loss / tokens)), correct / tokens)
 
 
 def read_references(split: Split) -> dict[str, list[str]]:

@@ -1,48 +1,225 @@
-"""Greedy search, batched, in the graph."""
+"""Captions from a captioner: beam search (greedy where the beam is 1) and sampling, batched, in the graph."""
+
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfcaption.captioner import Captioner
+from tfcaption.captioner import Captioner, packs
 from tfcaption.records import END, OOV, PAD, START
 
-BANNED = (PAD, OOV, START)
+BANNED = (PAD, OOV, START)  # here, never in the logits that reach a loss
+LENGTH_ALPHA = 0.7
+_NEVER = float("-inf")
 
 
-def greedy_search(captioner: Captioner, features: tf.Tensor, *, max_tokens: int) -> tf.Tensor:
-    """The most probable next token, again and again.
+class Found(NamedTuple):
+    """The captions of a batch of photos, best first."""
 
-    <pad>, <oov> and <start> are banned here, never in the logits that reach a loss.
+    tokens: tf.Tensor  # (photos, beam, max_tokens) int32 without <start>; <pad> after <end>, and for no caption at all
+    scores: tf.Tensor  # (photos, beam) float32, see `normalized`; -inf for no caption at all
+
+
+def beam_search(
+    captioner: Captioner,
+    features: tf.Tensor,
+    *,
+    max_tokens: int,
+    beam: int = 1,
+    length_alpha: float = LENGTH_ALPHA,
+    min_tokens: int = 1,
+    blocked_ngram: int = 0,
+    compiled: bool = False,
+) -> Found:
+    """The most probable captions among those that a beam of the best beginnings reaches.
+
+    Beams that have ended stay as they are and compete with those that go on, by their normalised log-probability.
 
     Args:
         captioner: the model.
-        features: (photos, 2048), as `Captioner.encode` gives them.
+        features: (photos, ...), as `Captioner.encode` gives them.
         max_tokens: captions that have not ended by then are cut.
-
-    Returns:
-        (photos, max_tokens) int32 without <start>; <pad> after <end>.
+        beam: beginnings kept for each photo; 1 is greedy search.
+        length_alpha: see `normalized`.
+        min_tokens: a caption ends with its `min_tokens`-th token at the earliest, <end> included.
+        blocked_ngram: no sequence of so many words comes twice in a caption; 0: any may.
+        compiled: whether XLA compiles it, which wants static shapes; otherwise a CPU leaves ended beams out.
     """
-    photos = tf.shape(features)[0]
-    logits_mask = tf.reduce_sum(tf.one_hot(BANNED, captioner.decoder.logits.units, on_value=float("-inf")), axis=0)
-    logits_mask = tf.where(tf.math.is_nan(logits_mask), 0.0, logits_mask)
+    decoder = captioner.decoder
+    photos, vocabulary = tf.shape(features)[0], decoder.logits.units
+    width = min(beam, vocabulary)
+    banned, end_banned = _mask(BANNED, vocabulary), _mask((END,), vocabulary)
+
+    def continuations(time: tf.Tensor, sequences: tf.Tensor, state: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
+        """The best next tokens of each row and their log-probabilities, (rows, width), and the next state."""
+        previous = tf.where(time > 0, sequences[:, tf.maximum(time - 1, 0)], START)
+        logits, state = decoder.step(previous, state)
+        allowed = logits + (tf.where(time + 1 < min_tokens, banned + end_banned, banned) if min_tokens > 1 else banned)
+        if blocked_ngram:
+            allowed = _without_repeats(allowed, sequences, time, blocked_ngram)
+        best, tokens = tf.math.top_k(allowed, width)
+        return best - tf.reduce_logsumexp(logits, -1, keepdims=True), tokens, state
+
+    def continuations_of(
+        going: tf.Tensor, time: tf.Tensor, sequences: tf.Tensor, state: Any
+    ) -> tuple[tf.Tensor, tf.Tensor, Any]:
+        """The same, computed for the rows that go on; an ended one goes on with <pad> at no cost."""
+        only_pad = tf.concat([[0.0], tf.fill((width - 1,), _NEVER)], 0)
+        if not packs(compiled):
+            best, tokens, state = continuations(time, sequences, state)
+            return tf.where(going[:, None], best, only_pad), tf.where(going[:, None], tokens, PAD), state
+        rows = tf.where(going)
+        best, tokens, next_state = continuations(
+            time, tf.gather_nd(sequences, rows), tf.nest.map_structure(lambda values: tf.gather_nd(values, rows), state)
+        )
+        return (
+            tf.tensor_scatter_nd_update(tf.repeat(only_pad[None], tf.size(going), 0), rows, best),
+            tf.tensor_scatter_nd_update(tf.fill((tf.size(going), width), PAD), rows, tokens),
+            tf.nest.map_structure(
+                lambda values, moved: tf.tensor_scatter_nd_update(values, rows, moved), state, next_state
+            ),
+        )
 
     def advance(
-        time: tf.Tensor, tokens: tf.Tensor, ended: tf.Tensor, state: tf.Tensor, written: tf.TensorArray
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.TensorArray]:
-        logits, state = captioner.decoder.step(tokens, state)
-        chosen = tf.argmax(logits + logits_mask, axis=-1, output_type=tf.int32)
-        chosen = tf.where(ended, PAD, chosen)
-        return time + 1, chosen, ended | (chosen == END), state, written.write(time, chosen)
+        time: tf.Tensor, sequences: tf.Tensor, totals: tf.Tensor, lengths: tf.Tensor, ended: tf.Tensor, state: Any
+    ) -> tuple[Any, ...]:
+        going = tf.reshape(~ended & (totals > _NEVER), (-1,))
+        flat = tf.reshape(sequences, (photos * beam, max_tokens))
+        best, tokens, state = continuations_of(going, time, flat, state)  # of each beam, then of all beams
+        best = tf.reshape(best, (photos, beam, width))
+        candidates = totals[..., None] + best
+        lengths = tf.where(ended, lengths, time + 1)
+        ranks = tf.reshape(normalized(candidates, lengths[..., None], length_alpha), (photos, beam * width))
+        _, chosen = tf.math.top_k(ranks, beam)
+        parents = chosen // width
 
-    _, _, _, _, written = tf.while_loop(
-        lambda time, tokens, ended, state, written: ~tf.reduce_all(ended),
+        def follow(values: tf.Tensor) -> tf.Tensor:
+            return tf.gather(values, parents, batch_dims=1)
+
+        tokens = tf.gather(tf.reshape(tokens, (photos, beam * width)), chosen, batch_dims=1)
+        totals = tf.gather(tf.reshape(candidates, (photos, beam * width)), chosen, batch_dims=1)
+        sequences = tf.where(tf.range(max_tokens) == time, tokens[..., None], follow(sequences))
+        if beam > 1:
+            rows = tf.reshape(parents + beam * tf.range(photos)[:, None], (-1,))
+            state = tf.nest.map_structure(lambda values: tf.gather(values, rows), state)
+        return time + 1, sequences, totals, follow(lengths), follow(ended) | (tokens == END), state
+
+    first = tf.where(tf.range(beam) == 0, 0.0, _NEVER)  # all beams begin alike: one is enough
+    _, sequences, totals, lengths, _, _ = tf.while_loop(
+        lambda time, sequences, totals, lengths, ended, state: ~tf.reduce_all(ended | (totals == _NEVER)),
         advance,
         (
             tf.constant(0),
-            tf.fill((photos,), START),
-            tf.fill((photos,), False),
-            captioner.decoder.start(features),
-            tf.TensorArray(tf.int32, size=max_tokens, element_shape=features.shape[:1]),
+            tf.fill((photos, beam, max_tokens), PAD),
+            tf.tile(first[None], (photos, 1)),
+            tf.zeros((photos, beam), tf.int32),
+            tf.fill((photos, beam), False),
+            tf.nest.map_structure(lambda values: tf.repeat(values, beam, axis=0), decoder.start(features)),
         ),
         maximum_iterations=max_tokens,
     )
-    return tf.transpose(written.stack())
+    there = totals > _NEVER
+    return Found(
+        tf.where(there[..., None], sequences, PAD),
+        tf.where(there, normalized(totals, lengths, length_alpha), _NEVER),
+    )
+
+
+def sample(
+    captioner: Captioner,
+    features: tf.Tensor,
+    *,
+    max_tokens: int,
+    seed: tf.Tensor,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+) -> Found:
+    """Captions drawn word by word; the same seed draws the same ones.
+
+    Args:
+        captioner: the model.
+        features: as for `beam_search`.
+        max_tokens: as for `beam_search`.
+        seed: (2,) int32.
+        temperature: divides the logits; towards 0 the most probable word alone is drawn.
+        top_p: only the fewest words that together have this probability are drawn (Holtzman et al. 2020,
+            arXiv:1904.09751).
+
+    Returns:
+        One caption for each photo, and its score under the captioner itself.
+    """
+    decoder = captioner.decoder
+    photos = tf.shape(features)[0]
+    banned = _mask(BANNED, decoder.logits.units)
+
+    def advance(
+        time: tf.Tensor, sequences: tf.Tensor, totals: tf.Tensor, ended: tf.Tensor, state: Any
+    ) -> tuple[Any, ...]:
+        previous = tf.where(time > 0, sequences[:, tf.maximum(time - 1, 0)], START)
+        logits, state = decoder.step(previous, state)
+        allowed = _nucleus(logits / temperature + banned, top_p)
+        drawn = tf.random.stateless_categorical(
+            allowed, 1, tf.random.experimental.stateless_fold_in(seed, time), dtype=tf.int32
+        )[:, 0]
+        drawn = tf.where(ended, PAD, drawn)
+        log_p = tf.gather(tf.nn.log_softmax(logits), drawn, batch_dims=1)
+        sequences = tf.where(tf.range(max_tokens) == time, drawn[:, None], sequences)
+        return time + 1, sequences, totals + tf.where(ended, 0.0, log_p), ended | (drawn == END), state
+
+    _, sequences, totals, _, _ = tf.while_loop(
+        lambda time, sequences, totals, ended, state: ~tf.reduce_all(ended),
+        advance,
+        (
+            tf.constant(0),
+            tf.fill((photos, max_tokens), PAD),
+            tf.zeros((photos,)),
+            tf.fill((photos,), False),
+            decoder.start(features),
+        ),
+        maximum_iterations=max_tokens,
+    )
+    lengths = tf.math.count_nonzero(sequences, 1, dtype=tf.int32)
+    return Found(sequences[:, None], normalized(totals, lengths, LENGTH_ALPHA)[:, None])
+
+
+def normalized(totals: tf.Tensor, lengths: tf.Tensor, length_alpha: float) -> tf.Tensor:
+    """Scores of captions of different lengths: the sum of log-probabilities over length ** alpha, <end> counted.
+
+    With 0 the sum itself, which prefers short captions; with 1 the mean.
+    """
+    return totals / tf.cast(tf.maximum(lengths, 1), totals.dtype) ** length_alpha
+
+
+def _mask(tokens: tuple[int, ...], vocabulary: int) -> tf.Tensor:
+    """(vocabulary,) float32: -inf for these tokens, 0 for all others."""
+    return tf.where(tf.reduce_any(tf.range(vocabulary)[:, None] == tf.constant(tokens), 1), _NEVER, 0.0)
+
+
+def _without_repeats(logits: tf.Tensor, sequences: tf.Tensor, time: tf.Tensor, length: int) -> tf.Tensor:
+    """Rule out each token that would end a sequence of `length` tokens which the beam has already.
+
+    Args:
+        logits: (rows, vocabulary).
+        sequences: (rows, max_tokens).
+        time: tokens that are there.
+        length: of the sequences.
+    """
+    starts = max(sequences.shape[1] - length + 1, 0)
+    last = tf.gather(sequences, tf.maximum(time - length + 1 + tf.range(length - 1), 0), axis=1)
+    repeats = tf.fill(tf.shape(sequences[:, :starts]), True) & (tf.range(starts) + length <= time)
+    for place in range(length - 1):
+        repeats &= sequences[:, place : place + starts] == last[:, place, None]
+    # <pad> is ruled out anyway: it stands for the places where nothing repeats.
+    ruled_out = tf.where(repeats, sequences[:, length - 1 :][:, :starts], PAD)
+    rows = tf.repeat(tf.range(tf.shape(logits)[0]), starts)
+    indices = tf.stack([rows, tf.reshape(ruled_out, (-1,))], 1)
+    return tf.tensor_scatter_nd_update(logits, indices, tf.fill(tf.shape(rows), _NEVER))
+
+
+def _nucleus(logits: tf.Tensor, top_p: float) -> tf.Tensor:
+    """Logits with all words ruled out but the most probable ones that together reach `top_p`."""
+    if top_p >= 1:
+        return logits
+    ordered = tf.sort(logits, direction="DESCENDING")
+    before = tf.cumsum(tf.nn.softmax(ordered), axis=-1, exclusive=True)
+    least = tf.reduce_min(tf.where(before < top_p, ordered, float("inf")), axis=-1, keepdims=True)
+    return tf.where(logits >= least, logits, _NEVER)

@@ -111,14 +111,16 @@ class Vocabulary:
         """Captions from token ids: all before the first <end>, without special tokens but <oov>.
 
         Args:
-            tokens: (batch, time) int.
+            tokens: (..., time) int.
 
         Returns:
-            (batch,) string.
+            (...) string.
         """
-        before_end = tf.cumsum(tf.cast(tokens == END, tf.int32), axis=1) == 0
+        before_end = tf.cumsum(tf.cast(tokens == END, tf.int32), axis=-1) == 0
         keep = before_end & (tokens != PAD) & (tokens != START)
-        return detokenize(tf.ragged.boolean_mask(tf.gather(self._words, tokens), keep))
+        shape = tf.shape(tokens)
+        words, keep = (tf.reshape(values, (-1, shape[-1])) for values in (tf.gather(self._words, tokens), keep))
+        return tf.reshape(detokenize(tf.ragged.boolean_mask(words, keep)), shape[:-1])
 
 
 # --- word vectors --------------------------------------------------------------------------------------

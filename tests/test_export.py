@@ -1,0 +1,102 @@
+"""The exported model: loaded by TensorFlow alone, it says what the captioner says."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.test_training import config
+from tfcaption import input_pipeline, photos, records, runs, search, text, tfrecord
+from tfcaption.export import export
+from tfcaption.runs import RunError
+from tfcaption.train import train
+
+LOAD = """
+import json, sys
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+found = loaded.signatures["serving_default"](images=tf.constant([open(path, "rb").read() for path in sys.argv[2:]]))
+assert not {"tfcaption", "beam_jobs", "tensorflow_text"} & set(sys.modules)
+print(json.dumps({
+    "captions": [caption.decode() for caption in found["captions"].numpy()],
+    "scores": found["scores"].numpy().tolist(),
+    "nbest": [[caption.decode() for caption in row] for row in found["nbest_captions"].numpy()],
+}))
+"""
+
+
+@pytest.fixture(scope="module", params=["frozen", "finetuned"])
+def run(request, sample_records, pooled, trunk, tmp_path_factory):
+    folder = {"frozen": pooled, "finetuned": trunk}[request.param]
+    settings = config(tmp_path_factory.mktemp("run") / "run", sample_records, 1, features=folder, variant=request.param)
+    return runs.load_run(train(settings))
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    return export(run.path, tmp_path_factory.mktemp("exports") / "1", beam=2)
+
+
+def photo_files(run, folder):
+    """Photos of the records as they are, two of other sizes and kinds, and one that is damaged in their midst."""
+    (shard, *_) = run.info.split("dev").shards
+    path = f"{run.config.data.records}/{shard.name}"
+    with open(path, "rb") as stream:  # noqa: PTH123
+        stored = [records.photo_of(serialized)[1] for serialized in tfrecord.read_frames(stream, path)][:4]
+    large = Image.open(io.BytesIO(stored[0])).resize((200, 150), Image.Resampling.BICUBIC)
+    for kind in ("PNG", "JPEG"):
+        buffer = io.BytesIO()
+        large.save(buffer, kind)
+        stored.append(buffer.getvalue())
+    stored.insert(2, stored[0][:100])
+    paths = [folder / f"{index}.jpg" for index in range(len(stored))]
+    for path, content in zip(paths, stored, strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorflow_alone(run, exported, tmp_path):
+    paths = photo_files(run, tmp_path)
+    done = subprocess.run([sys.executable, "-c", LOAD, exported, *paths], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["captions"][2], found["scores"][2], found["nbest"][2]) == ("", 0.0, ["", ""])
+    captioner, _ = runs.load_captioner(run)
+    settings = run.info.settings
+    for index, path in enumerate(paths):
+        if index == 2:
+            continue
+        jpeg = photos.prepare_photo(path.read_bytes(), image_size=settings.image_size, resize=settings.resize)
+        features = captioner.encode(input_pipeline.decode_jpeg(jpeg)[None])
+        expected = search.beam_search(captioner, features, max_tokens=run.info.max_length, beam=2)
+        assert found["scores"][index] == pytest.approx(float(expected.scores[0, 0]), rel=2e-2)
+        if index < 5:  # of its records: the very same pixels
+            spoken = text.Vocabulary(run.words).decode(expected.tokens)[0].numpy()
+            assert found["nbest"][index] == [caption.decode() for caption in spoken]
+            assert found["captions"][index] == found["nbest"][index][0]
+
+
+def test_its_second_signature_starts_from_the_features_that_the_variant_trains_from(run, exported):
+    loaded = tf.saved_model.load(str(exported))
+    features = records.load_features_info(run.config.data.features)
+    split = input_pipeline.open_split("dev", run.info, run.config.data.features, features, buckets=1, cache=False)
+    (batch,) = input_pipeline.batches(split, batch_size_photos=4).take(1)
+    found = loaded.signatures["from_features"](features=tf.cast(batch["inputs"], tf.float32))
+    captioner, _ = runs.load_captioner(run)
+    pooled = captioner.encode(batch["inputs"], split.stage)
+    expected = search.beam_search(captioner, pooled, max_tokens=run.info.max_length, beam=2)
+    np.testing.assert_allclose(found["nbest_scores"], expected.scores, rtol=1e-3)
+    np.testing.assert_array_equal(found["nbest_captions"], text.Vocabulary(run.words).decode(expected.tokens))
+
+
+def test_an_export_describes_itself_and_replaces_nothing(run, exported):
+    described = json.loads((exported / "assets.extra" / "export.json").read_text())
+    assert described["beam"] == 2 and described["variant"] == run.config.model.variant
+    assert described["image_size"] == run.info.settings.image_size
+    with pytest.raises(RunError, match="is there already"):
+        export(run.path, exported)

@@ -1,0 +1,454 @@
+"""The report: a page that is right, safe, needs nothing else, and can be sorted and searched."""
+
+import base64
+import html
+import io
+import itertools
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcaption import plots, records, report, report_data, report_figures, runs
+from tfcaption.config import Config, save_config
+from tfcaption.tfrecord import frame_record
+
+SIZE = 256
+# Photo -> references and what the runs `plain` and `a_$b$` say.
+HOSTILE = "<img src=x onerror=\"alert(1)\"> & a 'dog'\u2028"
+PHOTOS = {
+    "dog.jpg": (["a dog runs", "the brown dog runs on grass"], "a dog runs", "a cat sleeps"),
+    "cat.jpg": (["a cat sleeps on the sofa", "one cat"], "a man in a hat", "a cat sleeps on a sofa"),
+    "man.jpg": (["a man in a hat", "a man with a red hat"], "a man in a hat", "a man in a hat"),
+    "sea.jpg": (["waves break", "the blue sea"], "two boats", "blue sea"),
+    'x"><script>.jpg': ([HOSTILE, "</article><script>alert(2)</script>"], "<b>bold</b> dog", "&lt;dog&gt; $notes"),
+}
+VOID = {"meta", "img", "input", "br"}
+
+
+class Element:
+    def __init__(self, tag, attributes, parent):
+        self.tag, self.attributes, self.parent, self.children, self.own = tag, attributes, parent, [], []
+
+    def all(self, tag=None, **attributes):
+        """Elements below this one, in order of the document; `class_` is one of the classes."""
+        for child in self.children:
+            wanted = (child.attributes.get(k) == v for k, v in attributes.items() if k != "class_")
+            classes = (child.attributes.get("class") or "").split()
+            if tag in (None, child.tag) and all(wanted) and attributes.get("class_", "") in ["", *classes]:
+                yield child
+            yield from child.all(tag, **attributes)
+
+    @property
+    def text(self):
+        return "".join(part if isinstance(part, str) else part.text for part in self.own)
+
+
+class Tree(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.root = self.here = Element("", {}, None)
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        element = Element(tag, dict(attributes), self.here)
+        self.here.children.append(element)
+        self.here.own.append(element)
+        if tag not in VOID:
+            self.here = element
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.here.tag == tag, (self.here.tag, tag)  # well nested
+            self.here = self.here.parent
+
+    def handle_data(self, data):
+        self.here.own.append(data)
+
+
+def parse(page):
+    return Tree(page).root
+
+
+def jpeg(index):
+    stream = io.BytesIO()
+    Image.new("RGB", (SIZE, SIZE), (40 * index, 200 - 30 * index, 90)).save(stream, "JPEG", quality=95)
+    return stream.getvalue()
+
+
+def write_records(folder, photos, split):
+    folder.mkdir(parents=True)
+    shard = records.shard_name(split, 0, 1)
+    with (folder / shard).open("wb") as stream:
+        for index, (photo, (references, *_)) in enumerate(photos.items()):
+            record = records.PhotoRecord(photo_id=photo, jpeg=jpeg(index), captions=references, token_ids=[[2, 3]] * 2)
+            stream.write(frame_record(records.encode_record(record)))
+    info = records.DatasetInfo(
+        settings=records.RecordSettings(
+            **{"source": "test", "image_size": SIZE, "resize": "squash", "min_count": 1, "max_words": 40},
+            **{"seed": 0, "shards": 1, "shares": {}, "pillow_version": "0"},
+        ),
+        splits={
+            split: records.SplitInfo(
+                **{"photos": len(photos), "captions": 1, "tokens": 1, "oov_rate": 0, "truncated_captions": 0},
+                **{"caption_lengths": {}, "longest_caption_lengths": {}},
+                shards=[records.ShardInfo(name=shard, records=len(photos), bytes=0, sha256="")],
+            )
+        },
+        **{"vocabulary_size": 4, "max_length": 8, "captions_per_photo": 2, "photos_in": 1, "captions_in": 1},
+        **{"rejected_photos": {}, "rejected_captions": {}, "unused_photos": {}, "word_counts": []},
+    )
+    (folder / records.DATASET_FILE).write_text(info.model_dump_json())
+    (folder / records.VOCABULARY_FILE).write_text("".join(f"{word}\n" for word in records.SPECIAL_TOKENS))
+    return folder
+
+
+def evaluation(column, split="dev", photos=PHOTOS, **scores):
+    """captions.jsonl and metrics.json of the run in this column of PHOTOS."""
+    lines = [
+        {"id": photo, "caption": entry[column], "references": entry[0], "cosine": 0.8 + 0.01 * index}
+        for index, (photo, entry) in enumerate(photos.items())
+    ]
+    constant = {"caption": "a man .", "bleu_4": 0.05, "photos": len(photos)}
+    return {f"eval-{split}": (lines, {"protocol": "greedy", "checkpoint": "x/ckpt-3", "constant": constant} | scores)}
+
+
+def write_run(path, data, evaluations, epochs=3, **train):
+    path.mkdir(parents=True)
+    config = Config.model_validate({"run": str(path), "data": {"records": str(data)}, "train": train})
+    save_config(config, path / runs.CONFIG_FILE)
+    for name in (records.DATASET_FILE, records.VOCABULARY_FILE):
+        shutil.copyfile(data / name, path / name)
+    for folder, (lines, scores) in evaluations.items():
+        (path / folder).mkdir()
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        (path / folder / "captions.jsonl").write_text(text, encoding="utf-8")
+        (path / folder / "metrics.json").write_text(json.dumps(scores))
+    runs.append_lines(
+        path / runs.STEPS_FILE, [{"step": s, "epoch": 1, "loss": 9 / s} for s in range(1, 4 * epochs + 1)]
+    )
+    history = [{"epoch": e, "step": 4 * e, "train_loss": 3 / e, "dev_loss": 4 / e} for e in range(1, epochs + 1)]
+    runs.append_lines(path / runs.METRICS_FILE, history)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Records and two evaluated runs."""
+    folder = tmp_path_factory.mktemp("report")
+    data = write_records(folder / "records", PHOTOS, "dev")
+    write_run(folder / "runs" / "plain", data, evaluation(1, bleu_4=0.2, perplexity=9.5, distinct_captions=4))
+    write_run(folder / "runs" / "a_$b$", data, evaluation(2, bleu_4=0.1, perplexity=8.5), seed=7)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    paths = [folder / "runs" / "plain", folder / "runs" / "a_$b$"]
+    return report.report(paths, output=folder / "out", photo_count=5)
+
+
+@pytest.fixture(scope="module")
+def tree(page):
+    return parse(page.read_text(encoding="utf-8"))
+
+
+def cells(tree, heading):
+    """Rows of the table below a heading: name -> texts."""
+    (section,) = [s for s in tree.all("section") if [h.text for h in s.all("h2")] == [heading]]
+    return {row.children[0].text: [cell.text for cell in row.children[1:]] for row in section.all("tr")}, section
+
+
+def cards(tree):
+    return {card.attributes["data-id"]: card for card in tree.all("article", class_="photo")}
+
+
+def lcs(first, second):
+    """Longest common subsequence by trying all of them."""
+    for length in range(len(first), 0, -1):
+        for words in itertools.combinations(first, length):
+            rest = iter(second)
+            if all(word in rest for word in words):
+                return length
+    return 0
+
+
+def rouge_l(caption, references):
+    common = [(lcs(caption.split(), r.split()), len(r.split())) for r in references]
+    precision = max(c for c, _ in common) / len(caption.split())
+    recall = max(c / length for c, length in common)
+    return precision and (1 + 1.2**2) * precision * recall / (recall + 1.2**2 * precision)
+
+
+def test_the_scores_of_the_runs_stand_side_by_side_and_the_best_of_each_row_is_marked(tree):
+    table, section = cells(tree, "Scores")
+    assert table[""] == ["plain", "a_$b$", "constant caption"]
+    assert table["BLEU-4"] == ["0.2000", "0.1000", "0.0500"] and table["perplexity"] == ["9.50", "8.50", "-"]
+    assert table["distinct captions"] == ["4", "-", "-"]
+    assert [mark.text for mark in section.all("strong")] == ["0.2000", "8.50"]  # higher BLEU, lower perplexity
+
+
+def test_the_differences_of_the_configs_are_exactly_the_fields_that_differ(tree):
+    assert cells(tree, "Differences of the configs")[0] == {"": ["plain", "a_$b$"], "train.seed": ["0", "7"]}
+
+
+def test_every_photo_stands_with_its_references_and_what_each_run_said(tree):
+    found = cards(tree)
+    assert set(found) == set(PHOTOS)
+    for photo, (references, *captions) in PHOTOS.items():
+        assert [item.text for item in found[photo].all("li")] == references
+        assert [item.text for item in found[photo].all("span", class_="text")] == captions
+        assert [item.text for item in found[photo].all("span", class_="run")] == ["plain", "a_$b$"]
+        assert next(found[photo].all("img")).attributes["alt"] == references[0]
+
+
+def test_a_photo_is_the_one_of_the_records_made_smaller(tree):
+    found = cards(tree)
+    for index, photo in enumerate(PHOTOS):
+        kind, _, data = next(found[photo].all("img")).attributes["src"].partition(",")
+        assert kind == "data:image/jpeg;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            assert image.size == (report.PHOTO_SIZE, report.PHOTO_SIZE)
+            mean = np.asarray(image).mean((0, 1))
+        assert np.abs(mean - [40 * index, 200 - 30 * index, 90]).max() < 4
+
+
+def test_the_score_of_a_caption_is_rouge_l_by_brute_force(tree):
+    for photo, (references, *captions) in list(PHOTOS.items())[:4]:
+        shown = [float(p.attributes["data-score"]) for p in cards(tree)[photo].all("p", class_="caption")]
+        assert shown == pytest.approx([rouge_l(caption, references) for caption in captions], abs=1e-4)
+
+
+def test_text_from_the_data_never_becomes_markup(tree, page):
+    assert len(list(tree.all("script"))) == 1 and not list(tree.all("b"))
+    for element in tree.all():
+        assert not [name for name in element.attributes if name.startswith("on")], element.tag
+    # The same with the template's own marks: a caption with $notes stays as it is.
+    assert "$notes" in page.read_text() and html.escape(HOSTILE) in page.read_text(encoding="utf-8")
+
+
+def test_the_page_needs_no_other_file_and_no_network(tree):
+    for element in tree.all():
+        for name in ("src", "href", "xlink:href", "action", "srcset", "data"):
+            assert element.attributes.get(name, "#").startswith(("#", "data:image/jpeg;base64,")), element.attributes
+        assert element.tag not in ("link", "iframe", "object")
+    (style,) = tree.all("style")
+    assert "url(" not in style.text and "@import" not in style.text
+    (policy,) = (e for e in tree.all("meta") if "http-equiv" in e.attributes)
+    assert policy.attributes["content"].startswith("default-src 'none'")
+
+
+def test_every_figure_is_in_the_page_and_beside_it_in_colours_of_the_page(tree, page):
+    drawings = list(tree.all("svg"))
+    assert {path.stem for path in page.parent.glob("*.png")} == {"loss", "rouge_l", "cosine", "lengths", "distinct"}
+    assert len(drawings) == 5 and all(drawing.attributes["role"] == "img" for drawing in drawings)
+    for file in page.parent.glob("*.png"):
+        with Image.open(file) as image:
+            assert image.width > 600 and image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    ids = [element.attributes["id"] for element in tree.all() if "id" in element.attributes]
+    for drawing in drawings:
+        styles = " ".join(element.attributes.get("style") or "" for element in drawing.all())
+        assert "currentColor" in styles and "var(--run-0)" in styles and not re.findall(r": #(?!fff)\w+", styles)
+        for element in drawing.all():
+            for target in re.findall(r"#([\w-]+)", " ".join(map(str, element.attributes.values()))):
+                assert target in ids
+        assert "plain" in drawing.text and "a_$b$" in drawing.text
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_controls_have_labels_and_the_headings_no_gaps(tree):
+    for control in [*tree.all("input"), *tree.all("select")]:
+        assert control.parent.tag == "label" and control.parent.text.strip()
+    levels = [int(element.tag[1]) for element in tree.all() if element.tag in ("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1 and all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_most_frequent_trigrams_are_counted_once_a_caption():
+    captions = ["a dog a dog a dog", "A dog runs .", "a dog runs far", "cat"]
+    assert report._frequent_trigrams(captions) == [
+        *("a dog runs 50.0%", "a dog a 25.0%", "dog a dog 25.0%", "dog runs far 25.0%")
+    ]
+
+
+def test_distinct_n_is_the_share_of_different_ngrams():
+    assert report_figures.distinct_ngrams([["a", "b", "a"], ["a", "b"]]) == pytest.approx([2 / 5, 2 / 3, 1, 0])
+
+
+@pytest.mark.parametrize(("photos", "count"), [(10, 6), (10, 7), (10, 10), (10, 50), (2, 60), (1, 1), (5, 0)])
+def test_best_and_worst_are_those_of_the_whole_split_and_no_photo_comes_twice(photos, count):
+    scores = np.random.default_rng(photos).permutation(photos) / photos
+    chosen = report.choose_photos(scores, count)
+    assert len(chosen) == min(count, photos)
+    best, rest, worst = ([scores[row] for row, s in chosen.items() if s == k] for k in ("best", "random", "worst"))
+    third = min(count, photos) // 3
+    assert best == sorted(scores)[::-1][:third] and worst == sorted(scores)[:third]
+    assert len(rest) == len(chosen) - 2 * third
+
+
+def test_a_histogram_line_encloses_the_share_of_values_in_each_bin():
+    line = plots.histogram_line("x", [0.5, 1.5, 1.6, 2.5], np.array([0.0, 1, 2, 3]))
+    assert line.x == [0, 0, 1, 1, 2, 2, 3, 3] and line.y == [0, 0.25, 0.25, 0.5, 0.5, 0.25, 0.25, 0]
+
+
+def test_smoothing_takes_means_of_neighbours_and_leaves_a_short_line_alone():
+    assert plots.smoothed([1, 2, 3, 4], [10, 20, 30, 50], points=2) == ([1.5, 3.5], [15, 40])
+    assert plots.smoothed([1, 2], [5, 7]) == ([1, 2], [5, 7]) and plots.smoothed([], []) == ([], [])
+
+
+def test_the_learning_rate_is_a_warm_up_and_half_a_cosine():
+    config = Config.model_validate({"train": {"schedule": "cosine", "warm_up_steps": 10, "epochs": 5}})
+    run = SimpleNamespace(run=SimpleNamespace(config=config), epochs=[{"step": 20}, {"step": 100}])
+    x, y = report_figures.learning_rate(run, 20)
+    for epoch, rate in zip(x, y, strict=True):
+        done = (epoch * 20 - 10) / 90
+        expected = epoch * 20 / 10 if done < 0 else (1 + math.cos(math.pi * done)) / 2
+        assert rate == pytest.approx(1e-3 * expected, abs=1e-6)
+
+
+def test_dev_comes_before_test_and_only_a_split_that_all_runs_have(folder, tmp_path):
+    data = folder / "records"
+    both = write_run(tmp_path / "both", data, evaluation(1) | evaluation(1, "test"))
+    test = write_run(tmp_path / "test", data, evaluation(2, "test"))
+    assert report_data.read_runs([both])[0] == "dev"
+    assert report_data.read_runs([both, test])[0] == "test"
+
+
+def test_a_run_without_evaluation_is_told_the_command(folder, tmp_path, capsys):
+    bare = write_run(tmp_path / "bare", folder / "records", {})
+    other = write_run(tmp_path / "other", folder / "records", evaluation(1, "test"))
+    for arguments, named, split in (
+        ([bare], f"{bare}", "dev"),
+        ([bare, other], f"{bare}", "test"),
+        ([other, "--split", "dev"], f"{other}", "dev"),
+    ):
+        assert report.main([*map(str, arguments), "--output", str(tmp_path / "out")]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and f"tfcaption.evaluate --run {named} --split {split}" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_compared_is_one_line_that_names_it(folder, tmp_path, capsys):
+    plain = folder / "runs" / "plain"
+    elsewhere = {"other.jpg": PHOTOS["dog.jpg"]}
+    other = write_run(tmp_path / "other", folder / "records", evaluation(1, photos=elsewhere))
+    torn = write_run(tmp_path / "torn", folder / "records", evaluation(1))
+    (torn / "eval-dev" / "captions.jsonl").write_text('{"id": "dog.jpg"')
+    for arguments, message in (
+        ([tmp_path / "none"], "is no run directory"),
+        ([plain, plain], "is given twice"),
+        ([plain, other], "captioned no photo in common"),
+        ([other], "has no photo other.jpg in its dev split"),
+        ([torn], f"tfcaption.evaluate --run {torn} --split dev"),
+        ([plain, "--records", tmp_path / "none"], f"{tmp_path / 'none'}: no such folder"),
+    ):
+        assert report.main([*map(str, arguments), "--output", str(tmp_path / "out")]) == 1
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert message in line
+
+
+def test_without_matplotlib_the_extra_to_install_is_named(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert report.main([str(folder / "runs" / "plain")]) == 1
+    assert "pip install 'tfcaption[report]'" in capsys.readouterr().err
+
+
+def test_a_run_with_captions_and_nothing_else_has_a_page_beside_it(folder, tmp_path, capsys):
+    lines = [{"id": photo, "caption": entry[1], "references": entry[0]} for photo, entry in PHOTOS.items()]
+    run = write_run(tmp_path / "_bare", folder / "records", {"eval-dev": (lines, {})})
+    (run / runs.METRICS_FILE).unlink()
+    (run / runs.STEPS_FILE).write_text('{"step": 1')  # killed while writing
+    assert report.main([str(run), "--photos", "2"]) == 0
+    assert capsys.readouterr().out.startswith(f"page: {tmp_path / 'report' / 'report.html'}")
+    tree = parse((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    assert len(cards(tree)) == 2 and len(list(tree.all("svg"))) == 3  # no curves, no cosine
+    assert all("_bare" in drawing.text for drawing in tree.all("svg"))  # in the legend
+
+
+def test_two_runs_of_one_name_are_told_apart_by_their_paths(folder, tmp_path):
+    paths = [write_run(tmp_path / name / "run", folder / "records", evaluation(1)) for name in ("a", "b")]
+    assert [run.name for run in report_data.read_runs(paths)[1]] == list(map(str, paths))
+
+
+def test_runs_that_captioned_different_photos_are_compared_on_those_in_common_and_the_page_says_so(folder, tmp_path):
+    fewer = {photo: PHOTOS[photo] for photo in ("dog.jpg", "man.jpg")}
+    human = {"human": {"bleu_4": 0.3}}
+    path = write_run(tmp_path / "human", folder / "records", evaluation(1, photos=fewer, bleu_4=0.1, **human))
+    page = report.report([folder / "runs" / "plain", path], output=tmp_path)
+    tree = parse(page.read_text(encoding="utf-8"))
+    assert set(cards(tree)) == set(fewer) and "the 2 photos in common" in next(tree.all("header")).text
+    table, _ = cells(tree, "Scores")  # a run may be called as a column is
+    assert table[""] == ["plain", "human", "constant caption", "human"]
+    assert table["BLEU-4"] == ["0.2000", "0.1000", "0.0500", "0.3000"]
+
+
+# --- in a browser ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if not found:
+        pytest.skip("needs Chromium")
+    return found
+
+
+def dumped(browser, page, folder, actions):
+    """The page as it is after its script and these actions of a person ran."""
+    file = folder / "acted.html"
+    file.write_text(page.read_text(encoding="utf-8").replace("</body>", f"<script>{actions}</script></body>"))
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    command = [browser, *quiet, f"--user-data-dir={folder / 'profile'}", "--dump-dom", file.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return parse(done.stdout)
+
+
+def acted(order="listed", text="", without=()):
+    return f"""
+const form = document.getElementById("controls");
+document.getElementById("order").value = {json.dumps(order)};
+document.getElementById("text").value = {json.dumps(text)};
+for (const run of {json.dumps(without)}) form.querySelector(`[name=run][value="${{run}}"]`).checked = false;
+form.dispatchEvent(new Event("input"));"""
+
+
+def test_the_page_sorts_and_filters_in_a_browser(browser, page, tree, tmp_path):
+    scores = {
+        photo: [float(p.attributes["data-score"]) for p in card.all("p", class_="caption")]
+        for photo, card in cards(tree).items()
+    }
+
+    def order_of(tree):
+        return [
+            [card.attributes["data-id"] for card in group.all("article")] for group in tree.all("div", class_="photos")
+        ]
+
+    groups = order_of(tree)
+    keys = {
+        "best": lambda photo: -sum(scores[photo]),
+        "disagreement": lambda photo: -abs(scores[photo][0] - scores[photo][1]),
+        "id": lambda photo: photo,
+    }
+    for order, key in keys.items():
+        assert order_of(dumped(browser, page, tmp_path, acted(order))) == [sorted(group, key=key) for group in groups]
+    # Of the second run alone, which says "cat" of two photos; the first one of the third has no cat either.
+    found = dumped(browser, page, tmp_path, acted("worst", "A CAT sleeps on a", without=[0]))
+    assert [photo for photo, card in cards(found).items() if "hidden" not in card.attributes] == ["cat.jpg"]
+    assert all("hidden" in p.attributes for p in found.all("p", class_="caption") if p.attributes["data-run"] == "0")
+    assert next(found.all("output")).text == "1 of 5 photos"
+    found = dumped(browser, page, tmp_path, acted("worst", without=[0]))
+    assert order_of(found) == [sorted(group, key=lambda photo: scores[photo][1]) for group in groups]

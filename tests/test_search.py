@@ -1,0 +1,204 @@
+"""Beam search and sampling: against greedy by hand, brute force, and the teacher-forced pass."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.test_model import WORDS, captioner
+from tfcaption import search
+from tfcaption.records import END, OOV, PAD, START
+from tfcaption.search import beam_search, normalized, sample
+
+FEATURES = tf.constant(np.random.default_rng(3).normal(0, 2, (6, 2048)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Its logits are spread, so that no two captions are close, and its captions end."""
+    found = captioner(seed=5, encoder_weights=None)
+    found.decoder.logits.kernel.assign(6 * found.decoder.logits.kernel)
+    found.decoder.logits.bias.assign(np.where(np.arange(WORDS) == END, 4, 0).astype(np.float32))
+    return found
+
+
+def log_probabilities(model, photo, words):
+    """log p of each token that may follow <start> and `words`, by the teacher-forced pass: (WORDS,)."""
+    logits = model.logits(FEATURES[photo : photo + 1], tf.constant([[[START, *words]]]))
+    return tf.nn.log_softmax(logits[0, 0, -1]).numpy()
+
+
+def forced_total(model, photo, tokens):
+    """Sum of the log-probabilities of a caption's tokens, by the teacher-forced pass."""
+    tokens = [token for token in tokens if token != PAD]
+    logits = model.logits(FEATURES[photo : photo + 1], tf.constant([[[START, *tokens[:-1]]]]))[0, 0]
+    log_p = tf.nn.log_softmax(logits).numpy()
+    return log_p[np.arange(len(tokens)), tokens].sum(), len(tokens)
+
+
+def greedy_by_hand(model, photo, length):
+    words = []
+    for _ in range(length):
+        log_p = log_probabilities(model, photo, words)
+        log_p[[PAD, OOV, START]] = -np.inf
+        words.append(int(log_p.argmax()))
+        if words[-1] == END:
+            break
+    return words + [PAD] * (length - len(words))
+
+
+def test_a_beam_of_one_is_greedy_search_in_a_batch_as_one_by_one():
+    ended = 0
+    for seed in range(3):
+        model = captioner(seed=seed, encoder_weights=None)
+        found = tf.function(lambda x, m=model: beam_search(m, x, max_tokens=9).tokens)(FEATURES).numpy()
+        assert found.shape == (6, 1, 9)
+        for photo in range(6):
+            assert found[photo, 0].tolist() == greedy_by_hand(model, photo, 9)
+            ended += END in found[photo]
+        assert not np.isin(found[found != PAD], [OOV, START]).any()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
+def test_a_beam_as_wide_as_the_vocabulary_finds_what_brute_force_finds(model, alpha):
+    found = beam_search(model, FEATURES, max_tokens=2, beam=WORDS, length_alpha=alpha)
+    words = [w for w in range(WORDS) if w not in (PAD, OOV, START, END)]
+    for photo in range(6):
+        captions = [(END,)] + [(first, second) for first in words for second in (*words, END)]
+        totals = {caption: forced_total(model, photo, caption)[0] / len(caption) ** alpha for caption in captions}
+        best = sorted(totals, key=totals.get, reverse=True)[:WORDS]
+        ours = [tuple(t for t in row if t != PAD) for row in found.tokens[photo].numpy().tolist()]
+        assert ours == best
+        np.testing.assert_allclose(found.scores[photo], [totals[caption] for caption in best], rtol=1e-4)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_the_teacher_forced_score_of_a_caption_is_its_search_score(model, beam):
+    found = beam_search(model, FEATURES, max_tokens=8, beam=beam, length_alpha=0.6)
+    for photo, row in itertools.product(range(6), range(beam)):
+        total, length = forced_total(model, photo, found.tokens[photo, row].numpy())
+        assert float(found.scores[photo, row]) == pytest.approx(total / length**0.6, rel=1e-4)
+    assert (np.diff(found.scores.numpy(), axis=1) <= 0).all()
+
+
+def test_a_wider_beam_is_not_the_narrow_one_again_and_its_captions_differ(model):
+    wide = beam_search(model, FEATURES, max_tokens=8, beam=4).tokens.numpy()
+    for photo in range(6):
+        assert len({tuple(row) for row in wide[photo].tolist()}) == 4
+
+
+def test_a_batch_is_captioned_as_its_photos_one_by_one_and_rows_that_fill_up_change_nothing(model):
+    together = beam_search(model, tf.concat([FEATURES, tf.zeros((2, 2048))], 0), max_tokens=8, beam=3)
+    for photo in range(6):
+        alone = beam_search(model, FEATURES[photo : photo + 1], max_tokens=8, beam=3)
+        np.testing.assert_array_equal(alone.tokens[0], together.tokens[photo])
+        np.testing.assert_allclose(alone.scores[0], together.scores[photo], rtol=1e-4)
+
+
+def test_compiled_search_finds_what_the_plain_one_finds(model):
+    plain = beam_search(model, FEATURES, max_tokens=8, beam=3, blocked_ngram=2)
+    compiled = tf.function(
+        lambda x: beam_search(model, x, max_tokens=8, beam=3, blocked_ngram=2, compiled=True),
+        jit_compile=True,
+        autograph=False,
+    )(FEATURES)
+    np.testing.assert_array_equal(plain.tokens, compiled.tokens)
+    np.testing.assert_allclose(plain.scores, compiled.scores, rtol=1e-4)
+
+
+def test_nothing_follows_the_end_and_an_ended_beam_stays_as_it_is(model):
+    short, long = (beam_search(model, FEATURES, max_tokens=length, beam=3) for length in (20, 30))
+    for tokens in long.tokens.numpy().reshape(-1, 30):
+        if END in tokens:
+            assert (tokens[tokens.tolist().index(END) + 1 :] == PAD).all()
+    ended = (short.tokens.numpy() == END).any(-1).all(-1)
+    assert ended.any()
+    np.testing.assert_array_equal(short.tokens.numpy()[ended], long.tokens.numpy()[ended, :, :20])
+
+
+def test_banned_tokens_are_banned_in_the_search_not_in_the_logits():
+    model = captioner(encoder_weights=None)
+    bias = np.zeros(WORDS, np.float32)
+    bias[[PAD, OOV, START]] = 1000
+    model.decoder.logits.bias.assign(bias)
+    found = beam_search(model, FEATURES, max_tokens=5, beam=2).tokens.numpy()
+    assert not np.isin(found[..., 0], [PAD, OOV, START]).any()
+    logits = model.logits(FEATURES, tf.constant([[[START]]] * 6)).numpy()
+    assert (logits[..., PAD] > 900).all()
+
+
+def test_a_photo_whose_caption_never_ends_still_gets_one():
+    model = captioner(encoder_weights=None)
+    model.decoder.logits.bias.assign(np.where(np.arange(WORDS) == END, -1000, 0).astype(np.float32))
+    found = beam_search(model, FEATURES, max_tokens=5, beam=2)
+    assert found.tokens.shape == (6, 2, 5) and (found.tokens.numpy() >= 4).all()
+    assert np.isfinite(found.scores).all()
+
+
+def test_a_beam_wider_than_the_captions_there_are_says_so():
+    model = captioner(encoder_weights=None)
+    found = beam_search(model, FEATURES, max_tokens=1, beam=WORDS)  # END and WORDS - 4 words
+    there = np.isfinite(found.scores.numpy())
+    assert (there.sum(1) == WORDS - 3).all()
+    assert (found.tokens.numpy()[~there] == PAD).all()
+
+
+def test_a_caption_is_at_least_as_long_as_asked(model):
+    for least in (1, 4, 7):
+        lengths = (beam_search(model, FEATURES, max_tokens=8, beam=2, min_tokens=least).tokens.numpy() != PAD).sum(-1)
+        assert lengths.min() >= least
+    assert (beam_search(model, FEATURES, max_tokens=8, beam=2).tokens.numpy() != PAD).sum(-1).min() < 7
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_no_blocked_ngram_comes_twice(model, length):
+    def repeats(tokens):
+        ngrams = [tuple(tokens[i : i + length]) for i in range(len(tokens) - length + 1)]
+        return len(ngrams) - len(set(ngrams))
+
+    model = captioner(seed=2, encoder_weights=None)
+    model.decoder.logits.bias.assign(np.where(np.arange(WORDS) == END, -1000, 0).astype(np.float32))
+    free, blocked = (
+        beam_search(model, FEATURES, max_tokens=7, beam=2, blocked_ngram=n).tokens.numpy().reshape(-1, 7).tolist()
+        for n in (0, length)
+    )
+    assert sum(map(repeats, free)) > 0
+    assert sum(map(repeats, blocked)) == 0
+
+
+def test_sampling_draws_as_often_as_the_probabilities_say_and_the_same_for_the_same_seed(model):
+    features = tf.repeat(FEATURES[:1], 4000, axis=0)
+    first = sample(model, features, max_tokens=1, seed=tf.constant([1, 2])).tokens.numpy()[:, 0, 0]
+    again = sample(model, features, max_tokens=1, seed=tf.constant([1, 2])).tokens.numpy()[:, 0, 0]
+    other = sample(model, features, max_tokens=1, seed=tf.constant([1, 3])).tokens.numpy()[:, 0, 0]
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    for temperature in (1.0, 3.0):
+        drawn = sample(model, features, max_tokens=1, seed=tf.constant([1, 2]), temperature=temperature).tokens
+        p = log_probabilities(model, 0, []) / temperature
+        p[[PAD, OOV, START]] = -np.inf
+        p = np.exp(p - p.max()) / np.exp(p - p.max()).sum()
+        shares = np.bincount(drawn.numpy().ravel(), minlength=WORDS) / 4000
+        np.testing.assert_allclose(shares, p, atol=0.03)
+
+
+def test_a_nucleus_holds_the_fewest_words_that_reach_its_probability(model):
+    features = tf.repeat(FEATURES[:1], 2000, axis=0)
+    p = log_probabilities(model, 0, [])
+    p[[PAD, OOV, START]] = -np.inf
+    p = np.exp(p) / np.exp(p).sum()
+    order = np.argsort(-p)
+    fewest = order[: np.searchsorted(np.cumsum(p[order]), 0.9) + 1]
+    drawn = sample(model, features, max_tokens=1, seed=tf.constant([1, 2]), top_p=0.9, temperature=1.0).tokens
+    assert set(drawn.numpy().ravel().tolist()) <= set(fewest.tolist())
+    assert len(fewest) < WORDS - 3
+
+
+def test_a_low_temperature_draws_the_greedy_caption_and_its_score_is_the_captioners(model):
+    drawn = sample(model, FEATURES, max_tokens=8, seed=tf.constant([1, 2]), temperature=1e-4)
+    np.testing.assert_array_equal(drawn.tokens, beam_search(model, FEATURES, max_tokens=8).tokens)
+    for photo in range(6):
+        total, length = forced_total(model, photo, drawn.tokens[photo, 0].numpy())
+        expected = float(normalized(tf.constant(total), tf.constant(length), search.LENGTH_ALPHA))
+        assert float(drawn.scores[photo, 0]) == pytest.approx(expected, rel=1e-4)

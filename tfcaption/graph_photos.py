@@ -1,0 +1,200 @@
+"""What `photos.prepare_photo` does, as TensorFlow operations, for a model that takes the bytes of photo files.
+
+JPEG, PNG, GIF (its first picture) and BMP. A photo of a size of its own is resized and encoded once more, as it was for
+training, so that the model sees what it was trained on.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tfcaption.photos import JPEG_QUALITY, MAX_PIXELS
+
+_EXIF_BYTES = 1 << 16
+_ORIENTATION_TAG = 0x0112
+
+
+def prepare_photos(data: tf.Tensor, *, image_size: int, resize: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decode and resize a batch of photo files; a damaged one does not harm the others.
+
+    Args:
+        data: (batch,) string, the files' contents.
+        image_size: side of the result in pixels.
+        resize: as `photos.prepare_photo` takes it.
+
+    Returns:
+        (batch, image_size, image_size, 3) uint8, black where a file is no photo, and (batch,) bool, whether it is one.
+    """
+    shape = (image_size, image_size, 3)
+
+    def prepare(index: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return index, tf.ensure_shape(prepare_photo(content, image_size=image_size, resize=resize), shape)
+
+    # Inside a graph nothing but a data set can go on after an error.
+    prepared = (
+        tf.data.Dataset.from_tensor_slices(data)
+        .enumerate()
+        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+        .ignore_errors()
+    )
+
+    def put(state: tuple[tf.Tensor, tf.Tensor], photo: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        images, known = state
+        place = photo[0][None, None]
+        return (
+            tf.tensor_scatter_nd_update(images, place, photo[1][None]),
+            tf.tensor_scatter_nd_update(known, place, [True]),
+        )
+
+    batch = tf.size(data)
+    return prepared.reduce((tf.zeros((batch, *shape), tf.uint8), tf.fill((batch,), False)), put)
+
+
+def prepare_photo(data: tf.Tensor, *, image_size: int, resize: str) -> tf.Tensor:
+    """One photo: () string -> (image_size, image_size, 3) uint8.
+
+    Raises:
+        tf.errors.InvalidArgumentError: (when run) the bytes are no photo.
+    """
+    jpeg = tf.io.is_jpeg(data)
+    with tf.control_dependencies([_check_size(data, jpeg)]):
+        image = tf.cond(
+            jpeg,
+            lambda: _decode_jpeg(data, image_size),
+            lambda: _on_white(tf.io.decode_image(data, expand_animations=False)),
+        )
+    orientation = tf.cond(jpeg, lambda: exif_orientation(data), lambda: 1)
+    kept = jpeg & (orientation == 1) & tf.reduce_all(tf.shape(image) == tf.constant([image_size, image_size, 3]))
+
+    def resized() -> tf.Tensor:
+        pixels = _resize(tf.cast(_turn_upright(image, orientation), tf.float32), image_size, resize)
+        encoded = tf.io.encode_jpeg(tf.cast(pixels, tf.uint8), quality=JPEG_QUALITY)  # as records hold it
+        return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+
+    return tf.cond(kept, lambda: image, resized)
+
+
+def _decode_jpeg(data: tf.Tensor, image_size: int) -> tf.Tensor:
+    """A large photo is scaled down by a power of two while it is decoded, as `photos.prepare_photo` does."""
+    shortest = tf.reduce_min(tf.io.extract_jpeg_shape(data)[:2])
+    scale = tf.where(shortest >= 4 * image_size, shortest // (2 * image_size), 1)
+
+    def decode(ratio: int) -> tf.Tensor:
+        return tf.io.decode_jpeg(data, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+    return tf.switch_case(
+        tf.searchsorted([2, 4, 8], scale[None], side="right")[0], [lambda r=r: decode(r) for r in (1, 2, 4, 8)]
+    )
+
+
+def _check_size(data: tf.Tensor, jpeg: tf.Tensor) -> tf.Operation:
+    """Refuse a file of a few bytes that would decode to gigabytes."""
+
+    def png_pixels() -> tf.Tensor:  # width and height are the first two numbers of the header, big-endian
+        header = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.uint8)
+        header = tf.cond(tf.size(header) == 8, lambda: header, lambda: tf.zeros((8,), tf.uint8))
+        sides = tf.reduce_sum(tf.cast(tf.reshape(header, (2, 4)), tf.int64) * [1 << 24, 1 << 16, 1 << 8, 1], 1)
+        return tf.reduce_prod(sides)
+
+    png = tf.strings.substr(data, 0, 4) == b"\x89PNG"
+    pixels = tf.case(
+        [
+            (jpeg, lambda: tf.reduce_prod(tf.cast(tf.io.extract_jpeg_shape(data)[:2], tf.int64))),
+            (png, png_pixels),
+        ],
+        default=lambda: tf.constant(0, tf.int64),
+    )
+    return tf.debugging.assert_less_equal(pixels, tf.constant(MAX_PIXELS, tf.int64), "decompression bomb")
+
+
+def _on_white(image: tf.Tensor) -> tf.Tensor:
+    """(height, width, 1 to 4) uint8, grey or RGB, perhaps with transparency -> (height, width, 3) uint8."""
+    channels = tf.shape(image)[2]
+    transparent = tf.math.floormod(channels, 2) == 0
+    pixels = tf.cast(image, tf.float32)
+
+    def blended() -> tf.Tensor:
+        alpha = pixels[..., -1:] / 255
+        return tf.round(pixels[..., :-1] * alpha + 255 * (1 - alpha))
+
+    colours = tf.cond(transparent, blended, lambda: pixels)
+    rgb = tf.cond(tf.shape(colours)[2] == 1, lambda: tf.repeat(colours, 3, axis=2), lambda: colours)
+    return tf.cast(tf.ensure_shape(rgb, (None, None, 3)), tf.uint8)
+
+
+def _resize(pixels: tf.Tensor, image_size: int, resize: str) -> tf.Tensor:
+    height, width = tf.unstack(tf.shape(pixels)[:2])
+    if resize == "crop":  # the middle square; at its edges the filter looks at what lies outside
+        side = tf.minimum(height, width)
+        return _bilinear(pixels, (image_size, image_size), (side, side))
+    if resize == "pad":
+        longest = tf.cast(tf.maximum(height, width), tf.float64)
+        inner = [
+            tf.maximum(tf.cast(tf.round(tf.cast(length, tf.float64) * image_size / longest), tf.int32), 1)
+            for length in (height, width)
+        ]
+        pixels = _bilinear(pixels, inner, (height, width))
+        top, left = (tf.cast(tf.round((image_size - tf.cast(length, tf.float32)) / 2), tf.int32) for length in inner)
+        return tf.image.pad_to_bounding_box(pixels, top, left, image_size, image_size)
+    return _bilinear(pixels, (image_size, image_size), (height, width))
+
+
+def _bilinear(pixels: tf.Tensor, size: Sequence[tf.Tensor | int], middle: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    """Pillow's filter: columns first, then rows, each rounded to whole numbers; half a level decides some words.
+
+    Args:
+        pixels: (height, width, 3) float32.
+        size: height and width of the result.
+        middle: height and width of that part in the middle which becomes the result.
+    """
+    for axis in (1, 0):
+        whole = tf.shape(pixels)[:2]
+        scale = tf.cast(size[axis], tf.float32) / tf.cast(middle[axis], tf.float32)
+        start = tf.cast(whole[axis] - middle[axis], tf.float32) / 2
+        only = tf.one_hot(axis, 2, on_value=True, off_value=False)
+        scaled = tf.raw_ops.ScaleAndTranslate(
+            images=pixels[None],
+            size=tf.where(only, size[axis], whole),
+            scale=tf.where(only, scale, 1.0),
+            translation=tf.where(only, -start * scale, 0.0),
+            kernel_type="triangle",
+            antialias=True,
+        )[0]
+        pixels = tf.floor(tf.clip_by_value(scaled, 0, 255) + 0.5)
+    return pixels
+
+
+def _turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Undo an EXIF orientation, 1 to 8: mirrored where 2, 4, 5, 7; transposed from 5 on."""
+    image = tf.cond(orientation >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+    upside_down = (orientation == 3) | (orientation == 4) | (orientation == 7) | (orientation == 8)
+    mirrored = (orientation == 2) | (orientation == 3) | (orientation == 6) | (orientation == 7)
+    image = tf.cond(upside_down, lambda: tf.reverse(image, [0]), lambda: image)
+    return tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
+
+
+def exif_orientation(jpeg: tf.Tensor) -> tf.Tensor:
+    """The orientation that a JPEG's EXIF header names, () int32 from 1 (upright) to 8; 1 where it names none.
+
+    Reference: CIPA DC-008 (Exif 2.32), 4.5 and 4.6: a TIFF header, then a directory of entries of 12 bytes.
+    """
+    content = tf.cast(tf.io.decode_raw(tf.strings.substr(jpeg, 0, _EXIF_BYTES), tf.uint8), tf.int32)
+    content = tf.pad(content, [[0, 64]])  # so that what lies beside the end can be read
+    mark = tf.constant(list(b"Exif\0\0"))
+    frames = tf.stack([content[place : tf.size(content) - 6 + place] for place in range(6)], 1)
+    found = tf.reduce_all(frames == mark, 1)
+    start = tf.cast(tf.argmax(found), tf.int32) + 6
+
+    def number(places: tf.Tensor, length: int) -> tf.Tensor:
+        """Unsigned numbers of 2 or 4 bytes in the file's byte order."""
+        each = tf.gather(content, tf.clip_by_value(places[:, None] + tf.range(length), 0, tf.size(content) - 1))
+        weights = tf.constant([256**place for place in range(length)])
+        little = content[start] == ord("I")
+        return tf.reduce_sum(each * tf.where(little, weights, weights[::-1]), 1)
+
+    directory = start + tf.clip_by_value(number(start[None] + 4, 4)[0], 0, _EXIF_BYTES)
+    entries = directory + 2 + 12 * tf.range(number(directory[None], 2)[0])
+    is_orientation = tf.reduce_any(found) & (number(entries, 2) == _ORIENTATION_TAG)
+    values = tf.where(is_orientation, number(entries + 8, 2), 0)
+    orientation = tf.reduce_max(tf.concat([values, [0]], 0))
+    return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)
