@@ -27,6 +27,10 @@ demo: $(INSTALLED)
 	$(BIN)/tfcaption train --config configs/sample_frozen.yaml
 	$(BIN)/tfcaption train --config configs/sample_finetuned.yaml
 	$(BIN)/tfcaption evaluate --run $(DEMO)/runs/frozen $(DEMO)/runs/finetuned --split test
+	$(BIN)/tfcaption export --run $(DEMO)/runs/finetuned --output $(DEMO)/export/1
+	$(BIN)/tfcaption caption --model $(DEMO)/export/1 \
+		$$(ls $(DEMO)/sample/Flicker8k_Dataset/*.jpg | head -n 5)
+	$(BIN)/tfcaption report $(DEMO)/runs/frozen $(DEMO)/runs/finetuned --output $(DEMO)/report
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

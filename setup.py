@@ -11,7 +11,11 @@ COMMANDS = {
     "inspect": "tfcaption.inspect",
     "train": "tfcaption.train",
     "evaluate": "tfcaption.evaluate",
+    "report": "tfcaption.report",
     "caption": "tfcaption.caption",
+    "export": "tfcaption.export",
+    "caption_images": "beam_jobs.caption_images",
+    "serve": "tfcaption.serve",
     "benchmark": "tfcaption.benchmark",
 }
 
@@ -23,6 +27,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tfcaption", "tfcaption.*", "beam_jobs", "beam_jobs.*"]),
+    package_data={"tfcaption": ["report.html.in", "web/*"]},
     python_requires=">=3.10,<3.14",
     # Lower bounds are the versions the suite ran with; upper bounds are the next release that may break.
     install_requires=[
@@ -43,14 +48,19 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
+        "report": ["matplotlib>=3.11,<4"],
+        "serve": ["flask>=3.1,<4", "waitress>=3.0.2,<4"],
         "dev": [
+            "flask>=3.1,<4",
             "hypothesis>=6.150,<7",
+            "matplotlib>=3.11,<4",
             "mypy>=2.4,<3",
             "pytest>=9.2,<10",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.17.6,<0.18",
             "types-PyYAML",
             "types-tqdm",
+            "waitress>=3.0.2,<4",
         ],
     },
     entry_points={

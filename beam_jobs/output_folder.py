@@ -6,13 +6,22 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.options import is_local, remove_progress
 from beam_jobs.shards import TEMPORARY_MARK
-from tfcaption.records import DATASET_FILE, FEATURES_FILE, REJECTED_FILE, VOCABULARY_FILE, is_shard_name
+from tfcaption.records import (
+    CAPTIONS_FILE,
+    DATASET_FILE,
+    FEATURES_FILE,
+    REJECTED_FILE,
+    VOCABULARY_FILE,
+    is_shard_name,
+)
 
 PARTIAL_FEATURES_FILE = "features.incomplete.json"  # settings of feature shards, until features.json is written
+PARTIAL_CAPTIONS_FILE = "captions.incomplete.json"  # the same of shards of captions
 # The description that a job writes last -> the other files it writes beside the shards
 _OWN_FILES = {
     DATASET_FILE: (DATASET_FILE, REJECTED_FILE, VOCABULARY_FILE),
     FEATURES_FILE: (FEATURES_FILE, PARTIAL_FEATURES_FILE),
+    CAPTIONS_FILE: (CAPTIONS_FILE, PARTIAL_CAPTIONS_FILE, REJECTED_FILE),
 }
 
 
@@ -33,7 +42,7 @@ def check(output: str, *, overwrite: bool, description: str) -> None:
     Args:
         output: the folder.
         overwrite: complete output may be made again.
-        description: the file that the job writes last, `dataset.json` or `features.json`.
+        description: the file that the job writes last: `dataset.json`, `features.json` or `captions.json`.
 
     Raises:
         ValueError: the folder holds complete output and `overwrite` is false, or another job's, or strangers' files.
@@ -74,3 +83,10 @@ def clean_halves(output: str, *, description: str) -> None:
     if halves:
         FileSystems.delete(halves)
     remove_progress(output)
+
+
+def remove(output: str, name: str) -> None:
+    """Remove one file, if it is there."""
+    path = FileSystems.join(output, name)
+    if FileSystems.exists(path):
+        FileSystems.delete([path])

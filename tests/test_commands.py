@@ -61,6 +61,9 @@ def test_the_console_script_passes_on_to_the_same_commands(tmp_path, capsys):
         (["tfcaption.caption", "--run", "none", "a.jpg"], "error: none: is no run directory"),
         (["tfcaption.report", "none"], "error: none: is no run directory"),
         (["tfcaption.export", "--run", "none", "--output", "x"], "error: none: is no run directory"),
+        (["tfcaption.caption", "--model", "none", "a.jpg"], "error: none: is no export"),
+        (["tfcaption.serve", "--model", "none"], "error: none: is no export"),
+        (["beam_jobs.caption_images", "--model=none", "--images=none", "--output=x"], "error: --images none: no photo"),
         (["tfcaption.inspect", "none"], "error: none: no such folder"),
         (["beam_jobs.build_records", "--images=none", "--captions=.", "--output=x"], "error: --images none: no such"),
         (
@@ -98,6 +101,8 @@ def test_the_parts_know_nothing_of_the_commands():
             assert not [name for name in imports(path) if name in commands], path
 
 
-@pytest.mark.parametrize("module", ["config", "records", "tfrecord", "metrics", "cider", "comparison", "report_data", "photos", "progress"])
+@pytest.mark.parametrize(
+    "module", ["config", "records", "tfrecord", "metrics", "cider", "comparison", "report_data", "photos", "progress"]
+)
 def test_the_contract_needs_no_tensorflow(module):
     assert not [name for name in imports(ROOT / "tfcaption" / f"{module}.py") if "tensorflow" in name]

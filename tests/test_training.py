@@ -548,7 +548,7 @@ def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undistur
 
     run = runs.load_run(undisturbed)
     before = tree_bytes(undisturbed / "checkpoints")
-    result = evaluate(undisturbed, split="test", beam=1)
+    result = evaluate(undisturbed, split="test")
     assert tree_bytes(undisturbed / "checkpoints") == before
     lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]
     assert len({line["id"] for line in lines}) == len(lines) == run.info.splits["test"].photos == result["photos"]
@@ -572,7 +572,7 @@ def test_the_command_captions_a_photo_as_the_evaluation_does(undisturbed, sample
     from tfcaption.caption import main
     from tfcaption.evaluate import evaluate
 
-    evaluate(undisturbed, split="test", beam=1)
+    evaluate(undisturbed, split="test")
     lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]
     paths = [str(sample[0] / line["id"]) for line in lines]
     (tmp_path / "bad.jpg").write_bytes(b"")

@@ -188,7 +188,7 @@ def exif_orientation(jpeg: tf.Tensor) -> tf.Tensor:
     def number(places: tf.Tensor, length: int) -> tf.Tensor:
         """Unsigned numbers of 2 or 4 bytes in the file's byte order."""
         each = tf.gather(content, tf.clip_by_value(places[:, None] + tf.range(length), 0, tf.size(content) - 1))
-        weights = tf.constant([256**place for place in range(length)])
+        weights = [256**place for place in range(length)]
         little = content[start] == ord("I")
         return tf.reduce_sum(each * tf.where(little, weights, weights[::-1]), 1)
 

@@ -37,7 +37,8 @@ DATASET_FILE = "dataset.json"
 VOCABULARY_FILE = "vocabulary.txt"
 REJECTED_FILE = "rejected.jsonl"
 FEATURES_FILE = "features.json"
-_SHARD_PATTERN = re.compile(r"(?P<split>[a-z]+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.tfrecord")
+CAPTIONS_FILE = "captions.json"
+_SHARD_PATTERN = re.compile(r"(?P<split>[a-z]+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.(tfrecord|jsonl)")
 
 
 # --- photos and captions -------------------------------------------------------------------------------
@@ -141,9 +142,9 @@ def feature_record(serialized: bytes, features: bytes) -> bytes:
 # --- shards --------------------------------------------------------------------------------------------
 
 
-def shard_name(split: str, index: int, count: int) -> str:
+def shard_name(split: str, index: int, count: int, *, suffix: str = "tfrecord") -> str:
     """`train-00000-of-00008.tfrecord`."""
-    return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+    return f"{split}-{index:05d}-of-{count:05d}.{suffix}"
 
 
 def is_shard_name(name: str) -> bool:

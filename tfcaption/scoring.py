@@ -9,15 +9,9 @@ import tensorflow as tf
 
 from tfcaption import input_pipeline, records, search, text, tfrecord
 from tfcaption.captioner import Captioner
+from tfcaption.captions import Spoken
 from tfcaption.input_pipeline import Split
 from tfcaption.tfrecord import RecordError
-
-
-class Spoken(NamedTuple):
-    """One caption of a photo."""
-
-    caption: str
-    score: float  # as `search.normalized` gives it
 
 
 class SplitCaptions(NamedTuple):

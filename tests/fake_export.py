@@ -1,0 +1,49 @@
+"""A SavedModel with the signature of an exported captioner, whose captions are easy to predict: the mean colour."""
+
+import io
+import json
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from tfcaption.photos import prepare_photo
+
+IMAGE_SIZE, BEAM = 16, 3
+
+
+class MeanColour(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="images")])
+    def caption(self, images):
+        means = tf.map_fn(self._mean, images, fn_output_signature=tf.TensorSpec((3,), tf.float32))
+        there = means[:, 0] >= 0
+        # The count of rows is in the worst caption: it shows whether every batch has one size.
+        numbers = [tf.strings.as_string(means[:, channel], precision=0) for channel in range(3)]
+        best = tf.strings.join([*numbers], " ")
+        rows = tf.fill(tf.shape(best), tf.strings.as_string(tf.shape(images)[0]))
+        nbest = tf.stack([best, tf.strings.join(["not ", best]), tf.strings.join(["rows ", rows])], axis=1)
+        nbest = tf.where(there[:, None], nbest, "")
+        scores = tf.where(there[:, None], tf.stack([-means[:, 0] / 1000, -means[:, 0] - 1, -means[:, 0] - 2], 1), 0.0)
+        return {"captions": nbest[:, 0], "scores": scores[:, 0], "nbest_captions": nbest, "nbest_scores": scores}
+
+    def _mean(self, data):
+        def decoded():
+            pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+            return tf.reduce_mean(tf.cast(pixels, tf.float32), (0, 1))
+
+        return tf.cond(tf.strings.substr(data, 0, 2) == b"\xff\xd8", decoded, lambda: tf.constant([-1.0] * 3))
+
+
+def write_export(folder):
+    model = MeanColour()
+    tf.saved_model.save(model, str(folder), signatures={"serving_default": model.caption})
+    (folder / "assets.extra").mkdir()
+    described = {"variant": "frozen", "image_size": IMAGE_SIZE, "resize": "squash", "beam": BEAM, "run": "none"}
+    (folder / "assets.extra" / "export.json").write_text(json.dumps(described))
+    return folder
+
+
+def expected_caption(data):
+    """By Pillow and NumPy: the mean colour of the prepared photo."""
+    with Image.open(io.BytesIO(prepare_photo(data, image_size=IMAGE_SIZE, resize="squash"))) as image:
+        return " ".join(f"{mean:.0f}" for mean in np.asarray(image, np.float32).mean((0, 1)))
