@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcaption import baselines, benchmark, records, tfrecord
-from tfcaption.benchmark import Row, main, ratio_to
+from tfcaption import baselines, records, tfrecord
+from tfcaption.benchmark import main
+from tfcaption.measurement import Row, ratio_to, repeated_photos
 
 
 def test_a_ratio_is_how_many_times_as_fast_whether_in_rates_or_in_seconds():
@@ -57,6 +58,6 @@ def test_the_plain_loop_writes_every_photo_as_a_record(sample, tmp_path, process
 
 
 def test_repeated_photos_are_a_flickr8k_layout(sample):
-    with benchmark.repeated_photos(str(sample[0]), 70) as (folder, texts, paths):
+    with repeated_photos(str(sample[0]), 70) as (folder, texts, paths):
         assert len(list(folder.iterdir())) == len(paths) == 70
         assert len((texts / "Flickr8k.token.txt").read_text().splitlines()) == 350

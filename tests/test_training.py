@@ -422,7 +422,7 @@ def test_two_hosts_train_as_one_process_does_on_the_same_global_batches(sample_r
 def one_process_with_the_hosts_batches(settings, info, hosts):
     """Losses of one replica that is given the batches of all hosts, put together by hand."""
     from tfcaption import input_pipeline
-    from tfcaption.train import _new_captioner
+    from tfcaption.training_run import new_captioner
 
     data = settings.data
     features = runs.load_features(settings, info)
@@ -435,7 +435,7 @@ def one_process_with_the_hosts_batches(settings, info, hosts):
         iterators.append(list(batches.as_numpy_iterator()))
     keras.utils.set_random_seed(0)
     subject = Trainer(
-        _new_captioner(runs.create_run(settings), compiled=False),
+        new_captioner(runs.create_run(settings), compiled=False),
         tf.distribute.get_strategy(),
         settings.train,
         PLAIN,

@@ -7,17 +7,13 @@ made; later losses are those of an undisturbed run.
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tfcaption import config as configs
 from tfcaption import runs, terminal
 from tfcaption.config import Config
-from tfcaption.history import History
-from tfcaption.progress import Progress
-from tfcaption.runs import Run
+from tfcaption.training_run import Preempted, TrainingFailed, TrainingRun
 
 EXAMPLES = """examples:
   python -m tfcaption.train --config configs/flickr8k_frozen.yaml
@@ -30,16 +26,6 @@ EXAMPLES = """examples:
 exit code 75: stopped by SIGTERM or Ctrl-C after saving a checkpoint; the same command goes on"""
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
-SECONDS_PER_CALL = 1.0  # of training, before the host looks at signals and figures again
-MOST_STEPS_PER_CALL = 64
-
-
-class TrainingFailed(RuntimeError):
-    """A training that must not go on; the last checkpoint is kept."""
-
-
-class Preempted(RuntimeError):
-    """A training that was asked to stop, and saved a checkpoint."""
 
 
 def train(config: Config) -> Path:
@@ -61,7 +47,7 @@ def train(config: Config) -> Path:
     run = runs.create_run(config, writes=host == 0)
     terminal.start_tensorflow(multi_worker=hosts > 1)
     with terminal.stop_signals() as stop:
-        return _Training(run, host, hosts, stop).run_to_end()
+        return TrainingRun(run, host, hosts, stop).run_to_end()
 
 
 def _place_among_hosts() -> tuple[int, int]:
@@ -71,275 +57,6 @@ def _place_among_hosts() -> tuple[int, int]:
     if "chief" in described.get("cluster", {}):
         raise configs.ConfigError("TF_CONFIG: name all hosts as worker; worker 0 is the chief")
     return (described["task"]["index"], len(workers)) if len(workers) > 1 else (0, 1)
-
-
-class _Training:
-    """One training from its set-up to its end."""
-
-    def __init__(self, run: Run, host: int, hosts: int, stop: terminal.StopRequest) -> None:
-        import keras
-        import tensorflow as tf
-
-        from tfcaption.captioner import packs
-        from tfcaption.training import Trainer, resolve_mode
-
-        config = run.config
-        self.run, self.config, self.host, self.hosts, self.stop = run, config, host, hosts, stop
-        if hosts > 1:
-            self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        else:
-            self.strategy = tf.distribute.MirroredStrategy()
-        replicas = self.strategy.num_replicas_in_sync
-        if config.data.batch_size_photos % replicas:
-            raise configs.ConfigError(
-                f"data.batch_size_photos={config.data.batch_size_photos} cannot be split evenly over "
-                f"{replicas} replicas"
-            )
-        if hosts > 1 and config.train.early_stopping_metric != "dev_loss":
-            raise configs.ConfigError("train.early_stopping_metric must be dev_loss where several hosts train")
-        mode = resolve_mode(config.train)
-        self.buckets = 1 if packs(mode.xla) else config.data.length_buckets
-        self.train_split, self.dev_split = self._open("train"), self._open("dev")
-        self.steps_per_epoch = self._batches_per_epoch(self.train_split)
-        keras.mixed_precision.set_dtype_policy(mode.precision)
-        keras.utils.set_random_seed(config.train.seed)
-        with self.strategy.scope():
-            captioner = _new_captioner(run, compiled=mode.xla)
-            runs.check_weights(run, captioner.encoder.fingerprint(self.train_split.stage))
-            self.trainer = Trainer(
-                captioner,
-                self.strategy,
-                config.train,
-                mode,
-                stage=self.train_split.stage,
-                total_steps=config.train.epochs * self.steps_per_epoch,
-            )
-        if host == 0:
-            runs.save_encoder(run, captioner.encoder)
-        split = self.train_split
-        rows = "captions" if split.by_caption else "photos"
-        padding = "packed" if packs(mode.xla) else f"padded to {split.lengths} tokens"
-        print(
-            f"{replicas} replica(s) on {hosts} host(s), {tf.config.list_logical_devices()[-1].device_type}, "
-            f"{captioner.compute_dtype} compute, XLA {'on' if mode.xla else 'off'}; from {split.stage}, "
-            f"{'in memory' if split.in_memory else 'streamed'}, by {rows}, {padding}; "
-            f"{sum(int(tf.size(v)) for v in self.trainer.variables):,} weights train ({config.model.variant})",
-            flush=True,
-        )
-        if split.stage == "photo" and host == 0:
-            print(_extraction_advice(run, captioner.encoder, config.train.epochs), flush=True)
-        self.history = History(self.trainer, run, writes=host == 0)
-        self.steps_per_call = 1
-
-    def _open(self, name: str, *, alone: bool = False) -> Any:
-        """This host's share of a split; `alone` the whole of it, a row a photo, to be read once."""
-        from tfcaption import input_pipeline
-
-        data = self.config.data
-        return input_pipeline.open_split(
-            name,
-            self.run.info,
-            self.run.data_folder,
-            self.run.features,
-            buckets=self.buckets,
-            cache=False if alone else data.cache,
-            cache_limit_mb=data.cache_limit_mb,
-            host=0 if alone else self.host,
-            hosts=1 if alone else self.hosts,
-        )
-
-    def _batches_per_epoch(self, split: Any) -> int:
-        from tfcaption import input_pipeline
-
-        return input_pipeline.batches_per_epoch(split, self.config.data.batch_size_photos // self.hosts)
-
-    def _iterator(self, split: Any, *, shuffled: bool, position: int = 0) -> Any:
-        """An iterator over all epochs' batches, distributed over the replicas."""
-        import tensorflow as tf
-
-        from tfcaption import input_pipeline
-
-        data = self.config.data
-        dataset = input_pipeline.batches(
-            split,
-            batch_size_photos=data.batch_size_photos // self.hosts,
-            captions=data.captions if shuffled else "all",
-            shuffle_seed=self.config.train.seed if shuffled else None,
-            shuffle_buffer_photos=data.shuffle_buffer_photos,
-            deterministic=data.deterministic,
-            epochs=self.config.train.epochs,
-            position=position,
-        ).map(lambda batch: {"inputs": batch["inputs"], "tokens": batch["tokens"]})  # a GPU holds no strings
-        if self.strategy.num_replicas_in_sync == 1 and not tf.config.list_physical_devices("GPU"):
-            # Nothing to split or to copy. A distributed iterator autotunes, and closing it may wait ten seconds.
-            return iter(dataset)
-        if self.hosts > 1:
-            return iter(self._split_locally(dataset))
-        return iter(self.strategy.experimental_distribute_dataset(dataset))
-
-    def _split_locally(self, dataset: Any) -> Any:
-        """Each host makes its own share of a global batch already, for its own replicas."""
-        import tensorflow as tf
-
-        replicas = self.strategy.num_replicas_in_sync // self.hosts
-        options = tf.distribute.InputOptions(
-            experimental_replication_mode=tf.distribute.InputReplicationMode.PER_WORKER
-        )
-        if replicas > 1:
-            dataset = dataset.flat_map(
-                lambda batch: tf.data.Dataset.from_tensor_slices(
-                    {key: tf.stack(tf.split(value, replicas)) for key, value in batch.items()}
-                )
-            )
-        return self.strategy.distribute_datasets_from_function(lambda context: dataset, options)
-
-    def run_to_end(self) -> Path:
-        """Epoch after epoch."""
-        history = self.history
-        if not history.finished:
-            batches = self._iterator(self.train_split, shuffled=True, position=history.position)
-            dev_batches = self._iterator(self.dev_split, shuffled=False)
-            while not history.finished:
-                self._train_epoch(batches)
-                history.end_epoch(**self._dev_figures(dev_batches))
-        print(history.verdict())
-        return self.run.path
-
-    def _train_epoch(self, batches: Any) -> None:
-        """From the position of the history to the end of its epoch."""
-        history, trainer = self.history, self.trainer
-        split = self.run.info.split("train")
-        total = split.photos if self.config.data.captions == "one" else split.captions
-        label = f"epoch {history.epoch + 1}"
-        last_saved = time.monotonic()
-        with Progress(total, unit="captions", label=label, done=int(history.sums["captions"])) as progress:
-            while left := (history.epoch + 1) * self.steps_per_epoch - history.position:
-                start = time.monotonic()
-                outcomes = trainer.train_steps(batches, min(self.steps_per_call, left))
-                seconds = time.monotonic() - start
-                history.add(outcomes, seconds)
-                if not outcomes[-1].finite:
-                    raise TrainingFailed(self._not_finite(label))
-                sums = history.sums
-                progress.update(int(sums["captions"]), f"loss {sums['loss'] / max(sums['tokens'], 1):.3f}")
-                pace = min(MOST_STEPS_PER_CALL, max(1, int(SECONDS_PER_CALL * len(outcomes) / seconds)))
-                stop, self.steps_per_call = self._agree(pace)
-                if stop:
-                    history.save()
-                    raise Preempted(f"{label}: stopped as asked, after step {history.step:,}")
-                if time.monotonic() - last_saved > 60 * self.config.train.checkpoint_minutes:
-                    history.save()
-                    last_saved = time.monotonic()
-
-    def _agree(self, pace: int) -> tuple[bool, int]:
-        """Whether any host was asked to stop, and the steps of the next call, the same on all hosts."""
-        if self.hosts == 1:
-            return self.stop.requested, pace
-        import tensorflow as tf
-
-        mine = tf.constant([float(self.stop.requested), float(pace)])
-        summed = (
-            self.strategy.reduce(
-                tf.distribute.ReduceOp.SUM, self.strategy.run(lambda: tf.identity(mine)), axis=None
-            ).numpy()
-            / self.strategy.num_replicas_in_sync
-        )
-        return summed[0] > 0, max(1, int(summed[1]))
-
-    def _not_finite(self, label: str) -> str:
-        from tfcaption import input_pipeline
-
-        names = "unknown, since data.deterministic is false"
-        if self.config.data.deterministic:
-            data = self.config.data
-            (batch,) = input_pipeline.batches(
-                self.train_split,
-                batch_size_photos=data.batch_size_photos // self.hosts,
-                captions=data.captions,
-                shuffle_seed=self.config.train.seed,
-                shuffle_buffer_photos=data.shuffle_buffer_photos,
-                epochs=self.config.train.epochs,
-                position=self.history.position - 1,
-            ).take(1)
-            names = ", ".join(sorted({photo.decode() for photo in batch["photo_id"].numpy() if photo}))
-        return (
-            f"{label}: the loss or its gradient is not a number in step {self.history.step + 1:,} (photos: {names}); "
-            "the last checkpoint is kept; lower train.learning_rate, or look at those photos"
-        )
-
-    def _dev_figures(self, batches: Any) -> dict[str, float]:
-        """Loss, accuracy and, where it decides, BLEU-4 of the dev split."""
-        start = time.monotonic()
-        totals = [0.0] * 4
-        info = self.run.info.split("dev")
-        with self.trainer.averaged_weights():
-            left = self._batches_per_epoch(self.dev_split)
-            with Progress(info.captions, unit="captions", label=f"epoch {self.history.epoch + 1}, dev") as progress:
-                while left:
-                    outcomes = self.trainer.evaluate_steps(batches, min(self.steps_per_call, left))
-                    left -= len(outcomes)
-                    totals = [total + sum(o[index] for o in outcomes) for index, total in enumerate(totals)]
-                    progress.update(int(totals[3]))
-            loss, correct, tokens, _ = totals
-            figures = {"dev_loss": loss / tokens, "dev_accuracy": correct / tokens}
-            if self.config.train.early_stopping_metric == "dev_bleu_4":
-                figures["dev_bleu_4"] = self._dev_bleu_4()
-        return figures | {"dev_seconds": time.monotonic() - start}
-
-    def _dev_bleu_4(self) -> float:
-        from tfcaption import metrics, scoring
-
-        split = self._open("dev", alone=True)
-        spoken = scoring.caption_split(
-            self.trainer.captioner, split, self.run.words, batch_size_photos=self.config.data.batch_size_photos
-        )
-        return metrics.corpus_scores(spoken.captions, scoring.read_references(split))["bleu_4"]
-
-
-def _new_captioner(run: Run, *, compiled: bool) -> Any:
-    import numpy as np
-
-    from tfcaption import text
-    from tfcaption.captioner import Captioner
-
-    model, seed = run.config.model, run.config.train.seed
-    if model.glove:
-        embedding, coverage = text.embedding_matrix(run.words, model.glove, word_counts=run.info.word_counts, seed=seed)
-        print(coverage, flush=True)
-    else:
-        shape = (len(run.words), model.embedding_units)
-        embedding = np.random.default_rng(seed).normal(0, 0.1, shape).astype(np.float32)
-    if model.weights == "random":
-        print("ResNet50 has random weights: good for a trial of the whole way, not for real photos", flush=True)
-    return Captioner(
-        model,
-        image_size=run.info.settings.image_size,
-        embedding=embedding,
-        encoder_weights=model.weights,
-        compiled=compiled,
-    )
-
-
-def _extraction_advice(run: Run, encoder: Any, epochs: int) -> str:
-    """What features would save, measured on one batch, and the command that makes them."""
-    import numpy as np
-    import tensorflow as tf
-
-    (stage, *_) = runs.TRAINABLE_STAGES[run.config.model.variant]
-    size = run.info.settings.image_size
-    images = tf.constant(np.random.default_rng(0).integers(0, 256, (16, size, size, 3)), tf.uint8)
-    encode = tf.function(lambda images: encoder(images, end=stage), autograph=False)
-    encode(images)
-    start = time.monotonic()
-    tf.nest.map_structure(lambda value: value.numpy(), encode(images))
-    seconds = (time.monotonic() - start) / 16
-    photos = run.info.split("train").photos + run.info.split("dev").photos
-    saved = seconds * photos * (epochs - 1)
-    return (
-        f"without data.features each epoch repeats ResNet50; some {saved / 60:,.1f} minutes of {epochs} epochs are "
-        f"saved by python -m beam_jobs.extract_features --records {run.config.data.records} --output "
-        f"features/{stage} --stage {stage} --weights {run.config.model.weights}, --set data.features=features/{stage}"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
