@@ -96,6 +96,15 @@ def test_a_batch_is_captioned_as_its_photos_one_by_one_and_rows_that_fill_up_cha
         np.testing.assert_allclose(alone.scores[0], together.scores[photo], rtol=1e-4)
 
 
+@pytest.mark.parametrize("photos", [1, 6, None])
+def test_a_graph_may_know_the_number_of_photos_or_not(model, photos):
+    search_for = tf.function(
+        lambda x: beam_search(model, x, max_tokens=8, beam=3), input_signature=[tf.TensorSpec((photos, 2048))]
+    )
+    expected = beam_search(model, FEATURES[: photos or 6], max_tokens=8, beam=3)
+    np.testing.assert_array_equal(search_for(FEATURES[: photos or 6]).tokens, expected.tokens)
+
+
 def test_compiled_search_finds_what_the_plain_one_finds(model):
     plain = beam_search(model, FEATURES, max_tokens=8, beam=3, blocked_ngram=2)
     compiled = tf.function(

@@ -100,7 +100,7 @@ def beam_search(
         sequences = tf.where(tf.range(max_tokens) == time, tokens[..., None], follow(sequences))
         if beam > 1:
             rows = tf.reshape(parents + beam * tf.range(photos)[:, None], (-1,))
-            state = tf.nest.map_structure(lambda values: tf.gather(values, rows), state)
+            state = tf.nest.map_structure(lambda values: tf.ensure_shape(tf.gather(values, rows), values.shape), state)
         return time + 1, sequences, totals, follow(lengths), follow(ended) | (tokens == END), state
 
     first = tf.where(tf.range(beam) == 0, 0.0, _NEVER)  # all beams begin alike: one is enough
