@@ -10,6 +10,7 @@ COMMANDS = {
     "extract_features": "beam_jobs.extract_features",
     "inspect": "tfcaption.inspect",
     "train": "tfcaption.train",
+    "sweep": "tfcaption.sweep",
     "evaluate": "tfcaption.evaluate",
     "report": "tfcaption.report",
     "caption": "tfcaption.caption",

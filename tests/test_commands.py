@@ -22,7 +22,7 @@ def run(*arguments):
 def test_there_is_a_subcommand_for_every_job():
     assert set(MODULES) == {
         *("sample_data", "build_records", "extract_features", "inspect"),
-        *("train", "evaluate", "report", "caption", "export", "caption_images", "serve", "benchmark"),
+        *("train", "sweep", "evaluate", "report", "caption", "export", "caption_images", "serve", "benchmark"),
     }
 
 
@@ -58,6 +58,10 @@ def test_the_console_script_passes_on_to_the_same_commands(tmp_path, capsys):
         (["tfcaption.train", "--config", "none.yaml"], "error: none.yaml: no such config file"),
         (["tfcaption.train", "--config", "configs/sample_frozen.yaml", "--set", "data.records=none"], "error: none: "),
         (["tfcaption.evaluate", "--run", "none"], "error: none: is no run directory"),
+        (
+            ["tfcaption.sweep", "--config=none.yaml", "--grid", "train.seed=0", "--output=x"],
+            "error: none.yaml: no such config file",
+        ),
         (["tfcaption.caption", "--run", "none", "a.jpg"], "error: none: is no run directory"),
         (["tfcaption.report", "none"], "error: none: is no run directory"),
         (["tfcaption.export", "--run", "none", "--output", "x"], "error: none: is no run directory"),

@@ -6,26 +6,52 @@ import pytest
 import tensorflow as tf
 
 from tfcaption import encoder
-from tfcaption.captioner import Captioner, token_sums
+from tfcaption.caption_layout import PackedCaptions
+from tfcaption.captioner import Captioner, token_sums, unevenness
 from tfcaption.config import ModelConfig
 from tfcaption.decoder import dropout
 from tfcaption.encoder import Encoder, EncoderError
-from tfcaption.gru import pack
 from tfcaption.records import END, PAD, START
 
 WORDS = 11
 
 
-def captioner(variant="frozen", seed=0, encoder_weights="random", compiled=False, **options):
+DECODERS = {
+    "gru": {"decoder": "gru"},
+    "bahdanau": {"decoder": "attention", "attention_score": "bahdanau"},
+    "luong": {"decoder": "attention", "attention_score": "luong"},
+    "transformer": {"decoder": "transformer"},
+}
+
+
+def captioner(variant="frozen", seed=0, encoder_weights="random", compiled=False, image_size=32, **options):
     keras.utils.set_random_seed(seed)
-    config = ModelConfig(variant=variant, weights="random", gru_units=16, dense_units=12, **options)
+    sizes = {"gru_units": 16, "dense_units": 12, "attention_units": 8, "transformer_units": 16, "transformer_heads": 2}
+    config = ModelConfig(variant=variant, weights="random", **sizes, **options)
     embedding = np.random.default_rng(seed).normal(0, 1, (WORDS, 6)).astype(np.float32)
-    return Captioner(config, image_size=32, embedding=embedding, encoder_weights=encoder_weights, compiled=compiled)
+    return Captioner(
+        config,
+        image_size=image_size,
+        embedding=embedding,
+        encoder_weights=encoder_weights,
+        max_tokens=40,
+        compiled=compiled,
+    )
 
 
 @pytest.fixture(scope="module")
 def model():
     return captioner(dropout=0.4)
+
+
+@pytest.fixture(params=DECODERS)
+def any_model(request):
+    """A model with each decoder, over four regions."""
+    return captioner(encoder_weights=None, image_size=64, **DECODERS[request.param])
+
+
+def features_of(model, photos=6):
+    return tf.random.stateless_normal((photos, *model.encoder.feature_shape(model.decoder.stage)), [1, 2])
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +123,7 @@ def test_logits_and_loss_are_float32_under_every_precision_policy(images):
         try:
             mixed = captioner()
             features = mixed.encode(images)
-            logits = mixed.logits(features, tf.constant(captions())[..., :-1])
+            logits = mixed.predict(features, tf.constant(captions())).logits
             assert logits.dtype == tf.float32
             assert features.dtype == (policy.removeprefix("mixed_"))
             assert all(v.dtype == "float32" for v in mixed.trainable_variables)
@@ -209,14 +235,36 @@ def test_missing_or_wrong_weights_are_clear_errors(tmp_path):
 # --- decoder ---------------------------------------------------------------------------------------------
 
 
-def test_teacher_forced_logits_equal_step_by_step_logits(model, images):
-    tokens = tf.constant(captions()[:, 0, :-1])
-    features = model.encode(images)
-    whole = model.logits(features, tokens[:, None])[:, 0]
-    state = model.decoder.start(features)
-    for time in range(tokens.shape[1]):
-        logits, state = model.decoder.step(tokens[:, time], state)
-        np.testing.assert_allclose(logits, whole[:, time], rtol=1e-4, atol=1e-5)
+def test_teacher_forced_logits_equal_step_by_step_logits(any_model):
+    tokens = tf.constant(captions())
+    features = features_of(any_model)
+    whole = any_model.predict(features, tokens).logits
+    memory, start = any_model.decoder.start(features)
+    state = tf.nest.map_structure(lambda values: tf.repeat(values, 2, axis=0), start)
+    for time in range(tokens.shape[2] - 1):
+        previous = tf.reshape(tokens[..., time], (-1,))
+        logits, state = any_model.decoder.step(previous, state, memory, tf.repeat(tf.range(6), 2))
+        np.testing.assert_allclose(logits, tf.reshape(whole[:, :, time], (12, -1)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_checkpoint_holds_all_weights_of_a_decoder(decoder, tmp_path):
+    """Keras keeps lists of layers from TensorFlow's checkpoints, which say nothing of it."""
+    first, second = (captioner(seed=seed, encoder_weights=None, **DECODERS[decoder]).decoder for seed in (0, 1))
+    path = tf.train.Checkpoint(decoder=first).save(str(tmp_path / "checkpoint"))
+    tf.train.Checkpoint(decoder=second).restore(path).assert_existing_objects_matched()
+    for ours, theirs in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_step_of_some_rows_needs_no_other_rows(any_model):
+    features = features_of(any_model)
+    memory, state = any_model.decoder.start(features)
+    logits, _ = any_model.decoder.step(tf.constant([START] * 6), state, memory, tf.range(6))
+    chosen = tf.constant([4, 1, 1])
+    some = tf.nest.map_structure(lambda values: tf.gather(values, chosen), state)
+    few, _ = any_model.decoder.step(tf.constant([START] * 3), some, memory, chosen)
+    np.testing.assert_allclose(few, logits.numpy()[[4, 1, 1]], rtol=1e-4, atol=1e-5)
 
 
 def test_the_gru_is_the_published_one():
@@ -235,7 +283,7 @@ def test_the_gru_is_the_published_one():
 
 def test_packing_leaves_out_the_padding_and_nothing_else():
     tokens = captions().reshape(12, -1)
-    packed = pack(tf.constant(tokens))
+    packed = PackedCaptions(tf.constant(tokens))
     real = (tokens[:, 1:] != PAD).sum()
     assert len(packed.inputs) == len(packed.targets) == int(tf.reduce_sum(packed.counts)) == real
     unpacked, position = np.zeros_like(tokens), 0
@@ -247,34 +295,33 @@ def test_packing_leaves_out_the_padding_and_nothing_else():
         unpacked[rows, time + 1] = targets[position : position + count]
         position += count
     np.testing.assert_array_equal(unpacked, tokens)
+    rows = packed.to_rows(packed.targets[:, None])
+    np.testing.assert_array_equal(rows[..., 0], np.where(tokens[:, 1:] != PAD, tokens[:, 1:], 0))
+    np.testing.assert_array_equal(packed.from_rows(rows)[:, 0], packed.targets)
+    np.testing.assert_array_equal(packed.to_rows(packed.times[:, None])[0, :3, 0], [0, 1, 2])
 
 
 @pytest.mark.parametrize("lengths", ["mixed", "one", "equal"])
-def test_the_packed_pass_equals_keras_gru_over_padding_with_all_its_gradients(model, lengths):
-    tokens = captions(9).reshape(12, -1)
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_the_packed_pass_equals_the_padded_one_with_all_its_gradients(decoder, lengths):
+    tokens = captions(9)
     if lengths == "one":
-        tokens[:, 1] = END
-        tokens[:, 2:] = PAD
+        tokens[..., 1] = END
+        tokens[..., 2:] = PAD
     if lengths == "equal":
-        tokens[:, 1:] = 5
-        tokens[:, -1] = END
-    tokens[3] = PAD  # a row that only fills up
-    tokens = tf.constant(tokens)
-    state = tf.random.stateless_normal((12, 16), [1, 2])
+        tokens[..., 1:] = 5
+        tokens[..., -1] = END
+    tokens[1, 1] = PAD  # a row that only fills up
     results = []
-    for packs in (False, True):
+    for compiled in (False, True):  # packed, padded
+        model = captioner(encoder_weights=None, image_size=64, compiled=compiled, **DECODERS[decoder])
+        features = features_of(model)
         with tf.GradientTape() as tape:
-            tape.watch(state)
-            if packs:
-                found = pack(tokens)
-                sums = token_sums(model.decoder.packed(found, state), found.targets)
-            else:
-                sums = token_sums(model.decoder(tokens[:, :-1], state), tokens[:, 1:])
-        trained = [v for v in model.decoder.trainable_variables if "context" not in v.path]
-        results.append([*sums, *tape.gradient(sums.loss, [state, *trained])])
-    assert len(results[0]) == 4 + 8
-    for padded, packed in zip(*results, strict=True):
-        np.testing.assert_allclose(tf.convert_to_tensor(padded), tf.convert_to_tensor(packed), rtol=1e-4, atol=1e-5)
+            tape.watch(features)
+            sums = model.token_sums(features, tf.constant(tokens))
+        results.append([*sums, *tape.gradient(sums.loss, [features, *model.decoder.trainable_variables])])
+    for packed, padded in zip(*results, strict=True):
+        np.testing.assert_allclose(tf.convert_to_tensor(packed), tf.convert_to_tensor(padded), rtol=1e-4, atol=2e-5)
 
 
 def test_the_logits_have_the_gradients_of_a_dense_layer(model):
@@ -291,12 +338,75 @@ def test_the_logits_have_the_gradients_of_a_dense_layer(model):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_each_photo_is_decoded_from_its_own_features(model, images):
-    tokens = tf.constant(captions())
-    together = model.logits(model.encode(images), tokens[..., :-1])
+def test_each_photo_is_decoded_from_its_own_features(any_model):
+    tokens, features = tf.constant(captions()), features_of(any_model)
+    together = any_model.predict(features, tokens).logits
     for photo in range(6):
-        alone = model.logits(model.encode(images[photo : photo + 1]), tokens[photo : photo + 1, :, :-1])
+        alone = any_model.predict(features[photo : photo + 1], tokens[photo : photo + 1]).logits
         np.testing.assert_allclose(alone[0], together[photo], rtol=1e-3, atol=1e-4)
+    assert np.abs(together[1] - together[2]).max() > 1e-3
+
+
+def test_no_position_sees_a_later_one(any_model):
+    tokens = captions()
+    changed = tokens.copy()
+    changed[:, 0, 2:] = 7
+    features = features_of(any_model)
+    before, after = (any_model.predict(features, tf.constant(x)).logits for x in (tokens, changed))
+    np.testing.assert_allclose(before[:, 0, :2], after[:, 0, :2], rtol=1e-5, atol=1e-6)
+    assert np.abs(before[:, 0, 3] - after[:, 0, 3]).max() > 1e-3
+
+
+@pytest.mark.parametrize("decoder", ["bahdanau", "luong", "transformer"])
+def test_attention_is_a_distribution_over_regions_that_follows_them_when_they_change_places(decoder):
+    model = captioner(encoder_weights=None, image_size=64, **DECODERS[decoder])
+    tokens, features = tf.constant(captions()), features_of(model)
+    logits, attention = model.predict(features, tokens)
+    assert attention.shape == (6, 2, 6, 4) and attention.dtype == tf.float32
+    np.testing.assert_allclose(tf.reduce_sum(attention, -1), 1, rtol=1e-5)
+    turned_logits, turned = model.predict(tf.reverse(features, [1, 2]), tokens)
+    np.testing.assert_allclose(turned_logits, logits, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(turned, tf.reverse(attention, [-1]), rtol=1e-3, atol=1e-5)
+    assert float(tf.math.reduce_std(attention)) > 1e-3
+
+
+@pytest.mark.parametrize("score", ["bahdanau", "luong"])
+def test_attention_scores_are_the_published_ones(score):
+    model = captioner(encoder_weights=None, image_size=64, **DECODERS[score])
+    decoder = model.decoder
+    keys, regions = (x.numpy() for x in decoder.start(features_of(model))[0])
+    queries = np.random.default_rng(0).normal(size=(6, 3, 8)).astype(np.float32)
+    expected = np.zeros((6, 3, 4))
+    for n, q, r in np.ndindex(6, 3, 4):
+        if score == "bahdanau":
+            expected[n, q, r] = np.tanh(queries[n, q] + keys[n, r]) @ decoder.scores.kernel.numpy()[:, 0]
+        else:
+            expected[n, q, r] = queries[n, q] @ keys[n, r] / np.sqrt(8)
+    expected = np.exp(expected) / np.exp(expected).sum(-1, keepdims=True)
+    seen, attention = decoder._look(tf.constant(queries), tf.constant(keys), tf.constant(regions))
+    np.testing.assert_allclose(attention, expected, rtol=1e-4)
+    np.testing.assert_allclose(seen, expected @ regions, rtol=1e-3, atol=1e-4)
+
+
+def test_unevenness_is_the_doubly_stochastic_sum_over_captions_that_are_there():
+    attention = np.random.default_rng(0).dirichlet(np.ones(4), (3, 5)).astype(np.float32)
+    targets = np.array([[5, 6, 3, 0, 0], [5, 3, 0, 0, 0], [0, 0, 0, 0, 0]])
+    expected = ((1 - attention[0, :3].sum(0)) ** 2).sum() + ((1 - attention[1, :2].sum(0)) ** 2).sum()
+    assert float(unevenness(tf.constant(attention), tf.constant(targets))) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_attention_penalty_is_part_of_the_training_loss_alone():
+    tokens = tf.constant(captions())
+    sums = []
+    for penalty in (0.0, 2.0):
+        options = {**DECODERS["luong"], "attention_penalty": penalty, "dropout": 0.0}
+        model = captioner(encoder_weights=None, image_size=64, **options)
+        features = features_of(model)
+        sums.append([float(model.token_sums(features, tokens, seed).loss) for seed in (None, tf.constant([1, 2]))])
+    attention = model.predict(features, tokens).attention
+    expected = 2 * float(unevenness(tf.reshape(attention, (12, 6, 4)), tf.reshape(tokens[..., 1:], (12, 6))))
+    assert sums[1][0] == pytest.approx(sums[0][0]) == pytest.approx(sums[0][1])
+    assert sums[1][1] - sums[0][1] == pytest.approx(expected, rel=1e-3)
 
 
 def test_dropout_depends_on_its_seed_alone():

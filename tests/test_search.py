@@ -25,14 +25,14 @@ def model():
 
 def log_probabilities(model, photo, words):
     """log p of each token that may follow <start> and `words`, by the teacher-forced pass: (WORDS,)."""
-    logits = model.logits(FEATURES[photo : photo + 1], tf.constant([[[START, *words]]]))
+    logits = model.predict(FEATURES[photo : photo + 1], tf.constant([[[START, *words, PAD]]])).logits
     return tf.nn.log_softmax(logits[0, 0, -1]).numpy()
 
 
 def forced_total(model, photo, tokens):
     """Sum of the log-probabilities of a caption's tokens, by the teacher-forced pass."""
     tokens = [token for token in tokens if token != PAD]
-    logits = model.logits(FEATURES[photo : photo + 1], tf.constant([[[START, *tokens[:-1]]]]))[0, 0]
+    logits = model.predict(FEATURES[photo : photo + 1], tf.constant([[[START, *tokens]]])).logits[0, 0]
     log_p = tf.nn.log_softmax(logits).numpy()
     return log_p[np.arange(len(tokens)), tokens].sum(), len(tokens)
 
@@ -133,7 +133,7 @@ def test_banned_tokens_are_banned_in_the_search_not_in_the_logits():
     model.decoder.logits.bias.assign(bias)
     found = beam_search(model, FEATURES, max_tokens=5, beam=2).tokens.numpy()
     assert not np.isin(found[..., 0], [PAD, OOV, START]).any()
-    logits = model.logits(FEATURES, tf.constant([[[START]]] * 6)).numpy()
+    logits = model.predict(FEATURES, tf.constant([[[START, PAD]]] * 6)).logits.numpy()
     assert (logits[..., PAD] > 900).all()
 
 

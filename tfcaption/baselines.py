@@ -107,10 +107,13 @@ def keras_word_by_word(captioner: Any, *, longest: int) -> Callable[[Any], list[
         longest: tokens that the words so far are padded to.
     """
     import keras
+    import tensorflow as tf
 
     class Step(keras.Model):
         def call(self, inputs: Any) -> Any:
-            return captioner.decoder(inputs[1], captioner.decoder.start(inputs[0]))
+            features, tokens = inputs
+            targets = tokens[:, None]  # what comes last is predicted, not read
+            return captioner.predict(features, tf.pad(targets, [[0, 0], [0, 0], [0, 1]])).logits[:, 0]
 
     model = Step()
 

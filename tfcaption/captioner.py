@@ -6,11 +6,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcaption.attention import AttentionDecoder
+from tfcaption.caption_layout import Captions, PackedCaptions, PaddedCaptions
 from tfcaption.config import ModelConfig
-from tfcaption.decoder import GruDecoder
+from tfcaption.decoder import Decoder, GruDecoder, Predicted
 from tfcaption.encoder import Encoder
-from tfcaption.gru import pack
 from tfcaption.records import PAD, Stage
+from tfcaption.transformer import TransformerDecoder
+
+DECODERS: dict[str, type[Decoder]] = {
+    "gru": GruDecoder,
+    "attention": AttentionDecoder,
+    "transformer": TransformerDecoder,
+}
 
 
 class TokenSums(NamedTuple):
@@ -31,10 +39,11 @@ class Captioner(keras.Model):
     """A photo in, a caption out.
 
     Args:
-        config: sizes and variant.
+        config: decoder, sizes and variant.
         image_size: side of the photos in pixels.
         embedding: initial embedding matrix, (vocabulary, units) float32.
         encoder_weights: as `Encoder` takes them.
+        max_tokens: of a caption, with <start> and <end>.
         compiled: whether the train step is compiled with XLA.
     """
 
@@ -45,45 +54,41 @@ class Captioner(keras.Model):
         image_size: int,
         embedding: np.ndarray,
         encoder_weights: str | None,
+        max_tokens: int,
         compiled: bool,
     ) -> None:
         super().__init__(name="captioner")
         finetuned = config.variant == "finetuned"
         self.encoder = Encoder(image_size=image_size, weights=encoder_weights, finetuned=finetuned)
-        self.decoder = GruDecoder(
-            vocabulary_size=len(embedding),
-            embedding=embedding,
-            train_embedding=config.train_embedding,
-            gru_units=config.gru_units,
-            dense_units=config.dense_units,
-            dropout=config.dropout,
-            use_cudnn=False if compiled else "auto",
+        self.decoder = DECODERS[config.decoder](
+            config, embedding, use_cudnn=False if compiled else "auto", max_tokens=max_tokens
         )
+        self._attention_penalty = config.attention_penalty
         self._packs = packs(compiled)
         self.built = True
 
     def encode(self, inputs: tf.Tensor, stage: Stage = "photo") -> tf.Tensor:
-        """Pooled features (photos, 2048) of photos that are at `stage`, as `Encoder` takes them."""
-        return self.encoder(inputs, start=stage, end="pooled")
+        """What the decoder takes of photos that are at `stage`: (photos, 2048), or (photos, height, width, 2048)."""
+        return self.encoder(inputs, start=stage, end=self.decoder.stage)
 
-    def logits(self, features: tf.Tensor, tokens: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Teacher-forced logits; each photo's features serve all its captions.
+    def predict(self, features: tf.Tensor, tokens: tf.Tensor) -> Predicted:
+        """Teacher-forced logits and attention; each photo's features serve all its captions.
 
         Args:
-            features: (photos, 2048), as `encode` gives them.
-            tokens: (photos, captions, time) int, beginning with <start>.
-            dropout_seed: (2,) int32 in training, None otherwise.
+            features: (photos, ...), as `encode` gives them.
+            tokens: (photos, captions, time) int, beginning with <start>, with the last target at the end.
 
         Returns:
-            (photos, captions, time, vocabulary) float32.
+            (photos, captions, time - 1, vocabulary) float32 logits of the targets, and the attention (photos, captions,
+            time - 1, regions) float32, None if the decoder has none.
         """
-        photos, captions, time = tf.unstack(tf.shape(tokens))
-        captions = tokens.shape[1] or captions
-        state = self.decoder.start(features, dropout_seed)
-        logits = self.decoder(
-            tf.reshape(tokens, (photos * captions, time)), tf.repeat(state, captions, axis=0), dropout_seed
-        )
-        return tf.reshape(logits, (photos, captions, time, self.decoder.logits.units))
+        photos, count, time = tf.unstack(tf.shape(tokens))
+        predicted = self._predict(features, PaddedCaptions(tf.reshape(tokens, (-1, time))), count, None)
+
+        def by_photo(values: tf.Tensor | None) -> tf.Tensor | None:
+            return None if values is None else tf.reshape(values, (photos, count, time - 1, values.shape[-1]))
+
+        return Predicted(by_photo(predicted.logits), by_photo(predicted.attention))
 
     def token_sums(
         self,
@@ -91,18 +96,51 @@ class Captioner(keras.Model):
         tokens: tf.Tensor,
         dropout_seed: tf.Tensor | None = None,
         label_smoothing: float = 0.0,
+        weights: tf.Tensor | None = None,
     ) -> TokenSums:
-        """Loss and accuracy of whole captions; arguments as `logits` and `token_sums`, tokens with <end>."""
-        if self._packs:
-            captions = tf.shape(tokens)[1]
-            state = tf.repeat(self.decoder.start(features, dropout_seed), captions, axis=0)
-            packed = pack(tf.reshape(tokens, (-1, tf.shape(tokens)[2])))
-            return token_sums(self.decoder.packed(packed, state, dropout_seed), packed.targets, label_smoothing)
-        logits = self.logits(features, tokens[..., :-1], dropout_seed)
-        return token_sums(logits, tokens[..., 1:], label_smoothing)
+        """Loss and accuracy of whole captions; in training the loss includes the penalty on attention.
+
+        Args:
+            features: (photos, ...), as `encode` gives them.
+            tokens: (photos, captions, time) int, from <start> to <end>, padded at the end.
+            dropout_seed: (2,) int32 in training, None otherwise.
+            label_smoothing: see `token_sums`.
+            weights: (photos, captions) float32, of each caption in the loss; None: all 1.
+        """
+        rows = tf.reshape(tokens, (-1, tf.shape(tokens)[2]))
+        captions = PackedCaptions(rows) if self._packs else PaddedCaptions(rows)
+        predicted = self._predict(features, captions, tf.shape(tokens)[1], dropout_seed)
+        by_position = 1.0 if weights is None else captions.for_positions(tf.reshape(weights, (-1,)))
+        sums = token_sums(predicted.logits, captions.targets, label_smoothing, by_position)
+        if dropout_seed is not None and self._attention_penalty and predicted.attention is not None:
+            penalty = self._attention_penalty * unevenness(predicted.attention, rows[:, 1:])
+            sums = sums._replace(loss=sums.loss + penalty)
+        return sums
+
+    def _predict(
+        self, features: tf.Tensor, captions: Captions, per_photo: tf.Tensor, dropout_seed: tf.Tensor | None
+    ) -> Predicted:
+        memory, state = self.decoder.start(features, dropout_seed)
+        state = tf.nest.map_structure(lambda values: tf.repeat(values, per_photo, axis=0), state)
+        return self.decoder.teacher_forced(captions, memory, state, dropout_seed)
 
 
-def token_sums(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0) -> TokenSums:
+def unevenness(attention: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """How far captions are from looking at all regions alike, summed: the doubly stochastic regulariser of Xu et al.
+    2015 (arXiv:1502.03044, equation 14), a scalar.
+
+    Args:
+        attention: (rows, time, regions) float32.
+        targets: (rows, time) int; padding does not count.
+    """
+    real = tf.cast(targets != PAD, tf.float32)[..., None]
+    looked = tf.reduce_sum(attention * real, 1)
+    return tf.reduce_sum((1 - looked) ** 2 * tf.reduce_max(real, 1))
+
+
+def token_sums(
+    logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0, weights: tf.Tensor | float = 1.0
+) -> TokenSums:
     """Cross entropy and accuracy summed over the real targets.
 
     The mask comes from the targets: <end> counts, <pad> does not, however much of it there is.
@@ -112,6 +150,7 @@ def token_sums(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0
         targets: (...) int, the inputs shifted by one.
         label_smoothing: share of the target that is spread evenly over the vocabulary (Szegedy et al. 2016,
             arXiv:1512.00567).
+        weights: of each target in the loss, broadcast to (...).
     """
     real = tf.cast(targets != PAD, tf.float32)
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
@@ -119,4 +158,4 @@ def token_sums(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0
         even = tf.reduce_logsumexp(logits, -1) - tf.reduce_mean(logits, -1)
         loss += label_smoothing * (even - loss)
     correct = tf.cast(tf.argmax(logits, -1, targets.dtype) == targets, tf.float32)
-    return TokenSums(tf.reduce_sum(loss * real), tf.reduce_sum(correct * real), tf.reduce_sum(real))
+    return TokenSums(tf.reduce_sum(loss * weights * real), tf.reduce_sum(correct * real), tf.reduce_sum(real))

@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -10,18 +11,56 @@ LONGEST_NGRAM = 4
 SIGMA = 6.0  # words that a caption may differ in length before it costs much
 SCALE = 10.0
 
-_Weights = dict[tuple[str, ...], float]
+Tokens = Sequence[Hashable]  # words, or their numbers
+_Token = TypeVar("_Token", bound=Hashable)
 
 
-def ngrams(tokens: Sequence[str]) -> list[tuple[str, ...]]:
+class Weighted(NamedTuple):
+    """A caption as CIDEr-D sees it."""
+
+    weights: dict[tuple[Hashable, ...], float]  # of its n-grams: how often each comes, times how rare it is
+    norms: tuple[float, ...]  # of the weights of each n
+    bigrams: int  # which stand for its length
+
+
+class Cider:
+    """CIDEr-D with n-grams as common as they are in a corpus (Vedantam et al. 2015, section 5, as coco-caption's
+    cider_scorer.py computes it).
+
+    Args:
+        photos: the tokens of each photo's references. An n-gram counts once a photo.
+    """
+
+    def __init__(self, photos: Iterable[Sequence[Tokens]]) -> None:
+        self._photos_with: Counter[tuple[Hashable, ...]] = Counter()
+        self._photos = 0
+        for photo in photos:
+            self._photos_with.update(set().union(*(ngrams(tokens) for tokens in photo)))
+            self._photos += 1
+
+    def weighted(self, tokens: Tokens) -> Weighted:
+        """What is to be computed of a caption once."""
+        weights, squares = {}, [0.0] * LONGEST_NGRAM
+        for ngram, count in Counter(ngrams(tokens)).items():
+            weight = count * math.log(self._photos / max(self._photos_with[ngram], 1))
+            weights[ngram] = weight
+            squares[len(ngram) - 1] += weight * weight
+        return Weighted(weights, tuple(map(math.sqrt, squares)), max(len(tokens) - 1, 0))
+
+    def score(self, spoken: Weighted, references: Sequence[Weighted]) -> float:
+        """CIDEr-D of one caption against a photo's references, from 0 to 10."""
+        return SCALE * sum(_similarity(spoken, expected) for expected in references) / len(references)
+
+
+def ngrams(tokens: Sequence[_Token]) -> list[tuple[_Token, ...]]:
     """All runs of one to four tokens, with repetitions."""
     return [
         tuple(tokens[start : start + n]) for n in range(1, LONGEST_NGRAM + 1) for start in range(len(tokens) - n + 1)
     ]
 
 
-def cider_d(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> np.ndarray:
-    """CIDEr-D of one caption per photo (Vedantam et al. 2015, section 5, as coco-caption's cider_scorer.py).
+def cider_d(hypotheses: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> np.ndarray:
+    """CIDEr-D of one caption per photo.
 
     How common an n-gram is, is counted over the references given here, so a score is comparable only on the same
     photos, and is 0 for a single one.
@@ -33,40 +72,25 @@ def cider_d(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[S
     Returns:
         (photos,) float64, from 0 to 10.
     """
-    counts = [[Counter(ngrams(tokens)) for tokens in photo] for photo in references]
-    photos_with = Counter(ngram for photo in counts for ngram in set().union(*photo))
-
-    def weights(counted: Counter[tuple[str, ...]]) -> _Weights:
-        rarity = {ngram: math.log(len(references) / max(photos_with[ngram], 1)) for ngram in counted}
-        return {ngram: count * rarity[ngram] for ngram, count in counted.items()}
-
-    scores = np.zeros(len(hypotheses))
-    for index, (tokens, photo) in enumerate(zip(hypotheses, counts, strict=True)):
-        spoken = weights(Counter(ngrams(tokens)))
-        lengths = (sum(count for ngram, count in counted.items() if len(ngram) == 2) for counted in photo)
-        mine = max(len(tokens) - 1, 0)
-        scores[index] = np.mean(
-            [
-                _similarity(spoken, weights(counted)) * math.exp(-((mine - length) ** 2) / (2 * SIGMA**2))
-                for counted, length in zip(photo, lengths, strict=True)
-            ]
-        )
-    return SCALE * scores
+    cider = Cider(references)
+    return np.array(
+        [
+            cider.score(cider.weighted(tokens), [cider.weighted(reference) for reference in photo])
+            for tokens, photo in zip(hypotheses, references, strict=True)
+        ]
+    )
 
 
-def _similarity(spoken: _Weights, expected: _Weights) -> float:
-    """Cosine of the n-grams' weights, a mean over n; a word said too often counts as often as it is expected."""
-    shared = np.zeros(LONGEST_NGRAM)
-    for ngram, weight in spoken.items():
-        if ngram in expected:
-            shared[len(ngram) - 1] += min(weight, expected[ngram]) * expected[ngram]
-    norms = _norms(spoken) * _norms(expected)
-    return float(np.mean(np.divide(shared, norms, out=np.zeros(LONGEST_NGRAM), where=norms > 0)))
-
-
-def _norms(weights: _Weights) -> np.ndarray:
-    """(4,) float64: the length of the vector of each n."""
-    squares = np.zeros(LONGEST_NGRAM)
-    for ngram, weight in weights.items():
-        squares[len(ngram) - 1] += weight**2
-    return np.sqrt(squares)
+def _similarity(spoken: Weighted, expected: Weighted) -> float:
+    """Cosine of the n-grams' weights, a mean over n, less for another length; a word said too often counts as often as
+    it is expected."""
+    shared = [0.0] * LONGEST_NGRAM
+    for ngram, weight in spoken.weights.items():
+        if other := expected.weights.get(ngram):
+            shared[len(ngram) - 1] += min(weight, other) * other
+    cosines = (
+        value / (mine * theirs)
+        for value, mine, theirs in zip(shared, spoken.norms, expected.norms, strict=True)
+        if mine and theirs
+    )
+    return sum(cosines) / LONGEST_NGRAM * math.exp(-((spoken.bigrams - expected.bigrams) ** 2) / (2 * SIGMA**2))

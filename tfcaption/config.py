@@ -51,14 +51,26 @@ class ModelConfig(_Section):
     glove: str | None = None  # file of word vectors in the GloVe text format; None: drawn at random
     embedding_units: PositiveInt = 100  # without glove; with it, the width of its vectors
     train_embedding: bool = True
-    gru_units: PositiveInt = 1024  # also of the context that starts the GRU
-    dense_units: PositiveInt = 1024
+    # gru reads the photo as one vector, attention and transformer look at its regions
+    decoder: Literal["gru", "attention", "transformer"] = "gru"
+    gru_units: PositiveInt = 1024  # of each GRU, and of the context that starts it
+    dense_units: PositiveInt = 1024  # before the logits of gru and attention
+    attention_score: Literal["bahdanau", "luong"] = "bahdanau"  # of attention: additive or multiplicative
+    attention_units: PositiveInt = 512
+    attention_penalty: NonNegativeFloat = 0.0  # in training, on captions that leave regions out (doubly stochastic)
+    transformer_units: PositiveInt = 512
+    transformer_layers: PositiveInt = 2
+    transformer_heads: PositiveInt = 8
     dropout: float = Field(default=0.3, ge=0, lt=1)  # after the context, the embedding, the GRU and the dense layer
 
 
 class TrainConfig(_Section):
     """The optimisation."""
 
+    start_from: str | None = None  # run whose best weights it begins with: to fine-tune later, or by another objective
+    # cider: self-critical, by CIDEr-D of captions that the model draws; from a model that cross_entropy has trained
+    objective: Literal["cross_entropy", "cider"] = "cross_entropy"
+    drawn_captions: int = Field(default=5, ge=2)  # of each photo, by cider
     epochs: PositiveInt = 12
     learning_rate: PositiveFloat = 1e-3  # Adam, for the decoder
     encoder_learning_rate: PositiveFloat = 2e-5  # Adam, for the fine-tuned blocks
@@ -69,7 +81,8 @@ class TrainConfig(_Section):
     gradient_clip_norm: PositiveFloat = 5.0  # global norm over all trained weights
     ema_decay: float = Field(default=0.0, ge=0, lt=1)  # moving average of the weights that is scored and kept; 0: none
     early_stopping_epochs: PositiveInt = 3  # epochs without a better dev result before the run ends
-    early_stopping_metric: Literal["dev_loss", "dev_bleu_4"] = "dev_loss"  # also decides which checkpoint is best
+    # decides which checkpoint is best, too; the scores are those of greedy search
+    early_stopping_metric: Literal["dev_loss", "dev_bleu_4", "dev_cider"] = "dev_loss"
     checkpoint_minutes: PositiveFloat = 15.0  # between checkpoints within an epoch; there is one after each epoch too
     # auto: mixed_float16 on a GPU, mixed_bfloat16 on a CPU that multiplies it, float32 elsewhere
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"

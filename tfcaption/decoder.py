@@ -1,10 +1,18 @@
-"""The GRU decoder: a teacher-forced pass over whole captions and a one-step pass for search, from the same weights."""
+"""What all decoders share, and the plain GRU decoder.
+
+A decoder has a teacher-forced pass over whole captions and a one-step pass for search, from the same weights. What it
+knows of a photo is its memory, which stays, and its state, which moves on with each token.
+"""
+
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.gru import Packed, packed_gru
+from tfcaption.caption_layout import Captions
+from tfcaption.config import ModelConfig
+from tfcaption.records import Stage
 
 
 def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, place: int) -> tf.Tensor:
@@ -42,99 +50,114 @@ def _float32_product(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, o
     return tf.tensordot(tf.cast(inputs, kernel.dtype), kernel, 1), gradient
 
 
-class GruDecoder(keras.layers.Layer):
-    """Context -> GRU over word embeddings -> dense -> logits over the vocabulary.
+class Predicted(NamedTuple):
+    """What a teacher-forced pass gives."""
+
+    logits: tf.Tensor  # (..., vocabulary) float32, of the target of each position, as the captions lie
+    attention: tf.Tensor | None  # (rows, time, regions) float32, how each position looks at its photo; None: it cannot
+
+
+class Decoder(keras.layers.Layer):
+    """Base of all decoders: word embeddings in, logits out.
 
     Args:
-        vocabulary_size: words, special tokens included.
+        config: sizes.
         embedding: initial embedding matrix, (vocabulary, units) float32.
-        train_embedding: whether it trains.
-        gru_units: width of the GRU and of the context that is its initial state.
-        dense_units: width of the layer before the logits.
-        dropout: rate, see `dropout`.
         use_cudnn: `auto`, or False where the step is compiled: XLA cannot compile the cuDNN kernel.
+        max_tokens: of a caption.
     """
 
-    def __init__(
-        self,
-        *,
-        vocabulary_size: int,
-        embedding: np.ndarray,
-        train_embedding: bool,
-        gru_units: int,
-        dense_units: int,
-        dropout: float,
-        use_cudnn: bool | str,
-    ) -> None:
+    stage: Stage = "pooled"  # what it takes of ResNet50
+
+    def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
         super().__init__(name="decoder")
-        self.rate = dropout
-        # Linear: a tanh saturates within the first epoch, and then every photo gets the same caption.
-        self.context = keras.layers.Dense(gru_units, name="context")
+        self.rate = config.dropout
+        vocabulary_size, self.embedding_units = embedding.shape
         self.embedding = keras.layers.Embedding(
             vocabulary_size,
-            embedding.shape[1],
+            self.embedding_units,
             embeddings_initializer=keras.initializers.Constant(embedding),
-            trainable=train_embedding,
+            trainable=config.train_embedding,
             name="embedding",
         )
-        self.gru = keras.layers.GRU(gru_units, return_sequences=True, use_cudnn=use_cudnn, name="gru")
-        self.dense = keras.layers.Dense(dense_units, activation="relu", name="dense")
         # Logits, softmax and loss are float32 under every precision policy.
         self.logits = Logits(vocabulary_size, dtype="float32", name="logits")
-        self.build(embedding.shape[1], gru_units, dense_units)
 
-    def build(self, embedding_units: int, gru_units: int, dense_units: int) -> None:
+    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Any, Any]:
+        """Memory and state before the first token.
+
+        Args:
+            features: (photos, ...) at `stage`.
+            dropout_seed: (2,) int32 in training, None otherwise.
+
+        Returns:
+            Two nests of tensors, the first axis of each is photos.
+        """
+        raise NotImplementedError
+
+    def teacher_forced(
+        self, captions: Captions, memory: Any, state: Any, dropout_seed: tf.Tensor | None = None
+    ) -> Predicted:
+        """Teacher-forced pass.
+
+        Args:
+            captions: rows of them; a photo's come one after the other, the same number for each.
+            memory: as `start` gives it.
+            state: as `start` gives it, repeated for each row.
+            dropout_seed: as for `start`.
+        """
+        raise NotImplementedError
+
+    def step(self, tokens: tf.Tensor, state: Any, memory: Any, photos: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        """One-step pass.
+
+        Args:
+            tokens: (rows,) int.
+            state: the first axis of each tensor is rows.
+            memory: as `start` gives it.
+            photos: (rows,) int32, whose memory belongs to each row.
+
+        Returns:
+            (rows, vocabulary) float32 logits of the next token, and the next state.
+        """
+        raise NotImplementedError
+
+
+class GruDecoder(Decoder):
+    """Context -> GRU over word embeddings -> dense -> logits. Its state is (rows, gru_units), it has no memory."""
+
+    def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
+        super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens)
+        # Linear: a tanh saturates within the first epoch, and then every photo gets the same caption.
+        self.context = keras.layers.Dense(config.gru_units, name="context")
+        self.gru = keras.layers.GRU(config.gru_units, return_sequences=True, use_cudnn=use_cudnn, name="gru")
+        self.dense = keras.layers.Dense(config.dense_units, activation="relu", name="dense")
+        self.build(config)
+
+    def build(self, config: ModelConfig) -> None:
         """Create all weights at once, so that both passes share them from the start."""
         from tfcaption.encoder import FEATURE_CHANNELS
 
         self.context.build((None, FEATURE_CHANNELS))
         self.embedding.build((None,))
-        self.gru.build((None, None, embedding_units))
-        self.dense.build((None, None, gru_units))
-        self.logits.build((None, None, dense_units))
+        self.gru.build((None, None, self.embedding_units))
+        self.dense.build((None, None, config.gru_units))
+        self.logits.build((None, None, config.dense_units))
         self.built = True
 
-    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
-        """The state before the first token: (photos, 2048) pooled features -> (photos, gru_units)."""
-        return dropout(self.context(features), self.rate, dropout_seed, 0)
+    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Any, Any]:
+        """See `Decoder.start`; features are (photos, 2048)."""
+        return (), dropout(self.context(features), self.rate, dropout_seed, 0)
 
-    def call(self, tokens: tf.Tensor, state: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Teacher-forced pass.
-
-        Args:
-            tokens: (rows, time) int, beginning with <start>. Padding needs no mask: it comes after all real tokens,
-                and the loss leaves it out.
-            state: (rows, gru_units), as `start` gives it.
-            dropout_seed: (2,) int32 in training, None otherwise.
-
-        Returns:
-            (rows, time, vocabulary) float32 logits of the token after each.
-        """
-        embedded = dropout(self.embedding(tokens), self.rate, dropout_seed, 1)
-        return self._output(self.gru(embedded, initial_state=state), dropout_seed)
-
-    def packed(self, captions: Packed, state: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Teacher-forced pass that leaves out the padding: faster on a CPU, its shapes are not static.
-
-        Args:
-            captions: as `pack` gives them.
-            state: (rows, gru_units), in the order of the rows before they were packed.
-            dropout_seed: as for `call`.
-
-        Returns:
-            (positions, vocabulary) float32 logits of the targets.
-        """
+    def teacher_forced(
+        self, captions: Captions, memory: Any, state: Any, dropout_seed: tf.Tensor | None = None
+    ) -> Predicted:
+        """See `Decoder.teacher_forced`."""
         embedded = dropout(self.embedding(captions.inputs), self.rate, dropout_seed, 1)
-        kernel, recurrent_kernel, bias = (
-            tf.cast(weight.value, embedded.dtype)
-            for weight in (self.gru.cell.kernel, self.gru.cell.recurrent_kernel, self.gru.cell.bias)
-        )
-        projected = tf.matmul(embedded, kernel) + bias[0]
-        hidden = packed_gru(projected, tf.gather(state, captions.order), recurrent_kernel, bias[1], captions.counts)
-        return self._output(hidden, dropout_seed)
+        return Predicted(self._output(captions.recur(self.gru, embedded, state), dropout_seed), None)
 
-    def step(self, tokens: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """One-step pass: (rows,) int and (rows, gru_units) -> (rows, vocabulary) float32 logits and the next state."""
+    def step(self, tokens: tf.Tensor, state: Any, memory: Any, photos: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        """See `Decoder.step`."""
         output, (state,) = self.gru.cell(self.embedding(tokens), [state])
         return self._output(output, None), state
 

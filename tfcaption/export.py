@@ -70,7 +70,7 @@ def export(run_path: str | Path, output: str | Path, *, beam: int = 3, checkpoin
         "resize": run.info.settings.resize,
         "beam": beam,
         "vocabulary_size": len(run.words),
-        "features": runs.TRAINABLE_STAGES[run.config.model.variant][0],
+        "features": runs.trainable_stages(run.config.model)[0],
     }
     (temporary / "assets.extra" / EXPORT_FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     temporary.replace(output)
@@ -85,7 +85,7 @@ def _module(run: runs.Run, captioner: Any, beam: int) -> Any:
 
     vocabulary = text.Vocabulary(run.words)
     settings = run.info.settings
-    stage = runs.TRAINABLE_STAGES[run.config.model.variant][0]
+    stage = runs.trainable_stages(run.config.model)[0]
 
     def captions(features: tf.Tensor, known: tf.Tensor) -> dict[str, tf.Tensor]:
         found = search.beam_search(captioner, features, max_tokens=run.info.max_length, beam=beam)

@@ -1,40 +1,6 @@
-"""A GRU over packed captions: no step is spent on padding, and the gradient is written out.
-
-Rows are sorted by falling length, so at each time step those that still go on come first. All positions lie end to
-end, time step after time step; what does not depend on the step before is one product over all of them.
-"""
-
-from typing import NamedTuple
+"""A GRU over packed captions: no step is spent on padding, and the gradient is written out."""
 
 import tensorflow as tf
-
-from tfcaption.records import PAD
-
-
-class Packed(NamedTuple):
-    """The real positions of a batch of captions."""
-
-    order: tf.Tensor  # (rows,) int32: the rows by falling length
-    inputs: tf.Tensor  # (positions,) tokens before each target
-    targets: tf.Tensor  # (positions,)
-    counts: tf.Tensor  # (time,) int32: rows that go on at each step, falling
-
-
-def pack(tokens: tf.Tensor) -> Packed:
-    """Leave out the padding.
-
-    Args:
-        tokens: (rows, time) int, from <start> to <end>, padded at the end. A row may be all padding.
-    """
-    real = tokens[:, 1:] != PAD
-    order = tf.argsort(tf.reduce_sum(tf.cast(real, tf.int32), 1), direction="DESCENDING", stable=True)
-    tokens, real = tf.transpose(tf.gather(tokens, order)), tf.transpose(tf.gather(real, order))
-    return Packed(
-        order,
-        tf.boolean_mask(tokens[:-1], real),
-        tf.boolean_mask(tokens[1:], real),
-        tf.reduce_sum(tf.cast(real, tf.int32), 1),
-    )
 
 
 @tf.custom_gradient
@@ -50,7 +16,7 @@ def packed_gru(
         state: (rows, units) before the first step, in the packed order.
         kernel: (units, 3 * units) of the recurrence.
         bias: (3 * units,) of the recurrence.
-        counts: as `pack` gives them.
+        counts: (time,) int32, rows that go on at each step, as `PackedCaptions` has them.
 
     Returns:
         (positions, units) the state after each position.

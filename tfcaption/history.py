@@ -125,7 +125,7 @@ class History:
                 self._scalars(figures)
             self._summaries.flush()
         self.save()
-        shown = f", dev BLEU-4 {dev['dev_bleu_4']:.4f}" if "dev_bleu_4" in dev else ""
+        shown = f", BLEU-4 {dev['dev_bleu_4']:.4f}, CIDEr {dev['dev_cider']:.4f}" if "dev_cider" in dev else ""
         print(
             f"epoch {self.epoch}: train loss {figures['train_loss']:.4f}, dev loss {dev['dev_loss']:.4f}, "
             f"dev accuracy {dev['dev_accuracy']:.4f}{shown}, {figures['train_seconds']:.0f} s"

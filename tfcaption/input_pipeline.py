@@ -36,11 +36,7 @@ class Split:
     captions_per_photo: int
     lengths: list[int]  # padded caption lengths in tokens, the last one holds every caption
     in_memory: bool  # held in memory, still encoded; otherwise read again each epoch
-
-    @property
-    def by_caption(self) -> bool:
-        """Whether a row is one caption, which pads least; otherwise a photo with all its captions, encoded once."""
-        return self.stage == "pooled" and self.in_memory
+    by_caption: bool  # a row is one caption, which pads least; otherwise a photo with all its captions, encoded once
 
     @property
     def payload(self) -> str:
@@ -57,6 +53,7 @@ def open_split(
     buckets: int,
     cache: bool | str = "auto",
     cache_limit_mb: int = 2048,
+    by_photo: bool = False,
     host: int = 0,
     hosts: int = 1,
 ) -> Split:
@@ -70,6 +67,7 @@ def open_split(
         buckets: how many padded lengths; 1 where the step leaves out the padding itself.
         cache: hold the split in memory, or not; auto: where this host's share of it is within the limit.
         cache_limit_mb: that limit, in units of 1,000,000 bytes.
+        by_photo: a row is a photo even where a caption would be the better one.
         host: which share of the shards, of `hosts`.
         hosts: how many share the split.
 
@@ -101,7 +99,8 @@ def open_split(
     here = sum(shard.bytes for shard in shares[host])
     in_memory = photos[host] > 0 and (here <= cache_limit_mb * 1_000_000 if cache == "auto" else bool(cache))
     stage: Stage = features.settings.stage if features else "photo"
-    histogram = split.caption_lengths if stage == "pooled" and in_memory else split.longest_caption_lengths
+    by_caption = stage == "pooled" and in_memory and not by_photo
+    histogram = split.caption_lengths if by_caption else split.longest_caption_lengths
     return Split(
         name=name,
         files=[str(Path(folder) / shard.name) for shard in shares[host] if shard.records],
@@ -113,6 +112,7 @@ def open_split(
         captions_per_photo=info.captions_per_photo,
         lengths=bucket_lengths(histogram, buckets, info.max_length),
         in_memory=in_memory,
+        by_caption=by_caption,
     )
 
 

@@ -4,6 +4,7 @@ The only place that knows them. Imports no TensorFlow, so that a worker that wri
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -105,6 +106,14 @@ def captions_of(serialized: bytes) -> tuple[str, list[str]]:
     return feature[PHOTO_ID].bytes_list.value[0].decode(), [
         caption.decode() for caption in feature[CAPTIONS_TEXT].bytes_list.value
     ]
+
+
+def token_ids_of(serialized: bytes) -> list[list[int]]:
+    """Token numbers of each caption of a photo record or feature record, from <start> to <end>."""
+    feature = parse_example(serialized)
+    tokens = list(feature[CAPTIONS_TOKENS].int64_list.value)
+    ends = list(itertools.accumulate(feature[CAPTIONS_LENGTHS].int64_list.value))
+    return [tokens[start:end] for start, end in itertools.pairwise([0, *ends])]
 
 
 def photo_of(serialized: bytes) -> tuple[str, bytes]:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tfcaption import records
-from tfcaption.config import Config, load_config, save_config
-from tfcaption.records import DatasetInfo, FeaturesInfo
+from tfcaption.config import Config, ModelConfig, load_config, save_config
+from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
 from tfcaption.tfrecord import RecordError
 
 CONFIG_FILE = "config.yaml"
@@ -23,12 +23,17 @@ CHECKPOINTS = "checkpoints"
 METRICS_FILE = "metrics.jsonl"
 STEPS_FILE = "steps.jsonl"
 ENCODER_FILE = "encoder.weights.h5"
-# The stages that a variant can train from; the first one is the cheapest.
-TRAINABLE_STAGES = {"frozen": ("pooled", "map", "trunk"), "finetuned": ("trunk",)}
 
 
 class RunError(ValueError):
     """A run directory that cannot be used; the message names it and the cure."""
+
+
+def trainable_stages(model: ModelConfig) -> tuple[Stage, ...]:
+    """The stages of features that a model can train from; the first one is the cheapest."""
+    if model.variant == "finetuned":
+        return ("trunk",)
+    return ("pooled", "map", "trunk") if model.decoder == "gru" else ("map", "trunk")
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,12 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
     if config.data.features is None:
         return None
     features = records.load_features_info(config.data.features)
-    stage, stages = features.settings.stage, TRAINABLE_STAGES[config.model.variant]
+    stage, stages = features.settings.stage, trainable_stages(config.model)
     again = f"python -m beam_jobs.extract_features --records {config.data.records} --stage {stages[0]} ..."
     if stage not in stages:
         raise RecordError(
-            f"data.features={config.data.features}: stage is {stage}, but model.variant={config.model.variant} trains "
-            f"from {' or '.join(stages)}; make them with {again}"
+            f"data.features={config.data.features}: stage is {stage}, but model.variant={config.model.variant} with "
+            f"model.decoder={config.model.decoder} trains from {' or '.join(stages)}; make them with {again}"
         )
     if features.settings.records != info.fingerprint():
         raise RecordError(
@@ -192,25 +197,57 @@ def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Any, str]:
     Raises:
         RunError: there is no such checkpoint.
     """
-    import tensorflow as tf
-
     from tfcaption.captioner import Captioner
 
-    found = tf.train.latest_checkpoint(str(run.path / CHECKPOINTS / checkpoint))
-    if not found:
-        raise RunError(f"{run.path}: has no {checkpoint} checkpoint yet; train it for at least one epoch")
+    found = _checkpoint(run, checkpoint)
     captioner = Captioner(
         run.config.model,
         image_size=run.info.settings.image_size,
         embedding=np.zeros((len(run.words), embedding_units(found)), np.float32),
         encoder_weights=str(run.path / ENCODER_FILE),
+        max_tokens=run.info.max_length,
         compiled=False,
     )
+    _read_checkpoint(captioner, run, found)
+    return captioner, found
+
+
+def restore(captioner: Any, source: Run, words: list[str]) -> None:
+    """Give a captioner the best weights of another run.
+
+    Args:
+        captioner: with a decoder of the same kind and sizes.
+        source: as `load_run` gives it.
+        words: the captioner's vocabulary.
+
+    Raises:
+        RunError: the source has another vocabulary or decoder, or no checkpoint yet.
+    """
+    if source.words != words:
+        raise RunError(f"{source.path}: has another vocabulary; train.start_from wants a run on the same records")
+    found = _checkpoint(source, "best")
+    try:
+        _read_checkpoint(captioner, source, found)
+    except (ValueError, AssertionError) as error:
+        raise RunError(f"train.start_from={source.path}: its model is not the one of this config: {error}") from error
+
+
+def _checkpoint(run: Run, name: str) -> str:
+    import tensorflow as tf
+
+    found: str | None = tf.train.latest_checkpoint(str(run.path / CHECKPOINTS / name))
+    if not found:
+        raise RunError(f"{run.path}: has no {name} checkpoint yet; train it for at least one epoch")
+    return found
+
+
+def _read_checkpoint(captioner: Any, run: Run, checkpoint: str) -> None:
+    import tensorflow as tf
+
     restored = {"decoder": captioner.decoder}
     if run.config.model.variant == "finetuned":
         restored["head"] = captioner.encoder.head
-    tf.train.Checkpoint(**restored).restore(found).assert_existing_objects_matched().expect_partial()
-    return captioner, found
+    tf.train.Checkpoint(**restored).restore(checkpoint).assert_existing_objects_matched().expect_partial()
 
 
 def save_encoder(run: Run, encoder: Any) -> None:

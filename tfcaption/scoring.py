@@ -1,6 +1,6 @@
 """Captions and token sums of a split, by one captioner: what training selects by and evaluation reports."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,10 +78,15 @@ def caption_split(
 
 def read_references(split: Split) -> dict[str, list[str]]:
     """Photo id -> raw captions of a split, straight from its shards."""
-    references: dict[str, list[str]] = {}
+    return dict(records.captions_of(serialized) for serialized in _read_records(split))
+
+
+def read_token_ids(split: Split) -> Iterator[list[list[int]]]:
+    """Token numbers of each photo's captions, from <start> to <end>, straight from a split's shards."""
+    return map(records.token_ids_of, _read_records(split))
+
+
+def _read_records(split: Split) -> Iterator[bytes]:
     for file in split.files:
         with Path(file).open("rb") as stream:
-            for serialized in tfrecord.read_frames(stream, file):
-                photo, captions = records.captions_of(serialized)
-                references[photo] = captions
-    return references
+            yield from tfrecord.read_frames(stream, file)

@@ -1,5 +1,6 @@
 """Captions from a captioner: beam search (greedy where the beam is 1) and sampling, batched, in the graph."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -48,11 +49,15 @@ def beam_search(
     photos, vocabulary = tf.shape(features)[0], decoder.logits.units
     width = min(beam, vocabulary)
     banned, end_banned = _mask(BANNED, vocabulary), _mask((END,), vocabulary)
+    memory, first_state = decoder.start(features)
+    all_photos = tf.repeat(tf.range(photos), beam)
 
-    def continuations(time: tf.Tensor, sequences: tf.Tensor, state: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    def continuations(
+        time: tf.Tensor, sequences: tf.Tensor, state: Any, of_photos: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, Any]:
         """The best next tokens of each row and their log-probabilities, (rows, width), and the next state."""
         previous = tf.where(time > 0, sequences[:, tf.maximum(time - 1, 0)], START)
-        logits, state = decoder.step(previous, state)
+        logits, state = decoder.step(previous, state, memory, of_photos)
         allowed = logits + (tf.where(time + 1 < min_tokens, banned + end_banned, banned) if min_tokens > 1 else banned)
         if blocked_ngram:
             allowed = _without_repeats(allowed, sequences, time, blocked_ngram)
@@ -64,19 +69,13 @@ def beam_search(
     ) -> tuple[tf.Tensor, tf.Tensor, Any]:
         """The same, computed for the rows that go on; an ended one goes on with <pad> at no cost."""
         only_pad = tf.concat([[0.0], tf.fill((width - 1,), _NEVER)], 0)
-        if not packs(compiled):
-            best, tokens, state = continuations(time, sequences, state)
-            return tf.where(going[:, None], best, only_pad), tf.where(going[:, None], tokens, PAD), state
-        rows = tf.where(going)
-        best, tokens, next_state = continuations(
-            time, tf.gather_nd(sequences, rows), tf.nest.map_structure(lambda values: tf.gather_nd(values, rows), state)
-        )
-        return (
-            tf.tensor_scatter_nd_update(tf.repeat(only_pad[None], tf.size(going), 0), rows, best),
-            tf.tensor_scatter_nd_update(tf.fill((tf.size(going), width), PAD), rows, tokens),
-            tf.nest.map_structure(
-                lambda values, moved: tf.tensor_scatter_nd_update(values, rows, moved), state, next_state
-            ),
+        rows = tf.size(going)
+        return _for_rows(
+            going,
+            lambda sequences, state, of_photos: continuations(time, sequences, state, of_photos),
+            (sequences, state, all_photos),
+            otherwise=(tf.repeat(only_pad[None], rows, 0), tf.fill((rows, width), PAD), state),
+            packed=packs(compiled),
         )
 
     def advance(
@@ -113,7 +112,7 @@ def beam_search(
             tf.tile(first[None], (photos, 1)),
             tf.zeros((photos, beam), tf.int32),
             tf.fill((photos, beam), False),
-            tf.nest.map_structure(lambda values: tf.repeat(values, beam, axis=0), decoder.start(features)),
+            tf.nest.map_structure(lambda values: tf.repeat(values, beam, axis=0), first_state),
         ),
         maximum_iterations=max_tokens,
     )
@@ -130,8 +129,10 @@ def sample(
     *,
     max_tokens: int,
     seed: tf.Tensor,
+    count: int = 1,
     temperature: float = 1.0,
     top_p: float = 1.0,
+    compiled: bool = False,
 ) -> Found:
     """Captions drawn word by word; the same seed draws the same ones.
 
@@ -140,45 +141,85 @@ def sample(
         features: as for `beam_search`.
         max_tokens: as for `beam_search`.
         seed: (2,) int32.
+        count: captions of each photo.
         temperature: divides the logits; towards 0 the most probable word alone is drawn.
         top_p: only the fewest words that together have this probability are drawn (Holtzman et al. 2020,
             arXiv:1904.09751).
+        compiled: as for `beam_search`.
 
     Returns:
-        One caption for each photo, and its score under the captioner itself.
+        `count` captions of each photo as they were drawn, and their scores under the captioner itself.
     """
     decoder = captioner.decoder
     photos = tf.shape(features)[0]
     banned = _mask(BANNED, decoder.logits.units)
+    memory, first_state = decoder.start(features)
+    all_photos = tf.repeat(tf.range(photos), count)
 
     def advance(
         time: tf.Tensor, sequences: tf.Tensor, totals: tf.Tensor, ended: tf.Tensor, state: Any
     ) -> tuple[Any, ...]:
         previous = tf.where(time > 0, sequences[:, tf.maximum(time - 1, 0)], START)
-        logits, state = decoder.step(previous, state)
-        allowed = _nucleus(logits / temperature + banned, top_p)
-        drawn = tf.random.stateless_categorical(
-            allowed, 1, tf.random.experimental.stateless_fold_in(seed, time), dtype=tf.int32
-        )[:, 0]
-        drawn = tf.where(ended, PAD, drawn)
-        log_p = tf.gather(tf.nn.log_softmax(logits), drawn, batch_dims=1)
+        uniform = tf.random.stateless_uniform(
+            (photos * count, 1), tf.random.experimental.stateless_fold_in(seed, time), 1e-20
+        )
+
+        def draw(
+            previous: tf.Tensor, state: Any, of_photos: tf.Tensor, uniform: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, Any]:
+            logits, state = decoder.step(previous, state, memory, of_photos)
+            allowed = tf.nn.softmax(_nucleus(logits / temperature + banned, top_p))
+            # The first word up to which the probabilities add up to a number between 0 and 1 (all of them).
+            total = tf.cumsum(allowed, axis=-1)
+            drawn = tf.searchsorted(total, uniform * total[:, -1:])[:, 0]
+            return drawn, tf.gather(tf.nn.log_softmax(logits), drawn, batch_dims=1), state
+
+        drawn, log_p, state = _for_rows(
+            ~ended,
+            draw,
+            (previous, state, all_photos, uniform),
+            otherwise=(tf.fill((photos * count,), PAD), tf.zeros((photos * count,)), state),
+            packed=packs(compiled),
+        )
         sequences = tf.where(tf.range(max_tokens) == time, drawn[:, None], sequences)
-        return time + 1, sequences, totals + tf.where(ended, 0.0, log_p), ended | (drawn == END), state
+        return time + 1, sequences, totals + log_p, ended | (drawn == END), state
 
     _, sequences, totals, _, _ = tf.while_loop(
         lambda time, sequences, totals, ended, state: ~tf.reduce_all(ended),
         advance,
         (
             tf.constant(0),
-            tf.fill((photos, max_tokens), PAD),
-            tf.zeros((photos,)),
-            tf.fill((photos,), False),
-            decoder.start(features),
+            tf.fill((photos * count, max_tokens), PAD),
+            tf.zeros((photos * count,)),
+            tf.fill((photos * count,), False),
+            tf.nest.map_structure(lambda values: tf.repeat(values, count, axis=0), first_state),
         ),
         maximum_iterations=max_tokens,
     )
     lengths = tf.math.count_nonzero(sequences, 1, dtype=tf.int32)
-    return Found(sequences[:, None], normalized(totals, lengths, LENGTH_ALPHA)[:, None])
+    scores = normalized(totals, lengths, LENGTH_ALPHA)
+    return Found(tf.reshape(sequences, (photos, count, max_tokens)), tf.reshape(scores, (photos, count)))
+
+
+def _for_rows(going: tf.Tensor, compute: Callable[..., Any], by_row: Any, *, otherwise: Any, packed: bool) -> Any:
+    """What `compute` gives for the rows that go on, and `otherwise` for the rest.
+
+    Args:
+        going: (rows,) bool.
+        compute: from tensors like `by_row`, of any number of rows, to tensors like `otherwise`.
+        by_row: tuple of nests of tensors (rows, ...).
+        otherwise: nest of tensors (rows, ...).
+        packed: whether to compute only those rows, or all and choose.
+    """
+    if not packed:
+
+        def choose(new: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+            return tf.where(tf.reshape(going, (-1, *[1] * (new.shape.rank - 1))), new, other)
+
+        return tf.nest.map_structure(choose, compute(*by_row), otherwise)
+    rows = tf.where(going)
+    found = compute(*tf.nest.map_structure(lambda values: tf.gather_nd(values, rows), by_row))
+    return tf.nest.map_structure(lambda other, new: tf.tensor_scatter_nd_update(other, rows, new), otherwise, found)
 
 
 def normalized(totals: tf.Tensor, lengths: tf.Tensor, length_alpha: float) -> tf.Tensor:

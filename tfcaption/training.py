@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfcaption.captioner import Captioner, TokenSums
 from tfcaption.config import TrainConfig
 from tfcaption.records import Stage
+from tfcaption.self_critical import SelfCritical
 
 _INITIAL_LOSS_SCALE = 2.0**15
 _LOSS_SCALE_GROWTH_STEPS = 2000
@@ -84,6 +85,7 @@ class Trainer:
         mode: as `resolve_mode` gives it.
         stage: at which the batches' inputs are.
         total_steps: of the whole training, for the learning rate's schedule.
+        objective: makes the batch to train on of one from the data and a seed; None: that batch itself.
     """
 
     def __init__(
@@ -95,7 +97,9 @@ class Trainer:
         *,
         stage: Stage = "photo",
         total_steps: int = 1,
+        objective: SelfCritical | None = None,
     ) -> None:
+        self._objective = objective
         self.captioner, self.strategy, self.mode, self._config, self._stage = captioner, strategy, mode, config, stage
         decoder = [v.value for v in captioner.decoder.trainable_variables]
         encoder = [v.value for v in captioner.encoder.trainable_variables]
@@ -201,6 +205,8 @@ class Trainer:
     def _train_step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         """Train on one global batch: an Outcome as one vector."""
         self.position.assign_add(1)
+        if self._objective:
+            batch = self.strategy.run(lambda batch: self._objective(batch, self._seed()), args=(batch,))
         tokens, captions = self._counts(batch)
 
         def train() -> tf.Tensor:
@@ -269,25 +275,30 @@ class Trainer:
     ) -> tuple[TokenSums, list[tf.Tensor], tf.Tensor]:
         """Sums, clipped gradients and their norm before clipping, all over the global batch."""
         context = tf.distribute.get_replica_context()
-        replica = tf.cast(context.replica_id_in_sync_group, tf.int32)
-        seed = tf.stack([self._config.seed + 1_000_003 * replica, tf.cast(self.step, tf.int32)])
         # A mean already here, since a sum over thousands of tokens overflows float16.
-        sums, gradients = self._compiled_gradients(batch["inputs"], batch["tokens"], seed, self.loss_scale / tokens)
+        sums, gradients = self._compiled_gradients(
+            batch["inputs"], batch["tokens"], batch.get("weights"), self._seed(), self.loss_scale / tokens
+        )
         *sums, gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [*sums, gradients])
         gradients = [gradient / self.loss_scale for gradient in gradients]
         norm = tf.linalg.global_norm(gradients)
         gradients, _ = tf.clip_by_global_norm(gradients, self._config.gradient_clip_norm, use_norm=norm)
         return TokenSums(*sums), gradients, norm
 
+    def _seed(self) -> tf.Tensor:
+        """(2,) int32, another one for each step and replica."""
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+        return tf.stack([self._config.seed + 1_000_003 * replica, tf.cast(self.step, tf.int32)])
+
     def _gradients(
-        self, inputs: tf.Tensor, tokens: tf.Tensor, seed: tf.Tensor, scale: tf.Tensor
+        self, inputs: tf.Tensor, tokens: tf.Tensor, weights: tf.Tensor | None, seed: tf.Tensor, scale: tf.Tensor
     ) -> tuple[TokenSums, list[tf.Tensor]]:
         """Compiled: sums and the gradients of the summed loss (times `scale`) of one replica's batch."""
         self.traces += 1  # runs when traced, not when called
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.variables)
             features = self.captioner.encode(inputs, self._stage)
-            sums = self.captioner.token_sums(features, tokens, seed, self._config.label_smoothing)
+            sums = self.captioner.token_sums(features, tokens, seed, self._config.label_smoothing, weights)
             loss = sums.loss * scale
         gradients = tape.gradient(loss, self.variables)
         return sums, [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]

@@ -61,6 +61,8 @@ class TrainingRun:
         keras.utils.set_random_seed(config.train.seed)
         with self.strategy.scope():
             captioner = new_captioner(run, compiled=mode.xla)
+            if config.train.start_from:
+                runs.restore(captioner, runs.load_run(config.train.start_from), run.words)
             runs.check_weights(run, captioner.encoder.fingerprint(self.train_split.stage))
             self.trainer = Trainer(
                 captioner,
@@ -69,6 +71,7 @@ class TrainingRun:
                 mode,
                 stage=self.train_split.stage,
                 total_steps=config.train.epochs * self.steps_per_epoch,
+                objective=self._self_critical(captioner, mode.xla) if self._draws else None,
             )
         if host == 0:
             runs.save_encoder(run, captioner.encoder)
@@ -87,6 +90,25 @@ class TrainingRun:
         self.history = History(self.trainer, run, writes=host == 0)
         self.steps_per_call = 1
 
+    @property
+    def _draws(self) -> bool:
+        """Whether it trains on captions that it draws."""
+        return self.config.train.objective == "cider"
+
+    def _self_critical(self, captioner: Any, compiled: bool) -> Any:
+        from tfcaption import scoring
+        from tfcaption.self_critical import SelfCritical
+
+        photos = scoring.read_token_ids(self._open("train", alone=True))
+        return SelfCritical(
+            captioner,
+            self.train_split.stage,
+            ([ids[1:] for ids in captions] for captions in photos),
+            samples=self.config.train.drawn_captions,
+            max_tokens=self.run.info.max_length - 1,
+            compiled=compiled,
+        )
+
     def _open(self, name: str, *, alone: bool = False) -> Any:
         """This host's share of a split; `alone` the whole of it, a row a photo, to be read once."""
         from tfcaption import input_pipeline
@@ -100,6 +122,7 @@ class TrainingRun:
             buckets=self.buckets,
             cache=False if alone else data.cache,
             cache_limit_mb=data.cache_limit_mb,
+            by_photo=self._draws,
             host=0 if alone else self.host,
             hosts=1 if alone else self.hosts,
         )
@@ -166,6 +189,8 @@ class TrainingRun:
         history, trainer = self.history, self.trainer
         split = self.run.info.split("train")
         total = split.photos if self.config.data.captions == "one" else split.captions
+        if self._draws:
+            total = split.photos * self.config.train.drawn_captions
         label = f"epoch {history.epoch + 1}"
         last_saved = time.monotonic()
         with Progress(total, unit="captions", label=label, done=int(history.sums["captions"])) as progress:
@@ -224,7 +249,7 @@ class TrainingRun:
         )
 
     def _dev_figures(self, batches: Any) -> dict[str, float]:
-        """Loss, accuracy and, where it decides, BLEU-4 of the dev split."""
+        """Loss, accuracy and, where they decide, scores of the dev split."""
         start = time.monotonic()
         totals = [0.0] * 4
         info = self.run.info.split("dev")
@@ -238,18 +263,19 @@ class TrainingRun:
                     progress.update(int(totals[3]))
             loss, correct, tokens, _ = totals
             figures = {"dev_loss": loss / tokens, "dev_accuracy": correct / tokens}
-            if self.config.train.early_stopping_metric == "dev_bleu_4":
-                figures["dev_bleu_4"] = self._dev_bleu_4()
+            if self.config.train.early_stopping_metric != "dev_loss":
+                figures |= self._dev_scores()
         return figures | {"dev_seconds": time.monotonic() - start}
 
-    def _dev_bleu_4(self) -> float:
+    def _dev_scores(self) -> dict[str, float]:
         from tfcaption import metrics, scoring
 
         split = self._open("dev", alone=True)
         spoken = scoring.caption_split(
             self.trainer.captioner, split, self.run.words, batch_size_photos=self.config.data.batch_size_photos
         )
-        return metrics.corpus_scores(spoken.captions, scoring.read_references(split))["bleu_4"]
+        scores = metrics.corpus_scores(spoken.captions, scoring.read_references(split))
+        return {"dev_bleu_4": scores["bleu_4"], "dev_cider": scores["cider"]}
 
 
 def new_captioner(run: Run, *, compiled: bool) -> Any:
@@ -273,6 +299,7 @@ def new_captioner(run: Run, *, compiled: bool) -> Any:
         image_size=run.info.settings.image_size,
         embedding=embedding,
         encoder_weights=model.weights,
+        max_tokens=run.info.max_length,
         compiled=compiled,
     )
 
@@ -282,7 +309,7 @@ def _extraction_advice(run: Run, encoder: Any, epochs: int) -> str:
     import numpy as np
     import tensorflow as tf
 
-    (stage, *_) = runs.TRAINABLE_STAGES[run.config.model.variant]
+    (stage, *_) = runs.trainable_stages(run.config.model)
     size = run.info.settings.image_size
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (16, size, size, 3)), tf.uint8)
     encode = tf.function(lambda images: encoder(images, end=stage), autograph=False)

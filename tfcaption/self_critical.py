@@ -1,0 +1,96 @@
+"""Self-critical training: captions that the captioner draws itself, weighted by how well they score (Rennie et al.
+2017, arXiv:1612.00563, with the mean of a photo's other captions as the baseline, Luo 2020, arXiv:2003.09971)."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfcaption import search
+from tfcaption.captioner import Captioner
+from tfcaption.cider import Cider, Tokens, Weighted
+from tfcaption.records import END, PAD, START, Stage
+
+_DRAWING = 1000  # apart from the places of `dropout`, which has the same seed
+
+
+class SelfCritical:
+    """Makes batches of drawn captions out of batches of references.
+
+    Args:
+        captioner: that draws.
+        stage: at which the batches' inputs are.
+        photos: token numbers of the training captions, photo by photo, from which n-grams have their weights.
+        samples: captions drawn of each photo, two or more.
+        max_tokens: of a drawn caption.
+        compiled: whether the train step is compiled with XLA.
+    """
+
+    def __init__(
+        self,
+        captioner: Captioner,
+        stage: Stage,
+        photos: Iterable[Sequence[Tokens]],
+        *,
+        samples: int,
+        max_tokens: int,
+        compiled: bool,
+    ) -> None:
+        self._captioner, self._stage, self._compiled = captioner, stage, compiled
+        self._samples, self._max_tokens = samples, max_tokens
+        self._cider = Cider(photos)
+        self._known: dict[bytes, Weighted] = {}  # references come back every epoch
+
+    def __call__(self, batch: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The batch to train on.
+
+        Args:
+            batch: `inputs` (photos, ...), and `tokens` (photos, captions, time), the references.
+            seed: (2,) int32.
+
+        Returns:
+            The same inputs; `tokens` (photos, samples, max_tokens + 1) drawn captions; and `weights` (photos, samples)
+            float32, CIDEr-D of each less the mean of the photo's others.
+        """
+        features = self._captioner.encode(batch["inputs"], self._stage)
+        drawn = search.sample(
+            self._captioner,
+            features,
+            max_tokens=self._max_tokens,
+            seed=tf.random.experimental.stateless_fold_in(seed, _DRAWING),
+            count=self._samples,
+            compiled=self._compiled,
+        ).tokens
+        weights = tf.numpy_function(self.advantages, [drawn, batch["tokens"]], tf.float32)
+        start = tf.fill(tf.shape(drawn[..., :1]), START)
+        real = tf.reduce_any(batch["tokens"] != PAD, (1, 2))[:, None, None]  # not a row that fills up the batch
+        tokens = tf.where(real, tf.concat([start, drawn], -1), PAD)
+        return {
+            "inputs": batch["inputs"],
+            "tokens": tf.stop_gradient(tokens),
+            "weights": tf.ensure_shape(weights, (None, self._samples)),
+        }
+
+    def advantages(self, drawn: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """By how much each caption is better than the photo's others: (photos, samples, time) drawn without <start>,
+        (photos, captions, time) references with it -> (photos, samples) float32."""
+        scores = np.zeros((len(drawn), self._samples))
+        for photo, captions in enumerate(references):
+            expected = [self._reference(tokens) for tokens in captions if tokens.any()]
+            for sample, tokens in enumerate(drawn[photo]):
+                if expected:
+                    scores[photo, sample] = self._cider.score(self._cider.weighted(spoken(tokens)), expected)
+        others = (scores.sum(1, keepdims=True) - scores) / (self._samples - 1)
+        return (scores - others).astype(np.float32)
+
+    def _reference(self, tokens: np.ndarray) -> Weighted:
+        key = tokens.tobytes().rstrip(b"\0")
+        if key not in self._known:
+            self._known[key] = self._cider.weighted(spoken(tokens[1:]))
+        return self._known[key]
+
+
+def spoken(tokens: np.ndarray) -> list[int]:
+    """What counts of a caption's tokens: up to <end>, which counts, or captions would learn not to end well."""
+    words = [token for token in tokens.tolist() if token != PAD]
+    return words[: words.index(END) + 1] if END in words else words
