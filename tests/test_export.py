@@ -25,15 +25,23 @@ assert not {"tfcaption", "beam_jobs", "tensorflow_text"} & set(sys.modules)
 print(json.dumps({
     "captions": [caption.decode() for caption in found["captions"].numpy()],
     "scores": found["scores"].numpy().tolist(),
+    "words": [[word.decode() for word in row] for row in found["words"].numpy()] if "words" in found else None,
+    "attention": found["attention"].numpy().tolist() if "words" in found else None,
     "nbest": [[caption.decode() for caption in row] for row in found["nbest_captions"].numpy()],
 }))
 """
 
 
-@pytest.fixture(scope="module", params=["frozen", "finetuned"])
+@pytest.fixture(scope="module", params=[("frozen", "gru"), ("finetuned", "attention"), ("finetuned", "transformer")])
 def run(request, sample_records, pooled, trunk, tmp_path_factory):
-    folder = {"frozen": pooled, "finetuned": trunk}[request.param]
-    settings = config(tmp_path_factory.mktemp("run") / "run", sample_records, 1, features=folder, variant=request.param)
+    variant, decoder = request.param
+    settings = config(
+        tmp_path_factory.mktemp("run") / "run",
+        sample_records,
+        1,
+        features={"frozen": pooled, "finetuned": trunk}[variant],
+        **{"variant": variant, "decoder": decoder, "transformer_units": 64},
+    )
     return runs.load_run(train(settings))
 
 
@@ -65,6 +73,8 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
     done = subprocess.run([sys.executable, "-c", LOAD, exported, *paths], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    attends = run.config.model.decoder != "gru"
+    assert (found["attention"] is not None) == attends
     assert (found["captions"][2], found["scores"][2], found["nbest"][2]) == ("", 0.0, ["", ""])
     captioner, _ = runs.load_captioner(run)
     settings = run.info.settings
@@ -79,6 +89,10 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
             spoken = text.Vocabulary(run.words).decode(expected.tokens)[0].numpy()
             assert found["nbest"][index] == [caption.decode() for caption in spoken]
             assert found["captions"][index] == found["nbest"][index][0]
+            if attends:
+                expected = search.attention_of(captioner, features, expected.tokens[:, 0])
+                np.testing.assert_allclose(found["attention"][index], expected[0], rtol=1e-3, atol=1e-4)
+                assert "".join(found["words"][index]) == found["captions"][index].replace(" ", "")
 
 
 def test_its_second_signature_starts_from_the_features_that_the_variant_trains_from(run, exported):

@@ -215,6 +215,29 @@ def test_every_photo_stands_with_its_references_and_what_each_run_said(tree):
         assert next(found[photo].all("img")).attributes["alt"] == references[0]
 
 
+def test_where_a_run_looked_is_shaded_on_the_photo_word_by_word(folder, tmp_path):
+    weights = [0.7, 0.1, 0.2, 0.0]
+    found = evaluation(1)
+    for line in found["eval-dev"][0]:
+        line["attention"] = [{"word": word, "weights": weights} for word in (*line["caption"].split(), HOSTILE)]
+    plain, looking = (
+        write_run(tmp_path / name, folder / "records", evaluations)
+        for name, evaluations in (("plain", evaluation(2)), ("looking", found))
+    )
+    tree = parse(report.report([plain, looking], output=tmp_path / "page").read_text())
+    for photo, card in cards(tree).items():
+        (details,) = card.all("details", class_="looked")
+        caption = PHOTOS[photo][1]
+        assert details.attributes["data-run"] == "1"
+        assert [item.text for item in details.all("li")] == [*caption.split(), HOSTILE]
+        shown = next(card.all("img")).attributes["src"]
+        assert card.attributes["style"] == f"--photo: url({shown})"
+        for image in details.all("img"):
+            shade = np.asarray(Image.open(io.BytesIO(base64.b64decode(image.attributes["src"].partition(",")[2]))))
+            assert shade.shape == (2, 2, 2) and not shade[..., 0].any()
+            np.testing.assert_allclose(shade[..., 1].ravel(), [0, 189, 157, 220], atol=1)  # opacity
+
+
 def test_a_photo_is_the_one_of_the_records_made_smaller(tree):
     found = cards(tree)
     for index, photo in enumerate(PHOTOS):

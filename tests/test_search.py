@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.test_model import WORDS, captioner
+from tests.test_model import DECODERS, WORDS, captioner, features_of
 from tfcaption import search
 from tfcaption.records import END, OOV, PAD, START
 from tfcaption.search import beam_search, normalized, sample
@@ -211,3 +211,41 @@ def test_a_low_temperature_draws_the_greedy_caption_and_its_score_is_the_caption
         total, length = forced_total(model, photo, drawn.tokens[photo, 0].numpy())
         expected = float(normalized(tf.constant(total), tf.constant(length), search.LENGTH_ALPHA))
         assert float(drawn.scores[photo, 0]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("decoder", ["bahdanau", "transformer"])
+def test_the_attention_of_a_found_caption_is_that_of_the_steps_that_spoke_it(decoder):
+    model = captioner(encoder_weights=None, image_size=64, **DECODERS[decoder])
+    features = features_of(model)
+    found = beam_search(model, features, max_tokens=8, beam=2)
+    attention = search.attention_of(model, features, found.tokens[:, 0])
+    assert attention.shape == (6, 8, 4)
+    for photo in range(6):
+        tokens = tf.concat([[START], found.tokens[photo, 0]], 0)[None, None]
+        alone = model.predict(features[photo : photo + 1], tokens).attention[0, 0]
+        np.testing.assert_allclose(attention[photo], alone, rtol=1e-4, atol=1e-6)
+
+
+def test_a_captioner_without_attention_says_so(model):
+    assert search.attention_of(model, FEATURES, tf.constant([[5, END]] * 6)) is None
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_every_decoder_is_searched_and_sampled_through_its_one_step_pass(decoder):
+    """Scores are teacher-forced ones, a batch gives what its photos give one by one, compiled as plain."""
+    model = captioner(seed=2, encoder_weights=None, image_size=64, **DECODERS[decoder])
+    features = features_of(model)
+    found = beam_search(model, features, max_tokens=8, beam=3)
+    drawn = sample(model, features, max_tokens=8, seed=tf.constant([1, 2]), count=3)
+    for result in (found, drawn):
+        rows = tf.concat([tf.fill((6, 3, 1), START), result.tokens], -1)
+        log_p = tf.nn.log_softmax(model.predict(features, rows).logits)
+        totals = tf.reduce_sum(
+            tf.gather(log_p, result.tokens, batch_dims=3) * tf.cast(result.tokens != PAD, tf.float32), -1
+        )
+        lengths = tf.math.count_nonzero(result.tokens, -1, dtype=tf.int32)
+        np.testing.assert_allclose(result.scores, normalized(totals, lengths, search.LENGTH_ALPHA), rtol=1e-3)
+    alone = [beam_search(model, features[i : i + 1], max_tokens=8, beam=3).tokens[0] for i in range(6)]
+    np.testing.assert_array_equal(found.tokens, alone)
+    compiled = tf.function(lambda x: beam_search(model, x, max_tokens=8, beam=3, compiled=True), jit_compile=True)
+    np.testing.assert_array_equal(compiled(features).tokens, found.tokens)

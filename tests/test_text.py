@@ -77,6 +77,12 @@ def test_the_beam_jobs_dictionary_gives_the_ids_of_the_graph(vocabulary):
     assert by_dictionary == vocabulary.encode(tf.constant(captions), max_words=4).to_list()
 
 
+def test_decoding_each_token_gives_the_words_before_the_end_in_their_places(vocabulary):
+    tokens = tf.constant([[START, 4, 5, END, 6, PAD]])
+    words = [vocabulary.words[4].encode(), vocabulary.words[5].encode()]
+    assert vocabulary.decode_each(tokens).numpy().tolist() == [[b"", *words, b"", b"", b""]]
+
+
 def test_encode_and_decode_work_in_a_graph(vocabulary):
     graph = tf.function(lambda captions: vocabulary.decode(vocabulary.encode(captions, max_words=9).to_tensor()))
     assert graph(tf.constant(["a dog runs"]))[0].numpy() == b"a dog runs"

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from tfcaption.photos import PhotoError
 
 SCORE_DIGITS = 4
+ATTENTION_DIGITS = 3
 
 
 class Spoken(NamedTuple):
@@ -16,18 +19,36 @@ class Spoken(NamedTuple):
     score: float  # length-normalised log-probability, see `search.normalized`
 
 
+class Looked(NamedTuple):
+    """Where the captioner looked for a word of its best caption."""
+
+    word: str
+    weights: list[float]  # of the photo's regions, row by row from the top left; they add up to 1
+
+
+def looked_at(words: Sequence[bytes], attention: np.ndarray) -> tuple[Looked, ...]:
+    """Of (time,) words, empty where there is none, and (time, regions) attention."""
+    return tuple(
+        Looked(word.decode(), [round(weight, ATTENTION_DIGITS) for weight in weights])
+        for word, weights in zip(words, attention.tolist(), strict=True)
+        if word
+    )
+
+
 @dataclass(frozen=True)
 class Captions:
     """The captions of one photo."""
 
     nbest: tuple[Spoken, ...]  # best first, at least one
+    looked: tuple[Looked, ...] = ()  # for each word of the best one, if the captioner has attention
 
     def as_json(self, count: int | None = None) -> dict[str, Any]:
-        """The best caption, its score, and the best `count` of all (None: every one)."""
+        """The best caption, its score, the best `count` of all (None: every one), and attention where there is."""
         listed = [
             {"caption": spoken.caption, "score": round(spoken.score, SCORE_DIGITS)} for spoken in self.nbest[:count]
         ]
-        return {**listed[0], "nbest": listed}
+        looked = {"attention": [looked._asdict() for looked in self.looked]} if self.looked else {}
+        return {**listed[0], "nbest": listed, **looked}
 
 
 class PhotoCaptioner(Protocol):

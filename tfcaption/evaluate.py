@@ -107,6 +107,7 @@ def evaluate(
             "nbest": [found._asdict() for found in spoken.nbest[photo]],
             "references": expected.references[photo],
             **({"cosine": round(cosines[photo], 4)} if photo in cosines else {}),
+            **({"attention": [word._asdict() for word in spoken.looked[photo]]} if spoken.looked else {}),
         }
         for photo, caption in sorted(spoken.captions.items())
     ]

@@ -29,7 +29,9 @@ def export(run_path: str | Path, output: str | Path, *, beam: int = 3, checkpoin
     """Write a SavedModel.
 
     Its signatures: `serving_default`, `images` (batch,) string -> `captions` (batch,) string, `scores` (batch,)
-    float32, `nbest_captions` (batch, beam) string, `nbest_scores` (batch, beam) float32; and `from_features`,
+    float32, `nbest_captions` (batch, beam) string, `nbest_scores` (batch, beam) float32, and where the decoder has
+    attention `words` (batch, time) string of the best caption and `attention` (batch, time, regions) float32, of each
+    word over regions row by row; and `from_features`,
     `features` (batch, ...) float32 at the stage that the variant trains from -> the same. Bytes that are no photo give
     an empty caption and the score 0.
 
@@ -92,7 +94,16 @@ def _module(run: runs.Run, captioner: Any, beam: int) -> Any:
         there = known[:, None] & tf.math.is_finite(found.scores)
         spoken = tf.where(there, vocabulary.decode(found.tokens), "")
         scores = tf.where(there, found.scores, 0.0)
-        return {"captions": spoken[:, 0], "scores": scores[:, 0], "nbest_captions": spoken, "nbest_scores": scores}
+        found_all = {"captions": spoken[:, 0], "scores": scores[:, 0], "nbest_captions": spoken, "nbest_scores": scores}
+        best = found.tokens[:, 0]
+        attention = search.attention_of(captioner, features, best)
+        if attention is None:
+            return found_all
+        return {
+            **found_all,
+            "words": tf.where(known[:, None], vocabulary.decode_each(best), ""),
+            "attention": tf.where(known[:, None, None], attention, 0.0),
+        }
 
     class Exported(tf.Module):
         def __init__(self) -> None:

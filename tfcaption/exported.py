@@ -9,13 +9,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tfcaption import photos, terminal
-from tfcaption.captions import Captions, Spoken
+from tfcaption.captions import Captions, Looked, Spoken, looked_at
 from tfcaption.photos import PhotoError
 
 INFO_FILES = ("assets.extra/export.json", "export.json")
 SIGNATURE = "serving_default"
 INPUT = "images"
 OUTPUTS = ("captions", "scores", "nbest_captions", "nbest_scores")
+ATTENTION = {"words", "attention"}  # also there if the decoder has it
 
 
 class ExportError(ValueError):
@@ -76,8 +77,12 @@ class ExportedCaptioner:
         missing = self.batch_size - len(photos)
         found = self._signature(**{INPUT: tf.constant([*photos, *[b""] * missing])})
         rows = zip(found["nbest_captions"].numpy(), found["nbest_scores"].numpy().tolist(), strict=True)
-        for _, (captions, scores) in zip(photos, rows, strict=False):
-            yield _captions_of(captions, scores)
+        looked: list[tuple[Looked, ...]] = [()] * self.batch_size
+        if set(found) >= ATTENTION:
+            attention = zip(found["words"].numpy(), found["attention"].numpy(), strict=True)
+            looked = [looked_at(words, weights) for words, weights in attention]
+        for _, (captions, scores), words in zip(photos, rows, looked, strict=False):
+            yield _captions_of(captions, scores, words)
 
     def fingerprint(self) -> str:
         """sha256 over all files of the export, so that another model is never taken for this one."""
@@ -107,10 +112,12 @@ def _load(path: str) -> tuple[Any, Any, str]:
     return model, signature, ""
 
 
-def _captions_of(captions: Sequence[bytes], scores: Sequence[float]) -> Captions | PhotoError:
+def _captions_of(
+    captions: Sequence[bytes], scores: Sequence[float], looked: tuple[Looked, ...]
+) -> Captions | PhotoError:
     """A row of the model's n-best list; an empty caption with a score of exactly 0 stands for none."""
     found = tuple(Spoken(c.decode(), score) for c, score in zip(captions, scores, strict=True) if c or score)
-    return Captions(found) if found else PhotoError("unreadable", "the model cannot decode it")
+    return Captions(found, looked) if found else PhotoError("unreadable", "the model cannot decode it")
 
 
 def _load_info(path: str) -> ExportInfo:

@@ -83,7 +83,7 @@ def report(
                 ids[row],
                 jpegs[ids[row]],
                 evaluated[0].lines[ids[row]]["references"],
-                [Caption(run.lines[ids[row]]["caption"], scores[row, i]) for i, run in enumerate(evaluated)],
+                [_caption(run.lines[ids[row]], scores[row, i]) for i, run in enumerate(evaluated)],
                 section,
             )
             for row, section in sections.items()
@@ -96,6 +96,11 @@ def report(
         (folder / f"{figure.name}.png").write_bytes(figure.png)
     (folder / PAGE_FILE).write_text(page, encoding="utf-8")
     return folder / PAGE_FILE
+
+
+def _caption(line: dict[str, Any], score: float) -> Caption:
+    looked = [(word["word"], word["weights"]) for word in line.get("attention", ())]
+    return Caption(line["caption"], score, looked)
 
 
 def _notes(evaluated: Sequence[Evaluated], ids: Sequence[str]) -> list[str]:

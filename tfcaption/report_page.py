@@ -7,6 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
+from tfcaption.heat_maps import shade
 from tfcaption.plots import COLOURS, Figure
 
 TEMPLATE_FILE = Path(__file__).with_name("report.html.in")
@@ -20,6 +21,7 @@ class Caption(NamedTuple):
 
     text: str
     score: float  # from 0 to 1
+    looked: Sequence[tuple[str, Sequence[float]]] = ()  # words and how each looks at the regions, if it does
 
 
 class Photo(NamedTuple):
@@ -125,13 +127,30 @@ def _card(photo: Photo, runs: Sequence[str]) -> str:
         f'<p class="caption" data-run="{index}" data-score="{caption.score:.4f}" '
         f'style="{_colour(index)}; --score: {caption.score:.0%}"><span class="score">{caption.score:.2f}</span> '
         f'<span class="run">{escape(runs[index])}</span><br><span class="text">{escape(caption.text)}</span></p>\n'
+        f"{_looked(caption.looked, index, runs[index])}"
         for index, caption in enumerate(photo.captions)
     )
     references = "".join(f"<li>{escape(reference)}</li>" for reference in photo.references)
     # A reference describes the photo; what a run says of it may be wrong.
+    looks = any(caption.looked for caption in photo.captions)
+    style = f' style="--photo: url(data:image/jpeg;base64,{data})"' if looks else ""
     return (
-        f'<article class="photo" data-id="{escape(photo.id)}">\n'
+        f'<article class="photo" data-id="{escape(photo.id)}"{style}>\n'
         f'<img src="data:image/jpeg;base64,{data}" alt="{escape(photo.references[0])}" width="224" height="224">\n'
         f'{captions}<ul class="references" aria-label="references">{references}</ul>\n'
         f'<p class="id">{escape(photo.id)}</p>\n</article>\n'
+    )
+
+
+def _looked(looked: Sequence[tuple[str, Sequence[float]]], run: int, name: str) -> str:
+    """The photo once for each word, dark where the run did not look for it."""
+    if not looked:
+        return ""
+    words = "".join(
+        f'<li><img src="data:image/png;base64,{base64.b64encode(shade(weights)).decode()}" alt="">{escape(word)}</li>'
+        for word, weights in looked
+    )
+    return (
+        f'<details class="looked" data-run="{run}"><summary>where {escape(name)} looked</summary>'
+        f"<ol>{words}</ol></details>\n"
     )

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfcaption import input_pipeline, records, search, text, tfrecord
 from tfcaption.captioner import Captioner
-from tfcaption.captions import Spoken
+from tfcaption.captions import Looked, Spoken, looked_at
 from tfcaption.input_pipeline import Split
 from tfcaption.tfrecord import RecordError
 
@@ -19,6 +19,7 @@ class SplitCaptions(NamedTuple):
 
     captions: dict[str, str]  # by photo id: the best one
     nbest: dict[str, list[Spoken]]  # by photo id: as many as the beam is wide, best first
+    looked: dict[str, tuple[Looked, ...]]  # by photo id: for each word of the best one; empty without attention
     perplexity: float  # over all tokens of the split
     token_accuracy: float
 
@@ -48,18 +49,22 @@ def caption_split(
     vocabulary = text.Vocabulary(words)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def caption_and_judge(inputs: tf.Tensor, tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    def caption_and_judge(inputs: tf.Tensor, tokens: tf.Tensor) -> tuple[Any, ...]:
         features = captioner.encode(inputs, split.stage)
         found = search.beam_search(captioner, features, max_tokens=split.lengths[-1], beam=beam)
-        return vocabulary.decode(found.tokens), found.scores, captioner.token_sums(features, tokens)
+        best = found.tokens[:, 0]
+        attention = search.attention_of(captioner, features, best)
+        looked = () if attention is None else (vocabulary.decode_each(best), attention)
+        return vocabulary.decode(found.tokens), found.scores, looked, captioner.token_sums(features, tokens)
 
     nbest: dict[str, list[Spoken]] = {}
+    looked: dict[str, tuple[Looked, ...]] = {}
     sums = np.zeros(3)
     for batch in input_pipeline.batches(split, batch_size_photos=batch_size_photos):
         photos = batch["photo_id"].numpy()
         if not any(photos):
             continue
-        captions, scores, batch_sums = caption_and_judge(batch["inputs"], batch["tokens"])
+        captions, scores, attention, batch_sums = caption_and_judge(batch["inputs"], batch["tokens"])
         sums += [float(value) for value in batch_sums]
         for photo, row, row_scores in zip(photos, captions.numpy(), scores.numpy().tolist(), strict=True):
             if photo:  # not a row that fills up the batch
@@ -70,10 +75,13 @@ def caption_split(
                     for caption, score in zip(row, row_scores, strict=True)
                     if score > float("-inf")
                 ]
+        if attention:
+            rows = zip(photos, *(part.numpy() for part in attention), strict=True)
+            looked |= {photo.decode(): looked_at(words, weights) for photo, words, weights in rows if photo}
         progress(len(nbest))
     loss, correct, tokens = sums
     best = {photo: found[0].caption for photo, found in nbest.items()}
-    return SplitCaptions(best, nbest, float(np.exp(loss / tokens)), correct / tokens)
+    return SplitCaptions(best, nbest, looked, float(np.exp(loss / tokens)), correct / tokens)
 
 
 def read_references(split: Split) -> dict[str, list[str]]:

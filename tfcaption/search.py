@@ -222,6 +222,22 @@ def _for_rows(going: tf.Tensor, compute: Callable[..., Any], by_row: Any, *, oth
     return tf.nest.map_structure(lambda other, new: tf.tensor_scatter_nd_update(other, rows, new), otherwise, found)
 
 
+def attention_of(captioner: Captioner, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor | None:
+    """Where a captioner looked for each token of a caption.
+
+    Args:
+        captioner: the model.
+        features: (photos, ...), as `Captioner.encode` gives them.
+        tokens: (photos, time) int, as `Found` has them.
+
+    Returns:
+        (photos, time, regions) float32, rows of regions from the top left; None if its decoder has no attention.
+    """
+    start = tf.fill((tf.shape(tokens)[0], 1), START)
+    attention = captioner.predict(features, tf.concat([start, tokens], 1)[:, None]).attention
+    return None if attention is None else attention[:, 0]
+
+
 def normalized(totals: tf.Tensor, lengths: tf.Tensor, length_alpha: float) -> tf.Tensor:
     """Scores of captions of different lengths: the sum of log-probabilities over length ** alpha, <end> counted.
 

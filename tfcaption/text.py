@@ -116,11 +116,18 @@ class Vocabulary:
         Returns:
             (...) string.
         """
-        before_end = tf.cumsum(tf.cast(tokens == END, tf.int32), axis=-1) == 0
-        keep = before_end & (tokens != PAD) & (tokens != START)
+        keep = self._said(tokens)
         shape = tf.shape(tokens)
         words, keep = (tf.reshape(values, (-1, shape[-1])) for values in (tf.gather(self._words, tokens), keep))
         return tf.reshape(detokenize(tf.ragged.boolean_mask(words, keep)), shape[:-1])
+
+    def decode_each(self, tokens: tf.Tensor) -> tf.Tensor:
+        """The words that `decode` puts together: (..., time) int -> (..., time) string, empty where there is none."""
+        return tf.where(self._said(tokens), tf.gather(self._words, tokens), "")
+
+    def _said(self, tokens: tf.Tensor) -> tf.Tensor:
+        before_end = tf.cumsum(tf.cast(tokens == END, tf.int32), axis=-1) == 0
+        return before_end & (tokens != PAD) & (tokens != START)
 
 
 # --- word vectors --------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ function addCard(file) {
   const image = element("img", "");
   image.alt = "";
   image.src = URL.createObjectURL(file);
-  image.addEventListener("load", () => URL.revokeObjectURL(image.src));
   image.addEventListener("error", () => image.remove());
   const text = element("div", "");
   const caption = element("p", "caption", "…");
@@ -33,9 +32,35 @@ function addCard(file) {
   return { text, caption, image };
 }
 
+// Where the model looked for each word, dark where it did not; the regions are a square of rows.
+function showAttention(card, attention) {
+  const list = element("ol", "attention");
+  for (const { word, weights } of attention) {
+    const side = Math.sqrt(weights.length);
+    const most = Math.max(...weights);
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = side;
+    const context = canvas.getContext("2d");
+    const pixels = context.createImageData(side, side);
+    weights.forEach((weight, index) => { pixels.data[4 * index + 3] = 220 * (1 - weight / most); });
+    context.putImageData(pixels, 0, 0);
+    const photo = card.image.cloneNode();
+    photo.alt = "";
+    const picture = element("div", "looked");
+    picture.append(photo, canvas);
+    const item = element("li", "");
+    item.append(picture, element("span", "", word));
+    list.append(item);
+  }
+  const details = element("details", "");
+  details.append(element("summary", "", "where it looked"), list);
+  card.text.append(details);
+}
+
 function show(card, answer) {
   card.caption.textContent = answer.caption || "(empty caption)";
   card.image.alt = answer.caption;
+  if (answer.attention) showAttention(card, answer.attention);
   if (answer.nbest.length < 2) return;
   const list = element("ol", "nbest");
   for (const { caption, score } of answer.nbest) {
