@@ -27,6 +27,7 @@ class AttentionDecoder(Decoder):
         super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens)
         self.additive = config.attention_score == "bahdanau"
         units = config.gru_units
+        self.normalization = keras.layers.LayerNormalization(name="normalization")
         self.regions = keras.layers.Dense(units, activation="relu", name="regions")
         self.context = keras.layers.Dense(2 * units, name="context")
         self.keys = keras.layers.Dense(config.attention_units, name="keys")
@@ -42,8 +43,8 @@ class AttentionDecoder(Decoder):
         from tfcaption.encoder import FEATURE_CHANNELS
 
         units = config.gru_units
-        self.regions.build((None, FEATURE_CHANNELS))
-        self.context.build((None, FEATURE_CHANNELS))
+        for layer in (self.normalization, self.regions, self.context):
+            layer.build((None, FEATURE_CHANNELS))
         self.keys.build((None, units))
         self.queries.build((None, units))
         if self.additive:
@@ -58,6 +59,7 @@ class AttentionDecoder(Decoder):
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Any, Any]:
         """See `Decoder.start`; features are (photos, height, width, 2048)."""
         features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
+        features = dropout(self.normalization(features), self.rate, dropout_seed, 5)
         context = dropout(self.context(tf.reduce_mean(features, 1)), self.rate, dropout_seed, 0)
         regions = dropout(self.regions(features), self.rate, dropout_seed, 4)
         return (self.keys(regions), regions), tuple(tf.split(context, 2, -1))

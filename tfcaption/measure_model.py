@@ -117,14 +117,17 @@ def _train_rows(config: Config, arguments: argparse.Namespace) -> list[Row]:
             captions = sum(outcome.captions for outcome in outcomes)
             tokens = sum(outcome.tokens for outcome in outcomes)
             ours.values.append(seconds / captions * total)
-            figures.append(
-                (captions / seconds, tokens / seconds, sum(waits) / seconds, _flops(training) * tokens / seconds)
+            figures.append((captions / seconds, tokens / seconds, sum(waits) / seconds))
+        rate, token_rate, wait = (statistics.median(column) for column in zip(*figures, strict=True))
+        arithmetic = ""
+        if config.model.decoder == "gru":
+            arithmetic = (
+                f"{_flops(training) * token_rate / 1e9:,.0f} GFLOP/s for real tokens; "
+                f"a matrix product {_matrix_product() / 1e9:,.0f}; "
             )
-        rate, token_rate, wait, flops = (statistics.median(column) for column in zip(*figures, strict=True))
         ours.note = (
             f" ({rate:,.0f} captions/s, {token_rate:,.0f} real tokens/s, {wait:.1%} of the time waiting for input, "
-            f"{flops / 1e9:,.0f} GFLOP/s for real tokens; a matrix product {_matrix_product() / 1e9:,.0f}; "
-            f"from {arguments.steps} steps)"
+            f"{arithmetic}from {arguments.steps} steps)"
         )
         naive.note = f" (from {arguments.naive_steps} steps of 64 captions)"
         keras.backend.clear_session()
@@ -199,7 +202,7 @@ def _profile(folder: str | None) -> Iterator[None]:
 
 
 def _flops(training: Any) -> float:
-    """Floating point operations that training one real token takes: forward, and twice that backward.
+    """Floating point operations that training one real token of the GRU decoder takes: forward, and twice that backward.
 
     The head's are spread over the tokens of all captions of a photo.
     """

@@ -29,6 +29,7 @@ class TransformerDecoder(Decoder):
         self.max_tokens, self.units = max_tokens, config.transformer_units
         self.words = keras.layers.Dense(self.units, name="words")
         self.places = keras.layers.Embedding(max_tokens, self.units, name="places")
+        self.region_normalization = keras.layers.LayerNormalization(name="region_normalization")
         self.regions = keras.layers.Dense(self.units, activation="relu", name="regions")
         self._layers_count = config.transformer_layers
         for index in range(self._layers_count):  # as attributes: a checkpoint leaves out what Keras keeps in a list
@@ -44,6 +45,7 @@ class TransformerDecoder(Decoder):
         self.embedding.build((None,))
         self.words.build((None, self.embedding_units))
         self.places.build((None,))
+        self.region_normalization.build((None, FEATURE_CHANNELS))
         self.regions.build((None, FEATURE_CHANNELS))
         self.normalization.build((None, self.units))
         self.logits.build((None, self.units))
@@ -57,6 +59,7 @@ class TransformerDecoder(Decoder):
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Any, Any]:
         """See `Decoder.start`; features are (photos, height, width, 2048)."""
         features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
+        features = dropout(self.region_normalization(features), self.rate, dropout_seed, 3)
         regions = dropout(self.regions(features), self.rate, dropout_seed, 0)
         photos = tf.shape(features)[0]
         empty = tf.zeros((photos, self.max_tokens, self.units), regions.dtype)
