@@ -14,16 +14,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from tfcaption import caption_files, metrics, records, runs, terminal
 from tfcaption.comparison import Expected, compare, read_expected, table
+from tfcaption.config import DataConfig
 from tfcaption.progress import Progress
 
 EXAMPLES = """examples:
   python -m tfcaption.evaluate --run runs/flickr8k_frozen --split dev
   # two runs side by side, greedily, the last checkpoint instead of the best
   python -m tfcaption.evaluate --run runs/a runs/b --split test --beam 1 --checkpoint last
+  # several runs together: the mean of their probabilities
+  python -m tfcaption.evaluate --run runs/a runs/b --ensemble runs/a_and_b
   # captions made elsewhere (JSONL, or the COCO results format), against the references of some records
   python -m tfcaption.evaluate --captions captions.jsonl --records records/ --split test"""
 
@@ -39,6 +42,8 @@ def evaluate(
     checkpoint: str = "best",
     records_path: str | None = None,
     expected: Expected | None = None,
+    together_with: Sequence[str | Path] = (),
+    output: str | Path | None = None,
 ) -> dict[str, Any]:
     """Caption and score every photo of a split once; no weight changes.
 
@@ -50,6 +55,8 @@ def evaluate(
         checkpoint: `best` (by dev loss) or `last`.
         records_path: the records, if the data moved since the training; photos then go through ResNet50 again.
         expected: what `read_expected` gave for these records and this split, if that is at hand.
+        together_with: other runs on the same records, whose captioners speak with it as an `Ensemble`.
+        output: folder for `captions.jsonl` and `metrics.json`; None: `eval-SPLIT` in the run directory.
 
     Returns:
         What `metrics.json` holds: scores of the run, under `constant` those of the constant caption, and under
@@ -61,23 +68,34 @@ def evaluate(
         ValueError: `beam` or `limit` is below 1.
     """
     _check_positive(beam=beam, limit=limit)
-    run = runs.load_run(run_path)
+    run, *others = (runs.load_run(path) for path in (run_path, *together_with))
+    # Where they train from different stages, from the one that all can go on from.
+    data = min((each.config.data for each in (run, *others)), key=_stage_index)
     if records_path:
-        run.config.data.records, run.config.data.features = records_path, None
-    data = run.config.data
+        data.records, data.features = records_path, None
+    for other in others:
+        if other.info != run.info or other.words != run.words:
+            raise runs.RunError(f"{other.path}: was trained on other records than {run.path}")
     if records.load_dataset_info(data.records) != run.info:
         raise runs.RunError(f"{data.records}: other records than {run.path} was trained on")
     run.info.split(split)
     start = time.monotonic()
     terminal.start_tensorflow()
     from tfcaption import input_pipeline, scoring
+    from tfcaption.ensemble import Ensemble
 
-    features = runs.load_features(run.config, run.info)
+    features = records.load_features_info(data.features) if data.features else None
+    if features and features.settings.records != run.info.fingerprint():
+        raise runs.RunError(f"{data.features}: made of other records than {run.path} was trained on")
     # By photo, and read once.
     opened = input_pipeline.open_split(
         split, run.info, data.features or data.records, features, buckets=data.length_buckets, cache=False
     )
     captioner, used = runs.load_captioner(run, checkpoint)
+    if others:
+        loaded = [runs.load_captioner(other, checkpoint) for other in others]
+        captioner = Ensemble([captioner, *(other for other, _ in loaded)])
+        used = ", ".join([used, *(path for _, path in loaded)])
     expected = (expected or read_expected(data.records, split)).first(limit)
     with (
         _first_photos(opened, limit) as some,
@@ -111,8 +129,14 @@ def evaluate(
         }
         for photo, caption in sorted(spoken.captions.items())
     ]
-    _write(run.path / f"eval-{split}", result, lines)
+    _write(Path(output or run.path / f"eval-{split}"), result, lines)
     return result
+
+
+def _stage_index(data: DataConfig) -> int:
+    """How far the photos are through ResNet50 in what a run trains from."""
+    stages = get_args(records.Stage)
+    return stages.index(records.load_features_info(data.features).settings.stage if data.features else "photo")
 
 
 def evaluate_captions(
@@ -220,6 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--beam", type=int, default=3, metavar="N", help="width of the search; 1: greedy (default: %(default)s)"
     )
+    parser.add_argument("--ensemble", metavar="DIR", help="score all runs together, too, and write it there")
     parser.add_argument("--limit", type=int, metavar="N", help="score the first N photos only")
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
     parser.add_argument("--records", metavar="DIR", help="the records, if the data moved since the training")
@@ -227,6 +252,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.captions and not arguments.records:
         parser.error("--captions needs --records DIR, whose references they are scored against")
+    if arguments.ensemble and len(arguments.run or []) < 2:
+        parser.error("--ensemble needs two or more runs")
     if arguments.output and not arguments.captions:
         parser.error("--output is for --captions; a run's scores go into its own directory")
     try:
@@ -245,6 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "human" in columns:
         print("human: each photo's first reference against its others")
     written = [Path(path) / f"eval-{arguments.split}" for path in arguments.run or []]
+    written += [Path(arguments.ensemble)] if arguments.ensemble else []
     for folder in [arguments.output] if arguments.output else written:
         print(f"captions and scores: {folder}")
     return 0
@@ -277,6 +305,19 @@ def _evaluate_all(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
             checkpoint=arguments.checkpoint,
             records_path=arguments.records,
             expected=known[folder],
+        )
+    if arguments.ensemble:
+        first, *others = folders
+        results[arguments.ensemble] = evaluate(
+            first,
+            split=arguments.split,
+            beam=arguments.beam,
+            limit=arguments.limit,
+            checkpoint=arguments.checkpoint,
+            records_path=arguments.records,
+            expected=known[folders[first]],
+            together_with=others,
+            output=arguments.ensemble,
         )
     return results
 

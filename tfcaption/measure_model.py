@@ -202,7 +202,7 @@ def _profile(folder: str | None) -> Iterator[None]:
 
 
 def _flops(training: Any) -> float:
-    """Floating point operations that training one real token of the GRU decoder takes: forward, and twice that backward.
+    """Floating point operations that training a real token takes, with the GRU decoder: forward, twice that backward.
 
     The head's are spread over the tokens of all captions of a photo.
     """

@@ -46,7 +46,7 @@ def beam_search(
         compiled: whether XLA compiles it, which wants static shapes; otherwise a CPU leaves ended beams out.
     """
     decoder = captioner.decoder
-    photos, vocabulary = tf.shape(features)[0], decoder.logits.units
+    photos, vocabulary = tf.shape(tf.nest.flatten(features)[0])[0], decoder.logits.units
     width = min(beam, vocabulary)
     banned, end_banned = _mask(BANNED, vocabulary), _mask((END,), vocabulary)
     memory, first_state = decoder.start(features)
@@ -151,7 +151,7 @@ def sample(
         `count` captions of each photo as they were drawn, and their scores under the captioner itself.
     """
     decoder = captioner.decoder
-    photos = tf.shape(features)[0]
+    photos = tf.shape(tf.nest.flatten(features)[0])[0]
     banned = _mask(BANNED, decoder.logits.units)
     memory, first_state = decoder.start(features)
     all_photos = tf.repeat(tf.range(photos), count)
