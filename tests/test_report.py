@@ -235,7 +235,7 @@ def test_where_a_run_looked_is_shaded_on_the_photo_word_by_word(folder, tmp_path
         for image in details.all("img"):
             shade = np.asarray(Image.open(io.BytesIO(base64.b64decode(image.attributes["src"].partition(",")[2]))))
             assert shade.shape == (2, 2, 2) and not shade[..., 0].any()
-            np.testing.assert_allclose(shade[..., 1].ravel(), [0, 189, 157, 220], atol=1)  # opacity
+            np.testing.assert_allclose(shade[..., 1].ravel(), [0, 163, 136, 190], atol=1)  # opacity
 
 
 def test_a_photo_is_the_one_of_the_records_made_smaller(tree):

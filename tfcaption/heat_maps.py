@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-DARKEST = 220  # of 255, where it did not look at all
+DARKEST = 190  # of 255, where it did not look at all
 
 
 def shade(weights: Sequence[float]) -> bytes:

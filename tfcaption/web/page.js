@@ -42,7 +42,7 @@ function showAttention(card, attention) {
     canvas.width = canvas.height = side;
     const context = canvas.getContext("2d");
     const pixels = context.createImageData(side, side);
-    weights.forEach((weight, index) => { pixels.data[4 * index + 3] = 220 * (1 - weight / most); });
+    weights.forEach((weight, index) => { pixels.data[4 * index + 3] = 190 * (1 - weight / most); });
     context.putImageData(pixels, 0, 0);
     const photo = card.image.cloneNode();
     photo.alt = "";
