@@ -13,12 +13,16 @@ from tfcaption.records import DatasetInfo, RecordSettings
 
 EXAMPLES = """examples:
   # Flickr8k as its archives unpack, on all cores of this machine
-  python -m beam_jobs.build_records --source flickr8k --images Flicker8k_Dataset/ \\
-      --captions Flickr8k_text/ --output records/
+  python -m beam_jobs.build_records --images Flicker8k_Dataset/ --captions Flickr8k_text/ --output records/
+
+  # MS COCO; a table of your own; photos with text files beside them
+  python -m beam_jobs.build_records --images coco/ --captions coco/annotations/ --output records/
+  python -m beam_jobs.build_records --images photos/ --captions captions.csv --columns image caption --output records/
+  python -m beam_jobs.build_records --images photos/ --captions photos/ --output records/
 
   # a smaller photo, rarer words, one process
-  python -m beam_jobs.build_records --source flickr8k --images photos/ --captions text/ \\
-      --output records/ --image_size 96 --min_count 3 --direct_num_workers 1
+  python -m beam_jobs.build_records --images photos/ --captions text/ --output records/ \\
+      --image_size 96 --min_count 3 --direct_num_workers 1
 
 All other options are Apache Beam's own (--runner, --direct_num_workers, ...)."""
 
@@ -28,9 +32,21 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser = terminal.command_parser(
         "beam_jobs.build_records", EXAMPLES, usage="--images DIR --captions DIR --output DIR [options] [Beam options]"
     )
-    parser.add_argument("--source", default="flickr8k", choices=["flickr8k"], help="layout of the captions")
+    parser.add_argument(
+        "--source",
+        default="auto",
+        help="layout of the captions: flickr8k, flickr30k, karpathy, coco, folder, table, or one that another package "
+        "adds; auto (default) recognises it",
+    )
+    parser.add_argument(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar=("PHOTO", "CAPTION"),
+        help="names of a table's columns, and of the one of splits if there is one, where they are unusual",
+    )
     parser.add_argument("--images", required=True, help="folder of the photos (or a folder above them)")
-    parser.add_argument("--captions", required=True, help="folder with Flickr8k.token.txt and the split files")
+    parser.add_argument("--captions", required=True, help="file or folder of the captions")
     parser.add_argument("--output", required=True, help="folder for the records")
     parser.add_argument("--overwrite", action="store_true", help="build again what is complete already")
     parser.add_argument("--image_size", type=int, default=224, help="pixels, both sides (default: %(default)s)")
@@ -60,6 +76,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
             parser.error(f"--{name} must be at least {least}")
     if min(arguments.shares) < 0 or abs(sum(arguments.shares) - 1) > 1e-6:
         parser.error(f"--shares must be three numbers that add up to 1, not {arguments.shares}")
+    if arguments.columns and len(arguments.columns) not in (2, 3):
+        parser.error("--columns: name two or three, PHOTO CAPTION [SPLIT]")
     if not 0 <= arguments.max_rejected <= 1:
         parser.error("--max_rejected is a share, from 0 to 1")
     return arguments, flags
@@ -95,7 +113,15 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     beam_options = options.beam_options(flags)
     output_folder.check(arguments.output, overwrite=arguments.overwrite, description=records.DATASET_FILE)
     shares = dict(zip(records.SPLITS, arguments.shares, strict=True))
-    listing = sources.read_flickr8k(arguments.images, arguments.captions, shares=shares, seed=arguments.seed)
+    listing = sources.read_source(
+        arguments.images,
+        arguments.captions,
+        source=arguments.source,
+        shares=shares,
+        seed=arguments.seed,
+        columns=sources.Columns(*arguments.columns),
+    )
+    arguments.source = listing.source
     print(
         f"{len(listing.photos):,} photos, {listing.captions_in:,} captions; {'; '.join(listing.notes)}",
         flush=True,

@@ -1,17 +1,24 @@
-"""Caption layouts -> photos with their captions and split, and what had to be left out, each with its reason."""
+"""Caption layouts -> photos with their captions and split, and what had to be left out, each with its reason.
+
+What a layout must say of itself is in `Source`; the layouts are in `layouts.py`, and packages can add their own by the
+entry point group `tfcaption.sources`.
+"""
 
 import os
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 from tfcaption import photos, records
 from tfcaption.records import Rejection
 
-CAPTION_FILE = "Flickr8k.token.txt"
-SPLIT_FILES = {split: f"Flickr_8k.{split}Images.txt" for split in records.SPLITS}
 DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}
+ENTRY_POINTS = "tfcaption.sources"
+AUTO = "auto"
 
 
 class SourceError(ValueError):
@@ -36,6 +43,7 @@ class Listing:
     rejections: list[Rejection] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # for the user, e.g. how the splits were decided
     captions_in: int = 0
+    source: str = ""  # name of the layout
 
     def reject(self, kind: str, name: str, reason: str, detail: str = "", *, captions: int = 0) -> None:
         """Leave out a photo (with so many captions) or a caption, by name and with the reason."""
@@ -47,54 +55,165 @@ class Listing:
         return len(self.photos) + sum(rejection.kind == "photo" for rejection in self.rejections)
 
 
-def read_flickr8k(
-    images: str | Path, captions: str | Path, *, shares: Mapping[str, float] = DEFAULT_SHARES, seed: int = 0
-) -> Listing:
-    """Read the layout of the official Flickr8k archives.
+class CaptionLine(NamedTuple):
+    """One caption as it stands in a file."""
 
-    `Flickr8k.token.txt` has a line `NAME#K<TAB>CAPTION` per caption; `Flickr_8k.trainImages.txt`, `devImages` and
-    `testImages` list the photos of each split; the photos lie in `images` or a folder below. Photos that no split
-    file lists are divided, by a hash of their id, among the splits whose file is missing; where all three files
-    are there, they are left out as the data set's authors did.
+    where: str  # FILE:LINE or the like, by which a rejection names it
+    photo: str  # name of the photo's file
+    caption: str
+    split: str | None = None  # where the file says
+
+
+class Columns(NamedTuple):
+    """Names of the columns of a table, where the user gives them."""
+
+    photo: str | None = None
+    caption: str | None = None
+    split: str | None = None
+
+
+_USUAL = Columns()
+
+
+class Source(ABC):
+    """One caption layout. Photos are found by their file names, anywhere below the folder of the photos.
+
+    An example, for files of lines `NAME CAPTION`:
+
+        class Lines(Source):
+            name = "lines"
+            layout = "captions.lines, a photo's name and a caption a line"
+
+            def files(self, captions):
+                return sorted(captions.glob("*.lines")) if captions.is_dir() else []
+
+            def read(self, files, listing, columns):
+                for path in files:
+                    for number, line in text_lines(path, listing):
+                        photo, _, caption = line.partition(" ")
+                        yield CaptionLine(f"{path.name}:{number}", photo, caption)
+
+    and in the package's setup.py `entry_points={"tfcaption.sources": ["lines=my_package:Lines"]}`.
+    """
+
+    name: str
+    layout: str  # for people: what it looks like
+    split_files: ClassVar[Mapping[str, str]] = {}  # split -> name of the file beside the captions that lists its photos
+
+    @abstractmethod
+    def files(self, captions: Path) -> list[Path]:
+        """The caption files of this layout that `captions` (a file or a folder) is or holds; none: another layout."""
+
+    @abstractmethod
+    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+        """The captions, in the files' order. Counts in `listing.captions_in` and rejects there what it cannot yield.
+
+        Raises:
+            SourceError: a file is not what its name says.
+        """
+
+
+def sources() -> dict[str, Source]:
+    """All layouts by name, in the order in which `auto` tries them: the built-in ones, then those of other packages."""
+    from beam_jobs.layouts import LAYOUTS
+
+    found = {layout.name: layout() for layout in LAYOUTS}
+    for entry in entry_points(group=ENTRY_POINTS):
+        found.setdefault(entry.name, entry.load()())
+    return found
+
+
+def read_source(
+    images: str | Path,
+    captions: str | Path,
+    *,
+    source: str = AUTO,
+    shares: Mapping[str, float] = DEFAULT_SHARES,
+    seed: int = 0,
+    columns: Columns = _USUAL,
+) -> Listing:
+    """Read a data set.
+
+    Splits are those that the captions say, or that split files beside them list. Photos that no split file lists are
+    divided, by a hash of their id, among the splits whose file is missing; where all are there, they are left out as
+    the data set's authors did.
 
     Args:
-        images: folder of the photos.
-        captions: folder of the text files.
+        images: folder of the photos, or one above them.
+        captions: file or folder of the captions.
+        source: name of the layout, or `auto`: the first one that finds its files.
         shares: how the splits without a file share the photos, train/dev/test.
         seed: of that hash.
+        columns: of a table, where they have unusual names.
 
     Returns:
         The photos in the order of their ids, and the rejections.
 
     Raises:
-        SourceError: a folder or the caption file is missing or empty, or a photo is in two splits.
+        SourceError: something is missing, empty or of no known layout, or a photo is in two splits.
     """
     images, captions = Path(images), Path(captions)
     if not images.is_dir():
         raise SourceError(f"--images {images}: no such folder; it must hold the photos")
-    if not captions.is_dir():
-        raise SourceError(f"--captions {captions}: no such folder; it must hold {CAPTION_FILE}")
-    listing = Listing()
-    texts = _read_captions(captions / CAPTION_FILE, listing)
-    split_of = _read_splits(captions)
-    missing = [split for split, name in SPLIT_FILES.items() if not (captions / name).is_file()]
-    files = _find_photos(images, texts.keys())
-    for name in sorted(texts.keys() | split_of.keys() | files.keys()):
-        paths = files.get(name, [])
+    layout, files = _find_layout(source, captions)
+    listing = Listing(source=layout.name)
+    texts, split_of = _read_captions(layout, files, listing, columns)
+    folder = captions if captions.is_dir() else captions.parent
+    listed = _read_splits(folder, layout.split_files)
+    missing = [split for split in records.SPLITS if not (folder / layout.split_files.get(split, "none")).is_file()]
+    if split_of:
+        missing = []
+    split_of |= listed
+    found = _find_photos(images, texts.keys())
+    for name in sorted(texts.keys() | split_of.keys() | found.keys()):
+        paths = found.get(name, [])
         if not texts.get(name):
-            where = f"listed in {SPLIT_FILES[split_of[name]]}" if name in split_of else str(paths[0])
+            where = (
+                f"listed in {layout.split_files[listed[name]]}" if name in listed else str(paths[0] if paths else "")
+            )
             listing.reject("photo", name, "no captions", where)
         elif not paths:
             listing.reject("photo", name, "missing photo", f"not found below {images}", captions=len(texts[name]))
         elif len(paths) > 1:
             listing.reject("photo", name, "ambiguous photo", "; ".join(map(str, paths)), captions=len(texts[name]))
         elif name not in split_of and not missing:
-            listing.reject("unused", name, "in no split file", captions=len(texts[name]))
+            listing.reject("unused", name, "in no split", captions=len(texts[name]))
         else:
             split = split_of.get(name) or _split_by_hash(name, missing, shares, seed)
             listing.photos.append(CaptionedPhoto(name, str(paths[0]), tuple(texts[name]), split))
-    listing.notes.append(_split_note(missing, listing, split_of))
+    more = ", ..." if len(files) > 3 else ""
+    listing.notes.append(f"source: {layout.name} ({', '.join(path.name for path in files[:3])}{more})")
+    listing.notes.append(_split_note(layout, missing, listing, split_of))
     return listing
+
+
+def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
+    known = sources()
+    if not captions.exists():
+        raise SourceError(f"--captions {captions}: no such file or folder; it must hold the captions")
+    if source != AUTO:
+        if source not in known:
+            raise SourceError(f"--source {source}: no such layout; there are {', '.join([AUTO, *known])}")
+        files = known[source].files(captions)
+        if not files:
+            raise SourceError(f"--captions {captions}: nothing of the layout {source} there: {known[source].layout}")
+        return known[source], files
+    for layout in known.values():
+        if files := layout.files(captions):
+            return layout, files
+    listed = "; ".join(f"{layout.name}: {layout.layout}" for layout in known.values())
+    raise SourceError(f"--captions {captions}: holds no captions of a known layout ({listed})")
+
+
+def text_lines(path: Path, listing: Listing) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file with their numbers, each counted as a caption; one that is not UTF-8 is rejected."""
+    for number, line in _lines(path):
+        listing.captions_in += 1
+        try:
+            yield number, line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            detail = f"byte {error.start} of {line[:60]!r}"
+            listing.reject("caption", f"{path.name}:{number}", "not UTF-8", detail)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -114,45 +233,32 @@ def _is_safe_name(name: str) -> bool:
     return name not in (".", "..") and not any(c in "/\\" or not c.isprintable() for c in name)
 
 
-def _read_captions(path: Path, listing: Listing) -> dict[str, list[str]]:
-    """Photo id -> raw captions in the file's order; bad lines are rejected by FILE:LINE."""
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file; it must hold lines NAME#K<TAB>CAPTION")
+def _read_captions(
+    layout: Source, files: list[Path], listing: Listing, columns: Columns
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Photo id -> raw captions, and photo id -> split where the captions say; bad lines are rejected."""
     texts: dict[str, list[str]] = defaultdict(list)
-    seen: dict[str, int] = {}
-    for number, line in _lines(path):
-        listing.captions_in += 1
-        where = f"{path.name}:{number}"
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            listing.reject("caption", where, "not UTF-8", f"byte {error.start} of {line[:60]!r}")
-            continue
-        key, tab, caption = text.partition("\t")
-        name, hash_sign, index = key.strip().rpartition("#")
-        if not tab or not hash_sign or not name or not index.isdecimal():
-            listing.reject("caption", where, "malformed line", f"not NAME#K<TAB>CAPTION: {text[:80]!r}")
-        elif not _is_safe_name(name):
+    split_of: dict[str, str] = {}
+    for where, name, caption, split in layout.read(files, listing, columns):
+        if not name or not _is_safe_name(name):
             listing.reject("caption", where, "unsafe name", f"{name[:80]!r} must be a plain file name")
-        elif key in seen:
-            listing.reject("caption", where, "duplicate id", f"{key} is also in line {seen[key]}")
+        elif not any(character.isalnum() for character in caption):
+            listing.reject("caption", where, "empty caption", f"{name}: {caption[:80]!r}")
+            texts[name]  # the photo is known, though it may have no caption left
         else:
-            seen[key] = number
-            if not any(character.isalnum() for character in caption):
-                listing.reject("caption", where, "empty caption", f"{key}: {caption[:80]!r}")
-                texts[name]  # the photo is known, though it may have no caption left
-            else:
-                texts[name].append(caption.strip())
+            texts[name].append(caption.strip())
+        if split is not None and split_of.setdefault(name, split) != split:
+            raise SourceError(f"{where}: {name} is in two splits, {split_of[name]} and {split}; remove one of them")
     if not listing.captions_in:
-        raise SourceError(f"{path}: is empty")
-    return texts
+        raise SourceError(f"{files[0]}: is empty")
+    return texts, split_of
 
 
-def _read_splits(folder: Path) -> dict[str, str]:
+def _read_splits(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
     """Photo id -> split, from the split files that are there."""
     split_of: dict[str, str] = {}
     where_of: dict[str, str] = {}
-    for split, file_name in SPLIT_FILES.items():
+    for split, file_name in files.items():
         path = folder / file_name
         if not path.is_file():
             continue
@@ -198,14 +304,11 @@ def _split_by_hash(name: str, splits: list[str], shares: Mapping[str, float], se
     return next(split for split in reversed(splits) if shares[split])
 
 
-def _split_note(missing: list[str], listing: Listing, split_of: Mapping[str, str]) -> str:
+def _split_note(layout: Source, missing: list[str], listing: Listing, split_of: Mapping[str, str]) -> str:
     if not missing:
-        return "splits: as the split files say"
+        return f"splits: as {'the split files' if layout.split_files else 'the captions'} say"
     hashed = Counter(photo.split for photo in listing.photos if photo.id not in split_of)
-    given = ", ".join(SPLIT_FILES[split] for split in missing)
-    return f"splits: no {given}; by a hash of the photo id: " + (
+    given = ", ".join(layout.split_files[split] for split in missing if split in layout.split_files)
+    return f"splits: {f'no {given}; ' if given else ''}by a hash of the photo id: " + (
         ", ".join(f"{count:,} to {split}" for split, count in sorted(hashed.items())) or "no photo was left over"
     )
-
-
-READERS = {"flickr8k": read_flickr8k}

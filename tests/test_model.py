@@ -374,7 +374,7 @@ def test_attention_is_a_distribution_over_regions_that_follows_them_when_they_ch
 def test_attention_scores_are_the_published_ones(score):
     model = captioner(encoder_weights=None, image_size=64, **DECODERS[score])
     decoder = model.decoder
-    keys, regions = (x.numpy() for x in decoder.start(features_of(model))[0])
+    keys, regions, _ = (x.numpy() for x in decoder.start(features_of(model))[0])
     queries = np.random.default_rng(0).normal(size=(6, 3, 8)).astype(np.float32)
     expected = np.zeros((6, 3, 4))
     for n, q, r in np.ndindex(6, 3, 4):

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from beam_jobs.sources import read_flickr8k
+from beam_jobs.sources import read_source
 from tests.conftest import tree_bytes
 from tfcaption import sample_data
 from tfcaption.sample_data import COLOURS, PLACES, Scene, Thing, describe, draw_scene, write_sample
@@ -18,7 +18,7 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path):
 
 
 def test_it_is_read_as_flickr8k_is(sample):
-    listing = read_flickr8k(*sample)
+    listing = read_source(*sample)
     assert Counter(photo.split for photo in listing.photos) == {"train": 48, "dev": 6, "test": 6}
     assert listing.rejections == [] and all(len(set(photo.captions)) == 5 for photo in listing.photos)
 

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from beam_jobs.sources import SourceError, read_flickr8k
+from beam_jobs.sources import SourceError, read_source
 
 
 class Source:
@@ -26,7 +26,7 @@ class Source:
 
     def read(self, **options):
         (self.texts / "Flickr8k.token.txt").write_bytes(b"\n".join([*self.lines, b""]))
-        return read_flickr8k(self.images.parent, self.texts, **options)
+        return read_source(self.images.parent, self.texts, **options)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_photos_in_no_split_file_are_left_out_where_all_three_files_are_there(so
     source.photo("extra.jpg")
     source.lines.append(b"extra.jpg#0\tAn extra one .")
     listing = source.read()
-    assert rejections(listing, "unused") == [("extra.jpg", "in no split file")]
+    assert rejections(listing, "unused") == [("extra.jpg", "in no split")]
     assert listing.photos_in == 10
 
 
@@ -146,17 +146,21 @@ def test_a_photo_in_two_splits_is_an_error_that_names_both_lines(source):
 
 def test_what_cannot_be_started_from_is_an_error_that_names_it(source, tmp_path):
     with pytest.raises(SourceError, match="--images .*nowhere"):
-        read_flickr8k(tmp_path / "nowhere", source.texts)
+        read_source(tmp_path / "nowhere", source.texts)
     with pytest.raises(SourceError, match="--captions .*nowhere"):
-        read_flickr8k(source.images, tmp_path / "nowhere")
-    with pytest.raises(SourceError, match="Flickr8k.token.txt: no such file"):
-        read_flickr8k(source.images, source.texts)
+        read_source(source.images, tmp_path / "nowhere")
+    with pytest.raises(SourceError, match="text: holds no captions of a known layout .flickr8k: "):
+        read_source(source.images, source.texts)
+    with pytest.raises(SourceError, match="nothing of the layout flickr8k there: Flickr8k.token.txt"):
+        read_source(source.images, source.texts, source="flickr8k")
+    with pytest.raises(SourceError, match="--source flikr8k: no such layout; there are auto, flickr8k"):
+        read_source(source.images, source.texts, source="flikr8k")
     source.lines = []
     with pytest.raises(SourceError, match="is empty"):
         source.read()
     (source.texts / "Flickr8k.token.txt").write_bytes("a.jpg#0\tA photo .".encode("utf-16"))
     with pytest.raises(SourceError, match="UTF-16"):
-        read_flickr8k(source.images, source.texts)
+        read_source(source.images, source.texts)
     source.lines = [b"a.jpg#0\tA photo ."]
     (source.texts / "Flickr_8k.devImages.txt").write_bytes(b"\xe9.jpg\n")
     with pytest.raises(SourceError, match="devImages.txt, line 1: not UTF-8"):

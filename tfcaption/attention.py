@@ -13,12 +13,14 @@ from tfcaption.records import Stage
 
 
 class AttentionDecoder(Decoder):
-    """GRU over the words -> attention over the photo's regions -> second GRU over both -> dense -> logits.
+    """GRU over the words -> attention over the photo's regions -> second GRU over both -> dense, which sees the whole
+    photo again -> logits.
 
     The first GRU says where to look, the second one what to say, as in Anderson et al. 2018 (arXiv:1707.07998). What
     was seen does not go back into the first one, so a caption's attention is one product over all its positions.
     Scores are additive (Bahdanau et al. 2015, arXiv:1409.0473) or multiplicative (Luong et al. 2015,
-    arXiv:1508.04025). The memory is what each region is called by and what it holds, the state that of both GRUs.
+    arXiv:1508.04025). The memory is what each region is called by, what it holds, and what the dense layer
+    sees of the photo; the state is that of both GRUs.
     """
 
     stage: Stage = "map"
@@ -30,12 +32,13 @@ class AttentionDecoder(Decoder):
         self.normalization = keras.layers.LayerNormalization(name="normalization")
         self.regions = keras.layers.Dense(units, activation="relu", name="regions")
         self.context = keras.layers.Dense(2 * units, name="context")
+        self.photo = keras.layers.Dense(config.dense_units, use_bias=False, name="photo")
         self.keys = keras.layers.Dense(config.attention_units, name="keys")
         self.queries = keras.layers.Dense(config.attention_units, use_bias=False, name="queries")
         self.scores = keras.layers.Dense(1, use_bias=False, name="scores")  # of additive attention
         self.gru = keras.layers.GRU(units, return_sequences=True, use_cudnn=use_cudnn, name="gru")
         self.language_gru = keras.layers.GRU(units, return_sequences=True, use_cudnn=use_cudnn, name="language_gru")
-        self.dense = keras.layers.Dense(config.dense_units, activation="relu", name="dense")
+        self.dense = keras.layers.Dense(config.dense_units, name="dense")
         self.build(config)
 
     def build(self, config: ModelConfig) -> None:
@@ -43,7 +46,7 @@ class AttentionDecoder(Decoder):
         from tfcaption.encoder import FEATURE_CHANNELS
 
         units = config.gru_units
-        for layer in (self.normalization, self.regions, self.context):
+        for layer in (self.normalization, self.regions, self.context, self.photo):
             layer.build((None, FEATURE_CHANNELS))
         self.keys.build((None, units))
         self.queries.build((None, units))
@@ -60,9 +63,10 @@ class AttentionDecoder(Decoder):
         """See `Decoder.start`; features are (photos, height, width, 2048)."""
         features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
         features = dropout(self.normalization(features), self.rate, dropout_seed, 5)
-        context = dropout(self.context(tf.reduce_mean(features, 1)), self.rate, dropout_seed, 0)
-        regions = dropout(self.regions(features), self.rate, dropout_seed, 4)
-        return (self.keys(regions), regions), tuple(tf.split(context, 2, -1))
+        pooled = tf.reduce_mean(features, 1)
+        context = dropout(self.context(pooled), self.rate, dropout_seed, 0)
+        regions = self.regions(features)
+        return (self.keys(regions), regions, self.photo(pooled)), tuple(tf.split(context, 2, -1))
 
     def teacher_forced(
         self, captions: Captions, memory: Any, state: Any, dropout_seed: tf.Tensor | None = None
@@ -74,19 +78,21 @@ class AttentionDecoder(Decoder):
         rows, time = tf.unstack(tf.shape(queries)[:2])
         photos = tf.shape(memory[0])[0]
         by_photo = tf.reshape(queries, (photos, rows // photos * time, queries.shape[-1]))
-        seen, attention = self._look(by_photo, *memory)
+        keys, regions, photo = memory
+        seen, attention = self._look(by_photo, keys, regions)
         seen = captions.from_rows(tf.reshape(seen, (rows, time, seen.shape[-1])))
         spoken = captions.recur(self.language_gru, tf.concat([hidden, seen], -1), state[1])
         attention = tf.reshape(attention, (rows, time, attention.shape[-1]))
-        return Predicted(self._output(spoken, seen, dropout_seed), attention)
+        photo = captions.for_positions(tf.repeat(photo, rows // photos, axis=0))
+        return Predicted(self._output(spoken, seen, photo, dropout_seed), attention)
 
     def step(self, tokens: tf.Tensor, state: Any, memory: Any, photos: tf.Tensor) -> tuple[tf.Tensor, Any]:
         """See `Decoder.step`."""
         _, (hidden,) = self.gru.cell(self.embedding(tokens), [state[0]])
-        keys, regions = (tf.gather(part, photos) for part in memory)
+        keys, regions, photo = (tf.gather(part, photos) for part in memory)
         seen, _ = self._look(self.queries(hidden)[:, None], keys, regions)
         _, (spoken,) = self.language_gru.cell(tf.concat([hidden, seen[:, 0]], -1), [state[1]])
-        return self._output(spoken, seen[:, 0], None), (hidden, spoken)
+        return self._output(spoken, seen[:, 0], photo, None), (hidden, spoken)
 
     def _look(self, queries: tf.Tensor, keys: tf.Tensor, regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """(n, queries, units), (n, regions, units) twice -> what each sees, and its attention in float32."""
@@ -97,6 +103,6 @@ class AttentionDecoder(Decoder):
         attention = tf.nn.softmax(tf.cast(scores, tf.float32))
         return tf.matmul(tf.cast(attention, regions.dtype), regions), attention
 
-    def _output(self, spoken: tf.Tensor, seen: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        dense = self.dense(dropout(tf.concat([spoken, seen], -1), self.rate, seed, 2))
+    def _output(self, spoken: tf.Tensor, seen: tf.Tensor, photo: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        dense = tf.nn.relu(self.dense(dropout(tf.concat([spoken, seen], -1), self.rate, seed, 2)) + photo)
         return self.logits(dropout(dense, self.rate, seed, 3))

@@ -1,0 +1,259 @@
+"""Every caption layout that is known: read whole, recognised, and its bad lines named."""
+
+import json
+from importlib.metadata import EntryPoint
+
+import pytest
+from PIL import Image
+
+from beam_jobs import sources
+from beam_jobs.layouts import LAYOUTS, Flickr8k
+from beam_jobs.sources import CaptionLine, Columns, Source, SourceError, read_source, text_lines
+
+NAMES = [f"{letter}.jpg" for letter in "abcdef"]
+CAPTIONS = {name: (f"The first, of {name[0]} .", f'A "second" of {name[0]} .') for name in NAMES}
+SPLITS = dict(zip(NAMES, ["train", "train", "train", "train", "dev", "test"], strict=True))
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    for name in NAMES:
+        Image.new("RGB", (8, 8)).save(folder / "below" / name)
+    return folder
+
+
+@pytest.fixture
+def texts(tmp_path):
+    folder = tmp_path / "text"
+    folder.mkdir()
+    return folder
+
+
+def numbered(file):
+    return lambda folder: write(folder / file, [f"{n}#{k}\t{c}" for n in NAMES for k, c in enumerate(CAPTIONS[n])])
+
+
+def write(path, lines):
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def table(delimiter, header, *, split=False, quote=True, name="captions.csv", folder_of_photos=""):
+    def cell(text):
+        quoted = text.replace('"', '""')
+        return f'"{quoted}"' if quote and (delimiter in text or '"' in text) else text
+
+    def made(folder):
+        rows = [
+            delimiter.join([folder_of_photos + n, cell(c), *([SPLITS[n]] if split else [])])
+            for n in NAMES
+            for c in CAPTIONS[n]
+        ]
+        write(folder / name, [delimiter.join(header), *rows])
+
+    return made
+
+
+def flickr30k_csv(folder):
+    rows = [f"{n}| {k}| {c}" for n in NAMES for k, c in enumerate(CAPTIONS[n])]
+    write(folder / "results.csv", ["image_name| comment_number| comment", *rows])
+
+
+def json_lines(folder):
+    rows = [{"file_name": n, "captions": list(CAPTIONS[n]), "split": SPLITS[n]} for n in NAMES]
+    write(folder / "captions.jsonl", map(json.dumps, rows))
+
+
+def karpathy(folder):
+    names = {"train": "restval", "dev": "val", "test": "test"}
+    images = [
+        {"filename": n, "split": names[SPLITS[n]], "sentences": [{"raw": c, "tokens": []} for c in CAPTIONS[n]]}
+        for n in NAMES
+    ]
+    (folder / "dataset_coco.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
+
+
+def coco(*parts):
+    def made(folder):
+        for part, names in parts:
+            content = {
+                "images": [{"id": 100 + ord(n[0]), "file_name": n} for n in names],
+                "annotations": [
+                    {"id": 1, "image_id": 100 + ord(n[0]), "caption": c} for n in names for c in CAPTIONS[n]
+                ],
+            }
+            (folder / f"captions_{part}.json").write_text(json.dumps(content))
+
+    return made
+
+
+def text_files(folder):
+    for name in NAMES:
+        Image.new("RGB", (8, 8)).save(folder / name)
+        write(folder / f"{name[0]}.txt", CAPTIONS[name])
+
+
+LAYOUT_FILES = {
+    "flickr8k": ("flickr8k", numbered("Flickr8k.token.txt"), False),
+    "flickr30k": ("flickr30k", numbered("results_20130124.token"), False),
+    "flickr30k, columns": ("table", flickr30k_csv, False),
+    "comma": ("table", table(",", ["image", "caption"]), False),
+    "comma, text": ("table", table(",", ["image", "caption"], name="captions.txt"), False),
+    "semicolon, unusual order": ("table", table(";", ["photo", "text", "split"], split=True), True),
+    "tab": ("table", table("\t", ["filename", "sentence", "split"], split=True, name="all.tsv"), True),
+    "with folders": ("table", table(",", ["path", "caption"], folder_of_photos="set/below/"), False),
+    "JSON lines": ("table", json_lines, True),
+    "Karpathy": ("karpathy", karpathy, True),
+    "COCO, one file": ("coco", coco(("train2017", NAMES)), False),
+    "folder": ("folder", text_files, False),
+}
+
+
+@pytest.mark.parametrize("case", LAYOUT_FILES)
+def test_a_layout_is_recognised_and_read_whole(case, images, texts):
+    name, make, has_splits = LAYOUT_FILES[case]
+    make(texts)
+    listing = read_source(texts if name == "folder" else images, texts)
+    assert listing.source == name and listing.rejections == [] and listing.captions_in == 12
+    assert {photo.id: photo.captions for photo in listing.photos} == CAPTIONS
+    if has_splits:
+        assert {photo.id: photo.split for photo in listing.photos} == SPLITS
+        assert "splits: as the captions say" in listing.notes
+    assert any(note.startswith(f"source: {name} (") for note in listing.notes)
+
+
+def test_the_files_of_coco_are_its_splits(images, texts):
+    coco(("train2017", NAMES[:4]), ("val2017", NAMES[4:]))(texts)
+    found = {photo.id: photo.split for photo in read_source(images, texts).photos}
+    assert found == {name: "train" if name in NAMES[:4] else "dev" for name in NAMES}
+
+
+def test_a_file_can_be_named_itself(images, texts):
+    table(",", ["image", "caption"])(texts)
+    table(",", ["image", "caption"], name="other.csv")(texts)
+    assert len(read_source(images, texts / "other.csv").photos) == 6
+
+
+def test_columns_with_unusual_names_are_named(images, texts):
+    table(",", ["bild", "satz", "teil"], split=True)(texts)
+    with pytest.raises(SourceError, match="captions.csv: no column that holds the photo; it has bild, satz, teil"):
+        read_source(images, texts)
+    listing = read_source(images, texts, columns=Columns("bild", "satz", "teil"))
+    assert {photo.id: photo.split for photo in listing.photos} == SPLITS
+    with pytest.raises(SourceError, match="no column Satz"):
+        read_source(images, texts, columns=Columns("bild", "Satz"))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"only one cell", "malformed line"),
+        (b"a.jpg,too,many", "malformed line"),
+        (b"a.jpg, . ", "empty caption"),
+        (b"..,hello", "unsafe name"),
+        (b",nobody", "unsafe name"),
+        (b"a.jpg,caf\xe9", "not UTF-8"),
+    ],
+)
+def test_a_bad_row_of_a_table_is_rejected_by_file_and_line(images, texts, line, reason):
+    table(",", ["image", "caption"])(texts)
+    with (texts / "captions.csv").open("ab") as stream:
+        stream.write(line + b"\n")
+    listing = read_source(images, texts)
+    assert [(r.id, r.reason) for r in listing.rejections] == [("captions.csv:14", reason)]
+    assert len(listing.photos) == 6 and listing.captions_in == 13
+
+
+def test_bad_json_lines_are_rejected_and_captions_of_one_row_counted_each(images, texts):
+    json_lines(texts)
+    with (texts / "captions.jsonl").open("a") as stream:
+        stream.write('{"file_name": "a.jpg"\n[]\n{"file_name": "a.jpg"}\n')
+    listing = read_source(images, texts)
+    assert [(r.id, r.reason) for r in listing.rejections] == [
+        (f"captions.jsonl:{line}", "malformed line") for line in (7, 8, 9)
+    ]
+    assert listing.captions_in == 15
+
+
+def test_an_annotation_of_a_photo_that_coco_does_not_list_is_named(images, texts):
+    coco(("train2017", NAMES))(texts)
+    path = texts / "captions_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"].append({"image_id": 7, "caption": "Who ?"})
+    path.write_text(json.dumps(content))
+    (only,) = read_source(images, texts).rejections
+    assert (only.id, only.reason) == ("captions_train2017.json, annotations[12]", "unknown photo")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("captions_train2017.json", "{", "not JSON"),
+        ("captions_train2017.json", '{"images": []}', "has no list `annotations`"),
+        ("captions_train2017.json", '{"images": [{"id": 1}], "annotations": []}', "not COCO's annotations"),
+        ("dataset_coco.json", '{"images": [{"filename": "a.jpg"}]}', "not what dataset_"),
+        (
+            "dataset_coco.json",
+            '{"images": [{"filename": "a.jpg", "split": "foo", "sentences": [{"raw": "x"}]}]}',
+            "split 'foo'; known are",
+        ),
+        ("captions.csv", "image,caption\n", "is empty"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_is_an_error_that_names_it(images, texts, name, content, message):
+    (texts / name).write_text(content)
+    with pytest.raises(SourceError, match=message) as error:
+        read_source(images, texts)
+    assert name in str(error.value)
+
+
+def test_a_photo_in_two_splits_is_an_error(images, texts):
+    table(",", ["image", "caption", "split"], split=True)(texts)
+    with (texts / "captions.csv").open("a") as stream:
+        stream.write("a.jpg,Again .,test\n")
+    with pytest.raises(SourceError, match=r"captions.csv:14: a.jpg is in two splits, train and test"):
+        read_source(images, texts)
+
+
+class Lines(Source):
+    """The example of `Source`."""
+
+    name = "lines"
+    layout = "captions.lines, a photo's name and a caption a line"
+
+    def files(self, captions):
+        return sorted(captions.glob("*.lines")) if captions.is_dir() else []
+
+    def read(self, files, listing, columns):
+        for path in files:
+            for number, line in text_lines(path, listing):
+                photo, _, caption = line.partition(" ")
+                yield CaptionLine(f"{path.name}:{number}", photo, caption)
+
+
+def test_another_package_adds_a_layout_by_an_entry_point(images, texts, monkeypatch):
+    write(texts / "captions.lines", [f"{name} {caption}" for name in NAMES for caption in CAPTIONS[name]])
+    entry = EntryPoint("lines", f"{__name__}:Lines", sources.ENTRY_POINTS)
+    monkeypatch.setattr(sources, "entry_points", lambda group: [entry] if group == sources.ENTRY_POINTS else [])
+    listing = read_source(images, texts)
+    assert listing.source == "lines" and {photo.id: photo.captions for photo in listing.photos} == CAPTIONS
+
+
+def test_layouts_have_names_of_their_own_and_say_what_they_look_like():
+    assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
+    assert all(layout.layout for layout in LAYOUTS) and LAYOUTS[0] is Flickr8k
+
+
+def test_records_are_built_from_a_table(images, texts, tmp_path):
+    from beam_jobs.build_records import main
+    from tests.conftest import IN_MEMORY
+    from tfcaption.records import load_dataset_info
+
+    table(",", ["bild", "satz", "teil"], split=True)(texts)
+    output = tmp_path / "records"
+    arguments = ["--images", str(images), "--captions", str(texts), "--output", str(output), "--min_count=1"]
+    assert main([*arguments, "--columns", "bild", "satz", "teil", "--image_size=32", *IN_MEMORY]) == 0
+    info = load_dataset_info(output)
+    assert {name: split.photos for name, split in info.splits.items()} == {"train": 4, "dev": 1, "test": 1}
+    assert info.settings.source == "table"
