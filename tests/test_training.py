@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import tree_bytes
-from tests.test_model import captioner, captions
+from tests.test_model import DECODERS, captioner, captions
 from tfcaption import metrics, runs
 from tfcaption.config import Config, TrainConfig
 from tfcaption.train import EXIT_PREEMPTED, TrainingFailed, train
@@ -111,14 +111,16 @@ def test_swapping_photos_changes_the_loss_and_a_constant_photo_is_worse():
     assert own < 0.5 * swapped and own < 0.5 * constant
 
 
-def test_the_compiled_step_gives_the_losses_of_the_plain_one():
+@pytest.mark.parametrize("decoder", ["gru", "luong", "transformer"])
+def test_the_compiled_step_gives_the_losses_of_the_plain_one(decoder):
     batch = batch_of("finetuned")
-    slow = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-5, "model_options": {"dropout": 0.0}}
+    model = {"dropout": 0.0, **DECODERS[decoder]}
+    slow = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-5, "model_options": model}
     plain, compiled = (trainer("finetuned", Mode("float32", xla), **slow) for xla in (False, True))
     losses = [[outcome.loss for outcome in steps(subject, batch, 4)] for subject in (plain, compiled)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
     step = compiled._compiled_gradients
-    arguments = (batch["inputs"], batch["tokens"], tf.constant([0, 0]), tf.constant(1.0))
+    arguments = (batch["inputs"], batch["tokens"], None, tf.constant([0, 0]), tf.constant(1.0))
     assert "HloModule" in step.experimental_get_compiler_ir(*arguments)(stage="hlo")
 
 

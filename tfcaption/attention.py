@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfcaption.caption_layout import Captions
 from tfcaption.config import ModelConfig
-from tfcaption.decoder import Decoder, Predicted, dropout
+from tfcaption.decoder import Decoder, Predicted, dropout, rectified
 from tfcaption.records import Stage
 
 
@@ -104,5 +104,5 @@ class AttentionDecoder(Decoder):
         return tf.matmul(tf.cast(attention, regions.dtype), regions), attention
 
     def _output(self, spoken: tf.Tensor, seen: tf.Tensor, photo: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        dense = tf.nn.relu(self.dense(dropout(tf.concat([spoken, seen], -1), self.rate, seed, 2)) + photo)
+        dense = rectified(self.dense(dropout(tf.concat([spoken, seen], -1), self.rate, seed, 2)) + photo)
         return self.logits(dropout(dense, self.rate, seed, 3))

@@ -31,6 +31,15 @@ def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, place: int) 
     )
 
 
+def rectified(values: tf.Tensor) -> tf.Tensor:
+    """ReLU, in a way that Grappler does not fuse with what comes before it.
+
+    Of product, bias, sum and ReLU within a loop TensorFlow 2.21 makes a broken node on a CPU, and then gives up
+    optimising the graph, with two dozen lines of errors.
+    """
+    return tf.maximum(values, tf.zeros((), values.dtype))
+
+
 class Logits(keras.layers.Dense):
     """A float32 dense layer whose gradient is formed in the precision of its inputs, as all gradients before it."""
 
@@ -170,5 +179,5 @@ class GruDecoder(Decoder):
         return self._output(output, tf.gather(memory, photos), None), state
 
     def _output(self, hidden: tf.Tensor, seen: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        dense = tf.nn.relu(self.dense(dropout(hidden, self.rate, seed, 2)) + seen)
+        dense = rectified(self.dense(dropout(hidden, self.rate, seed, 2)) + seen)
         return self.logits(dropout(dense, self.rate, seed, 3))
