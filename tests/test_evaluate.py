@@ -14,6 +14,7 @@ from tfcaption.caption_files import read_captions
 from tfcaption.comparison import ROWS, compare, read_expected, table
 from tfcaption.evaluate import evaluate, evaluate_captions, main
 from tfcaption.metrics import ScoreError
+from tfcaption.records import SPECIAL_TOKENS, load_vocabulary
 from tfcaption.train import train
 
 
@@ -38,7 +39,8 @@ def run(sample_records, pooled, tmp_path_factory):
     """A run of one epoch, with word vectors."""
     folder = tmp_path_factory.mktemp("evaluated")
     generator = np.random.default_rng(0)
-    lines = [f"{word} {' '.join(f'{x:.4f}' for x in generator.normal(size=5))}\n" for word in ("a", "red", "square")]
+    words = load_vocabulary(sample_records)[len(SPECIAL_TOKENS) :]
+    lines = [f"{word} {' '.join(f'{x:.4f}' for x in generator.normal(size=5))}\n" for word in words]
     (folder / "glove.txt").write_text("".join(lines))
     return train(config(folder / "run", sample_records, 1, pooled, glove=str(folder / "glove.txt")))
 
@@ -219,3 +221,21 @@ def test_wrong_arguments_are_one_line(foreign, run, sample_records, tmp_path, ca
     for arguments in (["--captions", known], ["--run", str(run), "--output", "x"], []):
         with pytest.raises(SystemExit):
             main(arguments)
+
+
+def test_several_runs_are_scored_together_from_the_stage_that_all_can_go_on_from(
+    run, sample_records, trunk, tmp_path, capsys
+):
+    other = train(config(tmp_path / "other", sample_records, 1, trunk, variant="finetuned"))
+    assert main(["--run", str(run), str(other), "--ensemble", str(tmp_path / "both"), "--beam", "2"]) == 0
+    assert "both" in capsys.readouterr().out
+    result, lines = json.loads((tmp_path / "both" / "metrics.json").read_text()), read_lines(tmp_path / "both")
+    assert str(run) in result["checkpoint"] and str(other) in result["checkpoint"]
+    assert {line["id"] for line in lines} == {line["id"] for line in read_lines(run / "eval-dev")}
+    perplexities = [json.loads((path / "eval-dev" / "metrics.json").read_text())["perplexity"] for path in (run, other)]
+    assert result["perplexity"] < max(perplexities)  # the mean of probabilities is never worse than the worse one
+    twice = evaluate(run, split="dev", beam=2, together_with=[run], output=tmp_path / "twice")
+    alone = evaluate(run, split="dev", beam=2)
+    assert twice["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-4) and twice["bleu_4"] == alone["bleu_4"]
+    with pytest.raises(SystemExit):
+        main(["--run", str(run), "--ensemble", str(tmp_path / "one")])
