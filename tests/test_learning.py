@@ -14,7 +14,7 @@ from tfcaption.train import train
     ("decoder", "variant", "stage"),
     [
         ("gru", "frozen", "pooled"),
-        ("gru", "finetuned", "trunk"),
+        pytest.param("gru", "finetuned", "trunk", marks=pytest.mark.slow),
         ("attention", "finetuned", "trunk"),
         ("transformer", "frozen", "map"),
     ],
@@ -40,11 +40,10 @@ def test_eight_photos_can_be_learnt_by_heart(sample, tmp_path, decoder, variant,
     assert main([*arguments, "--image_size=64", "--min_count=1", *IN_MEMORY]) == 0
     features = extracted(tmp_path / "records", tmp_path / "features", stage)
     learner = config(
-        tmp_path / "run", tmp_path / "records", 45, variant=variant, decoder=decoder, gru_units=64, dropout=0.0
+        tmp_path / "run", tmp_path / "records", 80, variant=variant, decoder=decoder, gru_units=64, dropout=0.0
     )
     learner.data.features, learner.data.batch_size_photos = str(features), 1
-    learner.train.learning_rate = 3e-3 if decoder == "gru" else 1e-3
-    learner.train.early_stopping_epochs = 45
+    learner.train.learning_rate, learner.train.schedule, learner.train.early_stopping_epochs = 1e-3, "cosine", 80
     train(learner)
     assert evaluate(tmp_path / "run", split="train", checkpoint="last")["bleu_4"] > 0.9
 
