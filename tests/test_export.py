@@ -32,7 +32,14 @@ print(json.dumps({
 """
 
 
-@pytest.fixture(scope="module", params=[("frozen", "gru"), ("finetuned", "attention"), ("finetuned", "transformer")])
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("frozen", "gru"),
+        ("finetuned", "attention"),
+        pytest.param(("finetuned", "transformer"), marks=pytest.mark.slow),
+    ],
+)
 def run(request, sample_records, pooled, trunk, tmp_path_factory):
     variant, decoder = request.param
     settings = config(

@@ -16,7 +16,7 @@ from tfcaption.train import train
         ("gru", "frozen", "pooled"),
         pytest.param("gru", "finetuned", "trunk", marks=pytest.mark.slow),
         ("attention", "frozen", "map"),
-        ("transformer", "frozen", "map"),
+        pytest.param("transformer", "frozen", "map", marks=pytest.mark.slow),
     ],
 )
 def test_eight_photos_can_be_learnt_by_heart(sample, tmp_path, decoder, variant, stage):
