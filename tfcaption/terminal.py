@@ -62,6 +62,7 @@ def start_tensorflow(*, multi_worker: bool = False) -> None:
 
         if not multi_worker:
             tf.config.list_logical_devices()
+            tf.get_logger().setLevel("ERROR")  # it warns of every graph that is traced for another shape
             tf.zeros((), tf.float16)  # oneDNN says once, at the first one, where it cannot compute with them
 
 
