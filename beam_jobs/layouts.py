@@ -63,21 +63,28 @@ class Flickr30k(Numbered):
     layout = "results_20130124.token with lines NAME#K<TAB>CAPTION"
 
 
-class Karpathy(Source):
-    """Karpathy's dataset_coco.json, dataset_flickr8k.json, dataset_flickr30k.json, with splits."""
+class JsonFiles(Source):
+    """JSON files with names of one pattern."""
 
-    name = "karpathy"
-    layout = "dataset_*.json with a list `images` of filename, split and sentences"
+    pattern: str
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        found = sorted(captions.glob("dataset_*.json")) if captions.is_dir() else [captions]
-        return [path for path in found if path.match("dataset_*.json")]
+        found = sorted(captions.glob(self.pattern)) if captions.is_dir() else [captions]
+        return [path for path in found if path.match(self.pattern)]
+
+
+class Karpathy(JsonFiles):
+    """Karpathy's dataset_coco.json, dataset_flickr8k.json, dataset_flickr30k.json, with splits."""
+
+    name, pattern = "karpathy", "dataset_*.json"
+    layout = "dataset_*.json with a list `images` of filename, split and sentences"
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
         for path in files:
-            for number, image in enumerate(_entries(path, "images")):
+            (images,) = _lists(path, "images")
+            for number, image in enumerate(images):
                 where = f"{path.name}, images[{number}]"
                 try:
                     name, split, sentences = image["filename"], image["split"], image["sentences"]
@@ -89,16 +96,11 @@ class Karpathy(Source):
                     yield CaptionLine(f"{where}.sentences[{index}]", str(name), caption, _split(split, where))
 
 
-class Coco(Source):
+class Coco(JsonFiles):
     """MS COCO's annotations: train and val files make the splits train and dev; one alone is divided by a hash."""
 
-    name = "coco"
+    name, pattern = "coco", "captions_*.json"
     layout = "captions_train2017.json and captions_val2017.json, or one such file"
-
-    def files(self, captions: Path) -> list[Path]:
-        """See `Source.files`."""
-        found = sorted(captions.glob("captions_*.json")) if captions.is_dir() else [captions]
-        return [path for path in found if path.match("captions_*.json")]
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
@@ -106,9 +108,10 @@ class Coco(Source):
             split = None
             if len(files) > 1:
                 split = _split(path.stem.removeprefix("captions_").rstrip("0123456789"), path.name)
+            images, annotations = _lists(path, "images", "annotations")
             try:
-                names = {image["id"]: str(image["file_name"]) for image in _entries(path, "images")}
-                for number, annotation in enumerate(_entries(path, "annotations")):
+                names = {image["id"]: str(image["file_name"]) for image in images}
+                for number, annotation in enumerate(annotations):
                     where = f"{path.name}, annotations[{number}]"
                     listing.captions_in += 1
                     name = names.get(annotation["image_id"])
@@ -176,16 +179,16 @@ class Folder(Source):
 LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder, Table)
 
 
-def _entries(path: Path, key: str) -> list[dict[str, Any]]:
-    """A list in a JSON file."""
+def _lists(path: Path, *keys: str) -> list[list[Any]]:
+    """Some lists in a JSON file."""
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
         raise SourceError(f"{path}: not JSON: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get(key), list):
-        raise SourceError(f"{path}: has no list `{key}`")
-    entries: list[dict[str, Any]] = content[key]
-    return entries
+    for key in keys:
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise SourceError(f"{path}: has no list `{key}`")
+    return [content[key] for key in keys]
 
 
 def _split(name: Any, where: str) -> str:

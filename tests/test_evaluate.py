@@ -239,3 +239,15 @@ def test_several_runs_are_scored_together_from_the_stage_that_all_can_go_on_from
     assert twice["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-4) and twice["bleu_4"] == alone["bleu_4"]
     with pytest.raises(SystemExit):
         main(["--run", str(run), "--ensemble", str(tmp_path / "one")])
+
+
+def test_with_records_named_the_features_of_the_training_need_not_be_there(run, sample_records, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    config_file = moved / "config.yaml"
+    lines = config_file.read_text().splitlines(keepends=True)
+    gone = ["  features: /nowhere\n" if line.startswith("  features:") else line for line in lines]
+    assert gone != lines
+    config_file.write_text("".join(gone))
+    found = evaluate(moved, split="dev", beam=2, records_path=str(sample_records))
+    assert found["perplexity"] == pytest.approx(evaluate(run, split="dev", beam=2)["perplexity"], rel=1e-2)

@@ -13,12 +13,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 from tfcaption import caption_files, metrics, records, runs, terminal
 from tfcaption.comparison import Expected, compare, read_expected, table
-from tfcaption.config import DataConfig
+from tfcaption.config import Config
 from tfcaption.progress import Progress
 
 EXAMPLES = """examples:
@@ -69,10 +70,12 @@ def evaluate(
     """
     _check_positive(beam=beam, limit=limit)
     run, *others = (runs.load_run(path) for path in (run_path, *together_with))
-    # Where they train from different stages, from the one that all can go on from.
-    data = min((each.config.data for each in (run, *others)), key=_stage_index)
+    config = run.config
     if records_path:
-        data.records, data.features = records_path, None
+        config.data.records, config.data.features = records_path, None
+    elif others:  # they may train from different stages: from the one that all can go on from
+        config = min((each.config for each in (run, *others)), key=_stage_index)
+    data = config.data
     for other in others:
         if other.info != run.info or other.words != run.words:
             raise runs.RunError(f"{other.path}: was trained on other records than {run.path}")
@@ -84,9 +87,7 @@ def evaluate(
     from tfcaption import input_pipeline, scoring
     from tfcaption.ensemble import Ensemble
 
-    features = records.load_features_info(data.features) if data.features else None
-    if features and features.settings.records != run.info.fingerprint():
-        raise runs.RunError(f"{data.features}: made of other records than {run.path} was trained on")
+    features = runs.load_features(config, run.info)
     # By photo, and read once.
     opened = input_pipeline.open_split(
         split, run.info, data.features or data.records, features, buckets=data.length_buckets, cache=False
@@ -102,7 +103,13 @@ def evaluate(
         Progress(some.photos, unit="photos", label=f"captioning {split}") as progress,
     ):
         spoken = scoring.caption_split(
-            captioner, some, run.words, batch_size_photos=data.batch_size_photos, beam=beam, progress=progress.update
+            captioner,
+            some,
+            run.words,
+            batch_size_photos=data.batch_size_photos,
+            beam=beam,
+            attention=True,
+            progress=progress.update,
         )
     search = f"beam search, beam {beam}" if beam > 1 else "greedy search (beam 1)"
     scores, cosines = compare(spoken.captions, expected, run.config.model.glove)
@@ -133,10 +140,10 @@ def evaluate(
     return result
 
 
-def _stage_index(data: DataConfig) -> int:
+def _stage_index(config: Config) -> int:
     """How far the photos are through ResNet50 in what a run trains from."""
-    stages = get_args(records.Stage)
-    return stages.index(records.load_features_info(data.features).settings.stage if data.features else "photo")
+    features = config.data.features
+    return get_args(records.Stage).index(records.load_features_info(features).settings.stage if features else "photo")
 
 
 def evaluate_captions(
@@ -294,30 +301,22 @@ def _evaluate_all(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     folders = {path: arguments.records or runs.load_run(path).config.data.records for path in arguments.run}
     known: dict[str, Expected] = {}
     results = {}
+    score = partial(
+        evaluate,
+        split=arguments.split,
+        beam=arguments.beam,
+        limit=arguments.limit,
+        checkpoint=arguments.checkpoint,
+        records_path=arguments.records,
+    )
     for path, folder in folders.items():
         if folder not in known:
             known[folder] = read_expected(folder, arguments.split)
-        results[path] = evaluate(
-            path,
-            split=arguments.split,
-            beam=arguments.beam,
-            limit=arguments.limit,
-            checkpoint=arguments.checkpoint,
-            records_path=arguments.records,
-            expected=known[folder],
-        )
+        results[path] = score(path, expected=known[folder])
     if arguments.ensemble:
         first, *others = folders
-        results[arguments.ensemble] = evaluate(
-            first,
-            split=arguments.split,
-            beam=arguments.beam,
-            limit=arguments.limit,
-            checkpoint=arguments.checkpoint,
-            records_path=arguments.records,
-            expected=known[folders[first]],
-            together_with=others,
-            output=arguments.ensemble,
+        results[arguments.ensemble] = score(
+            first, expected=known[folders[first]], together_with=others, output=arguments.ensemble
         )
     return results
 

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -91,12 +91,11 @@ def decode_record(serialized: bytes) -> PhotoRecord:
     texts = [text.decode() for text in feature[CAPTIONS_TEXT].bytes_list.value]
     if sum(lengths) != len(tokens) or len(lengths) != len(texts) or min(lengths, default=0) < 0:
         raise RecordError(f"{len(texts)} captions, lengths {lengths}, but {len(tokens)} tokens in a record")
-    remaining = iter(tokens)
     return PhotoRecord(
         photo_id=feature[PHOTO_ID].bytes_list.value[0].decode(),
         jpeg=feature[PHOTO_JPEG].bytes_list.value[0],
         captions=texts,
-        token_ids=[[next(remaining) for _ in range(length)] for length in lengths],
+        token_ids=_token_ids(feature),
     )
 
 
@@ -110,9 +109,12 @@ def captions_of(serialized: bytes) -> tuple[str, list[str]]:
 
 def token_ids_of(serialized: bytes) -> list[list[int]]:
     """Token numbers of each caption of a photo record or feature record, from <start> to <end>."""
-    feature = parse_example(serialized)
+    return _token_ids(parse_example(serialized))
+
+
+def _token_ids(feature: Any) -> list[list[int]]:
     tokens = list(feature[CAPTIONS_TOKENS].int64_list.value)
-    ends = list(itertools.accumulate(feature[CAPTIONS_LENGTHS].int64_list.value))
+    ends = itertools.accumulate(feature[CAPTIONS_LENGTHS].int64_list.value)
     return [tokens[start:end] for start, end in itertools.pairwise([0, *ends])]
 
 

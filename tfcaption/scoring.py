@@ -31,6 +31,7 @@ def caption_split(
     *,
     batch_size_photos: int,
     beam: int = 1,
+    attention: bool = False,
     progress: Callable[[int], Any] = lambda done: None,
 ) -> SplitCaptions:
     """Caption every photo of a split once and judge its references; no weight changes.
@@ -41,6 +42,7 @@ def caption_split(
         words: the vocabulary.
         batch_size_photos: photos at a time.
         beam: of the search; 1 is greedy.
+        attention: also say where it looked, if its decoder has attention.
         progress: is told how many photos are done.
 
     Raises:
@@ -53,8 +55,8 @@ def caption_split(
         features = captioner.encode(inputs, split.stage)
         found = search.beam_search(captioner, features, max_tokens=split.lengths[-1], beam=beam)
         best = found.tokens[:, 0]
-        attention = search.attention_of(captioner, features, best)
-        looked = () if attention is None else (vocabulary.decode_each(best), attention)
+        weights = search.attention_of(captioner, features, best) if attention else None
+        looked = () if weights is None else (vocabulary.decode_each(best), weights)
         return vocabulary.decode(found.tokens), found.scores, looked, captioner.token_sums(features, tokens)
 
     nbest: dict[str, list[Spoken]] = {}
@@ -64,7 +66,7 @@ def caption_split(
         photos = batch["photo_id"].numpy()
         if not any(photos):
             continue
-        captions, scores, attention, batch_sums = caption_and_judge(batch["inputs"], batch["tokens"])
+        captions, scores, batch_looked, batch_sums = caption_and_judge(batch["inputs"], batch["tokens"])
         sums += [float(value) for value in batch_sums]
         for photo, row, row_scores in zip(photos, captions.numpy(), scores.numpy().tolist(), strict=True):
             if photo:  # not a row that fills up the batch
@@ -75,8 +77,8 @@ def caption_split(
                     for caption, score in zip(row, row_scores, strict=True)
                     if score > float("-inf")
                 ]
-        if attention:
-            rows = zip(photos, *(part.numpy() for part in attention), strict=True)
+        if batch_looked:
+            rows = zip(photos, *(part.numpy() for part in batch_looked), strict=True)
             looked |= {photo.decode(): looked_at(words, weights) for photo, words, weights in rows if photo}
         progress(len(nbest))
     loss, correct, tokens = sums
