@@ -18,6 +18,14 @@ EXAMPLES = """examples:
   # for the fine-tuned variant: conv5_block1_out, 200 KB a photo
   python -m beam_jobs.extract_features --records records/ --output features/trunk --stage trunk --weights resnet50.h5
 
+  # later stages from there, at a tenth of the work
+  python -m beam_jobs.extract_features --records records/ --features features/trunk --output features/map \\
+      --stage map --weights resnet50.h5
+
+  # the training photos mirrored, for data.mirrored of a training
+  python -m beam_jobs.extract_features --records records/ --output features/trunk_mirrored --stage trunk \\
+      --weights resnet50.h5 --mirrored
+
 Run again after a stop, it goes on with the shards that are missing.
 All other options are Apache Beam's own (--runner, --direct_num_workers, ...)."""
 
@@ -37,12 +45,22 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         choices=["pooled", "map", "trunk"],
         help="pooled: mean of conv5_block3_out; map: conv5_block3_out; trunk: conv5_block1_out",
     )
+    parser.add_argument(
+        "--features", metavar="DIR", help="features of an earlier stage to go on from, instead of the photos"
+    )
+    parser.add_argument(
+        "--mirrored",
+        action="store_true",
+        help="mirror the photos of the training split, and left and right in their captions",
+    )
     parser.add_argument("--weights", required=True, help="of ResNet50: imagenet, a file, or random")
     parser.add_argument("--batch_size", type=int, default=64, help="photos a call (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="extract again what is complete already")
     arguments, flags = parser.parse_known_args(argv)
     if arguments.batch_size < 1:
         parser.error("--batch_size must be at least 1")
+    if arguments.features and arguments.mirrored:
+        parser.error("--mirrored is for photos; with --features name features of mirrored photos")
     return arguments, flags
 
 
@@ -68,12 +86,20 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
     beam_options = options.beam_options(flags, local_mode="in_memory")
     info = records.load_dataset_info(arguments.records)
-    made = {"stage": arguments.stage, "batch_size": arguments.batch_size}
+    source = records.load_features_info(arguments.features) if arguments.features else None
+    made = {
+        "stage": arguments.stage,
+        "batch_size": arguments.batch_size,
+        "made_from": source.settings.stage if source else "photo",
+        "mirrored": source.settings.mirrored if source else arguments.mirrored,
+    }
     shared = Shared()
     extractor = shared.acquire(
         lambda: feature_pipeline.Extractor(image_size=info.settings.image_size, weights=arguments.weights, **made)
     )
     settings = feature_pipeline.settings_of(extractor, info, **made)
+    if source:
+        feature_pipeline.check_source(arguments.features, source.settings, extractor, settings)
     # Shards that an earlier run with the same settings left are kept, whether it came to its end or not.
     go_on = feature_pipeline.settings_there(arguments.output) == settings and not arguments.overwrite
     output_folder.check(arguments.output, overwrite=arguments.overwrite or go_on, description=records.FEATURES_FILE)
@@ -84,12 +110,13 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         pipeline,
         info,
         settings,
-        records_folder=arguments.records,
+        source=arguments.features or arguments.records,
+        words=records.load_vocabulary(arguments.records),
         weights=arguments.weights,
         shared=shared,
         output=arguments.output,
     )
-    photos = sum(split.photos for split in info.splits.values())
+    photos = sum(info.splits[split].photos for split in feature_pipeline.splits_made(info, settings))
     options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
     return records.load_features_info(arguments.output)
 

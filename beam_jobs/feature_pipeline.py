@@ -1,9 +1,11 @@
-"""The Beam pipeline of `extract_features`: record shards -> feature shards -> features.json. Nothing is shuffled."""
+"""The Beam pipeline of `extract_features`: record shards, or shards of features of an earlier stage, -> feature shards
+-> features.json. Nothing is shuffled."""
 
 import hashlib
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import get_args
 
 import apache_beam as beam
 import numpy as np
@@ -20,57 +22,71 @@ from tfcaption.tfrecord import RecordError, read_frames
 
 
 class Extractor:
-    """ResNet50 up to a stage, as one graph for one batch shape.
+    """ResNet50 from a stage to a later one, as one graph for one batch shape.
 
     Args:
         image_size: side of the photos in pixels.
         weights: as `Encoder` takes them.
         stage: where to stop.
         batch_size: photos a call.
+        made_from: where to begin.
+        mirrored: whether photos are mirrored first; features are already.
 
     Raises:
         EncoderError: the weights cannot be loaded.
+        ValueError: `stage` does not come after `made_from`.
     """
 
-    def __init__(self, *, image_size: int, weights: str, stage: Stage, batch_size: int) -> None:
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        weights: str,
+        stage: Stage,
+        batch_size: int,
+        made_from: Stage = "photo",
+        mirrored: bool = False,
+    ) -> None:
+        stages = get_args(Stage)
+        if stages.index(stage) <= stages.index(made_from):
+            raise ValueError(f"--stage {stage} cannot be made from {made_from}, only from an earlier one")
+
         from tfcaption import terminal
 
         terminal.start_tensorflow()
         import tensorflow as tf
 
         from tfcaption.encoder import Encoder
-        from tfcaption.input_pipeline import decode_jpeg
+        from tfcaption.input_pipeline import decode_payloads
 
         self.encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
         self._batch_size = batch_size
-        empty = tf.zeros((image_size, image_size, 3), tf.uint8)
         gpu = bool(tf.config.list_physical_devices("GPU"))
 
         # On a CPU XLA's convolutions are slower than oneDNN's.
         @tf.function(jit_compile=gpu, autograph=False)
-        def features(images: tf.Tensor) -> tf.Tensor:
-            return tf.cast(self.encoder(images, end=stage), tf.float16)
+        def features(inputs: tf.Tensor) -> tf.Tensor:
+            if mirrored and made_from == "photo":
+                inputs = tf.reverse(inputs, [2])
+            return tf.cast(self.encoder(inputs, start=made_from, end=stage), tf.float16)
 
-        @tf.function(input_signature=[tf.TensorSpec((batch_size,), tf.string)], autograph=False)
-        def extract(jpegs: tf.Tensor) -> tf.Tensor:
-            images = tf.map_fn(
-                lambda jpeg: tf.ensure_shape(
-                    tf.cond(jpeg == "", lambda: empty, lambda: decode_jpeg(jpeg)), empty.shape
-                ),
-                jpegs,
-                fn_output_signature=tf.TensorSpec(empty.shape, tf.uint8),
-            )
-            return features(images)
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
+        def extract(payloads: tf.Tensor) -> tf.Tensor:
+            inputs = decode_payloads(payloads, made_from, self.encoder.feature_shape(made_from))
+            missing = batch_size - tf.shape(inputs)[0]
+            inputs = tf.pad(inputs, [[0, missing], *[[0, 0]] * (inputs.shape.rank - 1)])
+            return features(tf.ensure_shape(inputs, (batch_size, *inputs.shape[1:])))
 
         self._extract = extract
 
-    def __call__(self, jpegs: Sequence[bytes]) -> np.ndarray:
-        """Features of up to a batch of prepared photos: (photos, *shape) float16; the missing ones are filled up."""
-        missing = self._batch_size - len(jpegs)
-        return self._extract([*jpegs, *[b""] * missing]).numpy()[: len(jpegs)]
+    def __call__(self, payloads: Sequence[bytes]) -> np.ndarray:
+        """Features of up to a batch of photos, as their records hold them: (photos, *shape) float16."""
+        return self._extract(list(payloads)).numpy()[: len(payloads)]
 
 
-def settings_of(extractor: Extractor, info: DatasetInfo, *, stage: Stage, batch_size: int) -> FeatureSettings:
+def settings_of(
+    extractor: Extractor, info: DatasetInfo, *, stage: Stage, batch_size: int, made_from: Stage, mirrored: bool
+) -> FeatureSettings:
     """What decides the bytes of the features that `extractor` makes of the records `info`."""
     from tfcaption.encoder import PREPROCESSING
 
@@ -81,7 +97,32 @@ def settings_of(extractor: Extractor, info: DatasetInfo, *, stage: Stage, batch_
         preprocessing=PREPROCESSING,
         records=info.fingerprint(),
         batch_size=batch_size,
+        made_from=made_from,
+        mirrored=mirrored,
     )
+
+
+def check_source(folder: str, source: FeatureSettings, extractor: Extractor, settings: FeatureSettings) -> None:
+    """Refuse to go on from features that do not fit.
+
+    Args:
+        folder: where they are, for the message.
+        source: their settings.
+        extractor: that is to go on from them.
+        settings: of what is to be made.
+
+    Raises:
+        RecordError: they were made of other records, or with other weights.
+    """
+    if source.records != settings.records:
+        raise RecordError(f"--features {folder}: made of other records than --records; extract them again")
+    if source.weights != extractor.encoder.fingerprint(source.stage):
+        raise RecordError(f"--features {folder}: made with other weights than --weights; extract them again")
+
+
+def splits_made(info: DatasetInfo, settings: FeatureSettings) -> list[str]:
+    """The splits of the records `info` that features are made of: a mirrored photo is only ever trained on."""
+    return ["train"] if settings.mirrored else list(info.splits)
 
 
 def settings_there(output: str) -> FeatureSettings | None:
@@ -104,7 +145,8 @@ def add_steps(
     info: DatasetInfo,
     settings: FeatureSettings,
     *,
-    records_folder: str,
+    source: str,
+    words: Sequence[str],
     weights: str,
     shared: Shared,
     output: str,
@@ -115,17 +157,19 @@ def add_steps(
         pipeline: an empty pipeline, for any runner.
         info: `dataset.json` of the records.
         settings: all that decides the bytes.
-        records_folder: the records, any path that Beam's filesystems know.
+        source: the records, or the features to go on from, any path that Beam's filesystems know.
+        words: the vocabulary of the records.
         weights: as `Encoder` takes them.
         shared: holds one Extractor in each worker process.
         output: folder for the features.
     """
-    names = [(split, shard) for split, described in info.splits.items() for shard in described.shards]
+    names = [(split, shard) for split in splits_made(info, settings) for shard in info.splits[split].shards]
+    sides = tuple(words.index(side) if side in words else records.OOV for side in ("left", "right"))
     written = (
         pipeline
         | "Shards" >> beam.Create(names, reshuffle=True)
         | "ExtractShard"
-        >> beam.ParDo(ExtractShard(settings, info.settings.image_size, weights, shared, records_folder, output))
+        >> beam.ParDo(ExtractShard(settings, info.settings.image_size, weights, shared, source, output, sides))
     )
     _ = (
         pipeline
@@ -138,10 +182,17 @@ class ExtractShard(beam.DoFn):
     """(split, record shard) -> its feature shard; yields (split, ShardInfo)."""
 
     def __init__(
-        self, settings: FeatureSettings, image_size: int, weights: str, shared: Shared, source: str, output: str
+        self,
+        settings: FeatureSettings,
+        image_size: int,
+        weights: str,
+        shared: Shared,
+        source: str,
+        output: str,
+        sides: tuple[int, ...],
     ) -> None:
         self._settings, self._image_size, self._weights = settings, image_size, weights
-        self._shared, self._source, self._output = shared, source, output
+        self._shared, self._source, self._output, self._sides = shared, source, output, sides
 
     def setup(self) -> None:
         """Take this process' one Extractor."""
@@ -152,6 +203,8 @@ class ExtractShard(beam.DoFn):
                 weights=self._weights,
                 stage=settings.stage,
                 batch_size=settings.batch_size,
+                made_from=settings.made_from,
+                mirrored=settings.mirrored,
             )
         )
         found = self._extractor.encoder.fingerprint(settings.stage)
@@ -162,6 +215,8 @@ class ExtractShard(beam.DoFn):
         """Read, extract and write one shard, or check the one that is there."""
         split, shard = element
         source = _read_shard(self._source, shard.name)
+        if self._settings.mirrored and self._settings.made_from == "photo":
+            source = [records.mirrored_record(serialized, *self._sides) for serialized in source]
         progress = ProgressCounter(self._output, shard.name)
         done = _complete(self._output, shard.name, source, self._settings)
         if done is not None:
@@ -174,9 +229,9 @@ class ExtractShard(beam.DoFn):
     def _features(self, name: str, source: Iterable[bytes], progress: ProgressCounter) -> Iterator[bytes]:
         remaining = iter(source)
         while batch := list(itertools.islice(remaining, self._settings.batch_size)):
-            photos = [records.photo_of(serialized) for serialized in batch]
+            photos = [records.inputs_of(serialized, self._settings.made_from) for serialized in batch]
             try:
-                features = self._extractor([jpeg for _, jpeg in photos])
+                features = self._extractor([payload for _, payload in photos])
             except Exception as error:
                 self._name_damaged(name, photos)
                 raise error
@@ -185,9 +240,9 @@ class ExtractShard(beam.DoFn):
             progress.add(len(batch))
 
     def _name_damaged(self, name: str, photos: Iterable[tuple[str, bytes]]) -> None:
-        for photo_id, jpeg in photos:
+        for photo_id, payload in photos:
             try:
-                self._extractor([jpeg])
+                self._extractor([payload])
             except Exception as error:
                 raise JobFailed(f"{name}, {photo_id}: the photo does not decode; build the records again") from error
 
@@ -232,9 +287,10 @@ def _finish(
     """Check that nothing was lost, and write the description of the features last."""
     splits = {
         split: sorted((shard for of, shard in shards if of == split), key=lambda shard: shard.name)
-        for split in info.splits
+        for split in splits_made(info, settings)
     }
-    for split, described in info.splits.items():
+    for split in splits:
+        described = info.splits[split]
         written = sum(shard.records for shard in splits[split])
         if written != described.photos or len(splits[split]) != len(described.shards):
             raise JobFailed(

@@ -39,11 +39,11 @@ def forget_models():
         sys.modules["keras"].backend.clear_session()
 
 
-def extracted(records, output, stage):
+def extracted(records, output, stage, *flags):
     from beam_jobs.extract_features import main
 
     arguments = ["--records", str(records), "--output", str(output), "--stage", stage, "--weights", "random"]
-    assert main([*arguments, "--batch_size=16"]) == 0
+    assert main([*arguments, "--batch_size=16", *flags]) == 0
     return output
 
 
@@ -57,6 +57,12 @@ def pooled(sample_records, tmp_path_factory):
 def trunk(sample_records, tmp_path_factory):
     """Trunk features of those records."""
     return extracted(sample_records, tmp_path_factory.mktemp("features") / "trunk", "trunk")
+
+
+@pytest.fixture(scope="session")
+def mirrored(sample_records, tmp_path_factory):
+    """Pooled features of the mirrored photos."""
+    return extracted(sample_records, tmp_path_factory.mktemp("features") / "mirrored", "pooled", "--mirrored")
 
 
 @pytest.fixture(scope="session")

@@ -130,6 +130,15 @@ def photo_of(serialized: bytes) -> tuple[str, bytes]:
     return feature[PHOTO_ID].bytes_list.value[0].decode(), feature[PHOTO_JPEG].bytes_list.value[0]
 
 
+def inputs_of(serialized: bytes, stage: Stage) -> tuple[str, bytes]:
+    """Photo id and what a record holds of the photo: its JPEG, or its features.
+
+    Raises:
+        RecordError: it is no photo record, or no feature record.
+    """
+    return photo_of(serialized) if stage == "photo" else (captions_of(serialized)[0], features_of(serialized))
+
+
 def features_of(serialized: bytes) -> bytes:
     """The features of a feature record, as stored.
 
@@ -143,11 +152,42 @@ def features_of(serialized: bytes) -> bytes:
 
 
 def feature_record(serialized: bytes, features: bytes) -> bytes:
-    """The feature record of a photo record: the same, with float16 features in the place of the photo."""
+    """The feature record of a photo record or of one with other features: the same, with float16 features in their
+    place."""
     example = Example.FromString(serialized)
-    del example.features.feature[PHOTO_JPEG]
+    for key in (PHOTO_JPEG, FEATURES):
+        if key in example.features.feature:
+            del example.features.feature[key]
     example.features.feature[FEATURES].bytes_list.value.append(features)
     return example.SerializeToString(deterministic=True)
+
+
+_SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+
+
+def mirrored_record(serialized: bytes, left: int, right: int) -> bytes:
+    """The record of a mirrored photo: its captions say left for right and right for left.
+
+    The words alone decide, so what "is left" or "all right" changes too; in Flickr8k that is one caption of a thousand.
+
+    Args:
+        serialized: a photo record or feature record.
+        left: token number of that word; OOV where the vocabulary lacks it.
+        right: the same.
+    """
+    example = Example.FromString(serialized)
+    feature = example.features.feature
+    tokens, texts = feature[CAPTIONS_TOKENS].int64_list, feature[CAPTIONS_TEXT].bytes_list
+    other = {left: right, right: left}
+    tokens.value[:] = [other.get(token, token) for token in tokens.value]
+    texts.value[:] = [_SIDES.sub(_other_side, text.decode()).encode() for text in texts.value]
+    return example.SerializeToString(deterministic=True)
+
+
+def _other_side(word: re.Match[str]) -> str:
+    side = word.group()
+    other = "right" if side.lower() == "left" else "left"
+    return other.upper() if side.isupper() else other.capitalize() if side[0].isupper() else other
 
 
 # --- shards --------------------------------------------------------------------------------------------
@@ -275,6 +315,8 @@ class FeatureSettings(BaseModel):
     weights: str  # sha256 of the ResNet50 weights up to the stage
     preprocessing: str  # of the pixels
     records: str  # fingerprint of the records they were made of
+    made_from: Stage = "photo"  # or stored features, whose rounding to float16 they carry on
+    mirrored: bool = False  # photos, and left and right in their captions; of the training split alone
     batch_size: int  # photos a call, since the last bit of a float32 may depend on it
 
 
