@@ -99,9 +99,11 @@ def test_beside_a_run_stand_the_constant_caption_and_a_person(evaluated, referen
 def test_a_limit_scores_the_first_photos_with_the_same_captions(evaluated, run, references, tmp_path):
     _, lines = evaluated
     copy = shutil.copytree(run, tmp_path / "run")
+    before = tree_bytes(copy)
     result = evaluate(copy, split="dev", beam=2, limit=3)
+    assert before.items() <= tree_bytes(copy).items()  # what is known of the whole split stays
     first = list(references)[:3]
-    assert {line["id"]: line["caption"] for line in read_lines(copy / "eval-dev")} == {
+    assert {line["id"]: line["caption"] for line in read_lines(copy / "eval-dev-first-3")} == {
         line["id"]: line["caption"] for line in lines if line["id"] in first
     }
     assert (

@@ -57,7 +57,8 @@ def evaluate(
         records_path: the records, if the data moved since the training; photos then go through ResNet50 again.
         expected: what `read_expected` gave for these records and this split, if that is at hand.
         together_with: other runs on the same records, whose captioners speak with it as an `Ensemble`.
-        output: folder for `captions.jsonl` and `metrics.json`; None: `eval-SPLIT` in the run directory.
+        output: folder for `captions.jsonl` and `metrics.json`; None: `eval-SPLIT` in the run directory, or
+            `eval-SPLIT-first-LIMIT`.
 
     Returns:
         What `metrics.json` holds: scores of the run, under `constant` those of the constant caption, and under
@@ -136,8 +137,13 @@ def evaluate(
         }
         for photo, caption in sorted(spoken.captions.items())
     ]
-    _write(Path(output or run.path / f"eval-{split}"), result, lines)
+    _write(Path(output or _folder(run.path, split, limit)), result, lines)
     return result
+
+
+def _folder(run_path: str | Path, split: str, limit: int | None) -> Path:
+    """Where the scores of a run go: those of its first photos only never take the place of those of all."""
+    return Path(run_path) / (f"eval-{split}" if limit is None else f"eval-{split}-first-{limit}")
 
 
 def _stage_index(config: Config) -> int:
@@ -278,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'constant: "{columns["constant"]["caption"]}" for every photo')
     if "human" in columns:
         print("human: each photo's first reference against its others")
-    written = [Path(path) / f"eval-{arguments.split}" for path in arguments.run or []]
+    written = [_folder(path, arguments.split, arguments.limit) for path in arguments.run or []]
     written += [Path(arguments.ensemble)] if arguments.ensemble else []
     for folder in [arguments.output] if arguments.output else written:
         print(f"captions and scores: {folder}")
