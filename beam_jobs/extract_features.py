@@ -22,10 +22,6 @@ EXAMPLES = """examples:
   python -m beam_jobs.extract_features --records records/ --features features/trunk --output features/map \\
       --stage map --weights resnet50.h5
 
-  # the training photos mirrored, for data.mirrored of a training
-  python -m beam_jobs.extract_features --records records/ --output features/trunk_mirrored --stage trunk \\
-      --weights resnet50.h5 --mirrored
-
 Run again after a stop, it goes on with the shards that are missing.
 All other options are Apache Beam's own (--runner, --direct_num_workers, ...)."""
 
@@ -48,19 +44,12 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument(
         "--features", metavar="DIR", help="features of an earlier stage to go on from, instead of the photos"
     )
-    parser.add_argument(
-        "--mirrored",
-        action="store_true",
-        help="mirror the photos of the training split, and left and right in their captions",
-    )
     parser.add_argument("--weights", required=True, help="of ResNet50: imagenet, a file, or random")
     parser.add_argument("--batch_size", type=int, default=64, help="photos a call (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="extract again what is complete already")
     arguments, flags = parser.parse_known_args(argv)
     if arguments.batch_size < 1:
         parser.error("--batch_size must be at least 1")
-    if arguments.features and arguments.mirrored:
-        parser.error("--mirrored is for photos; with --features name features of mirrored photos")
     return arguments, flags
 
 
@@ -91,7 +80,6 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         "stage": arguments.stage,
         "batch_size": arguments.batch_size,
         "made_from": source.settings.stage if source else "photo",
-        "mirrored": source.settings.mirrored if source else arguments.mirrored,
     }
     shared = Shared()
     extractor = shared.acquire(
@@ -111,12 +99,11 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         info,
         settings,
         source=arguments.features or arguments.records,
-        words=records.load_vocabulary(arguments.records),
         weights=arguments.weights,
         shared=shared,
         output=arguments.output,
     )
-    photos = sum(info.splits[split].photos for split in feature_pipeline.splits_made(info, settings))
+    photos = sum(split.photos for split in info.splits.values())
     options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
     return records.load_features_info(arguments.output)
 

@@ -30,7 +30,6 @@ class Extractor:
         stage: where to stop.
         batch_size: photos a call.
         made_from: where to begin.
-        mirrored: whether photos are mirrored first; features are already.
 
     Raises:
         EncoderError: the weights cannot be loaded.
@@ -45,7 +44,6 @@ class Extractor:
         stage: Stage,
         batch_size: int,
         made_from: Stage = "photo",
-        mirrored: bool = False,
     ) -> None:
         stages = get_args(Stage)
         if stages.index(stage) <= stages.index(made_from):
@@ -66,8 +64,6 @@ class Extractor:
         # On a CPU XLA's convolutions are slower than oneDNN's.
         @tf.function(jit_compile=gpu, autograph=False)
         def features(inputs: tf.Tensor) -> tf.Tensor:
-            if mirrored and made_from == "photo":
-                inputs = tf.reverse(inputs, [2])
             return tf.cast(self.encoder(inputs, start=made_from, end=stage), tf.float16)
 
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
@@ -85,7 +81,7 @@ class Extractor:
 
 
 def settings_of(
-    extractor: Extractor, info: DatasetInfo, *, stage: Stage, batch_size: int, made_from: Stage, mirrored: bool
+    extractor: Extractor, info: DatasetInfo, *, stage: Stage, batch_size: int, made_from: Stage
 ) -> FeatureSettings:
     """What decides the bytes of the features that `extractor` makes of the records `info`."""
     from tfcaption.encoder import PREPROCESSING
@@ -98,7 +94,6 @@ def settings_of(
         records=info.fingerprint(),
         batch_size=batch_size,
         made_from=made_from,
-        mirrored=mirrored,
     )
 
 
@@ -118,11 +113,6 @@ def check_source(folder: str, source: FeatureSettings, extractor: Extractor, set
         raise RecordError(f"--features {folder}: made of other records than --records; extract them again")
     if source.weights != extractor.encoder.fingerprint(source.stage):
         raise RecordError(f"--features {folder}: made with other weights than --weights; extract them again")
-
-
-def splits_made(info: DatasetInfo, settings: FeatureSettings) -> list[str]:
-    """The splits of the records `info` that features are made of: a mirrored photo is only ever trained on."""
-    return ["train"] if settings.mirrored else list(info.splits)
 
 
 def settings_there(output: str) -> FeatureSettings | None:
@@ -146,7 +136,6 @@ def add_steps(
     settings: FeatureSettings,
     *,
     source: str,
-    words: Sequence[str],
     weights: str,
     shared: Shared,
     output: str,
@@ -158,18 +147,16 @@ def add_steps(
         info: `dataset.json` of the records.
         settings: all that decides the bytes.
         source: the records, or the features to go on from, any path that Beam's filesystems know.
-        words: the vocabulary of the records.
         weights: as `Encoder` takes them.
         shared: holds one Extractor in each worker process.
         output: folder for the features.
     """
-    names = [(split, shard) for split in splits_made(info, settings) for shard in info.splits[split].shards]
-    sides = tuple(words.index(side) if side in words else records.OOV for side in ("left", "right"))
+    names = [(split, shard) for split, described in info.splits.items() for shard in described.shards]
     written = (
         pipeline
         | "Shards" >> beam.Create(names, reshuffle=True)
         | "ExtractShard"
-        >> beam.ParDo(ExtractShard(settings, info.settings.image_size, weights, shared, source, output, sides))
+        >> beam.ParDo(ExtractShard(settings, info.settings.image_size, weights, shared, source, output))
     )
     _ = (
         pipeline
@@ -189,10 +176,9 @@ class ExtractShard(beam.DoFn):
         shared: Shared,
         source: str,
         output: str,
-        sides: tuple[int, ...],
     ) -> None:
         self._settings, self._image_size, self._weights = settings, image_size, weights
-        self._shared, self._source, self._output, self._sides = shared, source, output, sides
+        self._shared, self._source, self._output = shared, source, output
 
     def setup(self) -> None:
         """Take this process' one Extractor."""
@@ -204,7 +190,6 @@ class ExtractShard(beam.DoFn):
                 stage=settings.stage,
                 batch_size=settings.batch_size,
                 made_from=settings.made_from,
-                mirrored=settings.mirrored,
             )
         )
         found = self._extractor.encoder.fingerprint(settings.stage)
@@ -215,8 +200,6 @@ class ExtractShard(beam.DoFn):
         """Read, extract and write one shard, or check the one that is there."""
         split, shard = element
         source = _read_shard(self._source, shard.name)
-        if self._settings.mirrored and self._settings.made_from == "photo":
-            source = [records.mirrored_record(serialized, *self._sides) for serialized in source]
         progress = ProgressCounter(self._output, shard.name)
         done = _complete(self._output, shard.name, source, self._settings)
         if done is not None:
@@ -287,10 +270,9 @@ def _finish(
     """Check that nothing was lost, and write the description of the features last."""
     splits = {
         split: sorted((shard for of, shard in shards if of == split), key=lambda shard: shard.name)
-        for split in splits_made(info, settings)
+        for split in info.splits
     }
-    for split in splits:
-        described = info.splits[split]
+    for split, described in info.splits.items():
         written = sum(shard.records for shard in splits[split])
         if written != described.photos or len(splits[split]) != len(described.shards):
             raise JobFailed(

@@ -60,12 +60,6 @@ def trunk(sample_records, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def mirrored(sample_records, tmp_path_factory):
-    """Pooled features of the mirrored photos."""
-    return extracted(sample_records, tmp_path_factory.mktemp("features") / "mirrored", "pooled", "--mirrored")
-
-
-@pytest.fixture(scope="session")
 def info(sample_records):
     from tfcaption.records import load_dataset_info
 

@@ -36,16 +36,15 @@ def all_features(folder):
     return found
 
 
-def keras_features(sample_records, layer, *, mirrored=False):
+def keras_features(sample_records, layer):
     """By Keras alone: one photo at a time, pixels by Pillow, preprocessing by Keras, at a layer of ResNet50."""
     weights = Encoder(image_size=32, weights="random", finetuned=False).base.get_weights()
     model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
     model.set_weights(weights)
     model = keras.Model(model.input, model.get_layer(layer).output)
     _, found = read_all(sample_records)
-    for name, (_, record) in [item for item in found.items() if item[1][0] == "train"][:8]:
+    for name, (_, record) in list(found.items())[:8]:
         pixels = np.asarray(Image.open(io.BytesIO(record.jpeg)), np.float32)[None]
-        pixels = pixels[:, :, ::-1] if mirrored else pixels
         yield name, model(keras.applications.resnet50.preprocess_input(pixels), training=False).numpy()[0]
 
 
@@ -57,40 +56,6 @@ def test_stored_features_are_those_of_keras_within_float16(sample_records, stage
         expected = maps.mean((0, 1)) if stage == "pooled" else maps
         found = np.frombuffer(stored[name], np.float16).reshape(expected.shape)
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
-
-
-def test_mirrored_features_are_those_of_mirrored_training_photos(sample_records, mirrored):
-    stored = all_features(mirrored)
-    assert set(stored) == {name for name, (split, _) in read_all(sample_records)[1].items() if split == "train"}
-    for name, maps in keras_features(sample_records, "conv5_block3_out", mirrored=True):
-        found, expected = np.frombuffer(stored[name], np.float16), maps.mean((0, 1))
-        np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
-
-
-def test_captions_of_mirrored_photos_say_left_for_right_and_all_else_as_before(sample_records, pooled, mirrored):
-    words = records.load_vocabulary(sample_records)
-    swap = {"left": "right", "right": "left"}
-    sides = 0
-    for shard in records.load_features_info(mirrored).splits["train"]:
-        with (pooled / shard.name).open("rb") as shown, (mirrored / shard.name).open("rb") as reversed_:
-            for before, after in zip(tfrecord.read_frames(shown, ""), tfrecord.read_frames(reversed_, ""), strict=True):
-                (name, said), (same, says) = records.captions_of(before), records.captions_of(after)
-                assert name == same
-                assert says == [" ".join(swap.get(word, word) for word in text.split(" ")) for text in said]
-                for old, new in zip(records.token_ids_of(before), records.token_ids_of(after), strict=True):
-                    assert [words[t] for t in new] == [swap.get(words[t], words[t]) for t in old]
-                    sides += new != old
-    assert sides
-
-
-def test_sides_are_swapped_in_any_case_and_only_as_whole_words():
-    texts = ["Left of the LEFT bank , leftover ;", "bright , right."]
-    ids = [[2, 7, 8, 9, 3], [2, 8, 3]]
-    record = records.PhotoRecord(photo_id="a.jpg", jpeg=b"", captions=texts, token_ids=ids)
-    swapped = records.decode_record(records.mirrored_record(records.encode_record(record), 7, 8))
-    assert swapped.captions == ["Right of the RIGHT bank , leftover ;", "bright , left."]
-    assert swapped.token_ids == [[2, 8, 7, 9, 3], [2, 7, 3]]
-    assert records.mirrored_record(records.encode_record(swapped), 7, 8) == records.encode_record(record)
 
 
 @pytest.mark.parametrize("stage", ["map", "pooled"])

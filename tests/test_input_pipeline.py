@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import json
 import shutil
 
 import numpy as np
@@ -143,56 +142,6 @@ def test_features_come_with_the_captions_of_their_photo(sample_records, info, po
                 seen.setdefault(photo.decode(), []).extend(captions_of(batch, row))
     expected = {name: sorted(record.token_ids) for name, (split, record) in found.items() if split == "train"}
     assert {name: sorted(captions) for name, captions in seen.items()} == expected
-
-
-@WAYS
-def test_each_epoch_shows_each_photo_once_as_it_is_or_mirrored(sample_records, info, pooled, mirrored, cache):
-    features = records.load_features_info(pooled)
-    subject = opened(pooled, info, "train", features, cache=cache, mirrored=mirrored, by_photo=True)
-    views = [all_features(pooled), all_features(mirrored)]
-    words = records.load_vocabulary(sample_records)
-    left, right = words.index("left"), words.index("right")
-    found = {
-        name: record.token_ids for name, (split, record) in read_all(sample_records)[1].items() if split == "train"
-    }
-    swapped = {
-        name: [[{left: right, right: left}.get(t, t) for t in caption] for caption in captions]
-        for name, captions in found.items()
-    }
-    options = {"batch_size_photos": 8, "shuffle_seed": 4, "epochs": 6}
-    whole = list(input_pipeline.batches(subject, **options).as_numpy_iterator())
-    per_epoch = len(whole) // 6
-    shown = {name: [] for name in found}
-    for epoch in range(6):
-        names = order(whole[epoch * per_epoch : (epoch + 1) * per_epoch])
-        assert sorted(names) == sorted(name.encode() for name in found)
-    for batch in whole:
-        for row, photo in enumerate(batch["photo_id"]):
-            if name := photo.decode():
-                view = [each[name] for each in views].index(batch["inputs"][row].tobytes())
-                assert captions_of(batch, row) == (found, swapped)[view][name]
-                shown[name].append(view)
-    assert 0.35 < np.mean([view for each in shown.values() for view in each]) < 0.65
-    assert len({tuple(each) for each in shown.values()}) > len(shown) / 2  # drawn anew each epoch, for each photo
-    rest = list(input_pipeline.batches(subject, **options, position=per_epoch + 2).as_numpy_iterator())
-    assert all(np.array_equal(a[k], b[k]) for a, b in zip(rest, whole[per_epoch + 2 :], strict=True) for k in a)
-
-
-def test_mirrored_photos_of_another_order_are_refused(info, pooled, mirrored, tmp_path):
-    copy = shutil.copytree(mirrored, tmp_path / "copy")
-    description = json.loads((copy / "features.json").read_text())
-    first, second, *_ = (copy / shard["name"] for shard in description["splits"]["train"])
-    first.rename(copy / "swapped")
-    second.rename(first)
-    (copy / "swapped").rename(second)
-    for shard in description["splits"]["train"]:
-        shard["bytes"] = (copy / shard["name"]).stat().st_size
-    (copy / "features.json").write_text(json.dumps(description))
-    features = records.load_features_info(pooled)
-    for cache, error in ((True, RecordError), (False, tf.errors.InvalidArgumentError)):
-        subject = opened(pooled, info, "train", features, cache=cache, mirrored=copy)
-        with pytest.raises(error, match="other photos than"):
-            list(input_pipeline.batches(subject, batch_size_photos=8, shuffle_seed=1))
 
 
 def test_auto_keeps_in_memory_what_is_within_the_limit(sample_records, info):

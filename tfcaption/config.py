@@ -34,7 +34,6 @@ class DataConfig(_Section):
 
     records: str = "records"  # folder that build_records wrote
     features: str | None = None  # folder that extract_features made of them; None: photos go through ResNet50 each step
-    mirrored: str | None = None  # folder of the same of mirrored photos: each epoch shows a photo one way or the other
     batch_size_photos: PositiveInt = 64  # global batch: photos a step, over all replicas, each with its captions
     captions: Literal["all", "one"] = "all"  # of each photo in an epoch: all, or one drawn anew
     length_buckets: PositiveInt = 8  # padded caption lengths with XLA or on a GPU; a CPU packs captions instead

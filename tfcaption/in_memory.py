@@ -16,46 +16,24 @@ from tfcaption.input_pipeline import (
     read_shards,
     rows_per_batch,
 )
-from tfcaption.tfrecord import RecordError
 
 _READ_AT_ONCE = 512
 
 
 class Table(NamedTuple):
-    """All photos and captions of a split, and after them those of the mirrored photos, in the same order, if any."""
+    """All photos and captions of a split."""
 
-    photo_ids: tf.Tensor  # (photos,) string, once
+    photo_ids: tf.Tensor  # (photos,) string
     payloads: tf.Tensor  # (photos,) string: JPEG or float16 features
     tokens: tf.Tensor  # (captions, longest) int32, padded
-    lengths: np.ndarray  # (captions,) tokens of each, once
-    first_caption: np.ndarray  # (photos + 1,) where each photo's captions begin, once
+    lengths: np.ndarray  # (captions,) tokens of each
+    first_caption: np.ndarray  # (photos + 1,) where each photo's captions begin
 
 
 def load_table(split: Split) -> Table:
-    """Read a split's shards once.
-
-    Raises:
-        RecordError: the mirrored photos are not the split's, or their captions have other lengths.
-    """
-    table = _read_table(split, split.files)
-    if not split.mirrored_files:
-        return table
-    mirrored = _read_table(split, split.mirrored_files)
-    if not (
-        np.array_equal(table.photo_ids, mirrored.photo_ids)
-        and np.array_equal(table.lengths, mirrored.lengths)
-        and np.array_equal(table.first_caption, mirrored.first_caption)
-    ):
-        raise RecordError(f"{split.mirrored_files[0]}: holds other photos than {split.files[0]}; extract them again")
-    return table._replace(
-        payloads=tf.concat([table.payloads, mirrored.payloads], 0),
-        tokens=tf.concat([table.tokens, mirrored.tokens], 0),
-    )
-
-
-def _read_table(split: Split, files: list[str]) -> Table:
+    """Read a split's shards once."""
     photo_ids, payloads, tokens, lengths, counts = [], [], [], [], []
-    for serialized in read_shards(files).batch(_READ_AT_ONCE):
+    for serialized in read_shards(split).batch(_READ_AT_ONCE):
         ids, encoded, per_photo, padded = parse_photos(serialized, split, split.lengths[-1])
         photo_ids.append(ids)
         payloads.append(encoded)
@@ -89,12 +67,7 @@ def memory_batches(
     def plan(epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         shuffle = None if shuffle_seed is None else np.random.default_rng([shuffle_seed, int(epoch)])
         photos, rows = _rows(table, width, every_caption=captions == "all", shuffle=shuffle)
-        photos, rows, lengths = _cut(photos, rows, table, split.lengths, size=size, batches=per_epoch, shuffle=shuffle)
-        if split.mirrored_files and shuffle is not None:
-            mirrored = (photos >= 0) & (shuffle.random(photos.shape) < 0.5)
-            photos = photos + mirrored * len(table.photo_ids)
-            rows = np.where(rows >= 0, rows + mirrored[..., None] * len(table.lengths), rows)
-        return photos, rows, lengths
+        return _cut(photos, rows, table, split.lengths, size=size, batches=per_epoch, shuffle=shuffle)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         planned = tf.numpy_function(plan, [epoch], (tf.int64, tf.int64, tf.int64), stateful=False)
@@ -108,7 +81,7 @@ def memory_batches(
         photos = tf.maximum(photos, 0)  # a row that only fills up has the first photo, and no token
         inputs = decode_payloads(tf.gather(table.payloads, photos), split.stage, split.shape)
         return {
-            "photo_id": tf.where(known, tf.gather(table.photo_ids, photos % len(table.photo_ids)), ""),
+            "photo_id": tf.where(known, tf.gather(table.photo_ids, photos), ""),
             "inputs": tf.ensure_shape(inputs, (size, *split.shape)),
             "tokens": tf.ensure_shape(tf.where(rows[..., None] >= 0, tokens, records.PAD), (size, width, None)),
         }

@@ -6,14 +6,13 @@ token. What fits is kept in memory (`in_memory.py`), the rest streams from its s
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
 
 from tfcaption import records
-from tfcaption.records import DatasetInfo, FeaturesInfo, ShardInfo, Stage
+from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
 from tfcaption.tfrecord import RecordError
 
 Batch = dict[str, tf.Tensor]
@@ -29,7 +28,6 @@ class Split:
 
     name: str
     files: list[str]
-    mirrored_files: list[str]  # of the same photos mirrored, in the same order; none: photos are shown as they are
     stage: Stage
     shape: tuple[int, ...]  # of one photo's inputs
     bytes: int  # of this host's shards
@@ -52,7 +50,6 @@ def open_split(
     folder: str | Path,
     features: FeaturesInfo | None = None,
     *,
-    mirrored: str | Path | None = None,
     buckets: int,
     cache: bool | str = "auto",
     cache_limit_mb: int = 2048,
@@ -67,7 +64,6 @@ def open_split(
         info: `dataset.json` of the records.
         folder: the records, or the features made of them.
         features: their `features.json`, where `folder` holds features.
-        mirrored: folder of such features of the same photos mirrored.
         buckets: how many padded lengths; 1 where the step leaves out the padding itself.
         cache: hold the split in memory, or not; auto: where this host's share of it is within the limit.
         cache_limit_mb: that limit, in units of 1,000,000 bytes.
@@ -88,21 +84,26 @@ def open_split(
             f"{folder}: split {name} has too few shards for {hosts} hosts; "
             f"build the records again with --shards {hosts * 8}"
         )
-    files = _files(folder, shares[host], features is not None)
-    mirrored_files: list[str] = []
-    if mirrored is not None:
-        reversed_shards = records.load_features_info(mirrored).splits[name]
-        mirrored_files = _files(mirrored, reversed_shards[host::hosts], True)
+    described, command = (
+        (records.FEATURES_FILE, "extract_features") if features else (records.DATASET_FILE, "build_records")
+    )
+    for shard in shares[host]:
+        path = Path(folder) / shard.name
+        if not path.is_file():
+            raise RecordError(f"{path}: no such file, though {described} lists it; run {command} again")
+        if path.stat().st_size != shard.bytes:
+            raise RecordError(
+                f"{path}: {path.stat().st_size:,} bytes, {described} says {shard.bytes:,}; run {command} again"
+            )
     size = info.settings.image_size
-    here = sum(shard.bytes for shard in shares[host]) * (2 if mirrored_files else 1)
+    here = sum(shard.bytes for shard in shares[host])
     in_memory = photos[host] > 0 and (here <= cache_limit_mb * 1_000_000 if cache == "auto" else bool(cache))
     stage: Stage = features.settings.stage if features else "photo"
     by_caption = stage == "pooled" and in_memory and not by_photo
     histogram = split.caption_lengths if by_caption else split.longest_caption_lengths
     return Split(
         name=name,
-        files=files,
-        mirrored_files=mirrored_files,
+        files=[str(Path(folder) / shard.name) for shard in shares[host] if shard.records],
         stage=stage,
         shape=tuple(features.settings.shape) if features else (size, size, 3),
         bytes=here,
@@ -113,22 +114,6 @@ def open_split(
         in_memory=in_memory,
         by_caption=by_caption,
     )
-
-
-def _files(folder: str | Path, shards: Sequence[ShardInfo], features: bool) -> list[str]:
-    """The shards' files that hold something, each as large as its description says."""
-    described, command = (
-        (records.FEATURES_FILE, "extract_features") if features else (records.DATASET_FILE, "build_records")
-    )
-    for shard in shards:
-        path = Path(folder) / shard.name
-        if not path.is_file():
-            raise RecordError(f"{path}: no such file, though {described} lists it; run {command} again")
-        if path.stat().st_size != shard.bytes:
-            raise RecordError(
-                f"{path}: {path.stat().st_size:,} bytes, {described} says {shard.bytes:,}; run {command} again"
-            )
-    return [str(Path(folder) / shard.name) for shard in shards if shard.records]
 
 
 def bucket_lengths(histogram: dict[int, int], buckets: int, longest: int) -> list[int]:
@@ -233,12 +218,12 @@ def decode_payloads(payloads: tf.Tensor, stage: Stage, shape: tuple[int, ...]) -
     return tf.map_fn(lambda jpeg: tf.ensure_shape(decode_jpeg(jpeg), shape), payloads, fn_output_signature=spec)
 
 
-def read_shards(files: Sequence[str], *, seed: tf.Tensor | None = None, deterministic: bool = True) -> tf.data.Dataset:
-    """Serialised records, from eight shards in turn; a seed shuffles the shards."""
-    names = tf.data.Dataset.from_tensor_slices(tf.constant(files, tf.string, (len(files),)))
+def read_shards(split: Split, *, seed: tf.Tensor | None = None, deterministic: bool = True) -> tf.data.Dataset:
+    """Serialised records of a split, from eight shards in turn; a seed shuffles the shards."""
+    files = tf.data.Dataset.from_tensor_slices(tf.constant(split.files, tf.string, (len(split.files),)))
     if seed is not None:
-        names = names.shuffle(max(len(files), 1), seed=seed)
-    return names.interleave(
+        files = files.shuffle(max(len(split.files), 1), seed=seed)
+    return files.interleave(
         # Eight buffers that stay in the cache: 8 MiB each took a quarter longer for large records.
         lambda path: tf.data.TFRecordDataset(path, buffer_size=1 << 20),
         cycle_length=8,
@@ -297,22 +282,10 @@ def _streamed(
             caption_lengths = tf.gather(caption_lengths, drawn)
         return tf.cast(tf.searchsorted(lengths, tf.reduce_max(caption_lengths)[None])[0], tf.int64)
 
-    def either(shown: tf.Tensor, mirrored: tf.Tensor, epoch_seed: tf.Tensor) -> tf.Tensor:
-        """One of the two records of a photo."""
-        ids = tf.io.parse_example([shown, mirrored], {records.PHOTO_ID: _CAPTION_FEATURES[records.PHOTO_ID]})
-        ids = ids[records.PHOTO_ID]
-        tf.debugging.assert_equal(ids[0], ids[1], "data.mirrored holds other photos than data.features")
-        return tf.stack([shown, mirrored])[_draw(ids[:1], tf.constant([2]), ~epoch_seed)[0]]
-
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         tf.random.set_seed(1)  # of this graph: the order depends on nothing but the seed below
         seed = tf.constant(shuffle_seed or 0, tf.int64) * 1_000_003 + number
-        shards_seed = None if shuffle_seed is None else seed
-        if split.mirrored_files:
-            both = (read_shards(files, seed=shards_seed) for files in (split.files, split.mirrored_files))
-            serialized = tf.data.Dataset.zip(*both).map(lambda first, second: either(first, second, seed))
-        else:
-            serialized = read_shards(split.files, seed=shards_seed, deterministic=deterministic)
+        serialized = read_shards(split, seed=None if shuffle_seed is None else seed, deterministic=deterministic)
         if shuffle_seed is not None:
             serialized = serialized.shuffle(shuffle_buffer, seed=seed)
         if len(split.lengths) == 1:

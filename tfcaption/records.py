@@ -162,34 +162,6 @@ def feature_record(serialized: bytes, features: bytes) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-_SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
-
-
-def mirrored_record(serialized: bytes, left: int, right: int) -> bytes:
-    """The record of a mirrored photo: its captions say left for right and right for left.
-
-    The words alone decide, so what "is left" or "all right" changes too; in Flickr8k that is one caption of a thousand.
-
-    Args:
-        serialized: a photo record or feature record.
-        left: token number of that word; OOV where the vocabulary lacks it.
-        right: the same.
-    """
-    example = Example.FromString(serialized)
-    feature = example.features.feature
-    tokens, texts = feature[CAPTIONS_TOKENS].int64_list, feature[CAPTIONS_TEXT].bytes_list
-    other = {left: right, right: left}
-    tokens.value[:] = [other.get(token, token) for token in tokens.value]
-    texts.value[:] = [_SIDES.sub(_other_side, text.decode()).encode() for text in texts.value]
-    return example.SerializeToString(deterministic=True)
-
-
-def _other_side(word: re.Match[str]) -> str:
-    side = word.group()
-    other = "right" if side.lower() == "left" else "left"
-    return other.upper() if side.isupper() else other.capitalize() if side[0].isupper() else other
-
-
 # --- shards --------------------------------------------------------------------------------------------
 
 
@@ -316,7 +288,6 @@ class FeatureSettings(BaseModel):
     preprocessing: str  # of the pixels
     records: str  # fingerprint of the records they were made of
     made_from: Stage = "photo"  # or stored features, whose rounding to float16 they carry on
-    mirrored: bool = False  # photos, and left and right in their captions; of the training split alone
     batch_size: int  # photos a call, since the last bit of a float32 may depend on it
 
 

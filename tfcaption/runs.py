@@ -66,8 +66,6 @@ def create_run(config: Config, *, writes: bool = True) -> Run:
     path, source = Path(config.run), Path(config.data.records)
     info, words = records.load_dataset_info(source), records.load_vocabulary(source)
     features = load_features(config, info)
-    if config.data.mirrored:
-        _check_mirrored(config.data.mirrored, features)
     if not writes:
         return Run(path, config, info, words, features)
     if (path / CONFIG_FILE).is_file():
@@ -107,19 +105,6 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
             f"make them again with {again}"
         )
     return features
-
-
-def _check_mirrored(folder: str, features: FeaturesInfo | None) -> None:
-    """Refuse features that are not those of the same photos mirrored."""
-    if features is None:
-        raise RecordError(f"data.mirrored={folder}: needs data.features, those of the photos as they are")
-    shown, mirrored = features.settings, records.load_features_info(folder).settings
-    free = {"mirrored", "made_from", "batch_size"}
-    if shown.mirrored or not mirrored.mirrored or shown.model_dump(exclude=free) != mirrored.model_dump(exclude=free):
-        raise RecordError(
-            f"data.mirrored={folder}: not the mirrored photos of data.features; make them with "
-            f"python -m beam_jobs.extract_features --stage {shown.stage} --mirrored ..."
-        )
 
 
 def check_weights(run: Run, fingerprint: str) -> None:

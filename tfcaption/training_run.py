@@ -119,7 +119,6 @@ class TrainingRun:
             self.run.info,
             self.run.data_folder,
             self.run.features,
-            mirrored=data.mirrored if name == "train" and not alone else None,
             buckets=self.buckets,
             cache=False if alone else data.cache,
             cache_limit_mb=data.cache_limit_mb,
