@@ -20,10 +20,10 @@ demo: $(INSTALLED)
 	$(BIN)/tfcaption build_records --source flickr8k --images $(DEMO)/sample/Flicker8k_Dataset \
 		--captions $(DEMO)/sample/Flickr8k_text --output $(DEMO)/records --image_size 64 --min_count 1
 	$(BIN)/tfcaption inspect $(DEMO)/records --show 12 --output $(DEMO)/pictures
-	$(BIN)/tfcaption extract_features --records $(DEMO)/records --output $(DEMO)/features/pooled \
-		--stage pooled --weights random
 	$(BIN)/tfcaption extract_features --records $(DEMO)/records --output $(DEMO)/features/trunk \
 		--stage trunk --weights random
+	$(BIN)/tfcaption extract_features --records $(DEMO)/records --features $(DEMO)/features/trunk \
+		--output $(DEMO)/features/pooled --stage pooled --weights random
 	$(BIN)/tfcaption train --config configs/sample_frozen.yaml
 	$(BIN)/tfcaption train --config configs/sample_finetuned.yaml
 	$(BIN)/tfcaption evaluate --run $(DEMO)/runs/frozen $(DEMO)/runs/finetuned --split test
