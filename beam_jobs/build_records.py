@@ -20,6 +20,9 @@ EXAMPLES = """examples:
   python -m beam_jobs.build_records --images photos/ --captions captions.csv --columns image caption --output records/
   python -m beam_jobs.build_records --images photos/ --captions photos/ --output records/
 
+  # tars as WebDataset writes them
+  python -m beam_jobs.build_records --images tars/ --captions tars/ --output records/
+
   # a smaller photo, rarer words, one process
   python -m beam_jobs.build_records --images photos/ --captions text/ --output records/ \\
       --image_size 96 --min_count 3 --direct_num_workers 1
@@ -35,8 +38,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument(
         "--source",
         default="auto",
-        help="layout of the captions: flickr8k, flickr30k, karpathy, coco, folder, table, or one that another package "
-        "adds; auto (default) recognises it",
+        help="layout of the captions: flickr8k, flickr30k, karpathy, coco, folder, table, webdataset, or one that "
+        "another package adds; auto (default) recognises it",
     )
     parser.add_argument(
         "--columns",

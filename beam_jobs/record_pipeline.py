@@ -12,11 +12,12 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import write_shard, write_text
-from beam_jobs.sources import CaptionedPhoto, Listing
+from beam_jobs.sources import CaptionedPhoto, Listing, Location
 from tfcaption import photos, records
 from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo, SplitInfo
 
@@ -159,7 +160,7 @@ class Tokenize(beam.DoFn):
                 counts.update(word for _, w in kept for word in w)
             index = records.shard_index(photo.id, shards=self._shards[photo.split], seed=self._seed)
             name = records.shard_name(photo.split, index, self._shards[photo.split])
-            photo = CaptionedPhoto(photo.id, photo.path, tuple(caption for caption, _ in kept), photo.split)
+            photo = CaptionedPhoto(photo.id, photo.location, tuple(caption for caption, _ in kept), photo.split)
             yield name, TokenizedPhoto(photo, tuple(w for _, w in kept))
         yield pvalue.TaggedOutput(_COUNTS, dict(counts))
 
@@ -210,7 +211,7 @@ class WriteShard(beam.DoFn):
                 photo = tokenized.photo
                 try:
                     jpeg = photos.prepare_photo(
-                        _read(photo.path), image_size=settings.image_size, resize=settings.resize
+                        _read(photo.location), image_size=settings.image_size, resize=settings.resize
                     )
                 except photos.PhotoError as error:
                     rejected.append(
@@ -230,10 +231,15 @@ class WriteShard(beam.DoFn):
         yield from rejected
 
 
-def _read(path: str) -> bytes:
+def _read(location: Location) -> bytes:
+    """The bytes of a photo; of one that is too large only as many as tell so."""
+    size = photos.MAX_BYTES + 1
+    if location.size is not None:
+        size = min(size, location.size)
     try:
-        with FileSystems.open(path, compression_type="uncompressed") as stream:
-            return stream.read()
+        with FileSystems.open(location.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            stream.seek(location.offset)
+            return stream.read(size)
     except Exception as error:  # Beam's filesystems raise their own kinds
         raise photos.PhotoError("unreadable", str(error)) from error
 

@@ -4,12 +4,14 @@ Used by the Beam jobs and by `tfcaption.caption`, so that a photo looks the same
 """
 
 import io
-import warnings
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 JPEG_QUALITY = 95
-MAX_PIXELS = 100_000_000
+# Larger ones are rejected from their header, before they are decoded: below what Pillow itself warns of, and enough for
+# any camera's photo of 64 megapixels; decoding one takes up to 1.2 GB.
+MAX_PIXELS = 80_000_000
+MAX_BYTES = 250_000_000  # of a photo's file
 # Formats decoded by Pillow itself; leaves out those that start other programs (EPS) or are no photos (PDF).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
@@ -44,23 +46,23 @@ def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
         A baseline JPEG, image_size x image_size, RGB.
 
     Raises:
-        PhotoError: with one of the reasons "empty file", "not an image", "truncated", "decompression bomb",
-            "unreadable".
+        PhotoError: with one of the reasons "empty file", "too large", "not an image", "truncated",
+            "decompression bomb", "unreadable".
     """
     if not data:
         raise PhotoError("empty file")
+    if len(data) > MAX_BYTES:
+        raise PhotoError("too large", f"more than {MAX_BYTES:,} bytes")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise PhotoError("decompression bomb", f"{image.width}x{image.height} pixels")
-                kept = _already_prepared(image, image_size)
-                # Lets the JPEG decoder scale large photos down by a power of two on the fly.
-                if min(image.size) >= 4 * image_size:
-                    image.draft(None, (2 * image_size, 2 * image_size))
-                image.load()
-                return data if kept else _encode(_resize(to_rgb(image), image_size, resize))
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise PhotoError("decompression bomb", f"{image.width}x{image.height} pixels")
+            kept = _already_prepared(image, image_size)
+            # Lets the JPEG decoder scale large photos down by a power of two on the fly.
+            if min(image.size) >= 4 * image_size:
+                image.draft(None, (2 * image_size, 2 * image_size))
+            image.load()
+            return data if kept else _encode(_resize(to_rgb(image), image_size, resize))
     except PhotoError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
