@@ -10,13 +10,13 @@ from beam_jobs.text_files import SourceError, photo_names
 from tfcaption import records, tfrecord
 
 HELD_OUT_SPLITS = ("dev", "test")
-# Flickr8k calls a photo NUMBER_SECRET.jpg that Flickr30k calls NUMBER.jpg; COCO's 2014 files are COCO_SPLIT2014_NUMBER.jpg
-# and its 2017 ones NUMBER.jpg.
+# A photo that is NUMBER_SECRET.jpg in Flickr8k is NUMBER.jpg in Flickr30k; one that was COCO_SPLIT2014_NUMBER.jpg in 2014
+# is NUMBER.jpg in COCO's files of 2017.
 _NUMBERED = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)(?:_[0-9a-f]{10})?\.jpe?g", re.ASCII | re.IGNORECASE)
 
 
 def comparable(name: str) -> str:
-    """What the names of one photo in several data sets have in common: its number on Flickr or in COCO, if it has one."""
+    """What the names of one photo have in common in several data sets: its number on Flickr or in COCO, or the name."""
     numbered = _NUMBERED.fullmatch(name)
     return numbered[1] if numbered else name
 
@@ -58,10 +58,9 @@ def check(listing: Listing, paths: Sequence[str | Path], *, allow_overlap: bool)
     found = [(photo, held_out[name]) for photo, name in _training(listing.photos) if name in held_out]
     if not found:
         return
-    examples = "; ".join(f"{photo.id} ({where})" for photo, where in found[:3])
-    text = (
-        f"{len(found):,} photos of the training split are held out elsewhere: {examples}{'; ...' if found[3:] else ''}"
-    )
+    examples = "; ".join(f"{photo.id}, {where}" for photo, where in found[:3])
+    more = "; ..." if len(found) > 3 else ""
+    text = f"photos of the training split that are held out elsewhere: {len(found):,} ({examples}{more})"
     if not allow_overlap:
         raise SourceError(
             f"{text}. A captioner trained on them scores too well there: take their captions out, "

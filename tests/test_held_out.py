@@ -54,13 +54,14 @@ def test_names_of_one_photo_are_comparable_and_those_of_others_are_not(one, othe
 
 def test_a_training_split_with_photos_of_a_list_is_refused_with_their_number_and_names(flickr30k, tmp_path, capsys):
     training, images, texts = flickr30k
-    (tmp_path / "test.txt").write_text(
-        "".join(f"{flickr8k_name(name)}\n" for name in training[:4]) + "7_0123456789.jpg\n"
-    )
+    listed = [*map(flickr8k_name, training[:4]), "7_0123456789.jpg"]
+    (tmp_path / "test.txt").write_text("".join(f"{name}\n" for name in listed))
     assert build(images, texts, tmp_path / "out", "--held_out", str(tmp_path / "test.txt")) == 1
     error = capsys.readouterr().err
-    assert "error: 4 photos of the training split are held out elsewhere" in error and "--allow_overlap" in error
-    assert all(f"{name} ({tmp_path / 'test.txt'}, line {line})" in error for line, name in enumerate(training[:3], 1))
+    assert (
+        "error: photos of the training split that are held out elsewhere: 4 (" in error and "--allow_overlap" in error
+    )
+    assert all(f"{name}, {tmp_path / 'test.txt'}, line {line}" in error for line, name in enumerate(training[:3], 1))
     assert not (tmp_path / "out").exists()
 
 
@@ -69,7 +70,7 @@ def test_it_is_built_all_the_same_if_one_insists_and_the_summary_says_so(flickr3
     (tmp_path / "test.txt").write_text(f"{training[0]}\n")
     flags = ["--held_out", str(tmp_path / "test.txt"), "--allow_overlap"]
     assert build(images, texts, tmp_path / "out", *flags) == 0
-    assert f"1 photos of the training split are held out elsewhere: {training[0]}" in capsys.readouterr().out
+    assert f"held out elsewhere: 1 ({training[0]}, " in capsys.readouterr().out
 
 
 def test_the_official_files_of_flickr8k_beside_other_captions_count_unasked(flickr30k, tmp_path, capsys):
@@ -79,12 +80,10 @@ def test_the_official_files_of_flickr8k_beside_other_captions_count_unasked(flic
     (texts / "Flickr_8k.devImages.txt").write_text(f"{flickr8k_name(training[1])}\n")
     assert build(images, texts, tmp_path / "out", "--overwrite") == 1
     error = capsys.readouterr().err
-    assert "error: 1 photos of the training split" in error and "Flickr_8k.devImages.txt, line 1" in error
+    assert f"held out elsewhere: 1 ({training[1]}, {texts / 'Flickr_8k.devImages.txt'}, line 1)" in error
 
 
-def test_dev_and_test_photos_of_records_are_held_out_and_their_training_photos_are_not(
-    sample, sample_records, tmp_path
-):
+def test_dev_and_test_photos_of_records_are_held_out_and_those_to_train_on_are_not(sample, sample_records, tmp_path):
     images, texts = sample
     assert build(images, texts, tmp_path / "same", "--held_out", str(sample_records)) == 0  # the same splits
     other = tmp_path / "text"
@@ -93,7 +92,7 @@ def test_dev_and_test_photos_of_records_are_held_out_and_their_training_photos_a
         (other / f"Flickr_8k.{split}Images.txt").write_text((texts / f"Flickr_8k.{source}Images.txt").read_text())
     listing = read_source(images, other)
     count = len((texts / "Flickr_8k.testImages.txt").read_text().split())
-    with pytest.raises(SourceError, match=f"^{count} photos of the training split .* \\(test of {sample_records}\\)"):
+    with pytest.raises(SourceError, match=f"held out elsewhere: {count} .*, test of {sample_records}"):
         held_out.check(listing, [sample_records], allow_overlap=False)
 
 
