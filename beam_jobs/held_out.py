@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from beam_jobs.layouts import Flickr8k
-from beam_jobs.sources import CaptionedPhoto, Listing
+from beam_jobs.sources import Listing
 from beam_jobs.text_files import SourceError, photo_names
 from tfcaption import records, tfrecord
 
 HELD_OUT_SPLITS = ("dev", "test")
-# A photo that is NUMBER_SECRET.jpg in Flickr8k is NUMBER.jpg in Flickr30k; one that was COCO_SPLIT2014_NUMBER.jpg in 2014
-# is NUMBER.jpg in COCO's files of 2017.
+# A photo that is NUMBER_SECRET.jpg in Flickr8k is NUMBER.jpg in Flickr30k; COCO_SPLIT2014_NUMBER.jpg in COCO's
+# files of 2014 is NUMBER.jpg in those of 2017.
 _NUMBERED = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)(?:_[0-9a-f]{10})?\.jpe?g", re.ASCII | re.IGNORECASE)
 
 
@@ -55,10 +55,11 @@ def check(listing: Listing, paths: Sequence[str | Path], *, allow_overlap: bool)
         SourceError: there are such photos; the message has their number and some of them.
     """
     held_out = held_out_photos(paths)
-    found = [(photo, held_out[name]) for photo, name in _training(listing.photos) if name in held_out]
+    training = [photo.id for photo in listing.photos if photo.split == "train"]
+    found = [(name, held_out[comparable(name)]) for name in training if comparable(name) in held_out]
     if not found:
         return
-    examples = "; ".join(f"{photo.id}, {where}" for photo, where in found[:3])
+    examples = "; ".join(f"{name}, {where}" for name, where in found[:3])
     more = "; ..." if len(found) > 3 else ""
     text = f"photos of the training split that are held out elsewhere: {len(found):,} ({examples}{more})"
     if not allow_overlap:
@@ -67,10 +68,6 @@ def check(listing: Listing, paths: Sequence[str | Path], *, allow_overlap: bool)
             "or insist with --allow_overlap"
         )
     listing.notes.append(text)
-
-
-def _training(listed: Iterable[CaptionedPhoto]) -> Iterator[tuple[CaptionedPhoto, str]]:
-    return ((photo, comparable(photo.id)) for photo in listed if photo.split == "train")
 
 
 def _names(path: Path) -> Iterator[tuple[str, str]]:

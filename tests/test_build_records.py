@@ -128,6 +128,21 @@ def test_bad_photos_and_captions_are_named_and_the_good_ones_written(source, tmp
     assert inspect_records(tmp_path / "out").faults == []
 
 
+def test_photos_whose_files_are_the_same_in_several_splits_are_named(source, tmp_path, capsys):
+    for index, name in enumerate("abcdefghij"):  # a and b, c and g, d and e and h are the same
+        colour = {"b": 0, "g": 2, "e": 3, "h": 3}.get(name, index)
+        Image.new("RGB", (8, 8), (20 * colour, 0, 0)).save(source.images / f"{name}.jpg", "PNG")
+    expected = [{"c.jpg": "train", "g.jpg": "dev"}, {"d.jpg": "train", "e.jpg": "train", "h.jpg": "dev"}]
+    for output, flags in {"one": ["--shards=1"], "three": ["--shards=3"]}.items():
+        assert build(source, tmp_path / output, *flags) == 0
+        assert records.load_dataset_info(tmp_path / output).duplicates == expected
+        said = capsys.readouterr().out
+        assert "same in several splits: 2 (c.jpg in train; g.jpg in dev, d.jpg in train; e.jpg in train" in said
+    (source.images / "c.jpg").write_bytes((source.images / "c.jpg").read_bytes() + b"another byte")
+    assert build(source, tmp_path / "other") == 0
+    assert records.load_dataset_info(tmp_path / "other").duplicates == expected[1:]
+
+
 def test_too_many_rejections_fail_with_their_reasons_and_leave_no_dataset_json(source, tmp_path, capsys):
     damage(source)
     assert build(source, tmp_path / "out") == 1

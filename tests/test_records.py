@@ -1,6 +1,8 @@
 """The data contract, checked against TensorFlow's own reading of it."""
 
+import hashlib
 import io
+import json
 
 import pytest
 import tensorflow as tf
@@ -93,3 +95,12 @@ def test_missing_incomplete_and_foreign_descriptions_are_clear_errors(tmp_path):
     (tmp_path / "dataset.json").write_text('{"schema_version": 1}')
     with pytest.raises(RecordError, match="dataset.json"):
         records.load_dataset_info(tmp_path)
+
+
+def test_a_description_without_duplicates_is_read_and_keeps_its_fingerprint(sample_records):
+    content = json.loads((sample_records / "dataset.json").read_text())
+    info = records.load_dataset_info(sample_records)
+    before = {name: value for name, value in content.items() if name != "duplicates"}
+    old = records.DatasetInfo.model_validate(before)
+    text = json.dumps(before, separators=(",", ":"), ensure_ascii=False)
+    assert old.fingerprint() == info.fingerprint() == hashlib.sha256(text.encode()).hexdigest()

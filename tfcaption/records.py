@@ -252,6 +252,9 @@ class DatasetInfo(BaseModel):
     rejected_captions: dict[str, int]
     unused_photos: dict[str, int]
     word_counts: list[int]  # in the training split, by token id (0 for <pad>)
+    duplicates: list[
+        dict[str, str]
+    ] = []  # photos whose files are the same, byte for byte, in several splits: id -> split
 
     def split(self, name: str) -> SplitInfo:
         """The split `name`; an error that lists the splits there are, if it is missing or empty."""
@@ -261,8 +264,8 @@ class DatasetInfo(BaseModel):
         return self.splits[name]
 
     def fingerprint(self) -> str:
-        """sha256 of the whole description, and so of every shard."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """sha256 of the description, and so of every shard; without what older descriptions lack."""
+        return hashlib.sha256(self.model_dump_json(exclude={"duplicates"}).encode()).hexdigest()
 
 
 class FeatureSettings(BaseModel):
