@@ -1,6 +1,7 @@
 """The whole job through its command: what it writes, rejects and refuses."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -126,6 +127,17 @@ def test_bad_photos_and_captions_are_named_and_the_good_ones_written(source, tmp
     assert len(found) == 10 and info.photos_in == 15 and info.captions_in == 29
     assert sum(info.rejected_photos.values()) == 5
     assert inspect_records(tmp_path / "out").faults == []
+
+
+def test_names_of_photos_and_folders_that_are_no_text_do_no_harm(source, tmp_path):
+    folder = source.images / os.fsdecode(b"\xe9t\xe9")
+    folder.mkdir()
+    (source.images / "a.jpg").rename(folder / "a.jpg")
+    Image.new("RGB", (8, 8)).save(folder / os.fsdecode(b"caf\xe9.jpg"))
+    assert build(source, tmp_path / "out", "--max_rejected=0.5") == 0
+    (line,) = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line)["id"] == "caf\udce9.jpg" and json.loads(line)["reason"] == "no captions"
+    assert len(read_all(tmp_path / "out")[1]) == 10
 
 
 def test_photos_whose_files_are_the_same_in_several_splits_are_named(source, tmp_path, capsys):

@@ -4,6 +4,7 @@ Used by the Beam jobs and by `tfcaption.caption`, so that a photo looks the same
 """
 
 import io
+import re
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
@@ -16,6 +17,10 @@ MAX_BYTES = 250_000_000  # of a photo's file
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 RESIZE_MODES = ("squash", "crop", "pad")
+# JPEG: markers of frames that are not baseline, and of arithmetic coding (0xC4 are Huffman tables); the coded data, in
+# which the byte 0xFF only stands before a zero or as a restart marker, to the end of the image.
+_OTHER_FRAMES = frozenset(range(0xC2, 0xD0)) - {0xC4}
+_SCAN_TO_END = re.compile(rb"[^\xff]*(?:\xff[\x00\xd0-\xd7][^\xff]*)*\xff\xd9")
 
 
 class PhotoError(ValueError):
@@ -34,8 +39,8 @@ class PhotoError(ValueError):
 def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
     """Turn the bytes of a photo file into the JPEG that a record holds.
 
-    A JPEG that already has the right size, orientation and colours is passed through unchanged, so no photo is
-    ever encoded twice.
+    A sound JPEG that already has the right size, orientation and colours is passed through unchanged, so none is
+    encoded twice.
 
     Args:
         data: the file's content, in any of `FORMATS`.
@@ -57,7 +62,7 @@ def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise PhotoError("decompression bomb", f"{image.width}x{image.height} pixels")
-            kept = _already_prepared(image, image_size)
+            kept = _already_prepared(image, image_size) and _is_plain_jpeg(data)
             # Lets the JPEG decoder scale large photos down by a power of two on the fly.
             if min(image.size) >= 4 * image_size:
                 image.draft(None, (2 * image_size, 2 * image_size))
@@ -81,9 +86,21 @@ def _already_prepared(image: Image.Image, image_size: int) -> bool:
         image.format == "JPEG"
         and image.mode == "RGB"
         and image.size == (image_size, image_size)
-        and "progression" not in image.info
         and image.getexif().get(0x0112, 1) == 1  # orientation
     )
+
+
+def _is_plain_jpeg(data: bytes) -> bool:
+    """Whether a JPEG is baseline, of one scan, and whole by its markers: what Pillow forgives TensorFlow may refuse."""
+    position = 2
+    while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        position += 2 + length
+        if marker in _OTHER_FRAMES:
+            return False
+        if marker == 0xDA:  # start of scan
+            return _SCAN_TO_END.fullmatch(data, position) is not None
+    return False
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -86,36 +86,59 @@ def decode_record(serialized: bytes) -> PhotoRecord:
     missing = {PHOTO_ID, PHOTO_JPEG, CAPTIONS_TEXT, CAPTIONS_TOKENS, CAPTIONS_LENGTHS} - set(feature)
     if missing:
         raise RecordError(f"keys missing in a record: {', '.join(sorted(missing))}")
-    tokens = list(feature[CAPTIONS_TOKENS].int64_list.value)
-    lengths = list(feature[CAPTIONS_LENGTHS].int64_list.value)
-    texts = [text.decode() for text in feature[CAPTIONS_TEXT].bytes_list.value]
-    if sum(lengths) != len(tokens) or len(lengths) != len(texts) or min(lengths, default=0) < 0:
-        raise RecordError(f"{len(texts)} captions, lengths {lengths}, but {len(tokens)} tokens in a record")
+    captions, token_ids = _texts(feature, CAPTIONS_TEXT), _token_ids(feature)
+    if len(captions) != len(token_ids):
+        raise RecordError(f"{len(captions)} captions, but tokens of {len(token_ids)} in a record")
     return PhotoRecord(
-        photo_id=feature[PHOTO_ID].bytes_list.value[0].decode(),
-        jpeg=feature[PHOTO_JPEG].bytes_list.value[0],
-        captions=texts,
-        token_ids=_token_ids(feature),
+        photo_id=_photo_id(feature), jpeg=_one(feature, PHOTO_JPEG), captions=captions, token_ids=token_ids
     )
 
 
 def captions_of(serialized: bytes) -> tuple[str, list[str]]:
-    """Photo id and raw captions of a photo record or feature record."""
+    """Photo id and raw captions of a photo record or feature record.
+
+    Raises:
+        RecordError: it is neither.
+    """
     feature = parse_example(serialized)
-    return feature[PHOTO_ID].bytes_list.value[0].decode(), [
-        caption.decode() for caption in feature[CAPTIONS_TEXT].bytes_list.value
-    ]
+    return _photo_id(feature), _texts(feature, CAPTIONS_TEXT)
 
 
 def token_ids_of(serialized: bytes) -> list[list[int]]:
-    """Token numbers of each caption of a photo record or feature record, from <start> to <end>."""
+    """Token numbers of each caption of a photo record or feature record, from <start> to <end>.
+
+    Raises:
+        RecordError: it is neither.
+    """
     return _token_ids(parse_example(serialized))
 
 
 def _token_ids(feature: Any) -> list[list[int]]:
     tokens = list(feature[CAPTIONS_TOKENS].int64_list.value)
-    ends = itertools.accumulate(feature[CAPTIONS_LENGTHS].int64_list.value)
+    lengths = list(feature[CAPTIONS_LENGTHS].int64_list.value)
+    if sum(lengths) != len(tokens) or min(lengths, default=0) < 0:
+        raise RecordError(f"captions of {lengths} tokens, but {len(tokens)} tokens in a record")
+    ends = itertools.accumulate(lengths)
     return [tokens[start:end] for start, end in itertools.pairwise([0, *ends])]
+
+
+def _photo_id(feature: Any) -> str:
+    _one(feature, PHOTO_ID)
+    return _texts(feature, PHOTO_ID)[0]
+
+
+def _one(feature: Any, key: str) -> bytes:
+    values = feature[key].bytes_list.value
+    if len(values) != 1:
+        raise RecordError(f"a record holds {len(values)} times {key}, not once")
+    return values[0]
+
+
+def _texts(feature: Any, key: str) -> list[str]:
+    try:
+        return [value.decode() for value in feature[key].bytes_list.value]
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{key} of a record is not UTF-8: {error}") from error
 
 
 def photo_of(serialized: bytes) -> tuple[str, bytes]:
@@ -127,7 +150,7 @@ def photo_of(serialized: bytes) -> tuple[str, bytes]:
     feature = parse_example(serialized)
     if PHOTO_JPEG not in feature:
         raise RecordError(f"a record has no {PHOTO_JPEG}: not records that build_records wrote")
-    return feature[PHOTO_ID].bytes_list.value[0].decode(), feature[PHOTO_JPEG].bytes_list.value[0]
+    return _photo_id(feature), _one(feature, PHOTO_JPEG)
 
 
 def features_of(serialized: bytes) -> bytes:
@@ -139,7 +162,7 @@ def features_of(serialized: bytes) -> bytes:
     feature = parse_example(serialized)
     if FEATURES not in feature:
         raise RecordError(f"a record has no {FEATURES}: not features that extract_features wrote")
-    return feature[FEATURES].bytes_list.value[0]
+    return _one(feature, FEATURES)
 
 
 def feature_record(serialized: bytes, features: bytes) -> bytes:
@@ -336,7 +359,9 @@ def rejected_lines(rejections: Iterable[Rejection]) -> str:
     ordered = sorted(
         rejections, key=lambda rejection: (rejection.kind, rejection.id, rejection.reason, rejection.detail)
     )
-    return "".join(json.dumps(rejection.model_dump(), ensure_ascii=False) + "\n" for rejection in ordered)
+    lines = "".join(json.dumps(rejection.model_dump(), ensure_ascii=False) + "\n" for rejection in ordered)
+    # File systems hold names that are no text; what Python makes of them can only be written as JSON's own escapes.
+    return lines.encode(errors="backslashreplace").decode()
 
 
 def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:
