@@ -69,8 +69,13 @@ def _delimiter(line: str) -> str:
     return max(",\t|;", key=line.count)
 
 
-def _header(line: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([line.rstrip("\r\n")], delimiter=_delimiter(line)), [])]
+def _header(text: str) -> list[str]:
+    """Names of columns in the first line of a text; none if they cannot be read."""
+    line = next(iter(text.splitlines()), "")
+    try:
+        return [name.strip() for name in next(csv.reader([line], delimiter=_delimiter(line)), [])]
+    except csv.Error:
+        return []
 
 
 def _csv_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -9,8 +9,8 @@ import re
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 JPEG_QUALITY = 95
-# Larger ones are rejected from their header, before they are decoded: below what Pillow itself warns of, and enough for
-# any camera's photo of 64 megapixels; decoding one takes up to 1.2 GB.
+# Larger ones are rejected by their header, before they are decoded. As large ones take up to 1.1 GB and some seconds (a
+# WebP of 34 bytes), or 20 MB as a JPEG, which is scaled down while it is decoded.
 MAX_PIXELS = 80_000_000
 MAX_BYTES = 250_000_000  # of a photo's file
 # Formats decoded by Pillow itself; leaves out those that start other programs (EPS) or are no photos (PDF).
@@ -104,8 +104,8 @@ def _is_plain_jpeg(data: bytes) -> bool:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The image as a person sees it: turned upright, on white where transparent, 8 bits, RGB."""
-    image = ImageOps.exif_transpose(image)
+    """The image as a person sees it: turned upright (the given one, too), on white where transparent, 8 bits, RGB."""
+    ImageOps.exif_transpose(image, in_place=True)  # a copy of 80 megapixels would take 320 MB
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         # Pillow's own conversion clips at 255 instead of scaling the 16-bit range.
         image = image.convert("F").point(lambda value: value * (1 / 257) + 0.5).convert("L")
@@ -117,9 +117,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
         except (ImageCms.PyCMSError, OSError):
             return image.convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        canvas = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(canvas, image).convert("RGB")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(image, mask=image.getchannel("A"))
+        return canvas
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

@@ -9,9 +9,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tfcaption.tfrecord import Example, RecordError, parse_example
 
@@ -224,7 +224,7 @@ class ShardInfo(BaseModel):
     """One shard file as `dataset.json` lists it."""
 
     model_config = ConfigDict(extra="forbid")
-    name: str
+    name: Annotated[str, Field(pattern=f"^{_SHARD_PATTERN.pattern}$")]  # a file of that name is read, and written
     records: int
     bytes: int
     sha256: str
@@ -265,7 +265,7 @@ class DatasetInfo(BaseModel):
     model_config = ConfigDict(extra="forbid")
     schema_version: int = SCHEMA_VERSION
     settings: RecordSettings
-    splits: dict[str, SplitInfo]
+    splits: dict[Annotated[str, Field(pattern="^[a-z]+$")], SplitInfo]
     vocabulary_size: int
     max_length: int  # tokens of the longest caption, counting <start> and <end>
     captions_per_photo: int  # the most that any photo has
@@ -348,7 +348,7 @@ def _load_description(folder: Path, name: str, kind: type[Description], what: st
                 f"run {command} again"
             )
         return kind.model_validate(content)
-    except (json.JSONDecodeError, AttributeError) as error:
+    except (json.JSONDecodeError, AttributeError, RecursionError) as error:
         raise RecordError(f"{path}: not a description of {what}: {error}") from error
     except ValueError as error:
         raise error if isinstance(error, RecordError) else RecordError(f"{path}: {error}") from error
