@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint install clean
+.PHONY: demo test test-slow fuzz audit lint install clean
 
 install: $(INSTALLED)
 
@@ -42,6 +42,19 @@ test: lint
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# every reader of what others wrote, for so many seconds each; Python 3.11 to 3.13
+FUZZ_SECONDS := 10
+fuzz: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3,<4'
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+# the code, and what is installed against PyPI's list of known vulnerabilities; in an environment of their own
+audit: $(INSTALLED)
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'bandit[toml]>=1.9,<2' 'pip-audit>=2.10,<3'
+	$(VENV)/audit/bin/bandit --quiet --configfile pyproject.toml --recursive beam_jobs tfcaption
+	$(VENV)/audit/bin/pip-audit --skip-editable --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -6,6 +6,7 @@ Prints a summary and the path of the records. The pipeline itself is in `record_
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from beam_jobs.command import run_job
 from tfcaption import photos, records, terminal
@@ -19,6 +20,13 @@ EXAMPLES = """examples:
   python -m beam_jobs.build_records --images coco/ --captions coco/annotations/ --output records/
   python -m beam_jobs.build_records --images photos/ --captions captions.csv --columns image caption --output records/
   python -m beam_jobs.build_records --images photos/ --captions photos/ --output records/
+
+  # Flickr30k without what Flickr8k is scored on: refused if a training photo is held out there
+  python -m beam_jobs.build_records --images flickr30k/ --captions flickr30k/ --output records/ \\
+      --held_out Flickr8k_text/Flickr_8k.devImages.txt Flickr8k_text/Flickr_8k.testImages.txt
+
+  # tars as WebDataset writes them
+  python -m beam_jobs.build_records --images tars/ --captions tars/ --output records/
 
   # a smaller photo, rarer words, one process
   python -m beam_jobs.build_records --images photos/ --captions text/ --output records/ \\
@@ -35,8 +43,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument(
         "--source",
         default="auto",
-        help="layout of the captions: flickr8k, flickr30k, karpathy, coco, folder, table, or one that another package "
-        "adds; auto (default) recognises it",
+        help="layout of the captions: flickr8k, flickr30k, karpathy, coco, folder, table, webdataset, or one that "
+        "another package adds; auto (default) recognises it",
     )
     parser.add_argument(
         "--columns",
@@ -62,6 +70,14 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         metavar=("TRAIN", "DEV", "TEST"),
         help="of the photos in splits that have no split file (default: 0.75 0.125 0.125)",
     )
+    parser.add_argument(
+        "--held_out",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="lists of photos, a name a line, or records whose dev and test photos must not be trained on",
+    )
+    parser.add_argument("--allow_overlap", action="store_true", help="train on photos that are held out all the same")
     parser.add_argument("--seed", type=int, default=0, help="of shards, order and splits (default: %(default)s)")
     parser.add_argument(
         "--max_rejected",
@@ -108,7 +124,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     import apache_beam as beam
     import PIL
 
-    from beam_jobs import options, output_folder, record_pipeline, sources
+    from beam_jobs import held_out, options, output_folder, record_pipeline, sources
 
     beam_options = options.beam_options(flags)
     output_folder.check(arguments.output, overwrite=arguments.overwrite, description=records.DATASET_FILE)
@@ -122,6 +138,8 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         columns=sources.Columns(*arguments.columns),
     )
     arguments.source = listing.source
+    paths = [*arguments.held_out, *held_out.beside(Path(arguments.captions), listing.source)]
+    held_out.check(listing, paths, allow_overlap=arguments.allow_overlap)
     print(
         f"{len(listing.photos):,} photos, {listing.captions_in:,} captions; {'; '.join(listing.notes)}",
         flush=True,
@@ -157,6 +175,12 @@ def summary(info: DatasetInfo, seconds: float) -> str:
     ):
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         lines.append(f"{kind}: {listed or 'none'}")
+    if info.duplicates:
+        examples = ["; ".join(f"{photo} in {split}" for photo, split in same.items()) for same in info.duplicates[:3]]
+        lines.append(
+            f"WARNING: photos that are the same in several splits: {len(info.duplicates):,} ({', '.join(examples)}"
+            f"{', ...' if len(info.duplicates) > 3 else ''}), all named in {records.DATASET_FILE}"
+        )
     lines.append(f"{info.photos_in:,} photos in {seconds:.1f} s: {written / max(seconds, 1e-9):,.0f} photos/s")
     return "\n".join(lines)
 

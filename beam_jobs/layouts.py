@@ -1,24 +1,16 @@
 """The caption layouts that come with the package."""
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from beam_jobs.sources import CaptionLine, Columns, Listing, Source, SourceError, text_lines
+from beam_jobs.sources import CaptionLine, Columns, Listing, Source, text_lines
+from beam_jobs.splits import known_split
+from beam_jobs.tables import Table
+from beam_jobs.text_files import SourceError
+from beam_jobs.web_dataset import WebDataset
 from tfcaption import photos, records
-
-# Column names in use, most telling first; the first one that is there counts.
-PHOTO_COLUMNS = ("image", "photo", "image_name", "file_name", "filename", "file", "image_id", "path", "id")
-CAPTION_COLUMNS = ("caption", "captions", "text", "comment", "sentence", "raw")
-SPLIT_COLUMNS = ("split",)
-# What data sets call their splits. COCO's restval is what Karpathy's split adds to the training photos.
-SPLIT_NAMES = {
-    **{"train": "train", "training": "train", "restval": "train"},
-    **{"dev": "dev", "val": "dev", "valid": "dev", "validation": "dev"},
-    "test": "test",
-}
 
 
 class Numbered(Source):
@@ -88,12 +80,12 @@ class Karpathy(JsonFiles):
                 where = f"{path.name}, images[{number}]"
                 try:
                     name, split, sentences = image["filename"], image["split"], image["sentences"]
-                    captions = [str(sentence["raw"]) for sentence in sentences]
+                    captions = [sentence["raw"] for sentence in sentences]
                 except (KeyError, TypeError) as error:
                     raise SourceError(f"{where}: not what dataset_*.json holds ({error!r})") from error
                 for index, caption in enumerate(captions):
                     listing.captions_in += 1
-                    yield CaptionLine(f"{where}.sentences[{index}]", str(name), caption, _split(split, where))
+                    yield CaptionLine(f"{where}.sentences[{index}]", str(name), caption, known_split(split, where))
 
 
 class Coco(JsonFiles):
@@ -107,7 +99,7 @@ class Coco(JsonFiles):
         for path in files:
             split = None
             if len(files) > 1:
-                split = _split(path.stem.removeprefix("captions_").rstrip("0123456789"), path.name)
+                split = known_split(path.stem.removeprefix("captions_").rstrip("0123456789"), path.name)
             images, annotations = _lists(path, "images", "annotations")
             try:
                 names = {image["id"]: str(image["file_name"]) for image in images}
@@ -119,43 +111,9 @@ class Coco(JsonFiles):
                         detail = f"no image {annotation['image_id']} in {path.name}"
                         listing.reject("caption", where, "unknown photo", detail)
                     else:
-                        yield CaptionLine(where, name, str(annotation["caption"]), split)
+                        yield CaptionLine(where, name, annotation["caption"], split)
             except (KeyError, TypeError) as error:
                 raise SourceError(f"{path}: not COCO's annotations of captions ({error!r})") from error
-
-
-class Table(Source):
-    """A CSV or TSV file with a header, or JSON lines, a caption a row; captions may be a list in JSON lines."""
-
-    name = "table"
-    layout = "a .csv, .tsv, .txt or .jsonl file with columns such as image and caption (--columns names them)"
-    _endings = (".csv", ".tsv", ".jsonl", ".txt")
-
-    def files(self, captions: Path) -> list[Path]:
-        """See `Source.files`."""
-        found = sorted(captions.iterdir()) if captions.is_dir() else [captions]
-        tables = [path for path in found if path.suffix.lower() in self._endings and path.is_file()]
-        return [path for path in tables if path.suffix.lower() == ".jsonl" or _has_header(path)]
-
-    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
-        """See `Source.read`."""
-        for path in files:
-            rows = _json_rows(path, listing) if path.suffix.lower() == ".jsonl" else _csv_rows(path, listing)
-            keys: list[str | None] | None = None
-            for number, row in rows:
-                where = f"{path.name}:{number}"
-                if keys is None:
-                    keys = _keys(path, row, columns)
-                photo, caption, split = (row.get(key) if key else None for key in keys)
-                if photo is None or caption is None:
-                    listing.reject("caption", where, "malformed line", f"lacks {keys[0]} or {keys[1]}")
-                    continue
-                captions = caption if isinstance(caption, list) else [caption]
-                listing.captions_in += len(captions) - 1
-                for each in captions:
-                    # Tables name photos with folders, too; the file's own name is what it is found by.
-                    name = str(photo).replace("\\", "/").rpartition("/")[2]
-                    yield CaptionLine(where, name, str(each), _split(split, where) if split else None)
 
 
 class Folder(Source):
@@ -176,96 +134,19 @@ class Folder(Source):
                 yield CaptionLine(f"{path.name}:{number}", photo or path.name, caption)
 
 
-LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder, Table)
+LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder, Table, WebDataset)
 
 
 def _lists(path: Path, *keys: str) -> list[list[Any]]:
     """Some lists in a JSON file."""
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{path}: not JSON: {error}") from error
     for key in keys:
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise SourceError(f"{path}: has no list `{key}`")
     return [content[key] for key in keys]
-
-
-def _split(name: Any, where: str) -> str:
-    if str(name).lower() not in SPLIT_NAMES:
-        raise SourceError(f"{where}: split {name!r}; known are {', '.join(SPLIT_NAMES)}")
-    return SPLIT_NAMES[str(name).lower()]
-
-
-def _has_header(path: Path) -> bool:
-    """Whether the first line names a column that holds photos and one that holds captions, or could with --columns."""
-    with path.open("rb") as stream:
-        first = stream.readline(4096).decode("utf-8-sig", errors="replace")
-    names = _header(first)
-    return len(names) > 1 and (path.suffix.lower() != ".txt" or bool({*names} & {*CAPTION_COLUMNS}))
-
-
-def _delimiter(line: str) -> str:
-    """Flickr30k's results.csv has `|`, others a tab, a semicolon or a comma."""
-    return max(",\t|;", key=line.count)
-
-
-def _header(line: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([line.rstrip("\r\n")], delimiter=_delimiter(line)), [])]
-
-
-def _csv_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with the number of their last line; those with more cells than columns are rejected."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        first = stream.readline()
-        header, delimiter = _header(first), _delimiter(first)
-        # Where cells are set apart by `|`, quotation marks are words' own.
-        if delimiter == "|":
-            reader = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-        else:
-            reader = csv.reader(stream, delimiter=delimiter)
-        for cells in reader:
-            number = reader.line_num + 1
-            if not any(cell.strip() for cell in cells):
-                continue
-            listing.captions_in += 1
-            where = f"{path.name}:{number}"
-            if any("\ufffd" in cell for cell in cells):
-                listing.reject("caption", where, "not UTF-8", str(cells)[:80])
-            elif len(cells) != len(header):
-                detail = f"{len(cells)} cells, the header has {len(header)}: {str(cells)[:80]}"
-                listing.reject("caption", where, "malformed line", detail)
-            else:
-                yield number, dict(zip(header, (cell.strip() for cell in cells), strict=True))
-
-
-def _json_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in text_lines(path, listing):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            listing.reject("caption", f"{path.name}:{number}", "malformed line", f"not JSON: {error}")
-            continue
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            listing.reject("caption", f"{path.name}:{number}", "malformed line", f"no JSON object: {line[:80]}")
-
-
-def _keys(path: Path, row: dict[str, Any], columns: Columns) -> list[str | None]:
-    """Names of the columns of photo, caption and split (None: there is none)."""
-    keys: list[str | None] = []
-    for what, asked, usual in zip(
-        Columns._fields, columns, (PHOTO_COLUMNS, CAPTION_COLUMNS, SPLIT_COLUMNS), strict=True
-    ):
-        key = asked or next((name for name in usual if name in row), None)
-        if (asked and asked not in row) or (key is None and what != "split"):
-            raise SourceError(
-                f"{path}: no column {asked or f'that holds the {what}'}; it has {', '.join(map(str, row))}; "
-                "name them with --columns PHOTO CAPTION [SPLIT]"
-            )
-        keys.append(key)
-    return keys
 
 
 def _photo_beside(text: Path) -> str | None:

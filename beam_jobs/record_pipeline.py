@@ -5,18 +5,20 @@ it (4 s, 0.5 GB). A data set like Flickr8k is one chunk, so one process pays onc
 only reads photos and writes shards, never import TensorFlow: ids are looked up in a plain dictionary.
 """
 
-from collections import Counter
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import write_shard, write_text
-from beam_jobs.sources import CaptionedPhoto, Listing
+from beam_jobs.sources import CaptionedPhoto, Listing, Location
 from tfcaption import photos, records
 from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo, SplitInfo
 
@@ -44,6 +46,7 @@ class ShardResult:
     oov_words: int = 0
     truncated: int = 0
     captions_per_photo: int = 0
+    digests: dict[str, bytes] = field(default_factory=dict)  # photo id -> hash of its file
 
     def add(self, words: Sequence[Sequence[str]], token_ids: Sequence[list[int]]) -> None:
         """Count one photo's captions."""
@@ -159,7 +162,7 @@ class Tokenize(beam.DoFn):
                 counts.update(word for _, w in kept for word in w)
             index = records.shard_index(photo.id, shards=self._shards[photo.split], seed=self._seed)
             name = records.shard_name(photo.split, index, self._shards[photo.split])
-            photo = CaptionedPhoto(photo.id, photo.path, tuple(caption for caption, _ in kept), photo.split)
+            photo = CaptionedPhoto(photo.id, photo.location, tuple(caption for caption, _ in kept), photo.split)
             yield name, TokenizedPhoto(photo, tuple(w for _, w in kept))
         yield pvalue.TaggedOutput(_COUNTS, dict(counts))
 
@@ -209,9 +212,8 @@ class WriteShard(beam.DoFn):
             for tokenized in ordered:
                 photo = tokenized.photo
                 try:
-                    jpeg = photos.prepare_photo(
-                        _read(photo.path), image_size=settings.image_size, resize=settings.resize
-                    )
+                    data = _read(photo.location)
+                    jpeg = photos.prepare_photo(data, image_size=settings.image_size, resize=settings.resize)
                 except photos.PhotoError as error:
                     rejected.append(
                         _rejection("photo", photo.id, error.reason, error.detail, captions=len(photo.captions))
@@ -219,6 +221,7 @@ class WriteShard(beam.DoFn):
                 else:
                     ids = [records.encode_words(w, index, settings.max_words) for w in tokenized.words]
                     result.add(tokenized.words, ids)
+                    result.digests[photo.id] = hashlib.blake2b(data, digest_size=16).digest()
                     yield records.encode_record(
                         PhotoRecord(photo_id=photo.id, jpeg=jpeg, captions=list(photo.captions), token_ids=ids)
                     )
@@ -230,10 +233,15 @@ class WriteShard(beam.DoFn):
         yield from rejected
 
 
-def _read(path: str) -> bytes:
+def _read(location: Location) -> bytes:
+    """The bytes of a photo; of one that is too large only as many as tell so."""
+    size = photos.MAX_BYTES + 1
+    if location.size is not None:
+        size = min(size, location.size)
     try:
-        with FileSystems.open(path, compression_type="uncompressed") as stream:
-            return stream.read()
+        with FileSystems.open(location.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            stream.seek(location.offset)
+            return stream.read(size)
     except Exception as error:  # Beam's filesystems raise their own kinds
         raise photos.PhotoError("unreadable", str(error)) from error
 
@@ -273,6 +281,7 @@ def _finish(
         rejected_captions=reasons["caption"],
         unused_photos=reasons["unused"],
         word_counts=vocabulary[1],
+        duplicates=_duplicates(shards),
     )
     _check_limit("photos", sum(reasons["photo"].values()), photos_in, max_rejected, reasons["photo"], output)
     _check_limit("captions", sum(reasons["caption"].values()), captions_in, max_rejected, reasons["caption"], output)
@@ -295,6 +304,15 @@ def _describe(split: str, shards: Iterable[ShardResult]) -> SplitInfo:
         longest_caption_lengths=dict(sorted(longest.items())),
         shards=[shard.info for shard in mine],
     )
+
+
+def _duplicates(shards: Iterable[ShardResult]) -> list[dict[str, str]]:
+    """Photos of the same bytes in more than one split, id -> split, in the order of their ids."""
+    same: dict[bytes, dict[str, str]] = defaultdict(dict)
+    for shard in shards:
+        for photo, digest in shard.digests.items():
+            same[digest][photo] = shard.split
+    return sorted((dict(sorted(found.items())) for found in same.values() if len(set(found.values())) > 1), key=list)
 
 
 def _check_limit(unit: str, rejected: int, total: int, limit: float, reasons: dict[str, int], output: str) -> None:

@@ -7,12 +7,14 @@ entry point group `tfcaption.sources`.
 import os
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+from beam_jobs.splits import read_split_files, split_by_hash
+from beam_jobs.text_files import SourceError, file_lines, is_safe_name
 from tfcaption import photos, records
 from tfcaption.records import Rejection
 
@@ -21,8 +23,15 @@ ENTRY_POINTS = "tfcaption.sources"
 AUTO = "auto"
 
 
-class SourceError(ValueError):
-    """Input that no job can start from; the message names the file and the cure."""
+class Location(NamedTuple):
+    """Where the bytes of a photo lie: a file, or a part of one."""
+
+    path: str  # any that Beam's filesystems know
+    offset: int = 0  # bytes
+    size: int | None = None  # bytes; None: to the file's end
+
+    def __str__(self) -> str:
+        return self.path if self.size is None else f"{self.path}, byte {self.offset}"
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class CaptionedPhoto:
     """One photo as a source lists it, before anything was read of it."""
 
     id: str
-    path: str
+    location: Location
     captions: tuple[str, ...]  # raw
     split: str
 
@@ -76,7 +85,7 @@ _USUAL = Columns()
 
 
 class Source(ABC):
-    """One caption layout. Photos are found by their file names, anywhere below the folder of the photos.
+    """One caption layout. Photos are found by their file names; see `photos` for where.
 
     An example, for files of lines `NAME CAPTION`:
 
@@ -112,6 +121,20 @@ class Source(ABC):
             SourceError: a file is not what its name says.
         """
 
+    def photos(self, images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
+        """File name -> where photos of that name lie: anywhere below the folder `images`, unless a layout knows better.
+
+        Args:
+            images: as the user names it.
+            captioned: names that have captions.
+
+        Raises:
+            SourceError: `images` cannot hold photos of this layout.
+        """
+        if not images.is_dir():
+            raise SourceError(f"--images {images}: is a file; name the folder of the photos")
+        return _photos_below(images, captioned)
+
 
 def sources() -> dict[str, Source]:
     """All layouts by name, in the order in which `auto` tries them: the built-in ones, then those of other packages."""
@@ -139,7 +162,7 @@ def read_source(
     the data set's authors did.
 
     Args:
-        images: folder of the photos, or one above them.
+        images: folder of the photos, or one above them (a layout that holds photos itself may take a file).
         captions: file or folder of the captions.
         source: name of the layout, or `auto`: the first one that finds its files.
         shares: how the splits without a file share the photos, train/dev/test.
@@ -153,38 +176,43 @@ def read_source(
         SourceError: something is missing, empty or of no known layout, or a photo is in two splits.
     """
     images, captions = Path(images), Path(captions)
-    if not images.is_dir():
+    if not images.exists():
         raise SourceError(f"--images {images}: no such folder; it must hold the photos")
     layout, files = _find_layout(source, captions)
     listing = Listing(source=layout.name)
     texts, split_of = _read_captions(layout, files, listing, columns)
     folder = captions if captions.is_dir() else captions.parent
-    listed = _read_splits(folder, layout.split_files)
+    listed = read_split_files(folder, layout.split_files)
     missing = [split for split in records.SPLITS if not (folder / layout.split_files.get(split, "none")).is_file()]
     if split_of:
         missing = []
     split_of |= listed
-    found = _find_photos(images, texts.keys())
+    found = layout.photos(images, texts.keys())
     for name in sorted(texts.keys() | split_of.keys() | found.keys()):
-        paths = found.get(name, [])
+        places = found.get(name, [])
         if not texts.get(name):
             where = (
-                f"listed in {layout.split_files[listed[name]]}" if name in listed else str(paths[0] if paths else "")
+                f"listed in {layout.split_files[listed[name]]}" if name in listed else str(places[0] if places else "")
             )
             listing.reject("photo", name, "no captions", where)
-        elif not paths:
+        elif not places:
             listing.reject("photo", name, "missing photo", f"not found below {images}", captions=len(texts[name]))
-        elif len(paths) > 1:
-            listing.reject("photo", name, "ambiguous photo", "; ".join(map(str, paths)), captions=len(texts[name]))
+        elif len(places) > 1:
+            listing.reject("photo", name, "ambiguous photo", _some(places), captions=len(texts[name]))
         elif name not in split_of and not missing:
             listing.reject("unused", name, "in no split", captions=len(texts[name]))
         else:
-            split = split_of.get(name) or _split_by_hash(name, missing, shares, seed)
-            listing.photos.append(CaptionedPhoto(name, str(paths[0]), tuple(texts[name]), split))
+            split = split_of.get(name) or split_by_hash(name, missing, shares, seed)
+            listing.photos.append(CaptionedPhoto(name, places[0], tuple(texts[name]), split))
     more = ", ..." if len(files) > 3 else ""
     listing.notes.append(f"source: {layout.name} ({', '.join(path.name for path in files[:3])}{more})")
     listing.notes.append(_split_note(layout, missing, listing, split_of))
     return listing
+
+
+def _some(places: list[Location]) -> str:
+    more = f"; and {len(places) - 5:,} more" if len(places) > 5 else ""
+    return "; ".join(map(str, sorted(places)[:5])) + more
 
 
 def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
@@ -207,30 +235,18 @@ def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
 
 def text_lines(path: Path, listing: Listing) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers, each counted as a caption; one that is not UTF-8 is rejected."""
-    for number, line in _lines(path):
+    return decoded_lines(file_lines(path), path.name, listing)
+
+
+def decoded_lines(lines: Iterable[tuple[int, bytes]], name: str, listing: Listing) -> Iterator[tuple[int, str]]:
+    """`text_lines` of the file `name` that is open already."""
+    for number, line in lines:
         listing.captions_in += 1
         try:
             yield number, line.decode("utf-8")
         except UnicodeDecodeError as error:
             detail = f"byte {error.start} of {line[:60]!r}"
-            listing.reject("caption", f"{path.name}:{number}", "not UTF-8", detail)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a text file with their numbers; any line end, a byte-order mark and blank lines ignored."""
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if number == 1:
-                if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                    raise SourceError(f"{path}: is UTF-16 text; save it as UTF-8")
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.strip():
-                yield number, line.strip(b"\r\n")
-
-
-def _is_safe_name(name: str) -> bool:
-    """A plain file name: no folder, no `..`, nothing that cannot be printed."""
-    return name not in (".", "..") and not any(c in "/\\" or not c.isprintable() for c in name)
+            listing.reject("caption", f"{name}:{number}", "not UTF-8", detail)
 
 
 def _read_captions(
@@ -240,10 +256,11 @@ def _read_captions(
     texts: dict[str, list[str]] = defaultdict(list)
     split_of: dict[str, str] = {}
     for where, name, caption, split in layout.read(files, listing, columns):
-        if not name or not _is_safe_name(name):
+        if not is_safe_name(name):
             listing.reject("caption", where, "unsafe name", f"{name[:80]!r} must be a plain file name")
-        elif not any(character.isalnum() for character in caption):
-            listing.reject("caption", where, "empty caption", f"{name}: {caption[:80]!r}")
+            continue
+        if problem := _caption_problem(caption):
+            listing.reject("caption", where, problem, f"{name}: {caption!r:.80}")
             texts[name]  # the photo is known, though it may have no caption left
         else:
             texts[name].append(caption.strip())
@@ -254,54 +271,32 @@ def _read_captions(
     return texts, split_of
 
 
-def _read_splits(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
-    """Photo id -> split, from the split files that are there."""
-    split_of: dict[str, str] = {}
-    where_of: dict[str, str] = {}
-    for split, file_name in files.items():
-        path = folder / file_name
-        if not path.is_file():
-            continue
-        for number, line in _lines(path):
-            where = f"{path}, line {number}"
-            try:
-                name = line.decode("utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise SourceError(f"{where}: not UTF-8; save the file as UTF-8") from error
-            if not _is_safe_name(name):
-                raise SourceError(f"{where}: {name[:80]!r} must be a plain file name")
-            if split_of.setdefault(name, split) != split:
-                raise SourceError(f"{where}: {name} is in two splits, see {where_of[name]}; remove one of them")
-            where_of[name] = where
-    return split_of
+def _caption_problem(caption: Any) -> str:
+    """Why a caption cannot be used; empty if it can."""
+    if not isinstance(caption, str):  # JSON holds numbers, null and lists, too
+        return "not text"
+    if not any(character.isalnum() for character in caption):
+        return "empty caption"
+    try:
+        caption.encode()
+    except UnicodeEncodeError:  # halves of characters, as JSON may spell them
+        return "not UTF-8"
+    return ""
 
 
-def _find_photos(images: Path, captioned: Container[str]) -> dict[str, list[Path]]:
-    """File name -> where it lies below `images`; links to folders are not followed.
+def _photos_below(images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
+    """File name -> where it lies below `images`; links to folders are not followed, and pipes and devices are no files.
 
     Files that neither have a caption nor a photo's ending (readme.txt) are no photos, nor are the hidden files that
     archives made on a Mac carry beside each photo (__MACOSX/._NAME.jpg).
     """
-    found: dict[str, list[Path]] = defaultdict(list)
+    found: dict[str, list[Location]] = defaultdict(list)
     for folder, _, names in os.walk(images):
         for name in names:
             is_photo = name in captioned or Path(name).suffix.lower() in photos.SUFFIXES
-            if is_photo and not name.startswith("."):
-                found[name].append(Path(folder) / name)
+            if is_photo and not name.startswith(".") and (path := Path(folder, name)).is_file():
+                found[name].append(Location(str(path)))
     return found
-
-
-def _split_by_hash(name: str, splits: list[str], shares: Mapping[str, float], seed: int) -> str:
-    """One of `splits`, in proportion to their shares."""
-    total = sum(shares[split] for split in splits)
-    if not total:
-        return splits[0]
-    position, bound = records.hash_share(name, seed=seed) * total, 0.0
-    for split in splits:
-        bound += shares[split]
-        if position < bound:
-            return split
-    return next(split for split in reversed(splits) if shares[split])
 
 
 def _split_note(layout: Source, missing: list[str], listing: Listing, split_of: Mapping[str, str]) -> str:

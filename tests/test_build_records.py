@@ -1,6 +1,7 @@
 """The whole job through its command: what it writes, rejects and refuses."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -128,6 +129,32 @@ def test_bad_photos_and_captions_are_named_and_the_good_ones_written(source, tmp
     assert inspect_records(tmp_path / "out").faults == []
 
 
+def test_names_of_photos_and_folders_that_are_no_text_do_no_harm(source, tmp_path):
+    folder = source.images / os.fsdecode(b"\xe9t\xe9")
+    folder.mkdir()
+    (source.images / "a.jpg").rename(folder / "a.jpg")
+    Image.new("RGB", (8, 8)).save(folder / os.fsdecode(b"caf\xe9.jpg"))
+    assert build(source, tmp_path / "out", "--max_rejected=0.5") == 0
+    (line,) = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line)["id"] == "caf\udce9.jpg" and json.loads(line)["reason"] == "no captions"
+    assert len(read_all(tmp_path / "out")[1]) == 10
+
+
+def test_photos_whose_files_are_the_same_in_several_splits_are_named(source, tmp_path, capsys):
+    for index, name in enumerate("abcdefghij"):  # a and b, c and g, d and e and h are the same
+        colour = {"b": 0, "g": 2, "e": 3, "h": 3}.get(name, index)
+        Image.new("RGB", (8, 8), (20 * colour, 0, 0)).save(source.images / f"{name}.jpg", "PNG")
+    expected = [{"c.jpg": "train", "g.jpg": "dev"}, {"d.jpg": "train", "e.jpg": "train", "h.jpg": "dev"}]
+    for output, flags in {"one": ["--shards=1"], "three": ["--shards=3"]}.items():
+        assert build(source, tmp_path / output, *flags) == 0
+        assert records.load_dataset_info(tmp_path / output).duplicates == expected
+        said = capsys.readouterr().out
+        assert "same in several splits: 2 (c.jpg in train; g.jpg in dev, d.jpg in train; e.jpg in train" in said
+    (source.images / "c.jpg").write_bytes((source.images / "c.jpg").read_bytes() + b"another byte")
+    assert build(source, tmp_path / "other") == 0
+    assert records.load_dataset_info(tmp_path / "other").duplicates == expected[1:]
+
+
 def test_too_many_rejections_fail_with_their_reasons_and_leave_no_dataset_json(source, tmp_path, capsys):
     damage(source)
     assert build(source, tmp_path / "out") == 1
@@ -216,7 +243,8 @@ def test_a_worker_that_does_not_tokenize_never_imports_tensorflow():
         "from tfcaption import records\n"
         "s = records.RecordSettings(source='flickr8k', image_size=32, resize='squash', min_count=1, max_words=9,\n"
         "    seed=0, shards=None, shares={}, pillow_version='')\n"
-        "photo = p.TokenizedPhoto(sources.CaptionedPhoto('a', sys.argv[1], ('a',), 'train'), (('a',),))\n"
+        "place = sources.Location(sys.argv[1])\n"
+        "photo = p.TokenizedPhoto(sources.CaptionedPhoto('a', place, ('a',), 'train'), (('a',),))\n"
         "element = ('train-00000-of-00001.tfrecord', [photo])\n"
         "result, = p.WriteShard(s, sys.argv[2]).process(element, ([*records.SPECIAL_TOKENS, 'a'], []))\n"
         "print(result.info.records, 'tensorflow' in sys.modules)"

@@ -69,3 +69,30 @@ def test_missing_and_malformed_files_are_clear_errors(tmp_path):
     (tmp_path / "bad.yaml").write_text("just words")
     with pytest.raises(ConfigError, match="must hold sections"):
         load_config(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:pathlib.Path.touch [{path}]",
+        "!!python/object/apply:os.system ['touch {path}']",
+        "!!python/object/new:pathlib.Path [{path}]",
+        "!!python/name:os.system",
+        "[" * 1_000,
+    ],
+)
+def test_yaml_that_makes_objects_or_has_no_end_is_an_error_and_does_nothing(tmp_path, value):
+    path = tmp_path / "made"
+    value = value.replace("{path}", str(path))
+    (tmp_path / "bad.yaml").write_text(f"run: {value}")
+    with pytest.raises(ConfigError, match="bad.yaml: not YAML"):
+        load_config(tmp_path / "bad.yaml")
+    with pytest.raises(ConfigError, match="--set run="):
+        load_config(CONFIGS[0], [f"run={value}"])
+    assert not path.exists()
+
+
+def test_a_config_that_is_not_utf_8_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "bad.yaml").write_bytes(b"run: caf\xe9")
+    with pytest.raises(ConfigError, match="bad.yaml: not YAML"):
+        load_config(tmp_path / "bad.yaml")

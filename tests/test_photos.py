@@ -130,6 +130,36 @@ def test_bad_files_are_rejected_with_their_reason(data, reason):
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
+def test_a_photo_over_the_limit_is_rejected_before_it_is_decoded(kind, monkeypatch):
+    data = encoded(Image.new("L", (101, 100)), kind)
+    monkeypatch.setattr(photos, "MAX_PIXELS", 10_100)
+    assert prepared(data).max() < 3
+    monkeypatch.setattr(photos, "MAX_PIXELS", 10_099)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(photos.PhotoError, match="decompression bomb: 101x100 pixels"):
+        photos.prepare_photo(data, image_size=32, resize="squash")
+
+
+def test_a_photo_of_80_million_pixels_is_the_largest():
+    for width, reason in ((10_000, None), (10_001, "decompression bomb: 10001x8000 pixels")):
+        data = encoded(Image.new("L", (width, 8_000)), "JPEG")
+        if reason:
+            with pytest.raises(photos.PhotoError, match=reason):
+                photos.prepare_photo(data, image_size=32, resize="squash")
+        else:
+            assert prepared(data, size=32).max() < 3
+
+
+def test_a_jpeg_of_the_right_size_is_stored_anew_where_it_is_not_sound():
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    sound = photos.prepare_photo(encoded(Image.fromarray(noise)), image_size=64, resize="squash")
+    middle = len(sound) // 2
+    for data in (sound[:-2] + b"\0\0", sound + b"more", sound[:middle] + b"\xff\xfe" + sound[middle + 2 :]):
+        stored = photos.prepare_photo(data, image_size=64, resize="squash")
+        assert stored != data and photos.prepare_photo(stored, image_size=64, resize="squash") == stored
+
+
 def test_any_damage_gives_a_photo_or_a_photo_error():
     data = encoded(picture(), "JPEG", quality=90)
     generator = np.random.default_rng(1)

@@ -1,6 +1,8 @@
 """The data contract, checked against TensorFlow's own reading of it."""
 
+import hashlib
 import io
+import json
 
 import pytest
 import tensorflow as tf
@@ -93,3 +95,29 @@ def test_missing_incomplete_and_foreign_descriptions_are_clear_errors(tmp_path):
     (tmp_path / "dataset.json").write_text('{"schema_version": 1}')
     with pytest.raises(RecordError, match="dataset.json"):
         records.load_dataset_info(tmp_path)
+
+
+def test_a_description_that_names_files_elsewhere_is_refused(sample_records, tmp_path):
+    sound = (sample_records / "dataset.json").read_text()
+    content = json.loads(sound)
+    shard = content["splits"]["train"]["shards"][0]["name"]
+    for hostile in (
+        sound.replace(shard, f"../{shard}"),
+        sound.replace(shard, f"/tmp/{shard}"),
+        sound.replace(shard, f"{shard}\\n"),
+        sound.replace('"train": {', '"../train": {'),
+        '{"schema_version": ' + "[" * 100_000,
+    ):
+        assert hostile != sound
+        (tmp_path / "dataset.json").write_text(hostile)
+        with pytest.raises(RecordError, match="dataset.json"):
+            records.load_dataset_info(tmp_path)
+
+
+def test_a_description_without_duplicates_is_read_and_keeps_its_fingerprint(sample_records):
+    content = json.loads((sample_records / "dataset.json").read_text())
+    info = records.load_dataset_info(sample_records)
+    before = {name: value for name, value in content.items() if name != "duplicates"}
+    old = records.DatasetInfo.model_validate(before)
+    text = json.dumps(before, separators=(",", ":"), ensure_ascii=False)
+    assert old.fingerprint() == info.fingerprint() == hashlib.sha256(text.encode()).hexdigest()

@@ -1,5 +1,6 @@
 """The server, asked over real HTTP on a free port: answers, refusals, many at once, and what a browser may load."""
 
+import contextlib
 import http.client
 import io
 import json
@@ -12,6 +13,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from PIL import Image
 
 from tests.fake_export import BEAM, expected_caption, write_export
 from tfcaption import serve
@@ -88,8 +90,6 @@ def test_several_photos_of_a_form_are_answered_in_order(port, photos):
 
 
 def test_other_formats_are_read_by_their_content(port):
-    from PIL import Image
-
     for kind in ("png", "webp", "gif", "bmp", "tiff"):
         stream = io.BytesIO()
         Image.new("RGB", (40, 30), (200, 100, 50)).save(stream, kind)
@@ -149,6 +149,27 @@ def test_the_damaged_photos_of_a_form_are_all_named(port, photos):
     message = answer["error"]["message"]
     assert status == 422 and "cut.jpg: truncated" in message and "<b>.png: not an image" in message
     assert "good.jpg" not in message
+
+
+def test_photos_of_too_many_pixels_and_too_many_photos_are_refused(port, photos):
+    bomb = io.BytesIO()
+    Image.new("1", (10_000, 8_001)).save(bomb, "PNG")
+    status, answer = captions(port, bomb.getvalue(), "image/png")
+    assert status == 422 and answer["error"]["message"] == "decompression bomb: 10000x8001 pixels"
+    many = [(f"{index}.jpg", "image/jpeg", b"x") for index in range(serve.MAX_PHOTOS + 1)]
+    status, answer = captions(port, *form(*many))
+    assert status == 413 and "more than 64 photos" in answer["error"]["message"]
+    assert captions(port, *form(*many[:-1]))[0] == 422  # they are looked at, and damaged
+
+
+def test_a_body_of_unknown_length_is_cut_off_at_the_limit(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n")
+        connection.sendall(b"Transfer-Encoding: chunked\r\n\r\n" + b"9000\r\n" + b"x" * 0x9000 + b"\r\n")
+        with contextlib.suppress(OSError):  # the server hangs up
+            for _ in range(20):
+                connection.sendall(b"9000\r\n" + b"x" * 0x9000 + b"\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_body_far_over_the_limit_is_refused_before_it_is_sent(port):

@@ -4,16 +4,23 @@ Used by the Beam jobs and by `tfcaption.caption`, so that a photo looks the same
 """
 
 import io
-import warnings
+import re
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 JPEG_QUALITY = 95
-MAX_PIXELS = 100_000_000
+# Larger ones are rejected by their header, before they are decoded. As large ones take up to 1.1 GB and some seconds (a
+# WebP of 34 bytes), or 20 MB as a JPEG, which is scaled down while it is decoded.
+MAX_PIXELS = 80_000_000
+MAX_BYTES = 250_000_000  # of a photo's file
 # Formats decoded by Pillow itself; leaves out those that start other programs (EPS) or are no photos (PDF).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 RESIZE_MODES = ("squash", "crop", "pad")
+# JPEG: markers of frames that are not baseline, and of arithmetic coding (0xC4 are Huffman tables); the coded data, in
+# which the byte 0xFF only stands before a zero or as a restart marker, to the end of the image.
+_OTHER_FRAMES = frozenset(range(0xC2, 0xD0)) - {0xC4}
+_SCAN_TO_END = re.compile(rb"[^\xff]*(?:\xff[\x00\xd0-\xd7][^\xff]*)*\xff\xd9")
 
 
 class PhotoError(ValueError):
@@ -32,8 +39,8 @@ class PhotoError(ValueError):
 def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
     """Turn the bytes of a photo file into the JPEG that a record holds.
 
-    A JPEG that already has the right size, orientation and colours is passed through unchanged, so no photo is
-    ever encoded twice.
+    A sound JPEG that already has the right size, orientation and colours is passed through unchanged, so none is
+    encoded twice.
 
     Args:
         data: the file's content, in any of `FORMATS`.
@@ -44,23 +51,23 @@ def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
         A baseline JPEG, image_size x image_size, RGB.
 
     Raises:
-        PhotoError: with one of the reasons "empty file", "not an image", "truncated", "decompression bomb",
-            "unreadable".
+        PhotoError: with one of the reasons "empty file", "too large", "not an image", "truncated",
+            "decompression bomb", "unreadable".
     """
     if not data:
         raise PhotoError("empty file")
+    if len(data) > MAX_BYTES:
+        raise PhotoError("too large", f"more than {MAX_BYTES:,} bytes")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise PhotoError("decompression bomb", f"{image.width}x{image.height} pixels")
-                kept = _already_prepared(image, image_size)
-                # Lets the JPEG decoder scale large photos down by a power of two on the fly.
-                if min(image.size) >= 4 * image_size:
-                    image.draft(None, (2 * image_size, 2 * image_size))
-                image.load()
-                return data if kept else _encode(_resize(to_rgb(image), image_size, resize))
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise PhotoError("decompression bomb", f"{image.width}x{image.height} pixels")
+            kept = _already_prepared(image, image_size) and _is_plain_jpeg(data)
+            # Lets the JPEG decoder scale large photos down by a power of two on the fly.
+            if min(image.size) >= 4 * image_size:
+                image.draft(None, (2 * image_size, 2 * image_size))
+            image.load()
+            return data if kept else _encode(_resize(to_rgb(image), image_size, resize))
     except PhotoError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -79,14 +86,26 @@ def _already_prepared(image: Image.Image, image_size: int) -> bool:
         image.format == "JPEG"
         and image.mode == "RGB"
         and image.size == (image_size, image_size)
-        and "progression" not in image.info
         and image.getexif().get(0x0112, 1) == 1  # orientation
     )
 
 
+def _is_plain_jpeg(data: bytes) -> bool:
+    """Whether a JPEG is baseline, of one scan, and whole by its markers: what Pillow forgives TensorFlow may refuse."""
+    position = 2
+    while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        position += 2 + length
+        if marker in _OTHER_FRAMES:
+            return False
+        if marker == 0xDA:  # start of scan
+            return _SCAN_TO_END.fullmatch(data, position) is not None
+    return False
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The image as a person sees it: turned upright, on white where transparent, 8 bits, RGB."""
-    image = ImageOps.exif_transpose(image)
+    """The image as a person sees it: turned upright (the given one, too), on white where transparent, 8 bits, RGB."""
+    ImageOps.exif_transpose(image, in_place=True)  # a copy of 80 megapixels would take 320 MB
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         # Pillow's own conversion clips at 255 instead of scaling the 16-bit range.
         image = image.convert("F").point(lambda value: value * (1 / 257) + 0.5).convert("L")
@@ -98,9 +117,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
         except (ImageCms.PyCMSError, OSError):
             return image.convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        canvas = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(canvas, image).convert("RGB")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(image, mask=image.getchannel("A"))
+        return canvas
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

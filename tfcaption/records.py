@@ -9,9 +9,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tfcaption.tfrecord import Example, RecordError, parse_example
 
@@ -86,36 +86,59 @@ def decode_record(serialized: bytes) -> PhotoRecord:
     missing = {PHOTO_ID, PHOTO_JPEG, CAPTIONS_TEXT, CAPTIONS_TOKENS, CAPTIONS_LENGTHS} - set(feature)
     if missing:
         raise RecordError(f"keys missing in a record: {', '.join(sorted(missing))}")
-    tokens = list(feature[CAPTIONS_TOKENS].int64_list.value)
-    lengths = list(feature[CAPTIONS_LENGTHS].int64_list.value)
-    texts = [text.decode() for text in feature[CAPTIONS_TEXT].bytes_list.value]
-    if sum(lengths) != len(tokens) or len(lengths) != len(texts) or min(lengths, default=0) < 0:
-        raise RecordError(f"{len(texts)} captions, lengths {lengths}, but {len(tokens)} tokens in a record")
+    captions, token_ids = _texts(feature, CAPTIONS_TEXT), _token_ids(feature)
+    if len(captions) != len(token_ids):
+        raise RecordError(f"{len(captions)} captions, but tokens of {len(token_ids)} in a record")
     return PhotoRecord(
-        photo_id=feature[PHOTO_ID].bytes_list.value[0].decode(),
-        jpeg=feature[PHOTO_JPEG].bytes_list.value[0],
-        captions=texts,
-        token_ids=_token_ids(feature),
+        photo_id=_photo_id(feature), jpeg=_one(feature, PHOTO_JPEG), captions=captions, token_ids=token_ids
     )
 
 
 def captions_of(serialized: bytes) -> tuple[str, list[str]]:
-    """Photo id and raw captions of a photo record or feature record."""
+    """Photo id and raw captions of a photo record or feature record.
+
+    Raises:
+        RecordError: it is neither.
+    """
     feature = parse_example(serialized)
-    return feature[PHOTO_ID].bytes_list.value[0].decode(), [
-        caption.decode() for caption in feature[CAPTIONS_TEXT].bytes_list.value
-    ]
+    return _photo_id(feature), _texts(feature, CAPTIONS_TEXT)
 
 
 def token_ids_of(serialized: bytes) -> list[list[int]]:
-    """Token numbers of each caption of a photo record or feature record, from <start> to <end>."""
+    """Token numbers of each caption of a photo record or feature record, from <start> to <end>.
+
+    Raises:
+        RecordError: it is neither.
+    """
     return _token_ids(parse_example(serialized))
 
 
 def _token_ids(feature: Any) -> list[list[int]]:
     tokens = list(feature[CAPTIONS_TOKENS].int64_list.value)
-    ends = itertools.accumulate(feature[CAPTIONS_LENGTHS].int64_list.value)
+    lengths = list(feature[CAPTIONS_LENGTHS].int64_list.value)
+    if sum(lengths) != len(tokens) or min(lengths, default=0) < 0:
+        raise RecordError(f"captions of {lengths} tokens, but {len(tokens)} tokens in a record")
+    ends = itertools.accumulate(lengths)
     return [tokens[start:end] for start, end in itertools.pairwise([0, *ends])]
+
+
+def _photo_id(feature: Any) -> str:
+    _one(feature, PHOTO_ID)
+    return _texts(feature, PHOTO_ID)[0]
+
+
+def _one(feature: Any, key: str) -> bytes:
+    values = feature[key].bytes_list.value
+    if len(values) != 1:
+        raise RecordError(f"a record holds {len(values)} times {key}, not once")
+    return values[0]
+
+
+def _texts(feature: Any, key: str) -> list[str]:
+    try:
+        return [value.decode() for value in feature[key].bytes_list.value]
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{key} of a record is not UTF-8: {error}") from error
 
 
 def photo_of(serialized: bytes) -> tuple[str, bytes]:
@@ -127,7 +150,7 @@ def photo_of(serialized: bytes) -> tuple[str, bytes]:
     feature = parse_example(serialized)
     if PHOTO_JPEG not in feature:
         raise RecordError(f"a record has no {PHOTO_JPEG}: not records that build_records wrote")
-    return feature[PHOTO_ID].bytes_list.value[0].decode(), feature[PHOTO_JPEG].bytes_list.value[0]
+    return _photo_id(feature), _one(feature, PHOTO_JPEG)
 
 
 def inputs_of(serialized: bytes, stage: Stage) -> tuple[str, bytes]:
@@ -148,7 +171,7 @@ def features_of(serialized: bytes) -> bytes:
     feature = parse_example(serialized)
     if FEATURES not in feature:
         raise RecordError(f"a record has no {FEATURES}: not features that extract_features wrote")
-    return feature[FEATURES].bytes_list.value[0]
+    return _one(feature, FEATURES)
 
 
 def feature_record(serialized: bytes, features: bytes) -> bytes:
@@ -213,7 +236,7 @@ class ShardInfo(BaseModel):
     """One shard file as `dataset.json` lists it."""
 
     model_config = ConfigDict(extra="forbid")
-    name: str
+    name: Annotated[str, Field(pattern=f"^{_SHARD_PATTERN.pattern}$")]  # a file of that name is read, and written
     records: int
     bytes: int
     sha256: str
@@ -254,7 +277,7 @@ class DatasetInfo(BaseModel):
     model_config = ConfigDict(extra="forbid")
     schema_version: int = SCHEMA_VERSION
     settings: RecordSettings
-    splits: dict[str, SplitInfo]
+    splits: dict[Annotated[str, Field(pattern="^[a-z]+$")], SplitInfo]
     vocabulary_size: int
     max_length: int  # tokens of the longest caption, counting <start> and <end>
     captions_per_photo: int  # the most that any photo has
@@ -264,6 +287,9 @@ class DatasetInfo(BaseModel):
     rejected_captions: dict[str, int]
     unused_photos: dict[str, int]
     word_counts: list[int]  # in the training split, by token id (0 for <pad>)
+    duplicates: list[
+        dict[str, str]
+    ] = []  # photos whose files are the same, byte for byte, in several splits: id -> split
 
     def split(self, name: str) -> SplitInfo:
         """The split `name`; an error that lists the splits there are, if it is missing or empty."""
@@ -273,8 +299,8 @@ class DatasetInfo(BaseModel):
         return self.splits[name]
 
     def fingerprint(self) -> str:
-        """sha256 of the whole description, and so of every shard."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """sha256 of the description, and so of every shard; without what older descriptions lack."""
+        return hashlib.sha256(self.model_dump_json(exclude={"duplicates"}).encode()).hexdigest()
 
 
 class FeatureSettings(BaseModel):
@@ -335,7 +361,7 @@ def _load_description(folder: Path, name: str, kind: type[Description], what: st
                 f"run {command} again"
             )
         return kind.model_validate(content)
-    except (json.JSONDecodeError, AttributeError) as error:
+    except (json.JSONDecodeError, AttributeError, RecursionError) as error:
         raise RecordError(f"{path}: not a description of {what}: {error}") from error
     except ValueError as error:
         raise error if isinstance(error, RecordError) else RecordError(f"{path}: {error}") from error
@@ -346,7 +372,9 @@ def rejected_lines(rejections: Iterable[Rejection]) -> str:
     ordered = sorted(
         rejections, key=lambda rejection: (rejection.kind, rejection.id, rejection.reason, rejection.detail)
     )
-    return "".join(json.dumps(rejection.model_dump(), ensure_ascii=False) + "\n" for rejection in ordered)
+    lines = "".join(json.dumps(rejection.model_dump(), ensure_ascii=False) + "\n" for rejection in ordered)
+    # File systems hold names that are no text; what Python makes of them can only be written as JSON's own escapes.
+    return lines.encode(errors="backslashreplace").decode()
 
 
 def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:

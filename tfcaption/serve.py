@@ -30,6 +30,7 @@ PAGE_FOLDER = Path(__file__).parent / "web"
 THREADS = 4  # that prepare photos
 # The web server itself cuts off what is far too large before it is stored; up to there the answer is a JSON one.
 HARD_LIMIT = 4
+MAX_PHOTOS = 64  # of a request: a photo of a few bytes may take seconds to decode
 # What browsers and curl call the formats that `prepare_photo` reads; it looks at the content, not at the name.
 TYPES = frozenset(f"image/{name.lower()}" for name in photos.FORMATS) | {"image/jpg", "application/octet-stream", ""}
 HEADERS = {
@@ -72,13 +73,14 @@ def make_app(captioner: PhotoCaptioner, *, max_megabytes: float = 20) -> "Flask"
 
     Args:
         captioner: prepares and captions.
-        max_megabytes: of a whole request; larger ones are refused with 413.
+        max_megabytes: of a whole request; larger ones are refused with 413, as are those of more than `MAX_PHOTOS`.
     """
     from flask import Flask, Response, jsonify, request
     from werkzeug.exceptions import HTTPException
 
     app = Flask(__name__, static_folder=str(PAGE_FOLDER), static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = int(max_megabytes * 1e6)
+    app.config["MAX_FORM_PARTS"] = MAX_PHOTOS
     app.json.sort_keys = False  # type: ignore[attr-defined]
     shared = OneAtATime(captioner)
 
@@ -109,7 +111,8 @@ def make_app(captioner: PhotoCaptioner, *, max_megabytes: float = 20) -> "Flask"
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> tuple[Response, int]:
         status = error.code or 500
-        message = f"larger than {max_megabytes:g} MB" if status == 413 else str(error.description)
+        too_large = f"larger than {max_megabytes:g} MB, or more than {MAX_PHOTOS} photos"
+        message = too_large if status == 413 else str(error.description)
         return jsonify(error={"status": status, "message": message}), status
 
     @app.after_request

@@ -1,0 +1,62 @@
+"""Which split a photo belongs to: by split files, or by a hash of its name."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from beam_jobs.text_files import SourceError, photo_names
+from tfcaption import records
+
+# What data sets call their splits. COCO's restval is what Karpathy's split adds to the training photos.
+SPLIT_NAMES = {
+    **{"train": "train", "training": "train", "restval": "train"},
+    **{"dev": "dev", "val": "dev", "valid": "dev", "validation": "dev"},
+    "test": "test",
+}
+
+
+def known_split(name: Any, where: str) -> str:
+    """The split that a data set calls `name`.
+
+    Raises:
+        SourceError: it is no usual name; `where` says where it stands.
+    """
+    if str(name).lower() not in SPLIT_NAMES:
+        raise SourceError(f"{where}: split {name!r:.80}; known are {', '.join(SPLIT_NAMES)}")
+    return SPLIT_NAMES[str(name).lower()]
+
+
+def read_split_files(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
+    """Photo id -> split, from the split files that are there.
+
+    Args:
+        folder: where they lie.
+        files: split -> name of the file that lists its photos.
+
+    Raises:
+        SourceError: a file is no list of names, or a photo is in two splits.
+    """
+    split_of: dict[str, str] = {}
+    where_of: dict[str, str] = {}
+    for split, file_name in files.items():
+        path = folder / file_name
+        if not path.is_file():
+            continue
+        for where, name in photo_names(path):
+            if split_of.setdefault(name, split) != split:
+                raise SourceError(f"{where}: {name} is in two splits, see {where_of[name]}; remove one of them")
+            where_of[name] = where
+    return split_of
+
+
+def split_by_hash(name: str, splits: Sequence[str], shares: Mapping[str, float], seed: int) -> str:
+    """One of `splits`, in proportion to their shares."""
+    total = sum(shares[split] for split in splits)
+    if not total:
+        return splits[0]
+    position, bound = records.hash_share(name, seed=seed) * total, 0.0
+    for split in splits:
+        bound += shares[split]
+        if position < bound:
+            return split
+    return next(split for split in reversed(splits) if shares[split])

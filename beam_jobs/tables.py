@@ -1,0 +1,152 @@
+"""Tables as a caption layout: CSV, TSV, JSON lines."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from beam_jobs.sources import CaptionLine, Columns, Listing, Source, text_lines
+from beam_jobs.splits import known_split
+from beam_jobs.text_files import SourceError
+from tfcaption import photos
+
+# Column names in use, most telling first; the first one that is there counts.
+PHOTO_COLUMNS = ("image", "photo", "image_name", "file_name", "filename", "file", "image_id", "path", "id")
+CAPTION_COLUMNS = ("caption", "captions", "text", "comment", "sentence", "raw")
+SPLIT_COLUMNS = ("split",)
+
+
+class Table(Source):
+    """A CSV or TSV file with a header, or JSON lines, a caption a row; captions may be a list in JSON lines."""
+
+    name = "table"
+    layout = "a .csv, .tsv, .txt or .jsonl file with columns such as image and caption (--columns names them)"
+    _endings = (".csv", ".tsv", ".jsonl", ".txt")
+
+    def files(self, captions: Path) -> list[Path]:
+        """See `Source.files`."""
+        found = sorted(captions.iterdir()) if captions.is_dir() else [captions]
+        tables = [path for path in found if path.suffix.lower() in self._endings and path.is_file()]
+        return [path for path in tables if path.suffix.lower() == ".jsonl" or _has_header(path)]
+
+    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+        """See `Source.read`."""
+        for path in files:
+            rows = _json_rows(path, listing) if path.suffix.lower() == ".jsonl" else _csv_rows(path, listing)
+            keys: list[str | None] | None = None
+            for number, row in rows:
+                where = f"{path.name}:{number}"
+                if keys is None:
+                    keys = _keys(path, row, columns)
+                photo, caption, split = (row.get(key) if key else None for key in keys)
+                if photo is None or caption is None:
+                    listing.reject("caption", where, "malformed line", f"lacks {keys[0]} or {keys[1]}")
+                    continue
+                captions = caption if isinstance(caption, list) else [caption]
+                listing.captions_in += len(captions) - 1
+                for each in captions:
+                    # Tables name photos with folders, too; the file's own name is what it is found by.
+                    name = str(photo).replace("\\", "/").rpartition("/")[2]
+                    yield CaptionLine(where, name, each, known_split(split, where) if split else None)
+
+
+def usual_column(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    """The first of some usual names that a row has."""
+    return next((name for name in names if name in row), None)
+
+
+def _has_header(path: Path) -> bool:
+    """Whether the first line names a column that holds photos and one that holds captions, or could with --columns."""
+    with path.open("rb") as stream:
+        first = stream.readline(4096).decode("utf-8-sig", errors="replace")
+    names = _header(first)
+    return len(names) > 1 and (path.suffix.lower() != ".txt" or bool({*names} & {*CAPTION_COLUMNS}))
+
+
+def _delimiter(line: str) -> str:
+    """Flickr30k's results.csv has `|`, others a tab, a semicolon or a comma."""
+    return max(",\t|;", key=line.count)
+
+
+def _header(text: str) -> list[str]:
+    """Names of columns in the first line of a text; none if they cannot be read."""
+    line = next(iter(text.splitlines()), "")
+    try:
+        return [name.strip() for name in next(csv.reader([line], delimiter=_delimiter(line)), [])]
+    except csv.Error:
+        return []
+
+
+def _csv_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows with the number of their last line; those with more cells than columns are rejected."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        first = stream.readline()
+        header, delimiter = _header(first), _delimiter(first)
+        # Where cells are set apart by `|`, quotation marks are words' own.
+        if delimiter == "|":
+            reader = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+        else:
+            reader = csv.reader(stream, delimiter=delimiter)
+        for number, cells in _cells(reader):
+            where = f"{path.name}:{number}"
+            listing.captions_in += 1
+            if isinstance(cells, csv.Error):
+                listing.reject("caption", where, "malformed line", f"{cells}; a quotation mark without its pair?")
+            elif any("\ufffd" in cell for cell in cells):
+                listing.reject("caption", where, "not UTF-8", str(cells)[:80])
+            elif any(_swallows_rows(cell, delimiter) for cell in cells):
+                listing.reject("caption", where, "malformed line", f"a quotation mark without its pair: {cells!s:.80}")
+            elif len(cells) != len(header):
+                detail = f"{len(cells)} cells, the header has {len(header)}: {str(cells)[:80]}"
+                listing.reject("caption", where, "malformed line", detail)
+            else:
+                yield number, dict(zip(header, (cell.strip() for cell in cells), strict=True))
+
+
+def _cells(reader: Any) -> Iterator[tuple[int, list[str] | csv.Error]]:
+    """The rows of a CSV reader but empty ones, or what was wrong with one; each with the number of its last line."""
+    while True:
+        try:
+            cells: list[str] | csv.Error = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            cells = error
+        if isinstance(cells, csv.Error) or any(cell.strip() for cell in cells):
+            yield reader.line_num + 1, cells
+
+
+def _swallows_rows(cell: str, delimiter: str) -> bool:
+    """Whether a cell goes over several lines and one of them begins with a photo's name."""
+    starts = (line.partition(delimiter)[0].strip() for line in cell.split("\n")[1:])
+    return any(Path(start).suffix.lower() in photos.SUFFIXES for start in starts)
+
+
+def _json_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in text_lines(path, listing):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            listing.reject("caption", f"{path.name}:{number}", "malformed line", f"not JSON: {error}")
+            continue
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            listing.reject("caption", f"{path.name}:{number}", "malformed line", f"no JSON object: {line[:80]}")
+
+
+def _keys(path: Path, row: dict[str, Any], columns: Columns) -> list[str | None]:
+    """Names of the columns of photo, caption and split (None: there is none)."""
+    keys: list[str | None] = []
+    for what, asked, usual in zip(
+        Columns._fields, columns, (PHOTO_COLUMNS, CAPTION_COLUMNS, SPLIT_COLUMNS), strict=True
+    ):
+        key = asked or usual_column(row, usual)
+        if (asked and asked not in row) or (key is None and what != "split"):
+            raise SourceError(
+                f"{path}: no column {asked or f'that holds the {what}'}; it has {', '.join(map(str, row))}; "
+                "name them with --columns PHOTO CAPTION [SPLIT]"
+            )
+        keys.append(key)
+    return keys

@@ -1,0 +1,88 @@
+"""Tar files as WebDataset writes them: what their members are and where their bytes lie; nothing is ever unpacked."""
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from beam_jobs.text_files import SourceError
+
+
+class Member(NamedTuple):
+    """One member of a tar."""
+
+    path: str  # in the tar
+    offset: int  # of its bytes in the tar
+    size: int  # bytes
+    problem: str  # why it must not be read; empty if it may
+
+    @property
+    def name(self) -> str:
+        """Its name without folders."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def key(self) -> str:
+        """Its path up to the first dot of its name: members of one key belong together."""
+        folder, _, name = self.path.rpartition("/")
+        return f"{folder}/{name.partition('.')[0]}"
+
+    @property
+    def suffix(self) -> str:
+        """Its name from the first dot on, in small letters."""
+        _, dot, ending = self.name.partition(".")
+        return f"{dot}{ending}".lower()
+
+
+def tar_files(path: Path) -> list[Path]:
+    """The tar files that `path` is or holds, sorted."""
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [file for file in found if file.suffix.lower() == ".tar" and file.is_file()]
+
+
+def members(tar: Path) -> Iterator[Member]:
+    """The members of an uncompressed tar in their order, folders and hidden files left out; reads only their headers.
+
+    Raises:
+        SourceError: the file is no tar, or damaged or cut short at some place.
+    """
+    try:
+        with tarfile.open(tar, "r:") as stream:
+            position = -1
+            while member := stream.next():
+                stream.members = []  # type: ignore[attr-defined]  # tarfile would remember them all
+                if stream.offset <= position:
+                    raise tarfile.ReadError("a member of negative size")
+                position = stream.offset
+                found = Member(
+                    member.name.removeprefix("./"), member.offset_data, member.size, problem=_problem(member)
+                )
+                if not member.isdir() and (found.problem or not found.name.startswith(".")):
+                    yield found
+            end = stream.offset
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+        raise SourceError(
+            f"{tar}: not an uncompressed tar, or a damaged one ({error}); decompress it, or get it again"
+        ) from error
+    _check_end(tar, end)
+
+
+def _problem(member: tarfile.TarInfo) -> str:
+    if member.issparse() or not member.isfile():
+        return "a link, a device or a sparse file"
+    if member.name.startswith("/") or "\\" in member.name or ".." in member.name.split("/"):
+        return "a path that leads out of its folder"
+    return ""
+
+
+def _check_end(tar: Path, offset: int) -> None:
+    """Raise unless a block of zeros and nothing else follows: tarfile takes any damage for the end."""
+    with tar.open("rb") as stream:
+        stream.seek(offset)
+        block = stream.read(tarfile.BLOCKSIZE)
+        if len(block) < tarfile.BLOCKSIZE:
+            raise SourceError(f"{tar}: cut short at byte {offset:,}; get it again")
+        while block:
+            if block.count(0) < len(block):
+                raise SourceError(f"{tar}: damaged at byte {offset:,}, or several tars in one file; get it again")
+            block = stream.read(1 << 16)

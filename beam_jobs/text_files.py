@@ -1,0 +1,52 @@
+"""Text files that people wrote: their lines, whatever ends them; lists of photos; the error that names the file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+class SourceError(ValueError):
+    """Input that no job can start from; the message names the file and the cure."""
+
+
+def file_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a text file with their numbers; see `stream_lines`."""
+    with path.open("rb") as stream:
+        yield from stream_lines(stream, str(path))
+
+
+def stream_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines of an open text file with their numbers; any line end, a byte-order mark and blank lines ignored.
+
+    Raises:
+        SourceError: it is UTF-16.
+    """
+    for number, line in enumerate(stream, start=1):
+        if number == 1:
+            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise SourceError(f"{name}: is UTF-16 text; save it as UTF-8")
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if line.strip():
+            yield number, line.strip(b"\r\n")
+
+
+def is_safe_name(name: str) -> bool:
+    """A plain file name: no folder, no `..`, nothing that cannot be printed."""
+    return name not in ("", ".", "..") and not any(c in "/\\" or not c.isprintable() for c in name)
+
+
+def photo_names(path: Path) -> Iterator[tuple[str, str]]:
+    """The names in a file that lists photos, one a line, each after where it stands.
+
+    Raises:
+        SourceError: a line is no UTF-8 or no plain file name.
+    """
+    for number, line in file_lines(path):
+        where = f"{path}, line {number}"
+        try:
+            name = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{where}: not UTF-8; save the file as UTF-8") from error
+        if not is_safe_name(name):
+            raise SourceError(f"{where}: {name[:80]!r} must be a plain file name")
+        yield where, name

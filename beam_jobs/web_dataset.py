@@ -1,0 +1,124 @@
+"""WebDataset's tars as a caption layout: photos and captions are read where they lie."""
+
+import io
+import json
+from collections import defaultdict
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Any
+
+from beam_jobs.sources import CaptionLine, Columns, Listing, Location, Source, decoded_lines
+from beam_jobs.splits import known_split
+from beam_jobs.tables import CAPTION_COLUMNS, SPLIT_COLUMNS, usual_column
+from beam_jobs.tars import Member, members, tar_files
+from beam_jobs.text_files import SourceError, stream_lines
+from tfcaption import photos
+
+TEXT, JSON = ".txt", ".json"
+MAX_TEXT_BYTES = 1_000_000  # of a member with captions
+
+
+class WebDataset(Source):
+    """Tars of photos and their captions; `--images` and `--captions` name the same ones."""
+
+    name = "webdataset"
+    layout = "a .tar file or a folder of them, with members KEY.jpg and KEY.txt (a caption a line), KEY.json, or both"
+
+    def files(self, captions: Path) -> list[Path]:
+        """See `Source.files`."""
+        return tar_files(captions)
+
+    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+        """See `Source.read`."""
+        for path in files:
+            photo_of, texts = _contents(path, listing)
+            with path.open("rb") as stream:
+                for key, found in texts.items():
+                    contents = {}
+                    for suffix, member in found.items():
+                        stream.seek(member.offset)
+                        contents[suffix] = f"{path.name}/{member.path}", stream.read(member.size)
+                    for where, caption, split in _captions(contents, listing, columns):
+                        if key in photo_of:
+                            yield CaptionLine(where, photo_of[key], caption, split)
+                        else:
+                            listing.reject("caption", where, "unknown photo", f"{path.name} has no photo of its key")
+
+    def photos(self, images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
+        """See `Source.photos`."""
+        tars = tar_files(images)
+        if not tars:
+            raise SourceError(f"--images {images}: holds no .tar; name the same as --captions")
+        found: dict[str, list[Location]] = defaultdict(list)
+        for path in tars:
+            for member in members(path):
+                if member.suffix in photos.SUFFIXES and not member.problem:
+                    found[member.name].append(Location(str(path), member.offset, member.size))
+        return found
+
+
+def _contents(path: Path, listing: Listing) -> tuple[dict[str, str], dict[str, dict[str, Member]]]:
+    """Of a tar: key -> its photo's name, and key -> the members with its captions, by their suffix.
+
+    Members that must not be read are rejected; those that are neither photo nor captions are passed over.
+    """
+    photo_of: dict[str, str] = {}
+    texts: dict[str, dict[str, Member]] = defaultdict(dict)
+    for member in members(path):
+        if member.suffix in (TEXT, JSON):
+            if problem := _text_problem(member, texts):
+                listing.captions_in += 1
+                listing.reject("caption", f"{path.name}/{member.path}", *problem)
+            else:
+                texts[member.key][member.suffix] = member
+        elif member.problem:
+            listing.reject("photo", member.path, "unsafe member", f"{path.name}: {member.problem}")
+        elif member.suffix in photos.SUFFIXES:
+            photo_of.setdefault(member.key, member.name)
+    return photo_of, texts
+
+
+def _text_problem(member: Member, texts: dict[str, dict[str, Member]]) -> tuple[str, str] | None:
+    """Reason and detail why a member with captions is left out."""
+    if member.problem:
+        return "unsafe member", member.problem
+    if member.size > MAX_TEXT_BYTES:
+        return "malformed line", f"{member.size:,} bytes of captions for one photo; {MAX_TEXT_BYTES:,} are the most"
+    if member.suffix in texts.get(member.key, ()):
+        return "duplicate id", "the tar holds an earlier member of that name"
+    return None
+
+
+def _captions(
+    contents: dict[str, tuple[str, bytes]], listing: Listing, columns: Columns
+) -> Iterator[tuple[str, Any, str | None]]:
+    """Where each caption of a photo stands, the caption, and its split; one that both files hold is one caption."""
+    where, row = _json_object(*contents[JSON], listing) if JSON in contents else ("", {})
+    split_column = columns.split or usual_column(row, SPLIT_COLUMNS)
+    split = row.get(split_column) if split_column else None
+    split = known_split(split, where) if split is not None else None
+    lines = set()
+    if TEXT in contents:
+        name, data = contents[TEXT]
+        for number, line in decoded_lines(stream_lines(io.BytesIO(data), name), name, listing):
+            lines.add(line.strip())
+            yield f"{name}:{number}", line, split
+    caption = row.get(columns.caption or usual_column(row, CAPTION_COLUMNS) or "")
+    for index, each in enumerate(caption if isinstance(caption, list) else [caption]):
+        if each is not None and not (isinstance(each, str) and each.strip() in lines):
+            listing.captions_in += 1
+            yield f"{where}[{index}]", each, split
+
+
+def _json_object(where: str, data: bytes, listing: Listing) -> tuple[str, dict[str, Any]]:
+    try:
+        row = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        row, problem = None, f"not JSON: {error}"
+    else:
+        problem = f"no JSON object: {data[:80]!r}"
+    if not isinstance(row, dict):
+        listing.captions_in += 1
+        listing.reject("caption", where, "malformed line", problem)
+        row = {}
+    return where, row

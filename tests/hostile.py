@@ -1,0 +1,130 @@
+"""What must hold whatever bytes come in: the checks that the property tests and the fuzzer share."""
+
+import functools
+import io
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from beam_jobs.sources import SourceError, read_source
+from tfcaption import photos, records, tfrecord
+from tfcaption.tfrecord import RecordError
+
+PHOTO_REASONS = {"empty file", "too large", "not an image", "truncated", "decompression bomb", "unreadable"}
+LISTED_REASONS = {
+    "photo": {"no captions", "missing photo", "ambiguous photo", "unsafe member"},
+    "unused": {"in no split"},
+    "caption": {
+        *("malformed line", "duplicate id", "not UTF-8", "not text", "unsafe name", "empty caption"),
+        *("unknown photo", "unsafe member"),
+    },
+}
+CAPTION_FILES = {
+    "flickr8k": "Flickr8k.token.txt",
+    "flickr30k": "results_20130124.token",
+    "karpathy": "dataset_any.json",
+    "coco": "captions_train2017.json",
+    "folder": "a.txt",
+    "csv": "any.csv",
+    "tsv": "any.tsv",
+    "txt": "any.txt",
+    "jsonl": "any.jsonl",
+    "webdataset": "any.tar",
+}
+SPLIT_FILE = "Flickr_8k.testImages.txt"
+
+
+def photo_folder(folder):
+    """Files in which a caption may find its photo."""
+    folder = Path(folder) / "photos"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "c.png"):
+        (folder / name).write_bytes(b"a photo")
+    return folder
+
+
+def check_captions(folder, layout, data, splits=b""):
+    """Reading `data` as the captions of a layout gives captions, named rejections, or an error that names the file.
+
+    Returns:
+        The listing, or the error.
+    """
+    path = Path(folder) / "photos" / CAPTION_FILES[layout]
+    path.write_bytes(data)
+    (path.parent / SPLIT_FILE).write_bytes(splits)
+    try:
+        listing = read_source(path.parent, path.parent if layout in ("folder", "flickr8k") else path)
+    except SourceError as error:
+        assert path.parent.name in str(error) or path.name in str(error), error
+        return error
+    finally:
+        path.unlink()
+        (path.parent / SPLIT_FILE).unlink()
+    for photo in listing.photos:
+        assert photo.split in records.SPLITS and photo.captions
+        assert "/" not in photo.id and photo.id.isprintable()
+        for caption in photo.captions:
+            assert caption.encode() and any(character.isalnum() for character in caption)
+    for rejection in listing.rejections:
+        assert rejection.reason in LISTED_REASONS[rejection.kind], rejection
+    accepted = sum(len(photo.captions) for photo in listing.photos)
+    rejected = sum(rejection.captions + (rejection.kind == "caption") for rejection in listing.rejections)
+    assert listing.captions_in == accepted + rejected
+    lines = records.rejected_lines(listing.rejections).encode().decode().splitlines()
+    assert len(list(map(json.loads, lines))) == len(listing.rejections)
+    return listing
+
+
+def check_photo(data, image_size=32, resize="squash"):
+    """Preparing `data` gives a JPEG of the right size or a reason of the list; returns which."""
+    try:
+        prepared = photos.prepare_photo(data, image_size=image_size, resize=resize)
+    except photos.PhotoError as error:
+        assert error.reason in PHOTO_REASONS
+        return error.reason
+    with Image.open(io.BytesIO(prepared)) as image:
+        image.load()
+        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (image_size, image_size))
+    return "kept" if prepared == data else "prepared"
+
+
+def check_record(data):
+    """Every reader of one record gives what it says it gives, or a RecordError."""
+    for read in (
+        records.decode_record,
+        records.captions_of,
+        records.token_ids_of,
+        records.photo_of,
+        records.features_of,
+    ):
+        try:
+            read(data)
+        except RecordError:
+            pass
+        else:
+            assert read is not records.decode_record or records.decode_record(data).photo_id
+
+
+def check_shard(data):
+    """Reading `data` as a shard gives the records that it begins with, whole, and a RecordError if there is more.
+
+    Returns:
+        The records, and whether they are all.
+    """
+    found, whole = [], False
+    try:
+        found.extend(tfrecord.read_frames(io.BytesIO(data), "shard"))
+        whole = True
+    except RecordError as error:
+        assert "shard" in str(error)
+    written = b"".join(map(tfrecord.frame_record, found))
+    assert written == data if whole else data.startswith(written)
+    return found, whole
+
+
+def targets(folder):
+    """Name -> what checks any bytes; `folder` must be empty."""
+    photo_folder(folder)
+    readers = {name: functools.partial(check_captions, folder, name) for name in CAPTION_FILES}
+    return {**readers, "photo": check_photo, "record": check_record, "shard": check_shard}
