@@ -19,7 +19,10 @@ from tfcaption.terminal import stderr_to_file
 LOCAL_RUNNER = "FnApiRunner"
 PROGRESS_FOLDER = ".progress"
 # Runners and modes that lose records without an error (seen with Beam 2.77).
-_LOSSY_RUNNERS = {"DaskRunner": "it computes only the last branch and misroutes tagged outputs"}
+_LOSSY_RUNNERS = {
+    "DaskRunner": "it computes only the last branch and misroutes tagged outputs",
+    "BundleBasedDirectRunner": "it reads side inputs before they are complete, and so loses all records now and then",
+}
 _LOSSY_MODE = "multi_threading"
 
 
