@@ -67,7 +67,7 @@ def test_a_runner_that_loses_records_is_refused_with_the_reason(sample, tmp_path
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Python of an environment that has the sdist installed, the dependencies of this one, and nothing of the checkout."""
+    """Python of an environment with the sdist and the dependencies of this one, and nothing of the checkout."""
     folder = tmp_path_factory.mktemp("installed")
     build = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", folder, "sdist", "--dist-dir", folder]
     subprocess.run(build, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from tfcaption import caption_files, metrics, records, runs, terminal
+from tfcaption import caption_files, files, metrics, records, runs, terminal
 from tfcaption.comparison import Expected, compare, read_expected, table
 from tfcaption.config import Config
 from tfcaption.progress import Progress
@@ -136,7 +136,7 @@ def evaluate(
         }
         for photo, caption in sorted(spoken.captions.items())
     ]
-    _write(Path(output or run.path / f"eval-{split}"), result, lines)
+    _write(files.as_path(output or run.path / f"eval-{split}"), result, lines)
     return result
 
 
@@ -173,7 +173,7 @@ def evaluate_captions(
     """
     _check_positive(limit=limit)
     start = time.monotonic()
-    if not Path(path).is_file():
+    if not files.as_path(path).is_file():
         raise metrics.ScoreError(f"{path}: no such file of captions")
     everything = read_expected(records_path, split)
     captions = caption_files.read_captions(path, everything.references)
@@ -198,7 +198,7 @@ def evaluate_captions(
             {"id": photo, "caption": caption, "references": expected.references[photo]}
             for photo, caption in sorted(captions.items())
         ]
-        _write(Path(output), result, lines)
+        _write(files.as_path(output), result, lines)
     return result
 
 
@@ -225,7 +225,7 @@ def _first_photos(split: Any, limit: int | None) -> Iterator[Any]:
         with shard.open("wb") as output:
             left = limit
             for file in split.files:
-                with Path(file).open("rb") as stream:
+                with files.as_path(file).open("rb") as stream:
                     for frame in itertools.islice(tfrecord.read_frames(stream, file), left):
                         output.write(tfrecord.frame_record(frame))
                         left -= 1
@@ -278,8 +278,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'constant: "{columns["constant"]["caption"]}" for every photo')
     if "human" in columns:
         print("human: each photo's first reference against its others")
-    written = [Path(path) / f"eval-{arguments.split}" for path in arguments.run or []]
-    written += [Path(arguments.ensemble)] if arguments.ensemble else []
+    written = [files.as_path(path) / f"eval-{arguments.split}" for path in arguments.run or []]
+    written += [files.as_path(arguments.ensemble)] if arguments.ensemble else []
     for folder in [arguments.output] if arguments.output else written:
         print(f"captions and scores: {folder}")
     return 0
