@@ -91,7 +91,7 @@ def _shards(parser: argparse.ArgumentParser, value: str) -> int | None:
     return int(value)
 
 
-def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> DatasetInfo | None:
+def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> DatasetInfo:
     """Run the job to its end.
 
     Args:
@@ -99,7 +99,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         flags: Beam's options.
 
     Returns:
-        The description of the records, as written; None where the output is on a filesystem not read from here.
+        The description of the records, as written.
 
     Raises:
         SourceError, ValueError: input or options that no job can start from.
@@ -108,7 +108,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     import apache_beam as beam
     import PIL
 
-    from beam_jobs import options, output_folder, record_pipeline, sources
+    from beam_jobs import options, output_folder, paths, record_pipeline, sources
 
     beam_options = options.beam_options(flags)
     output_folder.check(arguments.output, overwrite=arguments.overwrite, description=records.DATASET_FILE)
@@ -136,7 +136,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     pipeline = beam.Pipeline(options=beam_options)
     record_pipeline.add_steps(pipeline, listing, settings, output=arguments.output, max_rejected=arguments.max_rejected)
     options.run_pipeline(pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records")
-    return records.load_dataset_info(arguments.output) if options.is_local(arguments.output) else None
+    return records.load_dataset_info(paths.as_path(arguments.output))
 
 
 def summary(info: DatasetInfo, seconds: float) -> str:

@@ -63,11 +63,11 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     import apache_beam as beam
     from apache_beam.utils.shared import Shared
 
-    from beam_jobs import feature_pipeline, options, output_folder, shards
+    from beam_jobs import feature_pipeline, options, output_folder, paths, shards
 
     # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
     beam_options = options.beam_options(flags, local_mode="in_memory")
-    info = records.load_dataset_info(arguments.records)
+    info = records.load_dataset_info(paths.as_path(arguments.records))
     made = {"stage": arguments.stage, "batch_size": arguments.batch_size}
     shared = Shared()
     extractor = shared.acquire(
@@ -91,7 +91,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     )
     photos = sum(split.photos for split in info.splits.values())
     options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
-    return records.load_features_info(arguments.output)
+    return records.load_features_info(paths.as_path(arguments.output))
 
 
 def summary(info: FeaturesInfo, seconds: float) -> str:

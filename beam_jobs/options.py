@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from tfcaption.files import is_local
 from tfcaption.progress import Progress
 from tfcaption.terminal import stderr_to_file
 
@@ -67,16 +69,13 @@ def beam_options(flags: Sequence[str], *, local_mode: str = "multi_processing") 
             defaults["direct_running_mode"] = local_mode
         if "--direct_num_workers" not in in_flags:
             defaults["direct_num_workers"] = 0 if local_mode == "multi_processing" else 1  # 0: all cores
-    return PipelineOptions([*flags], runner=runner, **defaults)
+    options = PipelineOptions([*flags], runner=runner, **defaults)
+    FileSystems.set_options(options)  # the job reads its input before there is a pipeline
+    return options
 
 
 def _subclasses(cls: Any) -> list[Any]:
     return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]
-
-
-def is_local(path: str) -> bool:
-    """True unless the path names another filesystem (gs://, s3://, hdfs://)."""
-    return "://" not in path
 
 
 def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> None:

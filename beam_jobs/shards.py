@@ -23,11 +23,19 @@ def atomic_file(folder: str, name: str) -> Iterator[BinaryIO]:
     try:
         with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
             yield stream
+            _upload_at_least_nothing(stream)
         FileSystems.rename([temporary], [target])
     except BaseException:
         if FileSystems.exists(temporary):
             FileSystems.delete([temporary])
         raise
+
+
+def _upload_at_least_nothing(stream: BinaryIO) -> None:
+    """Beam (2.77) ends the upload of an empty file to S3 without a single part, which S3 refuses; one may be empty."""
+    uploader = getattr(getattr(stream, "raw", None), "_uploader", None)
+    if hasattr(uploader, "_write_to_s3") and not stream.tell():
+        uploader._write_to_s3(b"")
 
 
 def write_shard(folder: str, name: str, serialized: Iterable[bytes]) -> ShardInfo:

@@ -4,7 +4,6 @@ What a layout must say of itself is in `Source`; the layouts are in `layouts.py`
 entry point group `tfcaption.sources`.
 """
 
-import os
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Mapping
@@ -13,7 +12,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from tfcaption import photos, records
+from beam_jobs.paths import as_path
+from tfcaption import files, photos, records
 from tfcaption.records import Rejection
 
 DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}
@@ -152,7 +152,7 @@ def read_source(
     Raises:
         SourceError: something is missing, empty or of no known layout, or a photo is in two splits.
     """
-    images, captions = Path(images), Path(captions)
+    images, captions = as_path(images), as_path(captions)
     if not images.is_dir():
         raise SourceError(f"--images {images}: no such folder; it must hold the photos")
     layout, files = _find_layout(source, captions)
@@ -283,11 +283,10 @@ def _find_photos(images: Path, captioned: Container[str]) -> dict[str, list[Path
     archives made on a Mac carry beside each photo (__MACOSX/._NAME.jpg).
     """
     found: dict[str, list[Path]] = defaultdict(list)
-    for folder, _, names in os.walk(images):
-        for name in names:
-            is_photo = name in captioned or Path(name).suffix.lower() in photos.SUFFIXES
-            if is_photo and not name.startswith("."):
-                found[name].append(Path(folder) / name)
+    for path in files.files_below(images):
+        is_photo = path.name in captioned or path.suffix.lower() in photos.SUFFIXES
+        if is_photo and not path.name.startswith("."):
+            found[path.name].append(path)
     return found
 
 
