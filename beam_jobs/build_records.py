@@ -91,7 +91,7 @@ def _shards(parser: argparse.ArgumentParser, value: str) -> int | None:
     return int(value)
 
 
-def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> DatasetInfo:
+def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> DatasetInfo | None:
     """Run the job to its end.
 
     Args:
@@ -99,7 +99,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         flags: Beam's options.
 
     Returns:
-        The description of the records, as written.
+        The description of the records, as written; None for a dry run or a template.
 
     Raises:
         SourceError, ValueError: input or options that no job can start from.
@@ -135,8 +135,10 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     )
     pipeline = beam.Pipeline(options=beam_options)
     record_pipeline.add_steps(pipeline, listing, settings, output=arguments.output, max_rejected=arguments.max_rejected)
-    options.run_pipeline(pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records")
-    return records.load_dataset_info(paths.as_path(arguments.output))
+    done = options.run_pipeline(
+        pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records"
+    )
+    return records.load_dataset_info(paths.as_path(arguments.output)) if done else None
 
 
 def summary(info: DatasetInfo, seconds: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, TestOptions
 
 from tfcaption.files import is_local
 from tfcaption.progress import Progress
@@ -63,8 +63,10 @@ def beam_options(flags: Sequence[str], *, local_mode: str = "multi_processing") 
             "leave it out to use all cores with multi_processing"
         )
     defaults: dict[str, Any] = {}
+    in_flags = {flag.partition("=")[0] for flag in flags}
+    if not in_flags & {"--save_main_session", "--no_save_main_session"}:
+        defaults["save_main_session"] = False  # all that workers need is in the package
     if runner == LOCAL_RUNNER:
-        in_flags = {flag.partition("=")[0] for flag in flags}
         if "--direct_running_mode" not in in_flags:
             defaults["direct_running_mode"] = local_mode
         if "--direct_num_workers" not in in_flags:
@@ -78,8 +80,11 @@ def _subclasses(cls: Any) -> list[Any]:
     return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]
 
 
-def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> None:
+def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> bool:
     """Run to the end, showing progress where the workers share this machine's disk (see `ProgressCounter`).
+
+    Returns:
+        False where nothing ran: in a dry run, or where a template was made of the pipeline for others to start.
 
     Raises:
         JobFailed: with the one line that matters of what a worker raised.
@@ -94,7 +99,11 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
         try:
             if watcher:
                 watcher.start()
-            pipeline.run().wait_until_finish()
+            result = pipeline.run()
+            if pipeline.options.view_as(TestOptions).dry_run or not getattr(result, "has_job", True):
+                return False
+            result.wait_until_finish()
+            return True
         except Exception as error:
             found = re.search(r"JobFailed: (.*?)(?: \[while running|\n|$)", str(error), re.S)
             if found:

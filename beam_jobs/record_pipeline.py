@@ -5,6 +5,7 @@ it (4 s, 0.5 GB). A data set like Flickr8k is one chunk, so one process pays onc
 only reads photos and writes shards, never import TensorFlow: ids are looked up in a plain dictionary.
 """
 
+import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +13,16 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from beam_jobs import output_folder
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import write_shard, write_text
 from beam_jobs.sources import CaptionedPhoto, Listing
 from tfcaption import photos, records
 from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo, SplitInfo
+from tfcaption.tfrecord import read_frames
 
 CAPTIONS_PER_CHUNK = 50_000
 _COUNTS, _REJECTED = "counts", "rejected"
@@ -78,9 +82,13 @@ def add_steps(
     """
     counts = shard_counts(listing, settings.shards)
     names = [records.shard_name(split, index, n) for split, n in sorted(counts.items()) for index in range(n)]
+    # In files, since a pipeline must stay small: Dataflow takes no more than 20 MB, the captions of 50,000 photos.
+    listed = _write_listing(output, "listing", _chunks(listing.photos))
+    rejected = _write_listing(output, "rejections", [listing.rejections])
     tokenized = (
         pipeline
-        | "Captions" >> beam.Create(list(_chunks(listing.photos)))
+        | "Listing" >> beam.Create(listed, reshuffle=True)
+        | "ReadListing" >> beam.Map(_read_listing, output)
         | "Tokenize" >> beam.ParDo(Tokenize(counts, settings.seed)).with_outputs(_COUNTS, _REJECTED, main="photos")
     )
     vocabulary = (
@@ -108,7 +116,7 @@ def add_steps(
             pvalue.AsList(written["shards"]),
             pvalue.AsList(rejections),
             pvalue.AsSingleton(vocabulary),
-            source_rejections=listing.rejections,
+            listed=[*listed, *rejected],
             photos_in=listing.photos_in,
             captions_in=listing.captions_in,
             settings=settings,
@@ -129,6 +137,21 @@ def _chunks(listed: Iterable[CaptionedPhoto]) -> Iterator[list[CaptionedPhoto]]:
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def _write_listing(output: str, what: str, chunks: Iterable[Sequence[Any]]) -> list[str]:
+    """Write each chunk into a file of its own, which a next run knows for one of ours; their names."""
+    parts = list(chunks)
+    names = [records.shard_name(what, index, len(parts)) for index in range(len(parts))]
+    for name, part in zip(names, parts, strict=True):
+        write_shard(output, name, map(pickle.dumps, part))
+    return names
+
+
+def _read_listing(name: str, output: str) -> list[Any]:
+    path = FileSystems.join(output, name)
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+        return [pickle.loads(data) for data in read_frames(stream, path)]
 
 
 class Tokenize(beam.DoFn):
@@ -244,7 +267,7 @@ def _finish(
     rejections: list[Rejection],
     vocabulary: tuple[list[str], list[int]],
     *,
-    source_rejections: list[Rejection],
+    listed: Sequence[str],
     photos_in: int,
     captions_in: int,
     settings: RecordSettings,
@@ -252,7 +275,7 @@ def _finish(
     max_rejected: float,
 ) -> None:
     """Check that nothing was lost, and write the description of the records, `dataset.json` last."""
-    rejections = [*source_rejections, *rejections]
+    rejections = [*_read_listing(listed[-1], output), *rejections]
     write_text(output, records.REJECTED_FILE, records.rejected_lines(rejections))
     write_text(output, records.VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary[0]))
     splits = {split: _describe(split, shards) for split in records.SPLITS}
@@ -278,6 +301,8 @@ def _finish(
     _check_limit("captions", sum(reasons["caption"].values()), captions_in, max_rejected, reasons["caption"], output)
     _check_conservation(info, rejections)
     write_text(output, records.DATASET_FILE, info.model_dump_json(indent=1) + "\n")
+    for name in listed:
+        output_folder.remove(output, name)
 
 
 def _describe(split: str, shards: Iterable[ShardResult]) -> SplitInfo:

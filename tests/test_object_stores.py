@@ -64,7 +64,6 @@ def test_records_are_read_from_a_store_and_written_to_it(store, tmp_path, capsys
     url, flags, put = store
     photos = write_captioned(tmp_path / "photos")
     put_folder(put, photos, "photos")
-    written = []
     for images, output in ((f"{url}/photos", f"{url}/out"), (str(photos), str(tmp_path / "out"))):
         arguments = ["--images", images, "--captions", images, "--output", output, "--image_size=32", "--min_count=1"]
         assert build_records.main([*arguments, "--max_rejected=0.5", *IN_MEMORY, *flags]) == 0

@@ -165,12 +165,12 @@ def is_shard_name(name: str) -> bool:
 
 
 def automatic_shard_count(photos: int) -> int:
-    """Smallest power of two that keeps a shard at 512 photos or fewer (about 10 MB at 224 pixels), at most 1,024.
+    """Smallest power of two that keeps a shard at 512 photos or fewer (about 10 MB at 224 pixels), at most 65,536.
 
     Small enough that the work spreads evenly over the processes, large enough for long sequential reads.
     """
     count = 1
-    while count * 512 < photos and count < 1024:
+    while count * 512 < photos and count < 65_536:
         count *= 2
     return count
 
