@@ -28,7 +28,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tfcaption", "tfcaption.*", "beam_jobs", "beam_jobs.*"]),
-    package_data={"tfcaption": ["report.html.in", "web/*"]},
+    package_data={"beam_jobs": ["dataflow/*"], "tfcaption": ["report.html.in", "web/*"]},
     python_requires=">=3.10,<3.14",
     # Lower bounds are the versions the suite ran with; upper bounds are the next release that may break.
     install_requires=[
@@ -49,12 +49,17 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
+        "aws": ["apache-beam[aws]>=2.77,<2.78"],
         "report": ["matplotlib>=3.11,<4"],
         "serve": ["flask>=3.1,<4", "waitress>=3.0.2,<4"],
         "dev": [
+            "apache-beam[aws,gcp]>=2.77,<2.78",
             "flask>=3.1,<4",
+            "flask-cors>=6,<7",
+            "gcp-storage-emulator>=2026.7.19,<2027",
             "hypothesis>=6.150,<7",
             "matplotlib>=3.11,<4",
+            "moto[s3]>=5.2,<6",
             "mypy>=2.4,<3",
             "pytest>=9.2,<10",
             "pytest-xdist>=3.8,<4",

@@ -115,7 +115,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         flags: Beam's options.
 
     Returns:
-        The description of the records, as written; None where the output is on a filesystem not read from here.
+        The description of the records, as written; None for a dry run or a template.
 
     Raises:
         SourceError, ValueError: input or options that no job can start from.
@@ -124,7 +124,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     import apache_beam as beam
     import PIL
 
-    from beam_jobs import held_out, options, output_folder, record_pipeline, sources
+    from beam_jobs import held_out, options, output_folder, paths, record_pipeline, sources
 
     beam_options = options.beam_options(flags)
     output_folder.check(arguments.output, overwrite=arguments.overwrite, description=records.DATASET_FILE)
@@ -153,8 +153,10 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     )
     pipeline = beam.Pipeline(options=beam_options)
     record_pipeline.add_steps(pipeline, listing, settings, output=arguments.output, max_rejected=arguments.max_rejected)
-    options.run_pipeline(pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records")
-    return records.load_dataset_info(arguments.output) if options.is_local(arguments.output) else None
+    done = options.run_pipeline(
+        pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records"
+    )
+    return records.load_dataset_info(paths.as_path(arguments.output)) if done else None
 
 
 def summary(info: DatasetInfo, seconds: float) -> str:

@@ -47,7 +47,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     return arguments, flags
 
 
-def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "CaptionsInfo":
+def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "CaptionsInfo | None":
     """Run the job to its end.
 
     Args:
@@ -55,7 +55,7 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
         flags: Beam's options.
 
     Returns:
-        The description of the captions, as written.
+        The description of the captions, as written; None for a dry run or a template.
 
     Raises:
         ValueError: (ExportError) input or options that no job can start from.
@@ -90,8 +90,8 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
     caption_pipeline.add_steps(
         pipeline, names, settings, root=root, model=arguments.model, shared=shared, output=arguments.output
     )
-    options.run_pipeline(pipeline, arguments.output, total=len(names), unit="photos", label="captioning")
-    return caption_pipeline.load_captions_info(arguments.output)
+    done = options.run_pipeline(pipeline, arguments.output, total=len(names), unit="photos", label="captioning")
+    return caption_pipeline.load_captions_info(arguments.output) if done else None
 
 
 def summary(info: "CaptionsInfo", seconds: float) -> str:

@@ -16,11 +16,12 @@ from apache_beam.utils.shared import Shared
 from pydantic import BaseModel, ConfigDict
 
 from beam_jobs import output_folder
-from beam_jobs.options import JobFailed, ProgressCounter, is_local
+from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import atomic_file, write_text
 from tfcaption import records
 from tfcaption.captions import Captions, caption_photos
 from tfcaption.exported import ExportedCaptioner
+from tfcaption.files import is_local
 from tfcaption.photo_files import is_photo_name, photos_below
 from tfcaption.photos import PhotoError
 from tfcaption.records import Rejection, ShardInfo

@@ -19,7 +19,7 @@ def run_job(
     """Run a job and print what it made; returns the exit code.
 
     Args:
-        job: takes the arguments and Beam's flags; gives the description of what it wrote, None where it cannot be read.
+        job: takes the arguments and Beam's flags; gives the description of what it wrote, None if nothing ran.
         summary: of that description and the seconds taken.
         arguments: the job's own; `output` is where it writes.
         flags: Beam's options.
@@ -35,7 +35,9 @@ def run_job(
     except (ValueError, OSError, JobFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if info is not None:
-        print(summary(info, time.monotonic() - start))
+    if info is None:
+        print("nothing ran: a dry run, or a template")
+        return 0
+    print(summary(info, time.monotonic() - start))
     print(f"{what}: {arguments.output}")
     return 0

@@ -53,7 +53,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     return arguments, flags
 
 
-def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> FeaturesInfo:
+def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> FeaturesInfo | None:
     """Run the job to its end.
 
     Args:
@@ -61,7 +61,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         flags: Beam's options.
 
     Returns:
-        The description of the features, as written.
+        The description of the features, as written; None for a dry run or a template.
 
     Raises:
         ValueError: (RecordError, EncoderError) input or options that no job can start from.
@@ -70,12 +70,12 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     import apache_beam as beam
     from apache_beam.utils.shared import Shared
 
-    from beam_jobs import feature_pipeline, options, output_folder, shards
+    from beam_jobs import feature_pipeline, options, output_folder, paths, shards
 
     # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
     beam_options = options.beam_options(flags, local_mode="in_memory")
-    info = records.load_dataset_info(arguments.records)
-    source = records.load_features_info(arguments.features) if arguments.features else None
+    info = records.load_dataset_info(paths.as_path(arguments.records))
+    source = records.load_features_info(paths.as_path(arguments.features)) if arguments.features else None
     made = {
         "stage": arguments.stage,
         "batch_size": arguments.batch_size,
@@ -104,8 +104,8 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         output=arguments.output,
     )
     photos = sum(split.photos for split in info.splits.values())
-    options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
-    return records.load_features_info(arguments.output)
+    done = options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
+    return records.load_features_info(paths.as_path(arguments.output)) if done else None
 
 
 def summary(info: FeaturesInfo, seconds: float) -> str:

@@ -1,8 +1,6 @@
 """The Beam pipeline of `extract_features`: record shards, or shards of features of an earlier stage, -> feature shards
 -> features.json. Nothing is shuffled."""
 
-import hashlib
-import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
@@ -10,15 +8,16 @@ from typing import get_args
 import apache_beam as beam
 import numpy as np
 from apache_beam import pvalue
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.output_folder import PARTIAL_FEATURES_FILE
-from beam_jobs.shards import write_shard, write_text
+from beam_jobs.shards import Described, write_shard, write_text
 from tfcaption import records
 from tfcaption.records import DatasetInfo, FeatureSettings, FeaturesInfo, ShardInfo, Stage
-from tfcaption.tfrecord import RecordError, read_frames
+from tfcaption.tfrecord import RecordError, frame_record, read_frames
 
 
 class Extractor:
@@ -199,12 +198,12 @@ class ExtractShard(beam.DoFn):
     def process(self, element: tuple[str, ShardInfo]) -> Iterator[tuple[str, ShardInfo]]:
         """Read, extract and write one shard, or check the one that is there."""
         split, shard = element
-        source = _read_shard(self._source, shard.name)
         progress = ProgressCounter(self._output, shard.name)
-        done = _complete(self._output, shard.name, source, self._settings)
+        done = _complete(self._output, shard.name, _read_shard(self._source, shard.name), self._settings)
         if done is not None:
-            progress.add(len(source))
+            progress.add(done.records)
         else:
+            source = _read_shard(self._source, shard.name)
             done = write_shard(self._output, shard.name, self._features(shard.name, source, progress))
         progress.close()
         yield split, done
@@ -230,33 +229,34 @@ class ExtractShard(beam.DoFn):
                 raise JobFailed(f"{name}, {photo_id}: the photo does not decode; build the records again") from error
 
 
-def _read_shard(folder: str, name: str) -> list[bytes]:
-    """All records of a shard: a shard holds hundreds of photos, some 10 MB."""
+def _read_shard(folder: str, name: str) -> Iterator[bytes]:
+    """The records of a shard, one after the other, since nobody promises that a shard is small."""
     path = FileSystems.join(folder, name)
     try:
-        with FileSystems.open(path, compression_type="uncompressed") as stream:
-            return list(read_frames(io.BytesIO(stream.read()), path))
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            yield from read_frames(stream, path)
     except (RecordError, OSError) as error:
         raise JobFailed(str(error)) from error
 
 
-def _complete(output: str, name: str, source: Sequence[bytes], settings: FeatureSettings) -> ShardInfo | None:
+def _complete(output: str, name: str, source: Iterable[bytes], settings: FeatureSettings) -> ShardInfo | None:
     """The shard as it stands in `output`, if it is whole and holds the photos of `source`; else None."""
     path = FileSystems.join(output, name)
     if not FileSystems.exists(path):
         return None
-    with FileSystems.open(path, compression_type="uncompressed") as stream:
-        content = stream.read()
     size = 2 * int(np.prod(settings.shape))
+    described = Described()
     try:
-        for ours, theirs in zip(read_frames(io.BytesIO(content), path), source, strict=True):
-            if ours != records.feature_record(theirs, records.features_of(ours)):
-                return None
-            if len(records.features_of(ours)) != size:
-                return None
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+            for ours, theirs in zip(read_frames(stream, path), source, strict=True):
+                if ours != records.feature_record(theirs, records.features_of(ours)):
+                    return None
+                if len(records.features_of(ours)) != size:
+                    return None
+                described.add(frame_record(ours))
     except (RecordError, ValueError):
         return None
-    return ShardInfo(name=name, records=len(source), bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return described.shard(name)
 
 
 def _finish(

@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, TestOptions
 
+from tfcaption.files import is_local
 from tfcaption.progress import Progress
 from tfcaption.terminal import stderr_to_file
 
 LOCAL_RUNNER = "FnApiRunner"
 PROGRESS_FOLDER = ".progress"
 # Runners and modes that lose records without an error (seen with Beam 2.77).
-_LOSSY_RUNNERS = {"DaskRunner": "it computes only the last branch and misroutes tagged outputs"}
+_LOSSY_RUNNERS = {
+    "DaskRunner": "it computes only the last branch and misroutes tagged outputs",
+    "BundleBasedDirectRunner": "it reads side inputs before they are complete, and so loses all records now and then",
+}
 _LOSSY_MODE = "multi_threading"
 
 
@@ -58,26 +63,28 @@ def beam_options(flags: Sequence[str], *, local_mode: str = "multi_processing") 
             "leave it out to use all cores with multi_processing"
         )
     defaults: dict[str, Any] = {}
+    in_flags = {flag.partition("=")[0] for flag in flags}
+    if not in_flags & {"--save_main_session", "--no_save_main_session"}:
+        defaults["save_main_session"] = False  # all that workers need is in the package
     if runner == LOCAL_RUNNER:
-        in_flags = {flag.partition("=")[0] for flag in flags}
         if "--direct_running_mode" not in in_flags:
             defaults["direct_running_mode"] = local_mode
         if "--direct_num_workers" not in in_flags:
             defaults["direct_num_workers"] = 0 if local_mode == "multi_processing" else 1  # 0: all cores
-    return PipelineOptions([*flags], runner=runner, **defaults)
+    options = PipelineOptions([*flags], runner=runner, **defaults)
+    FileSystems.set_options(options)  # the job reads its input before there is a pipeline
+    return options
 
 
 def _subclasses(cls: Any) -> list[Any]:
     return [found for child in cls.__subclasses__() for found in (child, *_subclasses(child))]
 
 
-def is_local(path: str) -> bool:
-    """True unless the path names another filesystem (gs://, s3://, hdfs://)."""
-    return "://" not in path
-
-
-def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> None:
+def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> bool:
     """Run to the end, showing progress where the workers share this machine's disk (see `ProgressCounter`).
+
+    Returns:
+        False where nothing ran: in a dry run, or where a template was made of the pipeline for others to start.
 
     Raises:
         JobFailed: with the one line that matters of what a worker raised.
@@ -92,7 +99,11 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
         try:
             if watcher:
                 watcher.start()
-            pipeline.run().wait_until_finish()
+            result = pipeline.run()
+            if pipeline.options.view_as(TestOptions).dry_run or not getattr(result, "has_job", True):
+                return False
+            result.wait_until_finish()
+            return True
         except Exception as error:
             found = re.search(r"JobFailed: (.*?)(?: \[while running|\n|$)", str(error), re.S)
             if found:

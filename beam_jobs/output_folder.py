@@ -4,8 +4,9 @@ from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
-from beam_jobs.options import is_local, remove_progress
+from beam_jobs.options import remove_progress
 from beam_jobs.shards import TEMPORARY_MARK
+from tfcaption.files import is_local
 from tfcaption.records import (
     CAPTIONS_FILE,
     DATASET_FILE,

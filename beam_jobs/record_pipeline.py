@@ -6,6 +6,7 @@ only reads photos and writes shards, never import TensorFlow: ids are looked up 
 """
 
 import hashlib
+import pickle
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +17,13 @@ from apache_beam import pvalue
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from beam_jobs import output_folder
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import write_shard, write_text
 from beam_jobs.sources import CaptionedPhoto, Listing, Location
 from tfcaption import photos, records
 from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo, SplitInfo
+from tfcaption.tfrecord import read_frames
 
 CAPTIONS_PER_CHUNK = 50_000
 _COUNTS, _REJECTED = "counts", "rejected"
@@ -81,9 +84,13 @@ def add_steps(
     """
     counts = shard_counts(listing, settings.shards)
     names = [records.shard_name(split, index, n) for split, n in sorted(counts.items()) for index in range(n)]
+    # In files, since a pipeline must stay small: Dataflow takes no more than 20 MB, the captions of 50,000 photos.
+    listed = _write_listing(output, "listing", _chunks(listing.photos))
+    rejected = _write_listing(output, "rejections", [listing.rejections])
     tokenized = (
         pipeline
-        | "Captions" >> beam.Create(list(_chunks(listing.photos)))
+        | "Listing" >> beam.Create(listed, reshuffle=True)
+        | "ReadListing" >> beam.Map(_read_listing, output)
         | "Tokenize" >> beam.ParDo(Tokenize(counts, settings.seed)).with_outputs(_COUNTS, _REJECTED, main="photos")
     )
     vocabulary = (
@@ -111,7 +118,7 @@ def add_steps(
             pvalue.AsList(written["shards"]),
             pvalue.AsList(rejections),
             pvalue.AsSingleton(vocabulary),
-            source_rejections=listing.rejections,
+            listed=[*listed, *rejected],
             photos_in=listing.photos_in,
             captions_in=listing.captions_in,
             settings=settings,
@@ -132,6 +139,21 @@ def _chunks(listed: Iterable[CaptionedPhoto]) -> Iterator[list[CaptionedPhoto]]:
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def _write_listing(output: str, what: str, chunks: Iterable[Sequence[Any]]) -> list[str]:
+    """Write each chunk into a file of its own, which a next run knows for one of ours; their names."""
+    parts = list(chunks)
+    names = [records.shard_name(what, index, len(parts)) for index in range(len(parts))]
+    for name, part in zip(names, parts, strict=True):
+        write_shard(output, name, map(pickle.dumps, part))
+    return names
+
+
+def _read_listing(name: str, output: str) -> list[Any]:
+    path = FileSystems.join(output, name)
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
+        return [pickle.loads(data) for data in read_frames(stream, path)]
 
 
 class Tokenize(beam.DoFn):
@@ -252,7 +274,7 @@ def _finish(
     rejections: list[Rejection],
     vocabulary: tuple[list[str], list[int]],
     *,
-    source_rejections: list[Rejection],
+    listed: Sequence[str],
     photos_in: int,
     captions_in: int,
     settings: RecordSettings,
@@ -260,7 +282,7 @@ def _finish(
     max_rejected: float,
 ) -> None:
     """Check that nothing was lost, and write the description of the records, `dataset.json` last."""
-    rejections = [*source_rejections, *rejections]
+    rejections = [*_read_listing(listed[-1], output), *rejections]
     write_text(output, records.REJECTED_FILE, records.rejected_lines(rejections))
     write_text(output, records.VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary[0]))
     splits = {split: _describe(split, shards) for split in records.SPLITS}
@@ -287,6 +309,8 @@ def _finish(
     _check_limit("captions", sum(reasons["caption"].values()), captions_in, max_rejected, reasons["caption"], output)
     _check_conservation(info, rejections)
     write_text(output, records.DATASET_FILE, info.model_dump_json(indent=1) + "\n")
+    for name in listed:
+        output_folder.remove(output, name)
 
 
 def _describe(split: str, shards: Iterable[ShardResult]) -> SplitInfo:

@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -23,11 +23,35 @@ def atomic_file(folder: str, name: str) -> Iterator[BinaryIO]:
     try:
         with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
             yield stream
+            _upload_at_least_nothing(stream)
         FileSystems.rename([temporary], [target])
     except BaseException:
         if FileSystems.exists(temporary):
             FileSystems.delete([temporary])
         raise
+
+
+def _upload_at_least_nothing(stream: BinaryIO) -> None:
+    """Beam (2.77) ends the upload of an empty file to S3 without a single part, which S3 refuses; one may be empty."""
+    uploader: Any = getattr(getattr(stream, "raw", None), "_uploader", None)
+    if hasattr(uploader, "_write_to_s3") and not stream.tell():
+        uploader._write_to_s3(b"")
+
+
+class Described:
+    """What `dataset.json` says of a shard, from its frames as they come."""
+
+    def __init__(self) -> None:
+        self._digest, self._count, self._size = hashlib.sha256(), 0, 0
+
+    def add(self, frame: bytes) -> None:
+        """The next record, framed."""
+        self._digest.update(frame)
+        self._count, self._size = self._count + 1, self._size + len(frame)
+
+    def shard(self, name: str) -> ShardInfo:
+        """The description, once all frames were added."""
+        return ShardInfo(name=name, records=self._count, bytes=self._size, sha256=self._digest.hexdigest())
 
 
 def write_shard(folder: str, name: str, serialized: Iterable[bytes]) -> ShardInfo:
@@ -41,14 +65,13 @@ def write_shard(folder: str, name: str, serialized: Iterable[bytes]) -> ShardInf
     Returns:
         What `dataset.json` says of the shard.
     """
-    digest, count, size = hashlib.sha256(), 0, 0
+    described = Described()
     with atomic_file(folder, name) as stream:
         for data in serialized:
             frame = frame_record(data)
             stream.write(frame)
-            digest.update(frame)
-            count, size = count + 1, size + len(frame)
-    return ShardInfo(name=name, records=count, bytes=size, sha256=digest.hexdigest())
+            described.add(frame)
+    return described.shard(name)
 
 
 def write_text(folder: str, name: str, text: str) -> None:

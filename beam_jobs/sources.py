@@ -4,7 +4,6 @@ What a layout must say of itself is in `Source`; the layouts are in `layouts.py`
 entry point group `tfcaption.sources`.
 """
 
-import os
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -13,9 +12,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from beam_jobs.paths import as_path
 from beam_jobs.splits import read_split_files, split_by_hash
 from beam_jobs.text_files import SourceError, file_lines, is_safe_name
-from tfcaption import photos, records
+from tfcaption import files, photos, records
 from tfcaption.records import Rejection
 
 DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}
@@ -175,7 +175,7 @@ def read_source(
     Raises:
         SourceError: something is missing, empty or of no known layout, or a photo is in two splits.
     """
-    images, captions = Path(images), Path(captions)
+    images, captions = as_path(images), as_path(captions)
     if not images.exists():
         raise SourceError(f"--images {images}: no such folder; it must hold the photos")
     layout, files = _find_layout(source, captions)
@@ -291,11 +291,10 @@ def _photos_below(images: Path, captioned: Container[str]) -> dict[str, list[Loc
     archives made on a Mac carry beside each photo (__MACOSX/._NAME.jpg).
     """
     found: dict[str, list[Location]] = defaultdict(list)
-    for folder, _, names in os.walk(images):
-        for name in names:
-            is_photo = name in captioned or Path(name).suffix.lower() in photos.SUFFIXES
-            if is_photo and not name.startswith(".") and (path := Path(folder, name)).is_file():
-                found[name].append(Location(str(path)))
+    for path in files.files_below(images):
+        is_photo = path.name in captioned or path.suffix.lower() in photos.SUFFIXES
+        if is_photo and not path.name.startswith(".") and (not files.is_local(path) or path.is_file()):
+            found[path.name].append(Location(str(path)))
     return found
 
 

@@ -78,19 +78,6 @@ def test_long_captions_are_cut_and_counted(source, tmp_path):
     assert info.splits["train"].truncated_captions == 12 and info.max_length == 5
 
 
-def test_bytes_are_the_same_whatever_the_runner_and_the_number_of_workers(sample, sample_records, tmp_path):
-    images, texts = sample
-    arguments = ["--images", str(images), "--captions", str(texts), "--image_size=32", "--min_count=1", "--shards=3"]
-    expected = tree_bytes(sample_records)
-    assert len(expected) == 3 + 5
-    for name, beam in {
-        "two_processes": ["--direct_num_workers=2"],
-    }.items():
-        output = tmp_path / name
-        assert main([*arguments, "--output", str(output), *beam]) == 0
-        assert tree_bytes(output) == expected
-
-
 def test_another_seed_gives_another_order(sample, sample_records, tmp_path):
     images, texts = sample
     arguments = ["--images", str(images), "--captions", str(texts), "--image_size=32", "--min_count=1", "--shards=3"]
@@ -201,7 +188,6 @@ def test_a_photo_that_is_no_photo_anywhere_leaves_no_training_split(source, tmp_
     ("flags", "message"),
     [
         (["--direct_running_mode=multi_threading"], "loses records"),
-        (["--runner=DaskRunner"], "is refused"),
         (["--direct_num_worker=2"], "did you mean --direct_num_workers"),
         (["--bogus"], "unknown option --bogus"),
     ],

@@ -106,13 +106,6 @@ def test_the_description_says_what_decides_the_features(sample_records, pooled):
     assert settings.weights == Encoder(image_size=32, weights="random", finetuned=True).fingerprint("pooled")
 
 
-def test_two_processes_give_the_bytes_of_one(sample_records, pooled, tmp_path):
-    arguments = ["--records", str(sample_records), "--stage=pooled", "--weights=random", "--batch_size=16"]
-    flags = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-    assert main([*arguments, "--output", str(tmp_path / "two"), *flags]) == 0
-    assert tree_bytes(tmp_path / "two") == tree_bytes(pooled)
-
-
 def test_a_rerun_makes_only_the_shards_that_are_missing_or_damaged(sample_records, pooled, tmp_path, monkeypatch):
     expected = tree_bytes(pooled)
     copy = shutil.copytree(pooled, tmp_path / "copy")

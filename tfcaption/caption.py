@@ -1,6 +1,7 @@
 """Captions photos with a trained run or an export: prints PHOTO<TAB>CAPTION a line."""
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tfcaption import photos, runs, terminal
+from tfcaption import files, photos, runs, terminal
 from tfcaption.captions import Captions, PhotoCaptioner, Spoken, caption_photos
 from tfcaption.photo_files import photos_below
 from tfcaption.photos import PhotoError
@@ -95,7 +96,7 @@ def find_photos(names: Sequence[str]) -> list[str]:
     for name in names:
         if name == "-":
             found += find_photos([line for line in sys.stdin.read().splitlines() if line.strip() and line != "-"])
-        elif Path(name).is_dir():
+        elif files.as_path(name).is_dir():
             below = photos_below(name)
             if not below:
                 raise ValueError(f"{name}: no photo below it")
@@ -114,14 +115,14 @@ def caption_files(captioner: PhotoCaptioner, paths: Sequence[str]) -> Iterator[t
 
 def _read(path: str) -> bytes | PhotoError:
     try:
-        return Path(path).read_bytes()
+        return files.as_path(path).read_bytes()
     except OSError as error:
         return PhotoError("unreadable", error.strerror or str(error))
 
 
 def picture(path: str, caption: str) -> Image.Image:
     """The photo with its caption below, PICTURE_WIDTH wide."""
-    with Image.open(path, formats=photos.FORMATS) as opened:
+    with Image.open(io.BytesIO(files.as_path(path).read_bytes()), formats=photos.FORMATS) as opened:
         photo = photos.to_rgb(opened)
     photo = photo.resize((PICTURE_WIDTH, max(1, round(photo.height * PICTURE_WIDTH / photo.width))))
     font = ImageFont.load_default(FONT_SIZE)
@@ -137,7 +138,7 @@ class PictureFolder:
     """Writes pictures with captions into a folder, named for their photos; numbered where two names are the same."""
 
     def __init__(self, folder: str) -> None:
-        self._folder, self._names = Path(folder), Counter[str]()
+        self._folder, self._names = files.as_path(folder), Counter[str]()
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, path: str, caption: str) -> None:
@@ -145,7 +146,8 @@ class PictureFolder:
         stem = Path(path).stem
         self._names[stem] += 1
         number = f"-{self._names[stem]}" if self._names[stem] > 1 else ""
-        picture(path, caption).save(self._folder / f"{stem}{number}.jpg", quality=90)
+        with (self._folder / f"{stem}{number}.jpg").open("wb") as stream:
+            picture(path, caption).save(stream, "JPEG", quality=90)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

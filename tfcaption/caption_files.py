@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tfcaption import files
 from tfcaption.metrics import ScoreError
 
 
@@ -28,7 +29,7 @@ def read_captions(path: str | Path, photos: Iterable[str]) -> dict[str, str]:
     names = _PhotoNames(photos)
     captions: dict[str, str] = {}
     places: dict[str, str] = {}
-    for place, entry in _entries(Path(path)):
+    for place, entry in _entries(files.as_path(path)):
         where = f"{path}, {place}"
         if not isinstance(entry, dict):
             raise ScoreError(f'{where}: must be {{"image_id": ..., "caption": ...}}, not {json.dumps(entry)[:60]}')
@@ -51,7 +52,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise ScoreError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ScoreError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         before = error.object[: error.start].count(b"\n")
         raise ScoreError(f"{path}, line {before + 1}: is not UTF-8") from error

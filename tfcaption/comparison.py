@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import metrics, records, terminal
+from tfcaption import files, metrics, records, terminal
 from tfcaption.caption_statistics import caption_statistics
 from tfcaption.progress import Progress
 
@@ -105,7 +105,7 @@ def compare(spoken: dict[str, str], expected: Expected, glove: str | None) -> tu
 
 def _vectors(glove: str | None, captions: Sequence[str]) -> metrics.Vectors:
     """Word vectors of all words in the captions, where there is a file of them and it is still there."""
-    if not glove or not Path(glove).is_file():
+    if not glove or not files.as_path(glove).is_file():
         return {}
     from tfcaption import text
 

@@ -20,6 +20,8 @@ from pydantic import (
     ValidationError,
 )
 
+from tfcaption import files
+
 
 class ConfigError(ValueError):
     """A config that cannot be used; the message names the file or override, the field and the cure."""
@@ -106,7 +108,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown (names the nearest), a value does not fit.
     """
-    path = Path(path)
+    path = files.as_path(path)
     if not path.is_file():
         raise ConfigError(f"{path}: no such config file")
     try:
@@ -125,7 +127,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 def save_config(config: Config, path: str | Path) -> None:
     """Write a config that `load_config` reads back unchanged."""
-    Path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
+    files.as_path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

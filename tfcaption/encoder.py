@@ -7,13 +7,13 @@ statistic ever changes.
 
 import functools
 import hashlib
-from pathlib import Path
 from typing import get_args
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcaption import files
 from tfcaption.records import Stage
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -172,11 +172,12 @@ def _resnet50(image_size: int, weights: str | None) -> keras.Model:
                 f"model.weights=imagenet: Keras could not download the weights ({error}); "
                 "name a file of ResNet50(include_top=False) weights instead"
             ) from error
-    if not Path(weights).is_file():
+    if not files.as_path(weights).is_file():
         raise EncoderError(f"model.weights={weights}: no such file; name a file, imagenet or random")
     model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
     try:
-        model.load_weights(weights)
+        with files.local_copy(weights) as path:
+            model.load_weights(path)
     except Exception as error:
         raise EncoderError(f"model.weights={weights}: not weights of ResNet50(include_top=False): {error}") from error
     return model

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from tfcaption import caption_files, metrics, records, runs, terminal
+from tfcaption import caption_files, files, metrics, records, runs, terminal
 from tfcaption.comparison import Expected, compare, read_expected, table
 from tfcaption.config import Config
 from tfcaption.progress import Progress
@@ -137,13 +137,13 @@ def evaluate(
         }
         for photo, caption in sorted(spoken.captions.items())
     ]
-    _write(Path(output or _folder(run.path, split, limit)), result, lines)
+    _write(files.as_path(output) if output else _folder(run.path, split, limit), result, lines)
     return result
 
 
 def _folder(run_path: str | Path, split: str, limit: int | None) -> Path:
     """Where the scores of a run go: those of its first photos only never take the place of those of all."""
-    return Path(run_path) / (f"eval-{split}" if limit is None else f"eval-{split}-first-{limit}")
+    return files.as_path(run_path) / (f"eval-{split}" if limit is None else f"eval-{split}-first-{limit}")
 
 
 def _stage_index(config: Config) -> int:
@@ -179,7 +179,7 @@ def evaluate_captions(
     """
     _check_positive(limit=limit)
     start = time.monotonic()
-    if not Path(path).is_file():
+    if not files.as_path(path).is_file():
         raise metrics.ScoreError(f"{path}: no such file of captions")
     everything = read_expected(records_path, split)
     captions = caption_files.read_captions(path, everything.references)
@@ -204,7 +204,7 @@ def evaluate_captions(
             {"id": photo, "caption": caption, "references": expected.references[photo]}
             for photo, caption in sorted(captions.items())
         ]
-        _write(Path(output), result, lines)
+        _write(files.as_path(output), result, lines)
     return result
 
 
@@ -231,7 +231,7 @@ def _first_photos(split: Any, limit: int | None) -> Iterator[Any]:
         with shard.open("wb") as output:
             left = limit
             for file in split.files:
-                with Path(file).open("rb") as stream:
+                with files.as_path(file).open("rb") as stream:
                     for frame in itertools.islice(tfrecord.read_frames(stream, file), left):
                         output.write(tfrecord.frame_record(frame))
                         left -= 1
@@ -285,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "human" in columns:
         print("human: each photo's first reference against its others")
     written = [_folder(path, arguments.split, arguments.limit) for path in arguments.run or []]
-    written += [Path(arguments.ensemble)] if arguments.ensemble else []
+    written += [files.as_path(arguments.ensemble)] if arguments.ensemble else []
     for folder in [arguments.output] if arguments.output else written:
         print(f"captions and scores: {folder}")
     return 0

@@ -5,13 +5,12 @@ TensorFlow alone. Prints the path.
 """
 
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcaption import runs, terminal
+from tfcaption import files, runs, terminal
 
 EXAMPLES = """examples:
   python -m tfcaption.export --run runs/flickr8k_finetuned --output exports/flickr8k/1
@@ -47,7 +46,7 @@ def export(run_path: str | Path, output: str | Path, *, beam: int = 3, checkpoin
     Raises:
         RunError: no run, no checkpoint, or `output` is there already.
     """
-    run, output = runs.load_run(run_path), Path(output)
+    run, output = runs.load_run(run_path), files.as_path(output)
     if output.exists():
         raise runs.RunError(f"{output}: is there already; remove it, or choose another --output")
     terminal.start_tensorflow()
@@ -55,15 +54,6 @@ def export(run_path: str | Path, output: str | Path, *, beam: int = 3, checkpoin
 
     captioner, used = runs.load_captioner(run, checkpoint)
     module = _module(run, captioner, beam)
-    temporary = output.with_name(f"{output.name}.incomplete")
-    shutil.rmtree(temporary, ignore_errors=True)
-    with terminal.stderr_to_file("tfcaption-export-"):
-        tf.saved_model.save(
-            module,
-            str(temporary),
-            signatures={"serving_default": module.from_photos, "from_features": module.from_features},
-        )
-    (temporary / "assets.extra").mkdir()
     described = {
         "run": str(run.path),
         "checkpoint": used,
@@ -74,8 +64,15 @@ def export(run_path: str | Path, output: str | Path, *, beam: int = 3, checkpoin
         "vocabulary_size": len(run.words),
         "features": runs.trainable_stages(run.config.model)[0],
     }
-    (temporary / "assets.extra" / EXPORT_FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(output)
+    with files.new_folder(output) as folder:
+        with terminal.stderr_to_file("tfcaption-export-"):
+            tf.saved_model.save(
+                module,
+                str(folder),
+                signatures={"serving_default": module.from_photos, "from_features": module.from_features},
+            )
+        (folder / "assets.extra").mkdir()
+        (folder / "assets.extra" / EXPORT_FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     return output
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tfcaption import photos, terminal
+from tfcaption import files, photos, terminal
 from tfcaption.captions import Captions, Looked, Spoken, looked_at
 from tfcaption.photos import PhotoError
 
@@ -48,7 +48,7 @@ class ExportedCaptioner:
 
     def __init__(self, path: str, *, batch_size: int = 16) -> None:
         # Of a local path this can be said before TensorFlow takes its seconds to start.
-        if "://" not in path and not Path(path, "saved_model.pb").is_file():
+        if files.is_local(path) and not Path(path, "saved_model.pb").is_file():
             raise ExportError(f"{path}: is no export (it has no saved_model.pb); make one with tfcaption.export")
         terminal.start_tensorflow()
 
@@ -86,14 +86,12 @@ class ExportedCaptioner:
 
     def fingerprint(self) -> str:
         """sha256 over all files of the export, so that another model is never taken for this one."""
-        import tensorflow as tf
 
         digest = hashlib.sha256()
-        for folder, _, names in sorted(tf.io.gfile.walk(self.path)):
-            for name in sorted(names):
-                digest.update(f"{folder.removeprefix(self.path).strip('/')}/{name}\n".encode())
-                with tf.io.gfile.GFile(f"{folder}/{name}", "rb") as stream:
-                    digest.update(hashlib.sha256(stream.read()).digest())
+        folder = files.as_path(self.path)
+        for path in sorted(files.files_below(folder)):
+            digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
 
@@ -121,14 +119,11 @@ def _captions_of(
 
 
 def _load_info(path: str) -> ExportInfo:
-    import tensorflow as tf
 
     for name in INFO_FILES:
-        if tf.io.gfile.exists(f"{path}/{name}"):
+        if (file := files.as_path(path) / name).is_file():
             try:
-                with tf.io.gfile.GFile(f"{path}/{name}") as stream:
-                    content: Any = json.load(stream)
-                return ExportInfo.model_validate(content)
+                return ExportInfo.model_validate(json.loads(file.read_text(encoding="utf-8")))
             except (ValidationError, ValueError) as error:
                 raise ExportError(f"{path}/{name}: does not describe an export ({error}); export it again") from error
     raise ExportError(

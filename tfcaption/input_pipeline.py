@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfcaption import records
+from tfcaption import files, records
 from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
 from tfcaption.tfrecord import RecordError
 
@@ -88,7 +88,7 @@ def open_split(
         (records.FEATURES_FILE, "extract_features") if features else (records.DATASET_FILE, "build_records")
     )
     for shard in shares[host]:
-        path = Path(folder) / shard.name
+        path = files.as_path(folder) / shard.name
         if not path.is_file():
             raise RecordError(f"{path}: no such file, though {described} lists it; run {command} again")
         if path.stat().st_size != shard.bytes:
@@ -103,7 +103,7 @@ def open_split(
     histogram = split.caption_lengths if by_caption else split.longest_caption_lengths
     return Split(
         name=name,
-        files=[str(Path(folder) / shard.name) for shard in shares[host] if shard.records],
+        files=[str(files.as_path(folder) / shard.name) for shard in shares[host] if shard.records],
         stage=stage,
         shape=tuple(features.settings.shape) if features else (size, size, 3),
         bytes=here,

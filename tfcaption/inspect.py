@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfcaption import records, terminal, tfrecord
+from tfcaption import files, records, terminal, tfrecord
 from tfcaption.progress import Progress
 from tfcaption.records import DatasetInfo, PhotoRecord
 from tfcaption.tfrecord import RecordError
@@ -47,7 +47,7 @@ def inspect_records(folder: str | Path, *, show: int = 0) -> Inspection:
     Raises:
         RecordError: there is no readable `dataset.json`.
     """
-    folder = Path(folder)
+    folder = files.as_path(folder)
     found = Inspection(records.load_dataset_info(folder))
     info = found.info
     where: dict[str, str] = {}  # photo id -> shard
@@ -207,15 +207,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         found = inspect_records(arguments.records, show=arguments.show)
-    except RecordError as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(summary(found))
     for split, shown in found.shown.items():
         if shown:
-            path = Path(arguments.output) / f"{split}.png"
+            path = files.as_path(arguments.output) / f"{split}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            contact_sheet(shown).save(path)
+            with path.open("wb") as stream:
+                contact_sheet(shown).save(stream, "PNG")
             print(f"pictures: {path}")
     if found.faults:
         for fault in found.faults[:20]:

@@ -1,8 +1,8 @@
 """Which files below a folder are photos."""
 
-import os
 from pathlib import Path
 
+from tfcaption import files
 from tfcaption.photos import SUFFIXES
 
 
@@ -16,4 +16,4 @@ def is_photo_name(name: str) -> bool:
 
 def photos_below(folder: str | Path) -> list[Path]:
     """The photo files in a folder and in all folders below it, sorted; links to folders are not followed."""
-    return sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names if is_photo_name(name))
+    return sorted(path for path in files.files_below(folder) if is_photo_name(path.name))

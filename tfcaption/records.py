@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tfcaption import files
 from tfcaption.tfrecord import Example, RecordError, parse_example
 
 SCHEMA_VERSION = 1
@@ -199,12 +200,12 @@ def is_shard_name(name: str) -> bool:
 
 
 def automatic_shard_count(photos: int) -> int:
-    """Smallest power of two that keeps a shard at 512 photos or fewer (about 10 MB at 224 pixels), at most 1,024.
+    """Smallest power of two that keeps a shard at 512 photos or fewer (about 10 MB at 224 pixels), at most 65,536.
 
     Small enough that the work spreads evenly over the processes, large enough for long sequential reads.
     """
     count = 1
-    while count * 512 < photos and count < 1024:
+    while count * 512 < photos and count < 65_536:
         count *= 2
     return count
 
@@ -335,7 +336,7 @@ def load_dataset_info(records: str | Path) -> DatasetInfo:
     Raises:
         RecordError: the folder or file is missing, incomplete, or of another schema version.
     """
-    return _load_description(Path(records), DATASET_FILE, DatasetInfo, "records", "build_records")
+    return _load_description(files.as_path(records), DATASET_FILE, DatasetInfo, "records", "build_records")
 
 
 def load_features_info(features: str | Path) -> FeaturesInfo:
@@ -344,7 +345,7 @@ def load_features_info(features: str | Path) -> FeaturesInfo:
     Raises:
         RecordError: the folder or file is missing, incomplete, or of another schema version.
     """
-    return _load_description(Path(features), FEATURES_FILE, FeaturesInfo, "features", "extract_features")
+    return _load_description(files.as_path(features), FEATURES_FILE, FeaturesInfo, "features", "extract_features")
 
 
 def _load_description(folder: Path, name: str, kind: type[Description], what: str, command: str) -> Description:
@@ -385,7 +386,7 @@ def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:
 
 def load_vocabulary(folder: str | Path) -> list[str]:
     """Read `vocabulary.txt` (one word a line, in the order of the token ids) of a records or run folder."""
-    path = Path(folder) / VOCABULARY_FILE
+    path = files.as_path(folder) / VOCABULARY_FILE
     if not path.is_file():
         raise RecordError(f"{path}: no such file")
     words = path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import plots, records, report_data, report_figures, report_page, terminal
+from tfcaption import files, plots, records, report_data, report_figures, report_page, terminal
 from tfcaption.cider import ngrams
 from tfcaption.comparison import ROWS
 from tfcaption.metrics import score_tokens
@@ -62,7 +62,7 @@ def report(
         RecordError: the records are not there, or have not all the photos.
     """
     plots.require_matplotlib()
-    paths = [Path(path) for path in run_paths]
+    paths = [files.as_path(path) for path in run_paths]
     split, evaluated = report_data.read_runs(paths, split)
     ids = report_data.common_photos(evaluated)
     scores = report_data.photo_scores(evaluated, ids)
@@ -90,7 +90,7 @@ def report(
         ],
         score=SCORE,
     )
-    folder = Path(output or paths[0].parent / "report")
+    folder = files.as_path(output or paths[0].parent / "report")
     folder.mkdir(parents=True, exist_ok=True)
     for figure in figures:
         (folder / f"{figure.name}.png").write_bytes(figure.png)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import metrics, photos, records, runs, tfrecord
+from tfcaption import files, metrics, photos, records, runs, tfrecord
 from tfcaption.progress import Progress
 from tfcaption.runs import RunError
 from tfcaption.tfrecord import RecordError
@@ -93,7 +93,7 @@ def read_photos(ids: Collection[str], folder: str | Path, split: str, *, size: i
     found: dict[str, bytes] = {}
     with Progress(len(ids), unit="photos", label="reading photos") as progress:
         for shard in info.split(split).shards:
-            path = Path(folder) / shard.name
+            path = files.as_path(folder) / shard.name
             if not path.is_file():
                 raise RecordError(f"{path}: no such file; run build_records again")
             with path.open("rb") as stream:

@@ -6,14 +6,14 @@ an epoch), `steps.jsonl` (a line a step), `tensorboard/`, `eval-SPLIT/`.
 """
 
 import json
-import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfcaption import records
+from tfcaption import files, records
 from tfcaption.config import Config, ModelConfig, load_config, save_config
 from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
 from tfcaption.tfrecord import RecordError
@@ -49,7 +49,7 @@ class Run:
     @property
     def data_folder(self) -> Path:
         """Where the shards are that it trains from."""
-        return Path(self.config.data.features or self.config.data.records)
+        return files.as_path(self.config.data.features or self.config.data.records)
 
 
 def create_run(config: Config, *, writes: bool = True) -> Run:
@@ -63,7 +63,7 @@ def create_run(config: Config, *, writes: bool = True) -> Run:
         RunError: the directory holds a run with another config (epochs and patience may change) or other records.
         RecordError: the records or features are missing, incomplete, or do not fit the config.
     """
-    path, source = Path(config.run), Path(config.data.records)
+    path, source = files.as_path(config.run), files.as_path(config.data.records)
     info, words = records.load_dataset_info(source), records.load_vocabulary(source)
     features = load_features(config, info)
     if not writes:
@@ -76,7 +76,7 @@ def create_run(config: Config, *, writes: bool = True) -> Run:
     else:
         path.mkdir(parents=True, exist_ok=True)
         for name in (records.VOCABULARY_FILE, records.DATASET_FILE):
-            shutil.copyfile(source / name, path / name)
+            files.copy(source / name, path / name)
     temporary = path / f"{CONFIG_FILE}.incomplete"
     save_config(config, temporary)
     temporary.replace(path / CONFIG_FILE)
@@ -130,7 +130,7 @@ def load_run(path: str | Path) -> Run:
     Raises:
         RunError: it is none.
     """
-    path = Path(path)
+    path = files.as_path(path)
     if not (path / CONFIG_FILE).is_file():
         raise RunError(f"{path}: is no run directory (it has no {CONFIG_FILE}); train one with tfcaption.train")
     return Run(path, load_config(path / CONFIG_FILE), records.load_dataset_info(path), records.load_vocabulary(path))
@@ -254,7 +254,9 @@ def save_encoder(run: Run, encoder: Any) -> None:
     """Keep ResNet50 as the training begins with it, so that the run needs no other file to caption with."""
     if not (run.path / ENCODER_FILE).is_file():
         temporary = run.path / f"incomplete.{ENCODER_FILE}"
-        encoder.base.save_weights(temporary)
+        with tempfile.TemporaryDirectory() as folder:  # HDF5 knows local files only
+            encoder.base.save_weights(Path(folder) / ENCODER_FILE)
+            files.copy(Path(folder) / ENCODER_FILE, temporary)
         temporary.replace(run.path / ENCODER_FILE)
 
 
@@ -262,6 +264,6 @@ def embedding_units(checkpoint: str) -> int:
     """Width of the word vectors in a checkpoint."""
     import tensorflow as tf
 
-    reader = tf.train.load_checkpoint(checkpoint)
+    reader = tf.compat.v1.train.NewCheckpointReader(checkpoint)
     shapes = reader.get_variable_to_shape_map()
     return next(shape[1] for name, shape in shapes.items() if name.startswith("decoder/embedding/"))

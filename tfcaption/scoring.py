@@ -1,13 +1,12 @@
 """Captions and token sums of a split, by one captioner: what training selects by and evaluation reports."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import input_pipeline, records, search, text, tfrecord
+from tfcaption import files, input_pipeline, records, search, text, tfrecord
 from tfcaption.captioner import Captioner
 from tfcaption.captions import Looked, Spoken, looked_at
 from tfcaption.input_pipeline import Split
@@ -98,5 +97,5 @@ def read_token_ids(split: Split) -> Iterator[list[list[int]]]:
 
 def _read_records(split: Split) -> Iterator[bytes]:
     for file in split.files:
-        with Path(file).open("rb") as stream:
+        with files.as_path(file).open("rb") as stream:
             yield from tfrecord.read_frames(stream, file)

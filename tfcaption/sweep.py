@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfcaption import config as configs
-from tfcaption import runs, terminal
+from tfcaption import files, runs, terminal
 from tfcaption.train import EXIT_PREEMPTED
 
 EXAMPLES = """examples:
@@ -85,6 +85,8 @@ def sweep(
     Raises:
         ConfigError: a combination is no config.
     """
+    if not files.is_local(output):
+        raise configs.ConfigError(f"--output {output}: the runs' logs are written here; name a local folder")
     output = Path(output)
     end = time.monotonic() + 60 * budget_minutes if budget_minutes else float("inf")
     fixed = [*overrides, "train.early_stopping_metric=dev_cider"]

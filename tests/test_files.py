@@ -1,0 +1,150 @@
+"""Paths on other filesystems than the local one, through the functions that all commands read and write with."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tfcaption import files, runs
+from tfcaption.caption import main as caption
+from tfcaption.evaluate import main as evaluate
+from tfcaption.export import main as export
+from tfcaption.files import FilesystemError, as_path
+from tfcaption.inspect import main as inspect
+from tfcaption.report import main as report
+from tfcaption.train import main as train
+
+
+@pytest.fixture
+def remote(request):
+    """A folder on TensorFlow's filesystem in memory, which no function of Python can read."""
+    return as_path(f"ram://{request.node.name}")
+
+
+def upload(folder, target):
+    for file in files.files_below(folder):
+        (target / file.relative_to(folder).parent).mkdir(parents=True, exist_ok=True)
+        files.copy(file, target / file.relative_to(folder).as_posix())
+    return target
+
+
+def test_names_are_put_together_and_taken_apart_as_local_ones_are():
+    path = as_path("gs://bucket/runs/one.yaml")
+    assert str(path) == "gs://bucket/runs/one.yaml" == f"{as_path('gs://bucket') / 'runs' / 'one.yaml'}"
+    assert (path.name, path.stem, path.suffix, str(path.parent)) == ("one.yaml", "one", ".yaml", "gs://bucket/runs")
+    assert str(path.with_name("two")) == "gs://bucket/runs/two" and path.relative_to("gs://bucket").parts[0] == "runs"
+    assert as_path(path) is path and as_path("gs://bucket/runs/one.yaml") == path
+    assert type(as_path("runs/one.yaml")) is type(as_path(".").parent)
+
+
+def test_local_paths_cost_no_tensorflow(tmp_path):
+    code = (
+        "import sys; from tfcaption import files\n"
+        "p = files.as_path(sys.argv[1]) / 'a'; p.write_text('x'); files.copy(p, p.with_name('b'))\n"
+        "with files.local_copy(p) as q: print(p is q, sorted(f.name for f in files.files_below(sys.argv[1])))\n"
+        "print('tensorflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["True ['a', 'b']", "False"]
+
+
+def test_what_is_written_is_read_again_as_of_a_local_file(remote, tmp_path):
+    text = "first\r\nsecond, é\n"
+    for folder in (remote, tmp_path):
+        path = folder / "below" / "a.txt"
+        assert not path.exists() and not path.is_file() and not path.parent.is_dir()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+        assert path.is_file() and path.exists() and path.parent.is_dir() and not path.is_dir()
+        assert path.read_bytes() == text.encode() and path.stat().st_size == len(text.encode())
+        with path.open("a", encoding="utf-8") as stream:
+            stream.writelines(["third\n", "fourth\n"])
+        assert path.read_text(encoding="utf-8") == "first\nsecond, é\nthird\nfourth\n"
+        with path.open("rb") as stream:
+            assert (stream.read(3), list(stream)[1:]) == (b"fir", ["second, é\n".encode(), b"third\n", b"fourth\n"])
+        path.replace(path.with_name("b.txt"))
+        (folder / "c.jpg").write_bytes(b"")
+        found = sorted(str(file.relative_to(folder)) for file in files.files_below(folder))
+        assert found == ["below/b.txt", "c.jpg"] and not path.exists()
+        assert [p.name for p in folder.glob("*.jpg")] == ["c.jpg"]
+        assert sorted(p.name for p in folder.iterdir()) == ["below", "c.jpg"]
+        (folder / "c.jpg").unlink()
+        assert not (folder / "c.jpg").exists()
+        with pytest.raises(FileNotFoundError, match="nothing"):
+            (folder / "nothing").read_bytes()
+
+
+def test_a_long_file_streams_in_both_directions(remote, tmp_path):
+    (tmp_path / "long").write_bytes(bytes(range(256)) * 20_000)
+    remote.mkdir()
+    files.copy(tmp_path / "long", remote / "long")
+    with files.local_copy(remote / "long") as copied:
+        assert copied.read_bytes() == (tmp_path / "long").read_bytes() and copied.name == "long"
+    assert not copied.exists()
+
+
+def test_a_filesystem_that_tensorflow_does_not_know_is_refused_with_the_cure(capsys):
+    with pytest.raises(FilesystemError, match="s3://bucket/x: TensorFlow reads no s3://; copy it .* or mount it"):
+        as_path("s3://bucket/x").read_text()
+    assert inspect(["s3://bucket/records"]) == 1
+    assert capsys.readouterr().err.startswith("error: s3://bucket/records: TensorFlow reads no s3://")
+
+
+CONFIG = """
+run: {place}/run
+data: {{records: {records}, features: {features}, batch_size_photos: 16}}
+model: {{weights: random, embedding_units: 8, gru_units: 16, dense_units: 16, dropout: 0.0}}
+train: {{epochs: 2, learning_rate: 0.01, precision: float32}}
+"""
+
+
+def trained(place, records, features, *more):
+    """Train from a config to the end, all below `place`, with a stop where there is more than one `--set`."""
+    (place / "config.yaml").write_text(CONFIG.format(place=place, records=records, features=features))
+    for override in more or ("train.epochs=2",):
+        assert train(["--config", str(place / "config.yaml"), "--set", override]) == 0
+    epochs = [json.loads(line) for line in (place / "run" / runs.METRICS_FILE).read_text().splitlines()]
+    return [(epoch["epoch"], epoch["train_loss"], epoch["dev_loss"]) for epoch in epochs]
+
+
+def test_a_run_on_another_filesystem_is_the_run_on_the_local_one(sample_records, pooled, remote, tmp_path):
+    there = upload(sample_records, remote / "records"), upload(pooled, remote / "features")
+    figures = trained(remote, *there, "train.epochs=1", "train.epochs=2")
+    assert len(figures) == 2 and figures == trained(tmp_path, sample_records, pooled)
+    checkpoints = [as_path(f"{place}/run/checkpoints/best") for place in (remote, tmp_path)]
+    assert sorted(p.name for p in checkpoints[0].iterdir()) == sorted(p.name for p in checkpoints[1].iterdir())
+
+
+@pytest.mark.slow
+def test_all_that_follows_a_training_is_the_same_from_another_filesystem(
+    sample, sample_records, pooled, remote, tmp_path, capsys
+):
+    records = upload(sample_records, remote / "records")
+    assert inspect([str(records), "--show=2", "--output", str(remote / "pictures")]) == 0
+    assert (remote / "pictures" / "dev.png").read_bytes().startswith(b"\x89PNG")
+    upload(sample[0], remote / "photos")
+    trained(remote, records, upload(pooled, remote / "features"))
+    upload(remote / "run", tmp_path / "run")
+    said = []
+    for place, photos in ((remote, remote / "photos"), (tmp_path, sample[0])):
+        assert evaluate(["--run", f"{place}/run", "--split", "dev", "--beam", "1"]) == 0
+        written = place / "run" / "eval-dev" / "captions.jsonl"
+        assert evaluate(["--captions", str(written), "--records", str(records), "--split=dev"]) == 0
+        assert export(["--run", f"{place}/run", "--output", f"{place}/export", "--beam", "1"]) == 0
+        capsys.readouterr()
+        command = ["--model", f"{place}/export", str(photos), "--json", "--show", f"{place}/shown"]
+        assert caption(command) == 0
+        lines = [json.loads(line) | {"path": None} for line in capsys.readouterr().out.splitlines()]
+        assert len(lines) == len(list((place / "shown").iterdir())) == 60
+        said.append((written.read_text(), lines))
+    assert said[0] == said[1]
+    assert report([str(remote / "run"), "--output", str(remote / "report")]) == 0
+    assert "<html" in (remote / "report" / "report.html").read_text()
+
+
+def test_a_sweep_keeps_its_logs_on_this_machine(capsys):
+    from tfcaption.sweep import main
+
+    assert main(["--config=c.yaml", "--output=gs://bucket/sweep", "--grid", "train.seed=0,1"]) == 1
+    assert "name a local folder" in capsys.readouterr().err

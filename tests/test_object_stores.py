@@ -1,0 +1,155 @@
+"""Jobs and trainings that read from object stores and write to them, on servers of this machine."""
+
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from beam_jobs import build_records, caption_images, extract_features, options, shards
+from beam_jobs.paths import as_path
+from tests.conftest import IN_MEMORY, tree_bytes
+from tests.fake_export import write_export
+from tests.object_stores import BUCKET, google_server, s3_server, tensorflow_google_environment
+from tests.test_files import CONFIG
+
+
+@pytest.fixture(params=["gs", pytest.param("s3", marks=pytest.mark.slow)])  # Beam makes a client of S3 for each file
+def store(request, monkeypatch):
+    """An empty store: its URL, Beam's options for it, and a function that puts a file there."""
+    with (_s3 if request.param == "s3" else _google)(monkeypatch) as found:
+        yield found
+
+
+@contextmanager
+def _s3(monkeypatch):
+    pytest.importorskip("moto.server", reason="needs the packages of the extra `dev`")
+    with s3_server() as (flags, client):
+        yield f"s3://{BUCKET}", flags, lambda name, data: client.put_object(Bucket=BUCKET, Key=name, Body=data)
+
+
+@contextmanager
+def _google(monkeypatch):
+    pytest.importorskip("gcp_storage_emulator", reason="needs the packages of the extra `dev`")
+    with google_server() as (url, client):
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        bucket = client.bucket(BUCKET)
+        yield f"gs://{BUCKET}", ["--no_auth"], lambda name, data: bucket.blob(name).upload_from_string(data)
+
+
+def put_folder(put, folder, name, limit=None):
+    for file, data in list(tree_bytes(folder).items())[:limit]:
+        put(f"{name}/{file}", data)
+
+
+def stored(url):
+    """What `tree_bytes` says of a folder, of one in a store."""
+    return {str(path.relative_to(url)): path.read_bytes() for path in sorted(as_path(url).rglob("*"))}
+
+
+def write_captioned(folder, names="abcdefgh"):
+    """Photos with text files beside them, one of them no photo."""
+    from tests.test_photos import encoded, picture
+
+    folder.mkdir()
+    for name in names:
+        (folder / f"{name}.png").write_bytes(encoded(picture()))
+        (folder / f"{name}.txt").write_text(f"a photo of {name}\n")
+    (folder / f"{names[0]}.png").write_bytes(b"<html>")
+    return folder
+
+
+def test_records_are_read_from_a_store_and_written_to_it(store, tmp_path, capsys):
+    url, flags, put = store
+    photos = write_captioned(tmp_path / "photos")
+    put_folder(put, photos, "photos")
+    for images, output in ((f"{url}/photos", f"{url}/out"), (str(photos), str(tmp_path / "out"))):
+        arguments = ["--images", images, "--captions", images, "--output", output, "--image_size=32", "--min_count=1"]
+        assert build_records.main([*arguments, "--max_rejected=0.5", *IN_MEMORY, *flags]) == 0
+        assert "1 not an image" in capsys.readouterr().out
+    assert build_records.main([*arguments[:5], f"{url}/out", *IN_MEMORY, *flags]) == 1
+    assert "is complete (it has dataset.json)" in capsys.readouterr().err
+    assert stored(f"{url}/out") == tree_bytes(tmp_path / "out") and len(stored(f"{url}/out")) > 4
+
+
+def test_an_empty_file_comes_to_be_in_s3(monkeypatch):
+    with _s3(monkeypatch) as (url, flags, _):
+        options.beam_options(flags)
+        shards.write_text(f"{url}/folder", "empty", "")
+        shards.write_text(f"{url}/folder", "full", "text")
+        assert stored(f"{url}/folder") == {"empty": b"", "full": b"text"}
+
+
+@pytest.mark.slow
+def test_features_and_captions_are_made_from_a_store_in_it(store, sample, sample_records, pooled, tmp_path, capsys):
+    url, flags, put = store
+    put_folder(put, sample_records, "records")
+    arguments = ["--records", f"{url}/records", "--output", f"{url}/pooled", "--stage=pooled", "--weights=random"]
+    for _ in range(2):  # the second time everything is there, and kept
+        assert extract_features.main([*arguments, "--batch_size=16", *IN_MEMORY, *flags]) == 0
+        assert stored(f"{url}/pooled") == tree_bytes(pooled)
+    put_folder(put, sample[0], "photos", 6)
+    export = write_export(tmp_path / "export")
+    arguments = ["--model", str(export), "--images", f"{url}/photos", "--output", f"{url}/captions", *flags]
+    assert caption_images.main([*arguments, "--shards=2"]) == 0
+    lines = [
+        json.loads(line)
+        for name, data in stored(f"{url}/captions").items()
+        if "-of-" in name
+        for line in data.splitlines()
+    ]
+    assert sorted(line["id"] for line in lines) == sorted(tree_bytes(sample[0]))[:6]
+
+
+def test_what_is_not_in_a_store_is_one_line(store, capsys):
+    url, flags, _ = store
+    for job, arguments, message in (
+        (build_records, ["--images", f"{url}/none", "--captions", f"{url}/none"], f"--images {url}/none: no such"),
+        (extract_features, ["--records", f"{url}/none", "--stage=map", "--weights=random"], f"{url}/none: no such"),
+    ):
+        assert job.main([*arguments, "--output", f"{url}/out", *flags]) == 1
+        assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {message}")
+
+
+@pytest.mark.slow
+def test_the_whole_way_from_photos_to_scores_in_google_storage(sample, sample_records, pooled, tmp_path):
+    pytest.importorskip("gcp_storage_emulator", reason="needs the packages of the extra `dev`")
+    root, figures = f"gs://{BUCKET}", {}
+    with google_server() as (url, client), tensorflow_google_environment(url, tmp_path) as environment:
+
+        def run(module, *arguments):
+            command = [sys.executable, "-m", module, *map(str, arguments)]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-2000:]
+
+        for file, data in tree_bytes(sample[0].parent).items():
+            client.bucket(BUCKET).blob(f"sample/{file}").upload_from_string(data)
+        arguments = ["--images", f"{root}/sample", "--captions", f"{root}/sample/Flickr8k_text", "--image_size=32"]
+        run("beam_jobs.build_records", *arguments, "--min_count=1", "--shards=3", "--output", f"{root}/records")
+        arguments = ["--records", f"{root}/records", "--stage=pooled", "--weights=random", "--batch_size=16"]
+        run("beam_jobs.extract_features", *arguments, "--output", f"{root}/pooled")
+        for place, records, features in (
+            (root, f"{root}/records", f"{root}/pooled"),
+            (tmp_path, sample_records, pooled),
+        ):
+            config = CONFIG.format(place=place, records=records, features=features)
+            if place == root:
+                client.bucket(BUCKET).blob("config.yaml").upload_from_string(config)
+            else:
+                (place / "config.yaml").write_text(config)
+            for epochs in (1, 2):
+                run("tfcaption.train", "--config", f"{place}/config.yaml", "--set", f"train.epochs={epochs}")
+            run("tfcaption.evaluate", "--run", f"{place}/run", "--split=dev", "--beam=1")
+            run("tfcaption.export", "--run", f"{place}/run", "--output", f"{place}/export", "--beam=1")
+        blobs = {blob.name: blob.download_as_bytes() for blob in client.bucket(BUCKET).list_blobs()}
+    assert {name[8:]: data for name, data in blobs.items() if name.startswith("records/") and name != "records/"} == (
+        tree_bytes(sample_records)
+    )
+    here = tree_bytes(tmp_path)
+    assert blobs["run/eval-dev/captions.jsonl"] == here["run/eval-dev/captions.jsonl"]
+    for found in (blobs, here):
+        epochs = [json.loads(line) for line in found["run/metrics.jsonl"].splitlines()]
+        figures[id(found)] = [(epoch["train_loss"], epoch["dev_loss"]) for epoch in epochs]
+    assert figures[id(blobs)] == figures[id(here)] and len(epochs) == 2
+    assert {"export/saved_model.pb", "export/assets.extra/export.json", "run/encoder.weights.h5"} <= set(blobs)
