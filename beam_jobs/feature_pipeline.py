@@ -15,6 +15,7 @@ from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.output_folder import PARTIAL_FEATURES_FILE
 from beam_jobs.shards import write_shard, write_text
 from tfcaption import records
+from tfcaption.folder_lock import end_with_holder
 from tfcaption.records import DatasetInfo, FeatureSettings, FeaturesInfo, ShardInfo, Stage
 from tfcaption.tfrecord import RecordError, read_frames
 
@@ -145,6 +146,7 @@ class ExtractShard(beam.DoFn):
 
     def setup(self) -> None:
         """Take this process' one Extractor."""
+        end_with_holder(self._output)
         settings = self._settings
         self._extractor = self._shared.acquire(
             lambda: Extractor(

@@ -2,16 +2,21 @@
 
 import argparse
 import difflib
+import os
 import re
 import shutil
+import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import psutil
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.worker import sdk_worker_main
 
 from tfcaption.progress import Progress
 from tfcaption.terminal import stderr_to_file
@@ -92,7 +97,10 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
         try:
             if watcher:
                 watcher.start()
-            pipeline.run().wait_until_finish()
+            with _dead_workers_noticed(log):
+                pipeline.run().wait_until_finish()
+        except JobFailed:
+            raise
         except Exception as error:
             found = re.search(r"JobFailed: (.*?)(?: \[while running|\n|$)", str(error), re.S)
             if found:
@@ -105,6 +113,45 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
             if watcher:
                 watcher.join()
             remove_progress(output)
+
+
+@contextmanager
+def _dead_workers_noticed(log: Path) -> Iterator[None]:
+    """Raise JobFailed as soon as a worker process ends too early; Beam waits for some of them without end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    dead: list[str] = []
+    before = threading.excepthook
+
+    def notice(found: Any) -> None:
+        if found.thread is None or found.thread.name != "run_worker":  # Beam's name for who waits for a worker
+            before(found)
+            return
+        dead.append(str(found.exc_value))
+        if len(dead) == 1:
+            _kill_workers()  # Beam would wait for those that have not connected yet
+            os.kill(os.getpid(), signal.SIGINT)  # nothing else wakes the main thread
+
+    threading.excepthook = notice
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        if not dead:
+            raise
+        raise JobFailed(
+            f"a worker process ended before its work ({dead[0]}): killed, or out of memory; run the job again, with "
+            f"fewer --direct_num_workers if memory is short. The log of the workers is in {log}"
+        ) from None
+    finally:
+        threading.excepthook = before
+
+
+def _kill_workers() -> None:
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if any(sdk_worker_main.__name__ in argument for argument in process.cmdline()):
+                process.kill()
 
 
 def remove_progress(output: str) -> None:

@@ -18,6 +18,7 @@ from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import write_shard, write_text
 from beam_jobs.sources import CaptionedPhoto, Listing
 from tfcaption import photos, records
+from tfcaption.folder_lock import end_with_holder
 from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo, SplitInfo
 
 CAPTIONS_PER_CHUNK = 50_000
@@ -189,6 +190,10 @@ class WriteShard(beam.DoFn):
 
     def __init__(self, settings: RecordSettings, output: str) -> None:
         self._settings, self._output = settings, output
+
+    def setup(self) -> None:
+        """A worker of a killed job must not write on."""
+        end_with_holder(self._output)
 
     def process(
         self, element: tuple[str, Iterable[TokenizedPhoto | None]], vocabulary: tuple[list[str], list[int]]

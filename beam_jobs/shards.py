@@ -9,6 +9,7 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from beam_jobs.options import JobFailed
 from tfcaption.records import ShardInfo
 from tfcaption.tfrecord import frame_record
 
@@ -17,16 +18,22 @@ TEMPORARY_MARK = ".incomplete-"
 
 @contextmanager
 def atomic_file(folder: str, name: str) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name only when it is complete."""
+    """Open a file for writing that appears under its name only when it is complete.
+
+    Raises:
+        JobFailed: it cannot be written.
+    """
     target = FileSystems.join(folder, name)
     temporary = f"{target}{TEMPORARY_MARK}{uuid.uuid4().hex}"
     try:
         with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
             yield stream
         FileSystems.rename([temporary], [target])
-    except BaseException:
+    except BaseException as error:
         if FileSystems.exists(temporary):
             FileSystems.delete([temporary])
+        if isinstance(error, OSError):  # Beam's own errors among them
+            raise JobFailed(f"{target}: cannot be written: {error}; mend that, and run the job again") from error
         raise
 
 
