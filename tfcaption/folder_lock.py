@@ -108,6 +108,7 @@ def end_with_holder(folder: str | Path) -> None:
 
     def wait() -> None:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
+        os.close(descriptor)  # at once: the end of a process takes a while, and the next job may ask for the lock
         os._exit(1)
 
     threading.Thread(target=wait, name="end_with_holder", daemon=True).start()
