@@ -33,6 +33,12 @@ def run_job(
     from beam_jobs.options import JobFailed, is_local
 
     logging.disable(logging.NOTSET)
+    if sys.getfilesystemencoding() != "utf-8":
+        encoding = sys.getfilesystemencoding()
+        print(
+            f"error: names of files are read as {encoding}, so photos may be missed; set PYTHONUTF8=1", file=sys.stderr
+        )
+        return 1
     try:
         with locked(arguments.output) if is_local(arguments.output) else nullcontext():
             info = job(arguments, flags)

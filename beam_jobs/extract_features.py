@@ -46,7 +46,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     return arguments, flags
 
 
-def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> FeaturesInfo:
+def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> FeaturesInfo | None:
     """Run the job to its end.
 
     Args:
@@ -54,7 +54,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         flags: Beam's options.
 
     Returns:
-        The description of the features, as written.
+        The description of the features, as written; None where the output is on a filesystem not read from here.
 
     Raises:
         ValueError: (RecordError, EncoderError) input or options that no job can start from.
@@ -91,7 +91,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     )
     photos = sum(split.photos for split in info.splits.values())
     options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
-    return records.load_features_info(arguments.output)
+    return records.load_features_info(arguments.output) if options.is_local(arguments.output) else None
 
 
 def summary(info: FeaturesInfo, seconds: float) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from apache_beam.io.filesystem import CompressionTypes
@@ -30,8 +30,9 @@ def atomic_file(folder: str, name: str) -> Iterator[BinaryIO]:
             yield stream
         FileSystems.rename([temporary], [target])
     except BaseException as error:
-        if FileSystems.exists(temporary):
-            FileSystems.delete([temporary])
+        with suppress(OSError):  # where writing fails, removing may, too
+            if FileSystems.exists(temporary):
+                FileSystems.delete([temporary])
         if isinstance(error, OSError):  # Beam's own errors among them
             raise JobFailed(f"{target}: cannot be written: {error}; mend that, and run the job again") from error
         raise

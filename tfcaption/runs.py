@@ -139,7 +139,8 @@ def load_run(path: str | Path) -> Run:
 
 def _check_same(run: Run, config: Config, info: DatasetInfo) -> None:
     old, new = _flat(run.config), _flat(config)
-    free = {"run", "data.records", "data.features", "train.early_stopping_epochs", "train.checkpoint_minutes"}
+    free = {"run", "data.records", "data.features", "data.damaged"}
+    free |= {"train.early_stopping_epochs", "train.checkpoint_minutes"}
     if config.train.schedule == "constant":  # otherwise the number of epochs decides every learning rate
         free.add("train.epochs")
     changed = [f"{key} was {old[key]}, is {new[key]}" for key in old if key not in free and old[key] != new[key]]
