@@ -122,21 +122,35 @@ def _dead_workers_noticed(log: Path) -> Iterator[None]:
         yield
         return
     dead: list[str] = []
-    before = threading.excepthook
+    left = threading.Event()
+    before = threading.excepthook, signal.getsignal(signal.SIGINT) or signal.SIG_DFL
 
     def notice(found: Any) -> None:
         if found.thread is None or found.thread.name != "run_worker":  # Beam's name for who waits for a worker
-            before(found)
+            before[0](found)
             return
         dead.append(str(found.exc_value))
         if len(dead) == 1:
             _kill_workers()  # Beam would wait for those that have not connected yet
+            threading.Thread(target=wake, daemon=True).start()
+
+    def wake() -> None:
+        while not left.is_set():
             os.kill(os.getpid(), signal.SIGINT)  # nothing else wakes the main thread
+            left.wait(1)
+
+    def interrupt(number: int, frame: Any) -> None:
+        if dead and not left.is_set():
+            raise JobFailed(dead[0])
+        if not dead and callable(before[1]):
+            before[1](number, frame)
 
     threading.excepthook = notice
+    signal.signal(signal.SIGINT, interrupt)
     try:
         yield
-    except (Exception, KeyboardInterrupt):
+    except Exception:
+        left.set()
         if not dead:
             raise
         raise JobFailed(
@@ -144,7 +158,9 @@ def _dead_workers_noticed(log: Path) -> Iterator[None]:
             f"fewer --direct_num_workers if memory is short. The log of the workers is in {log}"
         ) from None
     finally:
-        threading.excepthook = before
+        left.set()
+        threading.excepthook = before[0]
+        signal.signal(signal.SIGINT, before[1])
 
 
 def _kill_workers() -> None:

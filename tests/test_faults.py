@@ -26,7 +26,10 @@ from apache_beam.io.localfilesystem import LocalFileSystem
 from beam_jobs import build_records, caption_images, extract_features
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.fake_export import write_export
+from tests.test_training import config as training_config
+from tests.test_training import figures, step_losses
 from tfcaption import damaged, input_pipeline, records, tfrecord, train
+from tfcaption.config import save_config
 from tfcaption.folder_lock import locked
 from tfcaption.inspect import inspect_records
 from tfcaption.tfrecord import RecordError
@@ -42,12 +45,11 @@ def building(sample, output, *flags):
     return [*arguments, "--image_size=32", "--min_count=1", "--shards=3"]
 
 
-def launched(module, *arguments, **options):
-    """A command in a process group of its own."""
+def launched(module, *arguments, log=os.devnull):
+    """A command in a process group of its own, that writes into a file: a pipe would wait for all workers to end."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, **options
-    )
+    with Path(log).open("w") as stream:
+        return subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 def workers(process):
@@ -58,7 +60,7 @@ def workers(process):
 
 def wait_for(condition, process):
     while not (found := condition()):
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, "ended too early"
         time.sleep(0.01)
     return found
 
@@ -158,7 +160,7 @@ def stuck_job(sample, tmp_path):
     yield process, output, pipe
     os.close(pipe)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
 
 def nobody_reads(pipe, seconds):
@@ -183,10 +185,11 @@ def test_workers_of_a_killed_job_end_with_it_and_a_rerun_gives_the_same_bytes(
 
 
 def test_a_worker_killed_while_it_starts_ends_the_job_too(sample, tmp_path):
-    process = launched("beam_jobs.build_records", *building(sample, tmp_path / "out", "--direct_num_workers=2"))
+    arguments = building(sample, tmp_path / "out", "--direct_num_workers=2")
+    process = launched("beam_jobs.build_records", *arguments, log=tmp_path / "log")
     wait_for(lambda: workers(process), process)[0].kill()
-    printed, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1 and "error: a worker process ended before its work" in printed
+    assert process.wait(PATIENCE) == 1
+    assert "error: a worker process ended before its work" in (tmp_path / "log").read_text()
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").glob("*.tfrecord"))
 
 
@@ -196,7 +199,7 @@ def many(tmp_path_factory):
     from tfcaption.sample_data import write_sample
 
     folder = tmp_path_factory.mktemp("many")
-    sample = write_sample(folder / "sample", photos=2000, seed=4)
+    sample = write_sample(folder / "sample", photos=1000, seed=4)
     start = time.monotonic()
     process = launched("beam_jobs.build_records", *building(sample, folder / "records", "--direct_num_workers=2"))
     assert process.wait() == 0
@@ -213,13 +216,13 @@ def test_records_killed_at_random_moments_are_complete_or_absent_and_a_rerun_giv
     for _ in range(MOMENTS):
         output = tmp_path / "out"
         arguments = building(sample, output, "--direct_num_workers=2")
-        process = launched("beam_jobs.build_records", *arguments)
+        process = launched("beam_jobs.build_records", *arguments, log=tmp_path / "log")
         with suppress(subprocess.TimeoutExpired):
             process.wait(moments.uniform(0, seconds))
         kill(process, victims, moments)
-        printed, _ = process.communicate(timeout=PATIENCE)
-        if victims == "worker" and process.returncode:
-            assert "error: a worker process ended before its work" in printed
+        code = process.wait(PATIENCE)
+        if victims == "worker" and code:
+            assert "error: a worker process ended before its work" in (tmp_path / "log").read_text()
         assert_complete_or_absent(output)
         assert build_records.main([*arguments, "--overwrite"]) == 0
         assert tree_bytes(output) == tree_bytes(expected)
@@ -258,7 +261,7 @@ def test_features_killed_at_random_moments_are_complete_or_absent_and_a_rerun_gi
         with suppress(subprocess.TimeoutExpired):
             process.wait(moments.uniform(seconds / 3, seconds))
         kill(process, victims, moments)
-        process.communicate(timeout=PATIENCE)
+        process.wait(PATIENCE)
         expected = tree_bytes(pooled)
         for path in output.glob("*.tfrecord"):
             assert path.read_bytes() == expected[path.name]
@@ -285,7 +288,7 @@ def test_captions_killed_at_random_moments_are_complete_or_absent_and_a_rerun_gi
         with suppress(subprocess.TimeoutExpired):
             process.wait(moments.uniform(seconds / 3, seconds))
         kill(process, "group", moments)
-        process.communicate(timeout=PATIENCE)
+        process.wait(PATIENCE)
         for path in output.glob("*.jsonl"):
             assert path.read_bytes() == expected[path.name]
         assert caption_images.main([*arguments, "--output", str(output)]) == 0
@@ -573,3 +576,54 @@ def test_a_training_stops_at_a_damaged_record_or_goes_on_without_it(
     assert [line["left_out_records"] for line in metrics] == [1, 1]
     assert metrics[0]["left_out"] == metrics[1]["left_out"] and str(shard) in metrics[0]["left_out"][0]
     assert f"left out: {metrics[0]['left_out'][0]}" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_random_moments_takes_the_steps_of_an_undisturbed_run(sample_records, pooled, tmp_path):
+    moments = random.Random(8)
+
+    def settings(name):
+        chosen = training_config(tmp_path / name, sample_records, 6, pooled)
+        chosen.train.checkpoint_minutes = 1e-6  # after every call, so that kills meet checkpoints half written
+        return chosen
+
+    start = time.monotonic()
+    assert started(tmp_path, settings("whole")).wait() == 0
+    seconds = time.monotonic() - start
+    kills = 0
+    for _ in range(MOMENTS):
+        process = started(tmp_path, settings("run"))
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(moments.uniform(seconds / 2, seconds))
+        kills += process.poll() is None
+        kill(process, "group", moments)
+        process.wait(PATIENCE)
+    assert started(tmp_path, settings("run")).wait() == 0
+    assert kills >= 3
+    assert step_losses(tmp_path / "run") == step_losses(tmp_path / "whole")
+    assert figures(tmp_path / "run") == figures(tmp_path / "whole")
+
+
+def started(tmp_path, settings):
+    save_config(settings, tmp_path / "config.yaml")
+    return launched("tfcaption.train", "--config", tmp_path / "config.yaml")
+
+
+@pytest.mark.slow
+def test_a_training_on_a_full_disk_names_the_checkpoint_and_more_room_gives_the_same_steps(
+    small_disk, sample_records, pooled, tmp_path, capsys
+):
+    disk, mount = small_disk
+    mount("size=150m")
+    assert train.train(training_config(tmp_path / "whole", sample_records, 2, pooled))
+    settings = training_config(disk / "run", sample_records, 1, pooled)
+    train.train(settings)
+    (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - 40_000))
+    settings.train.epochs = 2
+    save_config(settings, tmp_path / "config.yaml")
+    assert train.main(["--config", str(tmp_path / "config.yaml")]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(rf"error: {disk}/run/checkpoints/\w+: the checkpoint cannot be written: .*No space left", error)
+    (disk / "filler").unlink()
+    assert train.main(["--config", str(tmp_path / "config.yaml")]) == 0
+    assert step_losses(disk / "run") == step_losses(tmp_path / "whole")
