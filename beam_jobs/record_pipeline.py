@@ -6,8 +6,8 @@ only reads photos and writes shards, never import TensorFlow: ids are looked up 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -18,8 +18,9 @@ from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import write_shard, write_text
 from beam_jobs.sources import CaptionedPhoto, Listing
 from tfcaption import photos, records
+from tfcaption.description import ShardResult, describe, occurrences
 from tfcaption.folder_lock import end_with_holder
-from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo, SplitInfo
+from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo
 
 CAPTIONS_PER_CHUNK = 50_000
 _COUNTS, _REJECTED = "counts", "rejected"
@@ -31,30 +32,6 @@ class TokenizedPhoto:
 
     photo: CaptionedPhoto
     words: tuple[tuple[str, ...], ...]
-
-
-@dataclass
-class ShardResult:
-    """What one shard adds to `dataset.json`."""
-
-    split: str
-    info: ShardInfo
-    lengths: Counter[int] = field(default_factory=Counter)  # tokens of a caption -> captions
-    longest: Counter[int] = field(default_factory=Counter)  # tokens of a photo's longest caption -> photos
-    words: int = 0
-    oov_words: int = 0
-    truncated: int = 0
-    captions_per_photo: int = 0
-
-    def add(self, words: Sequence[Sequence[str]], token_ids: Sequence[list[int]]) -> None:
-        """Count one photo's captions."""
-        self.captions_per_photo = max(self.captions_per_photo, len(token_ids))
-        self.longest[max(map(len, token_ids))] += 1
-        for spoken, ids in zip(words, token_ids, strict=True):
-            self.lengths[len(ids)] += 1
-            self.words += len(ids) - 2
-            self.oov_words += ids.count(records.OOV)
-            self.truncated += len(spoken) > len(ids) - 2
 
 
 def shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
@@ -180,9 +157,7 @@ def _merge_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 def _with_vocabulary(counts: dict[str, int], min_count: int) -> tuple[list[str], list[int]]:
     """The words in the order of their ids, and how often each occurs in the training split (<oov>: all the rest)."""
     words = records.vocabulary_words(counts, min_count)
-    word_counts = [counts.get(word, 0) for word in words]
-    word_counts[records.OOV] = sum(counts.values()) - sum(word_counts)
-    return words, word_counts
+    return words, occurrences(words, counts)
 
 
 class WriteShard(beam.DoFn):
@@ -260,49 +235,23 @@ def _finish(
     rejections = [*source_rejections, *rejections]
     write_text(output, records.REJECTED_FILE, records.rejected_lines(rejections))
     write_text(output, records.VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary[0]))
-    splits = {split: _describe(split, shards) for split in records.SPLITS}
-    splits = {split: info for split, info in splits.items() if info.shards}
-    reasons = {
-        kind: dict(sorted(Counter(r.reason for r in rejections if r.kind == kind).items()))
-        for kind in ("photo", "caption", "unused")
-    }
-    info = DatasetInfo(
+    info = describe(
+        shards,
+        rejections,
         settings=settings,
-        splits=splits,
-        vocabulary_size=len(vocabulary[0]),
-        max_length=max((max(split.caption_lengths, default=0) for split in splits.values()), default=0),
-        captions_per_photo=max((shard.captions_per_photo for shard in shards), default=0),
+        words=vocabulary[0],
+        word_counts=vocabulary[1],
         photos_in=photos_in,
         captions_in=captions_in,
-        rejected_photos=reasons["photo"],
-        rejected_captions=reasons["caption"],
-        unused_photos=reasons["unused"],
-        word_counts=vocabulary[1],
     )
-    _check_limit("photos", sum(reasons["photo"].values()), photos_in, max_rejected, reasons["photo"], output)
-    _check_limit("captions", sum(reasons["caption"].values()), captions_in, max_rejected, reasons["caption"], output)
+    _check_limit("photos", photos_in, info.rejected_photos, max_rejected, output)
+    _check_limit("captions", captions_in, info.rejected_captions, max_rejected, output)
     _check_conservation(info, rejections)
     write_text(output, records.DATASET_FILE, info.model_dump_json(indent=1) + "\n")
 
 
-def _describe(split: str, shards: Iterable[ShardResult]) -> SplitInfo:
-    mine = sorted((shard for shard in shards if shard.split == split), key=lambda shard: shard.info.name)
-    lengths = sum((shard.lengths for shard in mine), Counter())
-    longest = sum((shard.longest for shard in mine), Counter())
-    words = sum(shard.words for shard in mine)
-    return SplitInfo(
-        photos=sum(shard.info.records for shard in mine),
-        captions=sum(lengths.values()),
-        tokens=sum(length * count for length, count in lengths.items()),
-        oov_rate=sum(shard.oov_words for shard in mine) / max(words, 1),
-        truncated_captions=sum(shard.truncated for shard in mine),
-        caption_lengths=dict(sorted(lengths.items())),
-        longest_caption_lengths=dict(sorted(longest.items())),
-        shards=[shard.info for shard in mine],
-    )
-
-
-def _check_limit(unit: str, rejected: int, total: int, limit: float, reasons: dict[str, int], output: str) -> None:
+def _check_limit(unit: str, total: int, reasons: dict[str, int], limit: float, output: str) -> None:
+    rejected = sum(reasons.values())
     if rejected > limit * total:
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         raise JobFailed(
