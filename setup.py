@@ -41,6 +41,7 @@ setup(
         # Already there through the packages above, or small: imported directly, so named.
         "google-crc32c>=1.8,<2",
         "protobuf>=6.33,<7",
+        "psutil>=7.2,<8",
         "pydantic>=2.13,<3",
         "pyyaml>=6.0.3,<7",
         "tensorboard>=2.20,<2.22",
@@ -65,6 +66,7 @@ setup(
             "pytest-xdist>=3.8,<4",
             "ruff>=0.17.6,<0.18",
             "types-PyYAML",
+            "types-psutil",
             "types-tqdm",
             "waitress>=3.0.2,<4",
         ],

@@ -6,7 +6,6 @@ Prints a summary and the path of the records. The pipeline itself is in `record_
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from beam_jobs.command import run_job
 from tfcaption import photos, records, terminal
@@ -138,8 +137,8 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         columns=sources.Columns(*arguments.columns),
     )
     arguments.source = listing.source
-    paths = [*arguments.held_out, *held_out.beside(Path(arguments.captions), listing.source)]
-    held_out.check(listing, paths, allow_overlap=arguments.allow_overlap)
+    held = [*arguments.held_out, *held_out.beside(paths.as_path(arguments.captions), listing.source)]
+    held_out.check(listing, held, allow_overlap=arguments.allow_overlap)
     print(
         f"{len(listing.photos):,} photos, {listing.captions_in:,} captions; {'; '.join(listing.notes)}",
         flush=True,

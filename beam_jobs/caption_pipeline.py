@@ -22,6 +22,7 @@ from tfcaption import records
 from tfcaption.captions import Captions, caption_photos
 from tfcaption.exported import ExportedCaptioner
 from tfcaption.files import is_local
+from tfcaption.folder_lock import end_with_holder
 from tfcaption.photo_files import is_photo_name, photos_below
 from tfcaption.photos import PhotoError
 from tfcaption.records import Rejection, ShardInfo
@@ -166,6 +167,7 @@ class CaptionShard(beam.DoFn):
 
     def setup(self) -> None:
         """Take this process' one captioner."""
+        end_with_holder(self._output)
         self._captioner = self._shared.acquire(
             lambda: ExportedCaptioner(self._model, batch_size=self._settings.batch_size)
         )

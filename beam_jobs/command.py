@@ -1,11 +1,14 @@
-"""What the commands of all Beam jobs do around their job: quiet imports, errors of one line, the summary."""
+"""What the commands of all Beam jobs do around their job: quiet imports, the lock, errors of one line, the summary."""
 
 import argparse
 import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
+
+from tfcaption.folder_lock import locked
 
 
 def run_job(
@@ -27,11 +30,18 @@ def run_job(
     """
     start = time.monotonic()
     logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
-    from beam_jobs.options import JobFailed
+    from beam_jobs.options import JobFailed, is_local
 
     logging.disable(logging.NOTSET)
+    if sys.getfilesystemencoding() != "utf-8":
+        encoding = sys.getfilesystemencoding()
+        print(
+            f"error: names of files are read as {encoding}, so photos may be missed; set PYTHONUTF8=1", file=sys.stderr
+        )
+        return 1
     try:
-        info = job(arguments, flags)
+        with locked(arguments.output) if is_local(arguments.output) else nullcontext():
+            info = job(arguments, flags)
     except (ValueError, OSError, JobFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

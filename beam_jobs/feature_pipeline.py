@@ -16,6 +16,7 @@ from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.output_folder import PARTIAL_FEATURES_FILE
 from beam_jobs.shards import Described, write_shard, write_text
 from tfcaption import records
+from tfcaption.folder_lock import end_with_holder
 from tfcaption.records import DatasetInfo, FeatureSettings, FeaturesInfo, ShardInfo, Stage
 from tfcaption.tfrecord import RecordError, frame_record, read_frames
 
@@ -181,6 +182,7 @@ class ExtractShard(beam.DoFn):
 
     def setup(self) -> None:
         """Take this process' one Extractor."""
+        end_with_holder(self._output)
         settings = self._settings
         self._extractor = self._shared.acquire(
             lambda: Extractor(

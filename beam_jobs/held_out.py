@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from beam_jobs.layouts import Flickr8k
+from beam_jobs.paths import as_path
 from beam_jobs.sources import Listing
 from beam_jobs.text_files import SourceError, photo_names
 from tfcaption import records, tfrecord
@@ -31,7 +32,7 @@ def held_out_photos(paths: Iterable[str | Path]) -> dict[str, str]:
     Raises:
         SourceError, RecordError: a path is missing or neither of these.
     """
-    return {comparable(name): where for path in map(Path, paths) for where, name in _names(path)}
+    return {comparable(name): where for path in map(as_path, paths) for where, name in _names(path)}
 
 
 def beside(captions: Path, source: str) -> list[Path]:

@@ -1,12 +1,10 @@
 """The folder a job writes into: complete ones are kept, incomplete ones cleaned, strangers' files never touched."""
 
-from pathlib import Path
-
 from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.options import remove_progress
 from beam_jobs.shards import TEMPORARY_MARK
-from tfcaption.files import is_local
+from tfcaption.folder_lock import LOCK_FILE
 from tfcaption.records import (
     CAPTIONS_FILE,
     DATASET_FILE,
@@ -27,13 +25,14 @@ _OWN_FILES = {
 
 
 def _own_files(output: str, description: str) -> tuple[list[str], list[str]]:
-    """Paths directly in `output` that a job wrote, and all others."""
+    """Paths directly in `output` that a job wrote, and all others but the lock."""
     found = FileSystems.match([FileSystems.join(output, "*")])[0].metadata_list
     mine: list[str] = []
     others: list[str] = []
     for path in sorted(item.path for item in found):
         name = FileSystems.split(path)[1].partition(TEMPORARY_MARK)[0]
-        (mine if name in _OWN_FILES[description] or is_shard_name(name) else others).append(path)
+        if name != LOCK_FILE:
+            (mine if name in _OWN_FILES[description] or is_shard_name(name) else others).append(path)
     return mine, others
 
 
@@ -48,8 +47,6 @@ def check(output: str, *, overwrite: bool, description: str) -> None:
     Raises:
         ValueError: the folder holds complete output and `overwrite` is false, or another job's, or strangers' files.
     """
-    if is_local(output) and Path(output).exists() and not Path(output).is_dir():
-        raise ValueError(f"--output {output}: is a file; name a folder")
     mine, others = _own_files(output, description)
     for other, files in _OWN_FILES.items():
         if other != description:

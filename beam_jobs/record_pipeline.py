@@ -6,10 +6,10 @@ only reads photos and writes shards, never import TensorFlow: ids are looked up 
 """
 
 import hashlib
-import pickle
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -22,7 +22,9 @@ from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import write_shard, write_text
 from beam_jobs.sources import CaptionedPhoto, Listing, Location
 from tfcaption import photos, records
-from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo, SplitInfo
+from tfcaption.description import ShardResult, describe, occurrences
+from tfcaption.folder_lock import end_with_holder
+from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo
 from tfcaption.tfrecord import read_frames
 
 CAPTIONS_PER_CHUNK = 50_000
@@ -35,31 +37,6 @@ class TokenizedPhoto:
 
     photo: CaptionedPhoto
     words: tuple[tuple[str, ...], ...]
-
-
-@dataclass
-class ShardResult:
-    """What one shard adds to `dataset.json`."""
-
-    split: str
-    info: ShardInfo
-    lengths: Counter[int] = field(default_factory=Counter)  # tokens of a caption -> captions
-    longest: Counter[int] = field(default_factory=Counter)  # tokens of a photo's longest caption -> photos
-    words: int = 0
-    oov_words: int = 0
-    truncated: int = 0
-    captions_per_photo: int = 0
-    digests: dict[str, bytes] = field(default_factory=dict)  # photo id -> hash of its file
-
-    def add(self, words: Sequence[Sequence[str]], token_ids: Sequence[list[int]]) -> None:
-        """Count one photo's captions."""
-        self.captions_per_photo = max(self.captions_per_photo, len(token_ids))
-        self.longest[max(map(len, token_ids))] += 1
-        for spoken, ids in zip(words, token_ids, strict=True):
-            self.lengths[len(ids)] += 1
-            self.words += len(ids) - 2
-            self.oov_words += ids.count(records.OOV)
-            self.truncated += len(spoken) > len(ids) - 2
 
 
 def shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
@@ -85,12 +62,12 @@ def add_steps(
     counts = shard_counts(listing, settings.shards)
     names = [records.shard_name(split, index, n) for split, n in sorted(counts.items()) for index in range(n)]
     # In files, since a pipeline must stay small: Dataflow takes no more than 20 MB, the captions of 50,000 photos.
-    listed = _write_listing(output, "listing", _chunks(listing.photos))
-    rejected = _write_listing(output, "rejections", [listing.rejections])
+    listed = _write_listing(output, "listing", [list(map(astuple, chunk)) for chunk in _chunks(listing.photos)])
+    rejected = _write_listing(output, "rejections", [[rejection.model_dump() for rejection in listing.rejections]])
     tokenized = (
         pipeline
         | "Listing" >> beam.Create(listed, reshuffle=True)
-        | "ReadListing" >> beam.Map(_read_listing, output)
+        | "ReadListing" >> beam.Map(_read_photos, output)
         | "Tokenize" >> beam.ParDo(Tokenize(counts, settings.seed)).with_outputs(_COUNTS, _REJECTED, main="photos")
     )
     vocabulary = (
@@ -146,14 +123,21 @@ def _write_listing(output: str, what: str, chunks: Iterable[Sequence[Any]]) -> l
     parts = list(chunks)
     names = [records.shard_name(what, index, len(parts)) for index in range(len(parts))]
     for name, part in zip(names, parts, strict=True):
-        write_shard(output, name, map(pickle.dumps, part))
+        write_shard(output, name, (json.dumps(item).encode() for item in part))
     return names
 
 
 def _read_listing(name: str, output: str) -> list[Any]:
     path = FileSystems.join(output, name)
     with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-        return [pickle.loads(data) for data in read_frames(stream, path)]
+        return [json.loads(data) for data in read_frames(stream, path)]
+
+
+def _read_photos(name: str, output: str) -> list[CaptionedPhoto]:
+    return [
+        CaptionedPhoto(photo, Location(*location), tuple(captions), split)
+        for photo, location, captions, split in _read_listing(name, output)
+    ]
 
 
 class Tokenize(beam.DoFn):
@@ -204,9 +188,7 @@ def _merge_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 def _with_vocabulary(counts: dict[str, int], min_count: int) -> tuple[list[str], list[int]]:
     """The words in the order of their ids, and how often each occurs in the training split (<oov>: all the rest)."""
     words = records.vocabulary_words(counts, min_count)
-    word_counts = [counts.get(word, 0) for word in words]
-    word_counts[records.OOV] = sum(counts.values()) - sum(word_counts)
-    return words, word_counts
+    return words, occurrences(words, counts)
 
 
 class WriteShard(beam.DoFn):
@@ -214,6 +196,10 @@ class WriteShard(beam.DoFn):
 
     def __init__(self, settings: RecordSettings, output: str) -> None:
         self._settings, self._output = settings, output
+
+    def setup(self) -> None:
+        """A worker of a killed job must not write on."""
+        end_with_holder(self._output)
 
     def process(
         self, element: tuple[str, Iterable[TokenizedPhoto | None]], vocabulary: tuple[list[str], list[int]]
@@ -282,52 +268,25 @@ def _finish(
     max_rejected: float,
 ) -> None:
     """Check that nothing was lost, and write the description of the records, `dataset.json` last."""
-    rejections = [*_read_listing(listed[-1], output), *rejections]
+    rejections = [*(Rejection(**rejection) for rejection in _read_listing(listed[-1], output)), *rejections]
     write_text(output, records.REJECTED_FILE, records.rejected_lines(rejections))
     write_text(output, records.VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary[0]))
-    splits = {split: _describe(split, shards) for split in records.SPLITS}
-    splits = {split: info for split, info in splits.items() if info.shards}
-    reasons = {
-        kind: dict(sorted(Counter(r.reason for r in rejections if r.kind == kind).items()))
-        for kind in ("photo", "caption", "unused")
-    }
-    info = DatasetInfo(
+    info = describe(
+        shards,
+        rejections,
         settings=settings,
-        splits=splits,
-        vocabulary_size=len(vocabulary[0]),
-        max_length=max((max(split.caption_lengths, default=0) for split in splits.values()), default=0),
-        captions_per_photo=max((shard.captions_per_photo for shard in shards), default=0),
+        words=vocabulary[0],
+        word_counts=vocabulary[1],
         photos_in=photos_in,
         captions_in=captions_in,
-        rejected_photos=reasons["photo"],
-        rejected_captions=reasons["caption"],
-        unused_photos=reasons["unused"],
-        word_counts=vocabulary[1],
         duplicates=_duplicates(shards),
     )
-    _check_limit("photos", sum(reasons["photo"].values()), photos_in, max_rejected, reasons["photo"], output)
-    _check_limit("captions", sum(reasons["caption"].values()), captions_in, max_rejected, reasons["caption"], output)
+    _check_limit("photos", photos_in, info.rejected_photos, max_rejected, output)
+    _check_limit("captions", captions_in, info.rejected_captions, max_rejected, output)
     _check_conservation(info, rejections)
     write_text(output, records.DATASET_FILE, info.model_dump_json(indent=1) + "\n")
     for name in listed:
         output_folder.remove(output, name)
-
-
-def _describe(split: str, shards: Iterable[ShardResult]) -> SplitInfo:
-    mine = sorted((shard for shard in shards if shard.split == split), key=lambda shard: shard.info.name)
-    lengths = sum((shard.lengths for shard in mine), Counter())
-    longest = sum((shard.longest for shard in mine), Counter())
-    words = sum(shard.words for shard in mine)
-    return SplitInfo(
-        photos=sum(shard.info.records for shard in mine),
-        captions=sum(lengths.values()),
-        tokens=sum(length * count for length, count in lengths.items()),
-        oov_rate=sum(shard.oov_words for shard in mine) / max(words, 1),
-        truncated_captions=sum(shard.truncated for shard in mine),
-        caption_lengths=dict(sorted(lengths.items())),
-        longest_caption_lengths=dict(sorted(longest.items())),
-        shards=[shard.info for shard in mine],
-    )
 
 
 def _duplicates(shards: Iterable[ShardResult]) -> list[dict[str, str]]:
@@ -339,7 +298,8 @@ def _duplicates(shards: Iterable[ShardResult]) -> list[dict[str, str]]:
     return sorted((dict(sorted(found.items())) for found in same.values() if len(set(found.values())) > 1), key=list)
 
 
-def _check_limit(unit: str, rejected: int, total: int, limit: float, reasons: dict[str, int], output: str) -> None:
+def _check_limit(unit: str, total: int, reasons: dict[str, int], limit: float, output: str) -> None:
+    rejected = sum(reasons.values())
     if rejected > limit * total:
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         raise JobFailed(

@@ -3,12 +3,13 @@
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from beam_jobs.options import JobFailed
 from tfcaption.records import ShardInfo
 from tfcaption.tfrecord import frame_record
 
@@ -17,7 +18,11 @@ TEMPORARY_MARK = ".incomplete-"
 
 @contextmanager
 def atomic_file(folder: str, name: str) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name only when it is complete."""
+    """Open a file for writing that appears under its name only when it is complete.
+
+    Raises:
+        JobFailed: it cannot be written.
+    """
     target = FileSystems.join(folder, name)
     temporary = f"{target}{TEMPORARY_MARK}{uuid.uuid4().hex}"
     try:
@@ -25,9 +30,12 @@ def atomic_file(folder: str, name: str) -> Iterator[BinaryIO]:
             yield stream
             _upload_at_least_nothing(stream)
         FileSystems.rename([temporary], [target])
-    except BaseException:
-        if FileSystems.exists(temporary):
-            FileSystems.delete([temporary])
+    except BaseException as error:
+        with suppress(OSError):  # where writing fails, removing may, too
+            if FileSystems.exists(temporary):
+                FileSystems.delete([temporary])
+        if isinstance(error, OSError):  # Beam's own errors among them
+            raise JobFailed(f"{target}: cannot be written: {error}; mend that, and run the job again") from error
         raise
 
 

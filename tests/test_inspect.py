@@ -44,7 +44,7 @@ def test_a_flipped_bit_a_cut_and_a_missing_shard_are_named(copy, capsys):
     third.unlink()
     assert main([str(copy)]) == 1
     error = capsys.readouterr().err
-    for message in (f"{first.name}: its sha256", f"{second.name}: cut short", f"{third.name}: no such file"):
+    for message in (f"{first.name}: record", f"{second.name}: record", f"{third.name}: no such file"):
         assert message in error
 
 

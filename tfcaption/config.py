@@ -43,6 +43,7 @@ class DataConfig(_Section):
     cache_limit_mb: PositiveInt = 2048  # of a split, on each host
     shuffle_buffer_photos: PositiveInt = 2048  # encoded photos held to shuffle among, where the data streams
     deterministic: bool = True  # the same seed gives the same batches
+    damaged: Literal["stop", "skip"] = "stop"  # records: stop at the first one, or leave them out, counted and named
 
 
 class ModelConfig(_Section):

@@ -12,8 +12,16 @@ _SUMS = ("loss", "correct", "tokens", "captions", "seconds")
 
 def _save(checkpoints: Any) -> None:
     """Save under a number that no checkpoint has, since a file that is current must never be written again."""
+    import tensorflow as tf
+
     latest = checkpoints.latest_checkpoint
-    checkpoints.save(checkpoint_number=int(latest.rpartition("-")[2]) + 1 if latest else 1)
+    try:
+        checkpoints.save(checkpoint_number=int(latest.rpartition("-")[2]) + 1 if latest else 1)
+    except tf.errors.OpError as error:
+        raise OSError(
+            f"{checkpoints.directory}: the checkpoint cannot be written: {error.message}; mend that, and give the same "
+            "command again: the checkpoint before it is kept"
+        ) from error
 
 
 class History:
@@ -100,8 +108,13 @@ class History:
         if self._writes:
             _save(self._last_checkpoints)
 
-    def end_epoch(self, **dev: float) -> None:
-        """Record an epoch's figures and save its checkpoint; the dev result decides which is best."""
+    def end_epoch(self, *, left_out: Sequence[str] = (), **dev: float) -> None:
+        """Record an epoch's figures and save its checkpoint; the dev result decides which is best.
+
+        Args:
+            left_out: damaged records that the training does without, each named.
+            dev: figures of the dev split.
+        """
         sums = self.sums
         figures = {
             "train_loss": sums["loss"] / max(sums["tokens"], 1),
@@ -120,7 +133,10 @@ class History:
                 with self._trainer.averaged_weights():
                     _save(self._best_checkpoints)
         if self._writes:
-            runs.append_lines(self._run.path / runs.METRICS_FILE, [{"epoch": self.epoch, "step": self.step, **figures}])
+            line: dict[str, Any] = {"epoch": self.epoch, "step": self.step, **figures}
+            if left_out:
+                line |= {"left_out_records": len(left_out), "left_out": list(left_out)}
+            runs.append_lines(self._run.path / runs.METRICS_FILE, [line])
             with self._summaries.as_default(step=self.step):
                 self._scalars(figures)
             self._summaries.flush()

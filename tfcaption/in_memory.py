@@ -16,6 +16,7 @@ from tfcaption.input_pipeline import (
     read_shards,
     rows_per_batch,
 )
+from tfcaption.tfrecord import RecordError
 
 _READ_AT_ONCE = 512
 
@@ -31,7 +32,11 @@ class Table(NamedTuple):
 
 
 def load_table(split: Split) -> Table:
-    """Read a split's shards once."""
+    """Read a split's shards once.
+
+    Raises:
+        RecordError: no record is whole.
+    """
     photo_ids, payloads, tokens, lengths, counts = [], [], [], [], []
     for serialized in read_shards(split).batch(_READ_AT_ONCE):
         ids, encoded, per_photo, padded = parse_photos(serialized, split, split.lengths[-1])
@@ -40,6 +45,8 @@ def load_table(split: Split) -> Table:
         tokens.append(padded)
         lengths.append(per_photo.flat_values.numpy())
         counts.append(per_photo.row_lengths().numpy())
+    if not photo_ids:
+        raise RecordError(f"no record of split {split.name} can be read; build the records again")
     return Table(
         tf.concat(photo_ids, 0),
         tf.concat(payloads, 0),

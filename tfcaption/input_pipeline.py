@@ -12,6 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfcaption import files, records
+from tfcaption.damaged import LeftOut
 from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
 from tfcaption.tfrecord import RecordError
 
@@ -37,6 +38,7 @@ class Split:
     lengths: list[int]  # padded caption lengths in tokens, the last one holds every caption
     in_memory: bool  # held in memory, still encoded; otherwise read again each epoch
     by_caption: bool  # a row is one caption, which pads least; otherwise a photo with all its captions, encoded once
+    left_out: LeftOut | None = None  # leaves out damaged records; None: they are errors
 
     @property
     def payload(self) -> str:
@@ -54,6 +56,7 @@ def open_split(
     cache: bool | str = "auto",
     cache_limit_mb: int = 2048,
     by_photo: bool = False,
+    left_out: LeftOut | None = None,
     host: int = 0,
     hosts: int = 1,
 ) -> Split:
@@ -68,6 +71,7 @@ def open_split(
         cache: hold the split in memory, or not; auto: where this host's share of it is within the limit.
         cache_limit_mb: that limit, in units of 1,000,000 bytes.
         by_photo: a row is a photo even where a caption would be the better one.
+        left_out: leaves out damaged records, so that a shard may have another size.
         host: which share of the shards, of `hosts`.
         hosts: how many share the split.
 
@@ -91,7 +95,7 @@ def open_split(
         path = files.as_path(folder) / shard.name
         if not path.is_file():
             raise RecordError(f"{path}: no such file, though {described} lists it; run {command} again")
-        if path.stat().st_size != shard.bytes:
+        if left_out is None and path.stat().st_size != shard.bytes:
             raise RecordError(
                 f"{path}: {path.stat().st_size:,} bytes, {described} says {shard.bytes:,}; run {command} again"
             )
@@ -113,6 +117,7 @@ def open_split(
         lengths=bucket_lengths(histogram, buckets, info.max_length),
         in_memory=in_memory,
         by_caption=by_caption,
+        left_out=left_out,
     )
 
 
@@ -223,14 +228,15 @@ def read_shards(split: Split, *, seed: tf.Tensor | None = None, deterministic: b
     files = tf.data.Dataset.from_tensor_slices(tf.constant(split.files, tf.string, (len(split.files),)))
     if seed is not None:
         files = files.shuffle(max(len(split.files), 1), seed=seed)
-    return files.interleave(
-        # Eight buffers that stay in the cache: 8 MiB each took a quarter longer for large records.
-        lambda path: tf.data.TFRecordDataset(path, buffer_size=1 << 20),
-        cycle_length=8,
-        block_length=16,
-        num_parallel_calls=CORES,
-        deterministic=deterministic,
+    # Eight buffers that stay in the cache: 8 MiB each took a quarter longer for large records.
+    read = split.left_out.dataset if split.left_out else lambda path: tf.data.TFRecordDataset(path, buffer_size=1 << 20)
+    found = files.interleave(
+        read, cycle_length=8, block_length=16, num_parallel_calls=CORES, deterministic=deterministic
     )
+    if split.left_out:
+        return found
+    # TensorFlow checks each record, but takes a shard that ends early between two records for whole.
+    return found.apply(tf.data.experimental.assert_cardinality(split.photos))
 
 
 _CAPTION_FEATURES = {

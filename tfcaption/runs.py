@@ -15,6 +15,7 @@ import numpy as np
 
 from tfcaption import files, records
 from tfcaption.config import Config, ModelConfig, load_config, save_config
+from tfcaption.folder_lock import LOCK_FILE
 from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
 from tfcaption.tfrecord import RecordError
 
@@ -71,7 +72,7 @@ def create_run(config: Config, *, writes: bool = True) -> Run:
     if (path / CONFIG_FILE).is_file():
         run = load_run(path)
         _check_same(run, config, info)
-    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+    elif path.exists() and (not path.is_dir() or any(found.name != LOCK_FILE for found in path.iterdir())):
         raise RunError(f"{path}: is no run directory and not empty; choose another with --set run=DIR")
     else:
         path.mkdir(parents=True, exist_ok=True)
@@ -138,7 +139,8 @@ def load_run(path: str | Path) -> Run:
 
 def _check_same(run: Run, config: Config, info: DatasetInfo) -> None:
     old, new = _flat(run.config), _flat(config)
-    free = {"run", "data.records", "data.features", "train.early_stopping_epochs", "train.checkpoint_minutes"}
+    free = {"run", "data.records", "data.features", "data.damaged"}
+    free |= {"train.early_stopping_epochs", "train.checkpoint_minutes"}
     if config.train.schedule == "constant":  # otherwise the number of epochs decides every learning rate
         free.add("train.epochs")
     changed = [f"{key} was {old[key]}, is {new[key]}" for key in old if key not in free and old[key] != new[key]]

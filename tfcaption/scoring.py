@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import files, input_pipeline, records, search, text, tfrecord
+from tfcaption import damaged, files, input_pipeline, records, search, text, tfrecord
 from tfcaption.captioner import Captioner
 from tfcaption.captions import Looked, Spoken, looked_at
 from tfcaption.input_pipeline import Split
@@ -45,7 +45,7 @@ def caption_split(
         progress: is told how many photos are done.
 
     Raises:
-        RecordError: a photo comes twice.
+        RecordError: a photo comes twice, or a record is damaged.
     """
     vocabulary = text.Vocabulary(words)
 
@@ -61,7 +61,7 @@ def caption_split(
     nbest: dict[str, list[Spoken]] = {}
     looked: dict[str, tuple[Looked, ...]] = {}
     sums = np.zeros(3)
-    for batch in input_pipeline.batches(split, batch_size_photos=batch_size_photos):
+    for batch in _batches(split, batch_size_photos):
         photos = batch["photo_id"].numpy()
         if not any(photos):
             continue
@@ -85,6 +85,11 @@ def caption_split(
     return SplitCaptions(best, nbest, looked, float(np.exp(loss / tokens)), correct / tokens)
 
 
+def _batches(split: Split, batch_size_photos: int) -> Iterator[input_pipeline.Batch]:
+    with damaged.named(split):
+        yield from input_pipeline.batches(split, batch_size_photos=batch_size_photos)
+
+
 def read_references(split: Split) -> dict[str, list[str]]:
     """Photo id -> raw captions of a split, straight from its shards."""
     return dict(records.captions_of(serialized) for serialized in _read_records(split))
@@ -97,5 +102,8 @@ def read_token_ids(split: Split) -> Iterator[list[list[int]]]:
 
 def _read_records(split: Split) -> Iterator[bytes]:
     for file in split.files:
+        if split.left_out:
+            yield from split.left_out.read(file)
+            continue
         with files.as_path(file).open("rb") as stream:
             yield from tfrecord.read_frames(stream, file)

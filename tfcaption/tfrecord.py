@@ -80,6 +80,20 @@ def frame_record(data: bytes) -> bytes:
     return b"".join((length, struct.pack("<I", _masked_crc(length)), data, struct.pack("<I", _masked_crc(data))))
 
 
+def _length(header: bytes) -> int | None:
+    """The length that a record's header says; None for a damaged one."""
+    if len(header) < 12 or struct.unpack("<I", header[8:])[0] != _masked_crc(header[:8]):
+        return None
+    return int(struct.unpack("<Q", header[:8])[0])
+
+
+def _fault(data: bytes, footer: bytes, length: int) -> str | None:
+    """What is wrong with a record whose header is right."""
+    if len(data) < length or len(footer) < 4:
+        return "is cut short"
+    return None if struct.unpack("<I", footer)[0] == _masked_crc(data) else "fails its checksum"
+
+
 def read_frames(stream: BinaryIO, name: str) -> Iterator[bytes]:
     """Yield the records of an open TFRecord file, checking both CRCs of each.
 
@@ -88,13 +102,47 @@ def read_frames(stream: BinaryIO, name: str) -> Iterator[bytes]:
     """
     index = 0
     while header := stream.read(12):
-        if len(header) < 12 or struct.unpack("<I", header[8:])[0] != _masked_crc(header[:8]):
-            raise RecordError(f"{name}: record {index} has a damaged header; rebuild this shard")
-        (length,) = struct.unpack("<Q", header[:8])
+        length = _length(header)
+        if length is None:
+            raise _damaged(name, index, _HEADER)
         data, footer = stream.read(length), stream.read(4)
-        if len(data) < length or len(footer) < 4:
-            raise RecordError(f"{name}: cut short in record {index}; rebuild this shard")
-        if struct.unpack("<I", footer)[0] != _masked_crc(data):
-            raise RecordError(f"{name}: record {index} fails its checksum; rebuild this shard")
+        if fault := _fault(data, footer, length):
+            raise _damaged(name, index, fault)
         yield data
         index += 1
+
+
+def salvage_frames(content: bytes, name: str) -> Iterator[bytes | RecordError]:
+    """Yield each record of a TFRecord file that is whole, and in the place of each damaged one what is wrong with it.
+
+    After a damaged header reading goes on at the next one that is right.
+    """
+    index = position = 0
+    while position < len(content):
+        length = _length(content[position : position + 12])
+        if length is None:
+            yield _damaged(name, index, _HEADER)
+            position = _next_header(content, position + 1)
+        else:
+            start, end = position + 12, position + 12 + length
+            data, position = content[start:end], end + 4
+            fault = _fault(data, content[end:position], length)
+            yield _damaged(name, index, fault) if fault else data
+        index += 1
+
+
+_HEADER = "has a damaged header"
+
+
+def _damaged(name: str, index: int, fault: str) -> RecordError:
+    return RecordError(f"{name}: record {index} {fault}; rebuild this shard")
+
+
+def _next_header(content: bytes, position: int) -> int:
+    """Where the next right header begins; the end of the content where there is none."""
+    for start in range(position, len(content) - 15):
+        # Most positions say a length that the file does not have; for the others the CRC decides.
+        length = int.from_bytes(content[start : start + 8], "little")
+        if start + length + 16 <= len(content) and _length(content[start : start + 12]) is not None:
+            return start
+    return len(content)

@@ -8,11 +8,13 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from tfcaption import config as configs
 from tfcaption import runs, terminal
 from tfcaption.config import Config
+from tfcaption.folder_lock import locked
 from tfcaption.training_run import Preempted, TrainingFailed, TrainingRun
 
 EXAMPLES = """examples:
@@ -39,15 +41,17 @@ def train(config: Config) -> Path:
 
     Raises:
         ValueError: (ConfigError, RunError, RecordError, GloveError, EncoderError) what cannot be trained, before
-            any long work.
+            any long work; (FolderInUse) another process trains this run.
+        OSError: the run directory cannot be written into.
         TrainingFailed: the loss is no longer a number.
         Preempted: by SIGTERM or Ctrl-C, after a checkpoint was saved.
     """
     host, hosts = _place_among_hosts()
-    run = runs.create_run(config, writes=host == 0)
-    terminal.start_tensorflow(multi_worker=hosts > 1)
-    with terminal.stop_signals() as stop:
-        return TrainingRun(run, host, hosts, stop).run_to_end()
+    with locked(config.run) if host == 0 else nullcontext():
+        run = runs.create_run(config, writes=host == 0)
+        terminal.start_tensorflow(multi_worker=hosts > 1)
+        with terminal.stop_signals() as stop:
+            return TrainingRun(run, host, hosts, stop).run_to_end()
 
 
 def _place_among_hosts() -> tuple[int, int]:
@@ -74,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         path = train(configs.load_config(arguments.config, arguments.set))
-    except (ValueError, TrainingFailed) as error:
+    except (ValueError, OSError, TrainingFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except Preempted as stopped:

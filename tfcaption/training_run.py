@@ -37,6 +37,7 @@ class TrainingRun:
         import tensorflow as tf
 
         from tfcaption.captioner import packs
+        from tfcaption.damaged import LeftOut
         from tfcaption.training import Trainer, resolve_mode
 
         config = run.config
@@ -53,6 +54,7 @@ class TrainingRun:
             )
         if hosts > 1 and config.train.early_stopping_metric != "dev_loss":
             raise configs.ConfigError("train.early_stopping_metric must be dev_loss where several hosts train")
+        self.left_out = LeftOut() if config.data.damaged == "skip" else None
         mode = resolve_mode(config.train)
         self.buckets = 1 if packs(mode.xla) else config.data.length_buckets
         self.train_split, self.dev_split = self._open("train"), self._open("dev")
@@ -123,6 +125,7 @@ class TrainingRun:
             cache=False if alone else data.cache,
             cache_limit_mb=data.cache_limit_mb,
             by_photo=self._draws,
+            left_out=self.left_out,
             host=0 if alone else self.host,
             hosts=1 if alone else self.hosts,
         )
@@ -174,13 +177,17 @@ class TrainingRun:
 
     def run_to_end(self) -> Path:
         """Epoch after epoch."""
+        from tfcaption import damaged
+
         history = self.history
         if not history.finished:
-            batches = self.iterator(self.train_split, shuffled=True, position=history.position)
-            dev_batches = self.iterator(self.dev_split, shuffled=False)
-            while not history.finished:
-                self._train_epoch(batches)
-                history.end_epoch(**self._dev_figures(dev_batches))
+            with damaged.named(self.train_split, self.dev_split):
+                batches = self.iterator(self.train_split, shuffled=True, position=history.position)
+                dev_batches = self.iterator(self.dev_split, shuffled=False)
+                while not history.finished:
+                    self._train_epoch(batches)
+                    figures = self._dev_figures(dev_batches)
+                    history.end_epoch(left_out=self.left_out.faults if self.left_out else [], **figures)
         print(history.verdict())
         return self.run.path
 
