@@ -154,6 +154,7 @@ def test_columns_with_unusual_names_are_named(images, texts):
         (b"..,hello", "unsafe name"),
         (b",nobody", "unsafe name"),
         (b"a.jpg,caf\xe9", "not UTF-8"),
+        (b'a.jpg,"' + b"x" * 200_000 + b'"', "malformed line"),
     ],
 )
 def test_a_bad_row_of_a_table_is_rejected_by_file_and_line(images, texts, line, reason):
@@ -163,6 +164,37 @@ def test_a_bad_row_of_a_table_is_rejected_by_file_and_line(images, texts, line, 
     listing = read_source(images, texts)
     assert [(r.id, r.reason) for r in listing.rejections] == [("captions.csv:14", reason)]
     assert len(listing.photos) == 6 and listing.captions_in == 13
+
+
+def test_a_quotation_mark_without_its_pair_does_not_swallow_rows_unsaid(images, texts):
+    table(",", ["image", "caption"])(texts)
+    with (texts / "captions.csv").open("a") as stream:
+        stream.write('d.jpg,"Two of them,\nby a person"\na.jpg,"A dog\nb.jpg,A cat\nc.jpg,A bird\n')
+    listing = read_source(images, texts)
+    (only,) = listing.rejections
+    assert (only.id, only.reason) == ("captions.csv:18", "malformed line") and "without its pair" in only.detail
+    assert [caption for photo in listing.photos if photo.id == "d.jpg" for caption in photo.captions][-1] == (
+        "Two of them,\nby a person"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("[" * 100_000, "malformed line"),
+        ('{"file_name": "a.jpg", "caption": 5}', "not text"),
+        ('{"file_name": "a.jpg", "caption": [["A dog ."]]}', "not text"),
+        ('{"file_name": "a.jpg", "caption": "\\ud800 a dog"}', "not UTF-8"),
+        ('{"file_name": "a\\u0000.jpg", "caption": "A dog ."}', "unsafe name"),
+    ],
+)
+def test_a_json_line_with_anything_but_text_is_rejected_by_file_and_line(images, texts, line, reason):
+    json_lines(texts)
+    rows = (texts / "captions.jsonl").read_text().replace("captions", "caption")
+    (texts / "captions.jsonl").write_text(rows + line + "\n")
+    listing = read_source(images, texts)
+    assert [(r.kind, r.id, r.reason) for r in listing.rejections] == [("caption", "captions.jsonl:7", reason)]
+    assert listing.captions_in == 13 and len(listing.photos) == 6
 
 
 def test_bad_json_lines_are_rejected_and_captions_of_one_row_counted_each(images, texts):

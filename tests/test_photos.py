@@ -151,6 +151,19 @@ def test_a_photo_of_80_million_pixels_is_the_largest():
             assert prepared(data, size=32).max() < 3
 
 
+def test_a_jpeg_of_many_scans_is_rejected_before_it_is_decoded():
+    data = encoded(picture(), "JPEG", progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    scans = data.count(b"\xff\xda")
+    for more, reason in ((0, None), (photos.MAX_SCANS - scans, None), (photos.MAX_SCANS, f"{scans + 100} scans")):
+        repeated = data[:-2] + more * last + data[-2:]
+        if reason:
+            with pytest.raises(photos.PhotoError, match=f"decompression bomb: {reason}"):
+                photos.prepare_photo(repeated, image_size=64, resize="squash")
+        else:
+            assert quarters(prepared(repeated)) == UPRIGHT
+
+
 def test_a_jpeg_of_the_right_size_is_stored_anew_where_it_is_not_sound():
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     sound = photos.prepare_photo(encoded(Image.fromarray(noise)), image_size=64, resize="squash")

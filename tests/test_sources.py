@@ -1,5 +1,7 @@
 """The Flickr8k layout, whole and damaged: a clear error, or a named and counted rejection."""
 
+import os
+
 import pytest
 from PIL import Image
 
@@ -96,6 +98,20 @@ def test_a_split_file_s_photo_that_is_nowhere_is_named(source):
     with (source.texts / "Flickr_8k.devImages.txt").open("a") as stream:
         stream.write("ghost.jpg\n")
     assert rejections(source.read(), "photo") == [("ghost.jpg", "no captions")]
+
+
+def test_pipes_devices_and_broken_links_are_no_photos(source):
+    os.mkfifo(source.images / "pipe.jpg")
+    (source.images / "zero.jpg").symlink_to("/dev/zero")
+    (source.images / "gone.jpg").symlink_to("nowhere")
+    (source.images / "link.jpg").symlink_to("a.jpg")
+    names = ["gone.jpg", "link.jpg", "pipe.jpg", "zero.jpg"]
+    source.lines += [f"{name}#0\tA photo .".encode() for name in names]
+    with (source.texts / "Flickr_8k.devImages.txt").open("a") as stream:
+        stream.writelines(f"{name}\n" for name in names)
+    listing = source.read()
+    assert rejections(listing, "photo") == [(name, "missing photo") for name in names if name != "link.jpg"]
+    assert "link.jpg" in {photo.id for photo in listing.photos}
 
 
 def test_two_files_of_one_name_are_ambiguous(source):

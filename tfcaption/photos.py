@@ -13,6 +13,7 @@ JPEG_QUALITY = 95
 # WebP of 34 bytes), or 20 MB as a JPEG, which is scaled down while it is decoded.
 MAX_PIXELS = 80_000_000
 MAX_BYTES = 250_000_000  # of a photo's file
+MAX_SCANS = 100  # of a progressive JPEG, which has about ten; one of 100 bytes goes over all its pixels
 # Formats decoded by Pillow itself; leaves out those that start other programs (EPS) or are no photos (PDF).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
@@ -60,8 +61,7 @@ def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
         raise PhotoError("too large", f"more than {MAX_BYTES:,} bytes")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise PhotoError("decompression bomb", f"{image.width}x{image.height} pixels")
+            _check_cost(image, data)
             kept = _already_prepared(image, image_size) and _is_plain_jpeg(data)
             # Lets the JPEG decoder scale large photos down by a power of two on the fly.
             if min(image.size) >= 4 * image_size:
@@ -79,6 +79,15 @@ def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
         raise PhotoError(reason, str(error)) from error
     except Exception as error:  # a damaged file may raise anything inside a decoder; it must not end a job
         raise PhotoError("unreadable", f"{type(error).__name__}: {error}") from error
+
+
+def _check_cost(image: Image.Image, data: bytes) -> None:
+    """Raise for an image that is not decoded yet and would take too much memory or time."""
+    if image.width * image.height > MAX_PIXELS:
+        raise PhotoError("decompression bomb", f"{image.width}x{image.height} pixels")
+    scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
+    if scans > MAX_SCANS:
+        raise PhotoError("decompression bomb", f"{scans:,} scans")
 
 
 def _already_prepared(image: Image.Image, image_size: int) -> bool:
