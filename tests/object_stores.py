@@ -96,14 +96,22 @@ def _accept(listener, context, url):
 def _tunnel(connection, context, url):
     """One connection of a client to "Google": its CONNECT, its TLS, and then its requests to the server."""
     host = url.removeprefix("http://")
-    while not connection.recv(4096).endswith(b"\r\n\r\n"):
-        pass
+    request = b""
+    while not request.endswith(b"\r\n\r\n"):
+        received = connection.recv(4096)
+        if not received:
+            return
+        request += received
     connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
     client = context.wrap_socket(connection, server_side=True)
+    first = client.recv(1 << 16)  # the server would wait for it, and serve nobody else
+    if not first:
+        return
     server = socket.create_connection(tuple(host.split(":")))
     # The server answers with addresses at the host that it was asked by.
-    forward = (client, server, (b"Host: www.googleapis.com\r\n", f"Host: {host}\r\n".encode()))
-    threading.Thread(target=_pipe, args=forward, daemon=True).start()
+    replaced = b"Host: www.googleapis.com\r\n", f"Host: {host}\r\n".encode()
+    server.sendall(first.replace(*replaced))
+    threading.Thread(target=_pipe, args=(client, server, replaced), daemon=True).start()
     _pipe(server, client, (b"", b""))
 
 

@@ -62,7 +62,7 @@ def peaks(process):
 def build(folder, output):
     command = [sys.executable, "-m", "beam_jobs.build_records", "--images", folder, "--captions", folder]
     command += ["--source", "table", "--output", output, "--image_size=32", "--direct_num_workers=2"]
-    with subprocess.Popen([*map(str, command)], stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen([*map(str, command)]) as process:
         return peaks(process)
 
 
