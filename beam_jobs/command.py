@@ -29,16 +29,13 @@ def run_job(
         what: is written, in the plural.
     """
     start = time.monotonic()
+    if (encoding := sys.getfilesystemencoding()) != "utf-8":
+        print(f"error: names of photos would be read as {encoding}; set PYTHONUTF8=1", file=sys.stderr)
+        return 1
     logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
     from beam_jobs.options import JobFailed, is_local
 
     logging.disable(logging.NOTSET)
-    if sys.getfilesystemencoding() != "utf-8":
-        encoding = sys.getfilesystemencoding()
-        print(
-            f"error: names of files are read as {encoding}, so photos may be missed; set PYTHONUTF8=1", file=sys.stderr
-        )
-        return 1
     try:
         with locked(arguments.output) if is_local(arguments.output) else nullcontext():
             info = job(arguments, flags)

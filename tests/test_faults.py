@@ -429,7 +429,7 @@ def test_on_a_slow_and_flaky_filesystem_each_failure_is_named_and_reruns_come_to
     assert tree_bytes(tmp_path / "out") == tree_bytes(expected)
 
 
-ODD = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+ODD = {"TZ": "Pacific/Kiritimati", "LC_ALL": "C", "LANG": "C"}
 SLOW = pytest.mark.slow
 
 
@@ -444,6 +444,13 @@ def test_locale_and_clock_change_no_byte(date, sample, sample_records, tmp_path)
     done = subprocess.run(command, env=os.environ | ODD, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert tree_bytes(tmp_path / "out") == tree_bytes(sample_records)
+
+
+def test_a_locale_that_cannot_say_every_name_of_a_photo_is_refused(sample, tmp_path):
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "beam_jobs.build_records", *building(sample, tmp_path / "out")]
+    done = subprocess.run(command, env=os.environ | ascii_only, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == "error: names of photos would be read as ascii; set PYTHONUTF8=1\n"
 
 
 # --- damaged records ---------------------------------------------------------------------------------------

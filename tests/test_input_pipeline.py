@@ -104,6 +104,7 @@ def test_epochs_differ_and_any_position_goes_on_as_if_nothing_had_happened(sampl
 @WAYS
 def test_hosts_share_a_split_without_a_photo_lost_or_twice_and_take_equally_many_batches(sample_records, info, cache):
     shares = [opened(sample_records, info, cache=cache, host=host, hosts=2) for host in range(2)]
+    assert shares[0].photos > shares[1].photos  # three shards
     found = [list(input_pipeline.batches(share, batch_size_photos=4).as_numpy_iterator()) for share in shares]
     assert len(found[0]) == len(found[1])
     assert sorted(order(found[0]) + order(found[1])) == sorted(order(batches(sample_records, info)))
