@@ -232,7 +232,8 @@ def test_records_killed_at_random_moments_are_complete_or_absent_and_a_rerun_giv
 def kill(process, victims, moments):
     """SIGKILL for all of a job, its parent only, or one of its workers."""
     if victims == "group":
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
     elif victims == "parent":
         process.kill()
     elif process.poll() is None and (found := workers(process)):
