@@ -5,7 +5,6 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from tfcaption.folder_lock import locked
@@ -33,11 +32,11 @@ def run_job(
         print(f"error: names of photos would be read as {encoding}; set PYTHONUTF8=1", file=sys.stderr)
         return 1
     logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
-    from beam_jobs.options import JobFailed, is_local
+    from beam_jobs.options import JobFailed
 
     logging.disable(logging.NOTSET)
     try:
-        with locked(arguments.output) if is_local(arguments.output) else nullcontext():
+        with locked(arguments.output):
             info = job(arguments, flags)
     except (ValueError, OSError, JobFailed) as error:
         print(f"error: {error}", file=sys.stderr)

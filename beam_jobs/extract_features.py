@@ -92,7 +92,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     go_on = feature_pipeline.settings_there(arguments.output) == settings and not arguments.overwrite
     output_folder.check(arguments.output, overwrite=arguments.overwrite or go_on, description=records.FEATURES_FILE)
     (output_folder.clean_halves if go_on else output_folder.clean)(arguments.output, description=records.FEATURES_FILE)
-    shards.write_text(arguments.output, output_folder.PARTIAL_FEATURES_FILE, settings.model_dump_json(indent=1) + "\n")
+    shards.write_text(arguments.output, records.PARTIAL_FEATURES_FILE, settings.model_dump_json(indent=1) + "\n")
     pipeline = beam.Pipeline(options=beam_options)
     feature_pipeline.add_steps(
         pipeline,

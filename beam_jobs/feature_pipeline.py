@@ -13,7 +13,6 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 
 from beam_jobs.options import JobFailed, ProgressCounter
-from beam_jobs.output_folder import PARTIAL_FEATURES_FILE
 from beam_jobs.shards import Described, write_shard, write_text
 from tfcaption import records
 from tfcaption.folder_lock import end_with_holder
@@ -117,7 +116,7 @@ def check_source(folder: str, source: FeatureSettings, extractor: Extractor, set
 
 def settings_there(output: str) -> FeatureSettings | None:
     """The settings of the features, complete or not, that are in `output` already; None where there are none."""
-    for name, kind in ((records.FEATURES_FILE, FeaturesInfo), (PARTIAL_FEATURES_FILE, FeatureSettings)):
+    for name, kind in ((records.FEATURES_FILE, FeaturesInfo), (records.PARTIAL_FEATURES_FILE, FeatureSettings)):
         path = FileSystems.join(output, name)
         if FileSystems.exists(path):
             with FileSystems.open(path) as stream:
@@ -283,6 +282,6 @@ def _finish(
             )
     written_info = FeaturesInfo(settings=settings, splits=splits)
     write_text(output, records.FEATURES_FILE, written_info.model_dump_json(indent=1) + "\n")
-    partial = FileSystems.join(output, PARTIAL_FEATURES_FILE)
+    partial = FileSystems.join(output, records.PARTIAL_FEATURES_FILE)
     if FileSystems.exists(partial):
         FileSystems.delete([partial])

@@ -9,13 +9,13 @@ from tfcaption.records import (
     CAPTIONS_FILE,
     DATASET_FILE,
     FEATURES_FILE,
+    PARTIAL_FEATURES_FILE,
     REJECTED_FILE,
     VOCABULARY_FILE,
     is_shard_name,
 )
 
-PARTIAL_FEATURES_FILE = "features.incomplete.json"  # settings of feature shards, until features.json is written
-PARTIAL_CAPTIONS_FILE = "captions.incomplete.json"  # the same of shards of captions
+PARTIAL_CAPTIONS_FILE = "captions.incomplete.json"  # settings of shards of captions, until captions.json is written
 # The description that a job writes last -> the other files it writes beside the shards
 _OWN_FILES = {
     DATASET_FILE: (DATASET_FILE, REJECTED_FILE, VOCABULARY_FILE),

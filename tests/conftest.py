@@ -75,6 +75,14 @@ def shared_data():
     return folder
 
 
+@pytest.fixture
+def small_run(sample_records, tmp_path):
+    """A config file of a training of a random ResNet50."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"run: {tmp_path / 'out'}\ndata: {{records: {sample_records}}}\nmodel: {{weights: random}}\n")
+    return config
+
+
 def tree_bytes(folder):
     """Every file below a folder with its content."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}

@@ -129,6 +129,12 @@ def test_features_name_the_shards_that_a_rerun_makes(sample_records, pooled, tmp
     assert main([str(features)]) == 1
     error = capsys.readouterr().err
     assert f"fault: {missing.name}: no such file" in error and f"fault: {damaged.name}: record" in error
+    (features / "features.json").rename(features / "elsewhere")
+    (features / "features.incomplete.json").touch()
+    assert main([str(features)]) == 1
+    assert "these features are incomplete; run extract_features again" in capsys.readouterr().err
+    (features / "elsewhere").rename(features / "features.json")
+    (features / "features.incomplete.json").unlink()
     command = error.splitlines()[-1].replace("RECORDS", str(sample_records)).replace("WEIGHTS", "random")
     assert extract_features.main(command.split()[3:]) == 0
     assert tree_bytes(features) == tree_bytes(pooled)

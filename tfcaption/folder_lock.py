@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
+from tfcaption.files import is_local
+
 LOCK_FILE = ".lock"  # says who holds the lock; one that a killed process left behind locks nothing
+WORKERS_END_SECONDS = 10.0  # within which workers of a killed process have ended
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # a filesystem that knows none
 _held: set[Path] = set()  # by this process, or waited for by it
 
@@ -25,12 +30,15 @@ class FolderInUse(ValueError):
 def locked(folder: str | Path) -> Iterator[None]:
     """Be the only process that writes into a folder, which is made if it is missing.
 
-    On a filesystem without locks there is none, and a warning.
+    On a filesystem without locks there is none, and a warning; on another than local ones (gs://) there is none.
 
     Raises:
         FolderInUse: another process holds the lock; after a crash none does.
         OSError: the folder is a file, or cannot be written into.
     """
+    if not is_local(folder):
+        yield
+        return
     path = Path(folder).absolute() / LOCK_FILE
     made = not path.parent.exists()
     if not made and not path.parent.is_dir():
@@ -54,14 +62,18 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def _acquire(path: Path) -> int:
+    deadline = time.monotonic() + WORKERS_END_SECONDS
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(descriptor, 10_000).decode()
+            content = os.read(descriptor, 10_000).decode()
             os.close(descriptor)
-            raise FolderInUse(_refusal(path.parent, holder)) from None
+            if time.monotonic() < deadline and _is_dead(content):
+                time.sleep(0.01)  # a worker of a killed process, about to end
+                continue
+            raise FolderInUse(_refusal(path.parent, content)) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
@@ -81,6 +93,19 @@ def _is_file(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
+        return False
+
+
+def _is_dead(content: str) -> bool:
+    """Whether a lock file names a process of this machine that has ended."""
+    try:
+        holder = json.loads(content)
+        if holder["host"] != socket.gethostname():
+            return False
+        return psutil.Process(holder["process"]).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+    except (ValueError, KeyError):
         return False
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from tfcaption import files, records, terminal
 from tfcaption.contact_sheet import contact_sheet
+from tfcaption.folder_lock import locked
 from tfcaption.inspection import Inspection, inspect_features, inspect_records
 
 EXAMPLES = """examples:
@@ -66,14 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     folder = files.as_path(arguments.records)
     try:
-        if (folder / records.FEATURES_FILE).exists():
+        if any((folder / name).exists() for name in (records.FEATURES_FILE, records.PARTIAL_FEATURES_FILE)):
             return _features(folder)
-        if arguments.repair:
+        if arguments.repair and folder.is_dir():
             given = dict(pair.partition("=")[::2] for pair in arguments.set)
             if not _repaired(folder, {key: yaml.safe_load(value) for key, value in given.items()}):
                 return 1
         return _records(folder, arguments.show, files.as_path(arguments.output))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -105,7 +106,8 @@ def _repaired(folder: Path, given: Mapping[str, Any]) -> bool:
     from tfcaption.repair import repair_records
 
     terminal.start_tensorflow()  # captions are tokenized again
-    done = repair_records(folder, given)
+    with locked(folder):
+        done = repair_records(folder, given)
     for name in done.written:
         print(f"written again: {folder / name}")
     if done.assumed and records.DATASET_FILE in done.written:

@@ -39,6 +39,7 @@ DATASET_FILE = "dataset.json"
 VOCABULARY_FILE = "vocabulary.txt"
 REJECTED_FILE = "rejected.jsonl"
 FEATURES_FILE = "features.json"
+PARTIAL_FEATURES_FILE = "features.incomplete.json"  # settings of feature shards, until features.json is written
 CAPTIONS_FILE = "captions.json"
 _SHARD_PATTERN = re.compile(r"(?P<split>[a-z]+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.(tfrecord|jsonl)")
 

@@ -1,0 +1,144 @@
+"""A damaged record costs itself alone, is never silent, and is named with its shard and the cure."""
+
+import bisect
+import io
+import itertools
+import json
+import random
+import re
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from tfcaption import damaged, input_pipeline, records, tfrecord, train
+from tfcaption.tfrecord import RecordError
+
+
+def flipped(content, position, bit):
+    changed = bytearray(content)
+    changed[position] ^= 1 << bit
+    return bytes(changed)
+
+
+def salvaged(content):
+    """The whole records, and the faults."""
+    found = list(tfrecord.salvage_frames(content, "shard"))
+    return [data for data in found if isinstance(data, bytes)], [
+        str(data) for data in found if not isinstance(data, bytes)
+    ]
+
+
+@pytest.fixture(scope="module")
+def shard(sample_records):
+    """A shard of the training split: its path, its content, its records and where each begins."""
+    path = sorted(sample_records.glob("train-*"))[0]
+    content = path.read_bytes()
+    whole = [data.numpy() for data in tf.data.TFRecordDataset(str(path))]
+    return path, content, whole, [0, *itertools.accumulate(len(data) + 16 for data in whole)]
+
+
+def test_a_flipped_bit_anywhere_costs_its_record_and_no_other(shard):
+    _, content, whole, starts = shard
+    generator = random.Random(0)
+    begin = generator.choice(starts[1:-1])
+    positions = [*range(begin - 4, begin + 16), *(generator.randrange(len(content)) for _ in range(300))]
+    for position in positions:
+        damaged = flipped(content, position, generator.randrange(8))
+        hit = bisect.bisect_right(starts, position) - 1
+        good, faults = salvaged(damaged)
+        assert good == [data for index, data in enumerate(whole) if index != hit]
+        assert len(faults) == 1 and faults[0].startswith(f"shard: record {hit} ")
+        with pytest.raises(RecordError, match=rf"shard: record {hit} .*; rebuild this shard"):
+            list(tfrecord.read_frames(io.BytesIO(damaged), "shard"))
+
+
+def test_a_shard_cut_anywhere_keeps_the_records_before_the_cut(shard):
+    _, content, whole, starts = shard
+    generator = random.Random(1)
+    for length in [*starts, *(generator.randrange(len(content)) for _ in range(100))]:
+        good, faults = salvaged(content[:length])
+        kept = bisect.bisect_right(starts, length) - 1
+        assert good == whole[:kept]
+        assert len(faults) == (length not in starts)
+        assert all(fault.startswith(f"shard: record {kept} ") for fault in faults)
+
+
+@pytest.fixture
+def damaged_features(pooled, tmp_path):
+    """A copy of features, and a function that damages the first shard of a split; gives the shard's path."""
+    copy = shutil.copytree(pooled, tmp_path / "features")
+
+    def damage(split, change):
+        path = sorted(copy.glob(f"{split}-*"))[0]
+        path.write_bytes(change(path.read_bytes()))
+        return path
+
+    return copy, damage
+
+
+def opened(info, features, **options):
+    return input_pipeline.open_split(
+        "train", info, features, records.load_features_info(features), buckets=1, **options
+    )
+
+
+def photos_of(split):
+    """Ids of an epoch's photos, and the number of its batches."""
+    found = list(input_pipeline.batches(split, batch_size_photos=8, shuffle_seed=1).as_numpy_iterator())
+    return {photo.decode() for batch in found for photo in batch["photo_id"] if photo}, len(found)
+
+
+WAYS = pytest.mark.parametrize("cache", [False, True], ids=["streamed", "in_memory"])
+CHANGES = {
+    "bit": (lambda content: flipped(content, len(content) // 2, 3), "fails its checksum"),
+    "header": (lambda content: flipped(content, 3, 3), "record 0 has a damaged header"),
+    "tail": (lambda content: content[:-1], "is cut short"),
+}
+
+
+@WAYS
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_damaged_record_is_named_or_left_out_and_the_number_of_batches_stays(
+    change, cache, info, damaged_features, capsys
+):
+    features, damage = damaged_features
+    whole, batches = photos_of(opened(info, features, cache=cache))
+    split = opened(info, features, cache=cache)
+    shard = damage("train", CHANGES[change][0])
+    with pytest.raises(RecordError, match=rf"{shard}: record \d+ .*; rebuild"), damaged.named(split):
+        photos_of(split)
+    left_out = damaged.LeftOut()
+    for _ in range(2):
+        found, same = photos_of(opened(info, features, cache=cache, left_out=left_out))
+        assert found < whole and len(whole - found) == 1 and same == batches
+    (fault,) = left_out.faults
+    assert fault.startswith(str(shard)) and CHANGES[change][1] in fault
+    assert capsys.readouterr().err.splitlines() == [f"left out: {fault}"]
+
+
+@WAYS
+def test_a_shard_that_ends_early_between_two_records_is_noticed(cache, info, damaged_features):
+    features, damage = damaged_features
+    split = opened(info, features, cache=cache)
+    size = len(tfrecord.frame_record(next(tf.data.TFRecordDataset(split.files[0]).as_numpy_iterator())))
+    damage("train", lambda content: content[:size])
+    with pytest.raises(RecordError, match="30 records in the shards of train, not 48"), damaged.named(split):
+        photos_of(split)
+
+
+def test_a_training_stops_at_a_damaged_record_or_goes_on_without_it(
+    small_run, damaged_features, info, tmp_path, capsys
+):
+    features, damage = damaged_features
+    size = ["model.embedding_units=8", "model.gru_units=8", "model.dense_units=8", "train.epochs=2"]
+    arguments = ["--config", str(small_run), "--set", f"data.features={features}", *size, "data.batch_size_photos=12"]
+    shard = damage("train", CHANGES["bit"][0])
+    assert train.main(arguments) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(rf"error: {shard}: record \d+ fails its checksum; rebuild this shard.*", error)
+    assert train.main([*arguments, "data.damaged=skip"]) == 0
+    metrics = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["left_out_records"] for line in metrics] == [1, 1]
+    assert metrics[0]["left_out"] == metrics[1]["left_out"] and str(shard) in metrics[0]["left_out"][0]
+    assert f"left out: {metrics[0]['left_out'][0]}" in capsys.readouterr().err
