@@ -53,9 +53,10 @@ def peaks(process):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    assert process.wait() == 0
+    code = process.wait()
     done.set()
     watcher.join()
+    assert code == 0
     return found
 
 
