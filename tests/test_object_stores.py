@@ -1,8 +1,6 @@
 """Jobs and trainings that read from object stores and write to them, on servers of this machine."""
 
 import json
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
@@ -11,7 +9,7 @@ from beam_jobs import build_records, caption_images, extract_features, options, 
 from beam_jobs.paths import as_path
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.fake_export import write_export
-from tests.object_stores import BUCKET, google_server, s3_server, tensorflow_google_environment
+from tests.object_stores import BUCKET, google_server, s3_server
 
 
 @pytest.fixture(params=["gs", pytest.param("s3", marks=pytest.mark.slow)])  # Beam makes a client of S3 for each file
@@ -109,35 +107,3 @@ def test_what_is_not_in_a_store_is_one_line(store, capsys):
     ):
         assert job.main([*arguments, "--output", f"{url}/out", *flags]) == 1
         assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {message}")
-
-
-PROBE = """
-import tensorflow as tf
-from tfcaption.files import as_path, files_below
-root = as_path("gs://BUCKET/run")
-path = root / "steps.jsonl"
-path.write_text("one\\n")
-with path.open("a") as stream:
-    stream.writelines(["two\\n"])
-path.replace(root / "moved.jsonl")
-manager = tf.train.CheckpointManager(tf.train.Checkpoint(v=tf.Variable(1.0)), str(root / "last"), max_to_keep=1)
-manager.save(), manager.save()
-print((root / "moved.jsonl").read_text().split(), path.exists(), root.is_dir(), (root / "moved.jsonl").stat().st_size)
-print(tf.train.latest_checkpoint(str(root / "last")), sorted(str(file.relative_to(root)) for file in files_below(root)))
-"""
-
-
-@pytest.mark.slow
-def test_tensorflow_reads_and_writes_google_storage_as_runs_do(tmp_path):
-    pytest.importorskip("gcp_storage_emulator", reason="needs the packages of the extra `dev`")
-    with google_server() as (url, client), tensorflow_google_environment(url, tmp_path) as environment:
-        command = [sys.executable, "-c", PROBE.replace("BUCKET", BUCKET)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-2000:]
-        files = [blob for blob in client.bucket(BUCKET).list_blobs() if not blob.name.endswith("/")]  # marks of folders
-        blobs = {blob.name: blob.download_as_bytes() for blob in files}
-    first, second = done.stdout.splitlines()
-    assert first == "['one', 'two'] False True 8" and second.startswith(
-        f"gs://{BUCKET}/run/last/ckpt-2 ['last/checkpoint'"
-    )
-    assert blobs["run/moved.jsonl"] == b"one\ntwo\n" and "run/last/ckpt-2.index" in blobs
