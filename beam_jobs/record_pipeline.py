@@ -60,7 +60,6 @@ def add_steps(
         max_rejected: largest share of photos or captions that may be rejected.
     """
     counts = shard_counts(listing, settings.shards)
-    names = [records.shard_name(split, index, n) for split, n in sorted(counts.items()) for index in range(n)]
     # In files, since a pipeline must stay small: Dataflow takes no more than 20 MB, the captions of 50,000 photos.
     listed = _write_listing(output, "listing", [list(map(astuple, chunk)) for chunk in _chunks(listing.photos)])
     rejected = _write_listing(output, "rejections", [[rejection.model_dump() for rejection in listing.rejections]])
@@ -68,24 +67,25 @@ def add_steps(
         pipeline
         | "Listing" >> beam.Create(listed, reshuffle=True)
         | "ReadListing" >> beam.Map(_read_photos, output)
-        | "Tokenize" >> beam.ParDo(Tokenize(counts, settings.seed)).with_outputs(_COUNTS, _REJECTED, main="photos")
+        | "Tokenize"
+        >> beam.ParDo(Tokenize(counts, settings.seed, first=listing.photos[0].id)).with_outputs(
+            _COUNTS, _REJECTED, main="photos"
+        )
     )
     vocabulary = (
         tokenized[_COUNTS]
         | "CountWords" >> beam.CombineGlobally(_merge_counts)
         | "Vocabulary" >> beam.Map(_with_vocabulary, settings.min_count)
     )
-    every_shard = pipeline | "Shards" >> beam.Create([(name, None) for name in names])
+    # No beam.Flatten: FnApiRunner (2.77) loses what a worker sends through one beyond 10 MB.
     written = (
-        (tokenized["photos"], every_shard)
-        | "WithEmptyShards" >> beam.Flatten()
+        tokenized["photos"]
         | "ToShards" >> beam.GroupByKey()
         | "WriteShard"
         >> beam.ParDo(WriteShard(settings, output), pvalue.AsSingleton(vocabulary)).with_outputs(
             _REJECTED, main="shards"
         )
     )
-    rejections = (tokenized[_REJECTED], written[_REJECTED]) | "Rejected" >> beam.Flatten()
     _ = (
         pipeline
         | "Once" >> beam.Create([None])
@@ -93,7 +93,8 @@ def add_steps(
         >> beam.Map(
             _finish,
             pvalue.AsList(written["shards"]),
-            pvalue.AsList(rejections),
+            pvalue.AsList(tokenized[_REJECTED]),
+            pvalue.AsList(written[_REJECTED]),
             pvalue.AsSingleton(vocabulary),
             listed=[*listed, *rejected],
             photos_in=listing.photos_in,
@@ -141,10 +142,13 @@ def _read_photos(name: str, output: str) -> list[CaptionedPhoto]:
 
 
 class Tokenize(beam.DoFn):
-    """A chunk of photos -> (shard name, TokenizedPhoto) each; word counts of the training split; rejections."""
+    """A chunk of photos -> (shard name, TokenizedPhoto) each; word counts of the training split; rejections.
 
-    def __init__(self, shards: dict[str, int], seed: int) -> None:
-        self._shards, self._seed = shards, seed
+    The chunk of the photo `first` gives (shard name, None) for every shard, too, so that empty ones are written.
+    """
+
+    def __init__(self, shards: dict[str, int], seed: int, *, first: str) -> None:
+        self._shards, self._seed, self._first = shards, seed, first
 
     def process(self, chunk: list[CaptionedPhoto]) -> Iterator[Any]:
         """Tokenize all captions of the chunk in one TensorFlow call."""
@@ -152,6 +156,9 @@ class Tokenize(beam.DoFn):
 
         from tfcaption import text
 
+        if chunk[0].id == self._first:
+            for split, count in self._shards.items():
+                yield from ((records.shard_name(split, index, count), None) for index in range(count))
         captions = [caption for photo in chunk for caption in photo.captions]
         spoken = iter(text.tokenize(tf.constant(captions)).to_list())
         counts: Counter[str] = Counter()
@@ -257,7 +264,8 @@ def _read(location: Location) -> bytes:
 def _finish(
     _: None,
     shards: list[ShardResult],
-    rejections: list[Rejection],
+    captions_rejected: list[Rejection],
+    photos_rejected: list[Rejection],
     vocabulary: tuple[list[str], list[int]],
     *,
     listed: Sequence[str],
@@ -268,7 +276,8 @@ def _finish(
     max_rejected: float,
 ) -> None:
     """Check that nothing was lost, and write the description of the records, `dataset.json` last."""
-    rejections = [*(Rejection(**rejection) for rejection in _read_listing(listed[-1], output)), *rejections]
+    listed_rejections = (Rejection(**rejection) for rejection in _read_listing(listed[-1], output))
+    rejections = [*listed_rejections, *captions_rejected, *photos_rejected]
     write_text(output, records.REJECTED_FILE, records.rejected_lines(rejections))
     write_text(output, records.VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary[0]))
     info = describe(

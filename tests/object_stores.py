@@ -1,10 +1,5 @@
 """Object stores on this machine: servers that speak as S3 and Google Cloud Storage do."""
 
-import os
-import socket
-import ssl
-import subprocess
-import threading
 import urllib.request
 from contextlib import contextmanager
 
@@ -55,72 +50,3 @@ def google_server():
     finally:
         server.stop()
         emulator._read_raw_data, emulator._read_data = raw, read
-
-
-@contextmanager
-def tensorflow_google_environment(url, folder):
-    """Environment variables by which TensorFlow's own gs:// reaches that server.
-
-    It knows no other address than Google's, so a proxy, to which it connects as to any proxy, passes for Google with a
-    certificate that it is told to trust.
-    """
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    names = "subjectAltName=DNS:www.googleapis.com,DNS:storage.googleapis.com"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-addext", names]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_accept, args=(listener, context, url), daemon=True).start()
-        yield {
-            **os.environ,
-            "STORAGE_EMULATOR_HOST": url,  # for Beam
-            "HTTPS_PROXY": f"http://127.0.0.1:{listener.getsockname()[1]}",
-            "CURL_CA_BUNDLE": str(certificate),
-            "NO_GCE_CHECK": "true",
-            "GOOGLE_AUTH_TOKEN_FOR_TESTING": "token",
-            "GCS_RETRY_CONFIG_MAX_RETRIES": "1",
-        }
-        listener.shutdown(socket.SHUT_RDWR)
-
-
-def _accept(listener, context, url):
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:  # closed: the end
-            return
-        threading.Thread(target=_tunnel, args=(connection, context, url), daemon=True).start()
-
-
-def _tunnel(connection, context, url):
-    """One connection of a client to "Google": its CONNECT, its TLS, and then its requests to the server."""
-    host = url.removeprefix("http://")
-    request = b""
-    while not request.endswith(b"\r\n\r\n"):
-        received = connection.recv(4096)
-        if not received:
-            return
-        request += received
-    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-    client = context.wrap_socket(connection, server_side=True)
-    first = client.recv(1 << 16)  # the server would wait for it, and serve nobody else
-    if not first:
-        return
-    server = socket.create_connection(tuple(host.split(":")))
-    # The server answers with addresses at the host that it was asked by.
-    replaced = b"Host: www.googleapis.com\r\n", f"Host: {host}\r\n".encode()
-    server.sendall(first.replace(*replaced))
-    threading.Thread(target=_pipe, args=(client, server, replaced), daemon=True).start()
-    _pipe(server, client, (b"", b""))
-
-
-def _pipe(source, target, replaced):
-    try:
-        while data := source.recv(1 << 16):
-            target.sendall(data.replace(*replaced) if replaced[0] else data)
-    except OSError:
-        pass
-    finally:
-        for end in (source, target):
-            end.close()

@@ -1,8 +1,6 @@
 """Jobs and trainings that read from object stores and write to them, on servers of this machine."""
 
 import json
-import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
@@ -11,8 +9,7 @@ from beam_jobs import build_records, caption_images, extract_features, options, 
 from beam_jobs.paths import as_path
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.fake_export import write_export
-from tests.object_stores import BUCKET, google_server, s3_server, tensorflow_google_environment
-from tests.test_files import CONFIG
+from tests.object_stores import BUCKET, google_server, s3_server
 
 
 @pytest.fixture(params=["gs", pytest.param("s3", marks=pytest.mark.slow)])  # Beam makes a client of S3 for each file
@@ -110,46 +107,3 @@ def test_what_is_not_in_a_store_is_one_line(store, capsys):
     ):
         assert job.main([*arguments, "--output", f"{url}/out", *flags]) == 1
         assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {message}")
-
-
-@pytest.mark.slow
-def test_the_whole_way_from_photos_to_scores_in_google_storage(sample, sample_records, pooled, tmp_path):
-    pytest.importorskip("gcp_storage_emulator", reason="needs the packages of the extra `dev`")
-    root, figures = f"gs://{BUCKET}", {}
-    with google_server() as (url, client), tensorflow_google_environment(url, tmp_path) as environment:
-
-        def run(module, *arguments):
-            command = [sys.executable, "-m", module, *map(str, arguments)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr[-2000:]
-
-        for file, data in tree_bytes(sample[0].parent).items():
-            client.bucket(BUCKET).blob(f"sample/{file}").upload_from_string(data)
-        arguments = ["--images", f"{root}/sample", "--captions", f"{root}/sample/Flickr8k_text", "--image_size=32"]
-        run("beam_jobs.build_records", *arguments, "--min_count=1", "--shards=3", "--output", f"{root}/records")
-        arguments = ["--records", f"{root}/records", "--stage=pooled", "--weights=random", "--batch_size=16"]
-        run("beam_jobs.extract_features", *arguments, "--output", f"{root}/pooled")
-        for place, records, features in (
-            (root, f"{root}/records", f"{root}/pooled"),
-            (tmp_path, sample_records, pooled),
-        ):
-            config = CONFIG.format(place=place, records=records, features=features)
-            if place == root:
-                client.bucket(BUCKET).blob("config.yaml").upload_from_string(config)
-            else:
-                (place / "config.yaml").write_text(config)
-            for epochs in (1, 2):
-                run("tfcaption.train", "--config", f"{place}/config.yaml", "--set", f"train.epochs={epochs}")
-            run("tfcaption.evaluate", "--run", f"{place}/run", "--split=dev", "--beam=1")
-            run("tfcaption.export", "--run", f"{place}/run", "--output", f"{place}/export", "--beam=1")
-        blobs = {blob.name: blob.download_as_bytes() for blob in client.bucket(BUCKET).list_blobs()}
-    assert {name[8:]: data for name, data in blobs.items() if name.startswith("records/") and name != "records/"} == (
-        tree_bytes(sample_records)
-    )
-    here = tree_bytes(tmp_path)
-    assert blobs["run/eval-dev/captions.jsonl"] == here["run/eval-dev/captions.jsonl"]
-    for found in (blobs, here):
-        epochs = [json.loads(line) for line in found["run/metrics.jsonl"].splitlines()]
-        figures[id(found)] = [(epoch["train_loss"], epoch["dev_loss"]) for epoch in epochs]
-    assert figures[id(blobs)] == figures[id(here)] and len(epochs) == 2
-    assert {"export/saved_model.pb", "export/assets.extra/export.json", "run/encoder.weights.h5"} <= set(blobs)

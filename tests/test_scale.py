@@ -37,7 +37,7 @@ def write_photos(folder, count):
 
 def peaks(process):
     """Largest resident memory (MB) that a process and its children, by what they are, were seen to have had."""
-    found, done = defaultdict(int), threading.Event()
+    found, done, family = defaultdict(int), threading.Event(), {process.pid}
 
     def watch():
         while not done.wait(0.5):
@@ -47,15 +47,17 @@ def peaks(process):
                     command = (status.parent / "cmdline").read_text()
                 except OSError:  # it ended
                     continue
-                if int(lines["Pid"]) == process.pid or int(lines["PPid"]) == process.pid:
+                if int(lines["Pid"]) in family or int(lines["PPid"]) in family:
+                    family.add(int(lines["Pid"]))
                     role = "worker" if "sdk_worker_main" in command else "launcher"
                     found[role] = max(found[role], int(lines.get("VmHWM", "0 kB").split()[0]) // 1000)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    assert process.wait() == 0
+    code = process.wait()
     done.set()
     watcher.join()
+    assert code == 0
     return found
 
 
@@ -77,4 +79,5 @@ def test_a_worker_holds_no_more_of_two_hundred_thousand_photos_than_of_twenty_th
         assert info.captions_in == CAPTIONS * count and not info.rejected_photos
         assert max(shard.records for split in info.splits.values() for shard in split.shards) <= 600
     print(peak)
+    assert peak[PHOTOS]["worker"] > 50, "no worker was seen"
     assert peak[PHOTOS]["worker"] < 1.25 * peak[PHOTOS // 10]["worker"], peak
