@@ -47,7 +47,7 @@ def members(tar: Path) -> Iterator[Member]:
         SourceError: the file is no tar, or damaged or cut short at some place.
     """
     try:
-        with tarfile.open(tar, "r:") as stream:
+        with tar.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as stream:
             position = -1
             while member := stream.next():
                 stream.members = []  # type: ignore[attr-defined]  # tarfile would remember them all
