@@ -8,7 +8,7 @@ only reads photos and writes shards, never import TensorFlow: ids are looked up 
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -61,8 +61,8 @@ def add_steps(
     """
     counts = shard_counts(listing, settings.shards)
     # In files, since a pipeline must stay small: Dataflow takes no more than 20 MB, the captions of 50,000 photos.
-    listed = _write_listing(output, "listing", [list(map(astuple, chunk)) for chunk in _chunks(listing.photos)])
-    rejected = _write_listing(output, "rejections", [[rejection.model_dump() for rejection in listing.rejections]])
+    listed = _write_listing(output, "listing", _chunks(listing.photos), astuple)
+    rejected = _write_listing(output, "rejections", [listing.rejections], Rejection.model_dump)
     tokenized = (
         pipeline
         | "Listing" >> beam.Create(listed, reshuffle=True)
@@ -119,12 +119,19 @@ def _chunks(listed: Iterable[CaptionedPhoto]) -> Iterator[list[CaptionedPhoto]]:
         yield chunk
 
 
-def _write_listing(output: str, what: str, chunks: Iterable[Sequence[Any]]) -> list[str]:
-    """Write each chunk into a file of its own, which a next run knows for one of ours; their names."""
+def _write_listing(output: str, what: str, chunks: Iterable[Sequence[Any]], plain: Callable[[Any], Any]) -> list[str]:
+    """Write each chunk into a file of its own, which a next run knows for one of ours; their names.
+
+    Args:
+        output: the job's output folder.
+        what: begins the names.
+        chunks: what to write.
+        plain: makes of an item what JSON can hold.
+    """
     parts = list(chunks)
     names = [records.shard_name(what, index, len(parts)) for index in range(len(parts))]
     for name, part in zip(names, parts, strict=True):
-        write_shard(output, name, (json.dumps(item).encode() for item in part))
+        write_shard(output, name, (json.dumps(plain(item)).encode() for item in part))
     return names
 
 
