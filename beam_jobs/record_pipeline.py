@@ -262,7 +262,8 @@ def _read(location: Location) -> bytes:
         size = min(size, location.size)
     try:
         with FileSystems.open(location.path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            stream.seek(location.offset)
+            if location.offset:
+                stream.seek(location.offset)
             return stream.read(size)
     except Exception as error:  # Beam's filesystems raise their own kinds
         raise photos.PhotoError("unreadable", str(error)) from error

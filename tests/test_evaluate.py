@@ -225,6 +225,7 @@ def test_wrong_arguments_are_one_line(foreign, run, sample_records, tmp_path, ca
             main(arguments)
 
 
+@pytest.mark.slow
 def test_several_runs_are_scored_together_from_the_stage_that_all_can_go_on_from(
     run, sample_records, trunk, tmp_path, capsys
 ):

@@ -36,7 +36,7 @@ print(json.dumps({
     scope="module",
     params=[
         ("frozen", "gru"),
-        ("finetuned", "attention"),
+        pytest.param(("finetuned", "attention"), marks=pytest.mark.slow),
         pytest.param(("finetuned", "transformer"), marks=pytest.mark.slow),
     ],
 )

@@ -185,6 +185,7 @@ def test_a_lost_shard_fails_the_conservation_check(sample_records, tmp_path, cap
     assert not (tmp_path / "out" / "features.json").exists()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_is_complete_or_absent_and_a_rerun_gives_the_same_bytes(
     sample_records, pooled, tmp_path
 ):

@@ -88,7 +88,7 @@ def test_a_filesystem_that_tensorflow_does_not_know_is_refused_with_the_cure(cap
     with pytest.raises(FilesystemError, match="s3://bucket/x: TensorFlow reads no s3://; copy it .* or mount it"):
         as_path("s3://bucket/x").read_text()
     assert inspect(["s3://bucket/records"]) == 1
-    assert capsys.readouterr().err.startswith("error: s3://bucket/records: TensorFlow reads no s3://")
+    assert capsys.readouterr().err.startswith("error: s3://bucket/records/features.json: TensorFlow reads no s3://")
 
 
 CONFIG = """

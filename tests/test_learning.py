@@ -15,7 +15,7 @@ from tfcaption.train import train
     [
         ("gru", "frozen", "pooled"),
         pytest.param("gru", "finetuned", "trunk", marks=pytest.mark.slow),
-        ("attention", "frozen", "map"),
+        pytest.param("attention", "frozen", "map", marks=pytest.mark.slow),
         pytest.param("transformer", "frozen", "map", marks=pytest.mark.slow),
     ],
 )

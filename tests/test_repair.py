@@ -41,8 +41,10 @@ def test_cut_captions_and_rejections_come_back_too(tmp_path, capsys):
     given = ["source=flickr8k", "min_count=2", "max_words=3"]
     assert main([str(tmp_path / "out"), "--repair", "--set", *given]) == 0
     after = json.loads((tmp_path / "out" / "dataset.json").read_text())
-    assert {key for key in before if before[key] != after[key]} <= {"word_counts"}
-    assert "lost, unless the records are built again: word_counts" in capsys.readouterr().out
+    assert {key for key in before if before[key] != after[key]} <= {"word_counts", "duplicates"}
+    printed = capsys.readouterr().out
+    for lost in ("word_counts", "duplicates"):
+        assert f"lost, unless the records are built again: {lost}" in printed
 
 
 def test_entries_that_disagree_with_whole_shards_are_written_again(copy, sample_records, capsys):

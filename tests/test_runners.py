@@ -40,7 +40,10 @@ def test_records_are_the_same_bytes_on_every_runner(sample, sample_records, tmp_
 
 @pytest.mark.parametrize(
     "flags",
-    [["--direct_running_mode=multi_processing", "--direct_num_workers=2"], LOOPBACK],
+    [
+        pytest.param(["--direct_running_mode=multi_processing", "--direct_num_workers=2"], marks=pytest.mark.slow),
+        LOOPBACK,
+    ],
     ids=["processes", "job_server"],
 )
 def test_features_are_the_same_bytes_on_every_runner(sample_records, pooled, tmp_path, flags):

@@ -61,7 +61,9 @@ def test_a_beam_of_one_is_greedy_search_in_a_batch_as_one_by_one():
         assert not np.isin(found[found != PAD], [OOV, START]).any()
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize(
+    "alpha", [pytest.param(0.0, marks=pytest.mark.slow), 0.7, pytest.param(1.0, marks=pytest.mark.slow)]
+)
 def test_a_beam_as_wide_as_the_vocabulary_finds_what_brute_force_finds(model, alpha):
     found = beam_search(model, FEATURES, max_tokens=2, beam=WORDS, length_alpha=alpha)
     words = [w for w in range(WORDS) if w not in (PAD, OOV, START, END)]

@@ -111,6 +111,7 @@ def test_an_interrupted_sweep_leaves_no_training_behind(stand_in, monkeypatch):
         os.kill(pid, 0)
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_real_runs(sample_records, pooled, tmp_path):
     fixed = [f"data.records={sample_records}", f"data.features={pooled}", "train.epochs=1", "data.batch_size_photos=16"]
     table = sweep(CONFIG, ["model.gru_units=8,16"], tmp_path / "sweep", overrides=fixed)

@@ -111,7 +111,10 @@ def test_swapping_photos_changes_the_loss_and_a_constant_photo_is_worse():
     assert own < 0.5 * swapped and own < 0.5 * constant
 
 
-@pytest.mark.parametrize("decoder", ["gru", "luong", "transformer"])
+@pytest.mark.parametrize(
+    "decoder",
+    ["gru", pytest.param("luong", marks=pytest.mark.slow), pytest.param("transformer", marks=pytest.mark.slow)],
+)
 def test_the_compiled_step_gives_the_losses_of_the_plain_one(decoder):
     batch = batch_of("finetuned")
     model = {"dropout": 0.0, **DECODERS[decoder]}
@@ -124,7 +127,9 @@ def test_the_compiled_step_gives_the_losses_of_the_plain_one(decoder):
     assert "HloModule" in step.experimental_get_compiler_ir(*arguments)(stage="hlo")
 
 
-@pytest.mark.parametrize(("variant", "xla"), [("finetuned", False), ("frozen", True)])
+@pytest.mark.parametrize(
+    ("variant", "xla"), [pytest.param("finetuned", False, marks=pytest.mark.slow), ("frozen", True)]
+)
 def test_several_steps_of_any_length_are_one_call_and_one_trace(variant, xla):
     options = {"learning_rate": 1e-4, "encoder_learning_rate": 1e-6, "model_options": {"dropout": 0.0}}
     lengths = [7, 12, 9, 7, 12]
@@ -267,7 +272,7 @@ os._exit(0)  # closing distributed iterators takes seconds
 """
 
 
-@pytest.mark.parametrize("xla", ["plain", "xla"])
+@pytest.mark.parametrize("xla", ["plain", pytest.param("xla", marks=pytest.mark.slow)])
 def test_two_replicas_train_exactly_as_one_does(xla):
     """Each replica has another number of tokens, so a mean of replica means would differ."""
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
@@ -403,6 +408,7 @@ def free_ports(count):
     return ports
 
 
+@pytest.mark.slow
 def test_two_hosts_train_as_one_process_does_on_the_same_global_batches(sample_records, pooled, info, tmp_path):
     run = tmp_path / "run"
     settings = config(run, sample_records, 2, pooled, dropout=0.0)
@@ -457,6 +463,7 @@ def one_process_with_the_hosts_batches(settings, info, hosts):
     return losses
 
 
+@pytest.mark.slow
 def test_training_from_features_gives_the_losses_of_training_from_photos(sample_records, pooled, trunk, tmp_path):
     for variant, features in (("frozen", pooled), ("finetuned", trunk)):
         losses = []
@@ -488,6 +495,7 @@ def test_features_that_do_not_fit_are_refused_with_the_field_that_differs(
             train(settings)
 
 
+@pytest.mark.slow
 def test_without_features_a_training_says_what_they_would_save(undisturbed, sample_records, tmp_path, capsys):
     train(config(tmp_path / "run", sample_records, 1))
     printed = capsys.readouterr().out

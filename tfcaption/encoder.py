@@ -5,7 +5,6 @@ Split at `conv5_block1_out` into a trunk that never trains and a head (`conv5_bl
 statistic ever changes.
 """
 
-import functools
 import hashlib
 from typing import get_args
 
@@ -190,19 +189,15 @@ def _random_resnet50(shape: tuple[int, int, int]) -> keras.Model:
     shifted up before their ReLU, which lets the picture through (after Zhang et al. 2019, arXiv:1901.09321); BatchNorm
     statistics are measured on random pictures (after Krähenbühl et al. 2016, arXiv:1511.06856).
     """
-    model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
-    model.set_weights(_random_weights(shape))
-    return model
-
-
-@functools.lru_cache(maxsize=1)  # measuring takes longer than all else of a model
-def _random_weights(shape: tuple[int, int, int]) -> list[np.ndarray]:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        return _measured_resnet50(shape).get_weights()
+        weights = _measured_resnet50(shape).get_weights()
     finally:
         keras.config.set_dtype_policy(policy)
+    model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
+    model.set_weights(weights)
+    return model
 
 
 def _measured_resnet50(shape: tuple[int, int, int]) -> keras.Model:

@@ -222,7 +222,7 @@ def _describe_again(
         captions_in=info.captions_in if info else captions + kinds["caption"] + sum(line.captions for line in lines),
     )
     if info:
-        for name in ("rejected_photos", "rejected_captions", "unused_photos"):
+        for name in ("rejected_photos", "rejected_captions", "unused_photos", "duplicates"):
             setattr(new, name, getattr(info, name))
         if new.splits == info.splits:
             new.word_counts = info.word_counts  # those of photos that were rejected later, too
@@ -236,8 +236,10 @@ def _describe_again(
             }
             done.lost.append(f"{missing:,} photos that {records.DATASET_FILE} counts")
             return
-    elif kinds["photo"]:
-        done.lost.append(f"word_counts in {records.DATASET_FILE}: the words of rejected photos")
+    else:
+        done.lost.append(f"duplicates in {records.DATASET_FILE}: photos that are the same in several splits")
+        if kinds["photo"]:
+            done.lost.append(f"word_counts in {records.DATASET_FILE}: the words of rejected photos")
     if new != info:
         _write(folder, records.DATASET_FILE, new.model_dump_json(indent=1) + "\n", done)
 
