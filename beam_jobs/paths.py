@@ -11,14 +11,14 @@ from typing import Any, cast
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from tfcaption.files import RemotePath, is_local
+from tfcaption.files import RemotePath, is_local, with_host
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
     """A path as pathlib has it, whatever filesystem it is on; one that is a path already stays what it is."""
     if isinstance(path, PurePath):
         return cast(Path, path)
-    return Path(path) if is_local(path) else cast(Path, BeamPath(path))
+    return Path(path) if is_local(path) else cast(Path, BeamPath(with_host(path)))
 
 
 class BeamPath(RemotePath):

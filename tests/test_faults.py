@@ -370,7 +370,7 @@ class Flaky(LocalFileSystem):
         return "flaky"
 
     def _local(self, path):
-        return path.removeprefix("flaky://")
+        return path.removeprefix("flaky:/")
 
     def _maybe_fail(self, path):
         time.sleep(0.005)
@@ -406,7 +406,7 @@ class Flaky(LocalFileSystem):
         found = super().match([*map(self._local, patterns)], limits)
         for result in found:
             result.metadata_list = [
-                FileMetadata(f"flaky://{item.path}", item.size_in_bytes) for item in result.metadata_list
+                FileMetadata(f"flaky:/{item.path}", item.size_in_bytes) for item in result.metadata_list
             ]
         return found
 
@@ -415,7 +415,7 @@ class Flaky(LocalFileSystem):
 def test_on_a_slow_and_flaky_filesystem_each_failure_is_named_and_reruns_come_to_the_same_bytes(
     job, sample, sample_records, pooled, tmp_path, capsys
 ):
-    output = f"flaky://{tmp_path / 'out'}"
+    output = f"flaky:/{tmp_path / 'out'}"
     main, arguments, expected = {
         "records": (build_records.main, [*building(sample, output), *IN_MEMORY], sample_records),
         "features": (extract_features.main, [*features_job(sample_records, output), "--batch_size=16"], pooled),

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from beam_jobs import paths
 from tfcaption import files, runs
 from tfcaption.caption import main as caption
 from tfcaption.evaluate import main as evaluate
@@ -82,6 +83,13 @@ def test_a_long_file_streams_in_both_directions(remote, tmp_path):
     with files.local_copy(remote / "long") as copied:
         assert copied.read_bytes() == (tmp_path / "long").read_bytes() and copied.name == "long"
     assert not copied.exists()
+
+
+@pytest.mark.parametrize("module", [files, paths])
+def test_a_url_without_a_host_is_refused_with_the_cure(module):
+    with pytest.raises(FilesystemError, match="hdfs:///folder/x: names no host or bucket; write SCHEME://HOST/PATH"):
+        module.as_path("hdfs:///folder/x")
+    assert str(module.as_path("hdfs://host/folder") / "x") == "hdfs://host/folder/x"
 
 
 def test_a_filesystem_that_tensorflow_does_not_know_is_refused_with_the_cure(capsys):

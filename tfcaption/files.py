@@ -31,7 +31,18 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     """A path as pathlib has it, whatever filesystem it is on; one that is a path already stays what it is."""
     if isinstance(path, PurePath):
         return cast(Path, path)
-    return Path(path) if is_local(path) else cast(Path, RemotePath(path))
+    return Path(path) if is_local(path) else cast(Path, RemotePath(with_host(path)))
+
+
+def with_host(path: str | os.PathLike[str]) -> str:
+    """The path, if it names a host or bucket; pathlib would take its first folder for one.
+
+    Raises:
+        FilesystemError: it names none.
+    """
+    if ":///" in os.fspath(path):
+        raise FilesystemError(f"{path}: names no host or bucket; write SCHEME://HOST/PATH, or a local path without ://")
+    return os.fspath(path)
 
 
 class RemotePath(PurePosixPath):
