@@ -94,6 +94,7 @@ def test_the_description_counts_what_is_there(captions, export):
     }
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bytes_of_one(images, export, captions, tmp_path):
     flags = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
     assert job(images, export, tmp_path / "two", *flags) == 0

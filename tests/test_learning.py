@@ -76,6 +76,7 @@ def test_a_run_with_another_decoder_cannot_be_begun_with(first, sample_records, 
         train(other)
 
 
+@pytest.mark.slow
 def test_training_by_cider_goes_on_from_a_trained_run_and_resumes_exactly(first, sample_records, pooled, tmp_path):
     losses = []
     for name, parts in (("whole", (3,)), ("parts", (1, 3))):

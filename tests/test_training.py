@@ -503,6 +503,7 @@ def test_without_features_a_training_says_what_they_would_save(undisturbed, samp
     assert "1 replica(s) on 1 host(s), CPU, float32 compute, XLA off; from photo, in memory, by photos" in printed
 
 
+@pytest.mark.slow
 def test_selection_by_dev_bleu_keeps_the_epoch_with_the_highest(sample_records, pooled, tmp_path):
     from tfcaption.evaluate import evaluate
 
