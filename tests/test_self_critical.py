@@ -10,7 +10,7 @@ from tests.test_metrics import brute_force_cider
 from tests.test_model import DECODERS, captioner, captions, features_of
 from tfcaption import self_critical
 from tfcaption.config import TrainConfig
-from tfcaption.records import END, PAD, START
+from tfcaption.records import END, OOV, PAD, START
 from tfcaption.self_critical import SelfCritical
 from tfcaption.training import Mode, Trainer
 
@@ -77,6 +77,24 @@ def test_weights_scale_each_captions_part_of_the_gradient(decoder, compiled):
         for index in itertools.product(range(6), (0, 1))
     )
     np.testing.assert_allclose(gradient(weights), one_by_one, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_is_never_drawn_is_never_moved(compiled):
+    """Otherwise <oov>, which no search says, takes the probability of all that is said badly."""
+    model = captioner(encoder_weights=None, image_size=64, compiled=compiled)
+    features, tokens = features_of(model), tf.constant(captions())
+    model.decoder.logits.bias.assign(tf.where(tf.range(model.decoder.logits.units) == OOV, 3.0, 0.0))
+    with tf.GradientTape() as tape:
+        loss = model.token_sums(features, tokens, weights=tf.ones((6, 2))).loss
+    gradient = tape.gradient(loss, model.decoder.logits.bias.value).numpy()
+    assert gradient[[PAD, OOV, START]] == pytest.approx(0, abs=1e-7) and np.abs(gradient).max() > 0.1
+    logits = model.predict(features, tokens).logits.numpy()
+    logits[..., [PAD, OOV, START]] = -np.inf
+    targets = tokens.numpy()[..., 1:]
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    said = np.take_along_axis(log_p, targets[..., None], -1)[..., 0]
+    assert float(loss) == pytest.approx(-said[targets != PAD].sum(), rel=1e-4)
 
 
 def test_a_drawn_batch_begins_with_start_and_leaves_rows_that_fill_up_empty():

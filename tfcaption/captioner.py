@@ -11,7 +11,7 @@ from tfcaption.caption_layout import Captions, PackedCaptions, PaddedCaptions
 from tfcaption.config import ModelConfig
 from tfcaption.decoder import Decoder, GruDecoder, Predicted
 from tfcaption.encoder import Encoder
-from tfcaption.records import PAD, Stage
+from tfcaption.records import OOV, PAD, START, Stage
 from tfcaption.transformer import TransformerDecoder
 
 DECODERS: dict[str, type[Decoder]] = {
@@ -19,6 +19,8 @@ DECODERS: dict[str, type[Decoder]] = {
     "attention": AttentionDecoder,
     "transformer": TransformerDecoder,
 }
+
+BANNED = (PAD, OOV, START)  # in what the captioner says; never in the logits that reach a reference's loss
 
 
 class TokenSums(NamedTuple):
@@ -104,14 +106,20 @@ class Captioner(keras.Model):
             features: (photos, ...), as `encode` gives them.
             tokens: (photos, captions, time) int, from <start> to <end>, padded at the end.
             dropout_seed: (2,) int32 in training, None otherwise.
-            label_smoothing: see `token_sums`.
-            weights: (photos, captions) float32, of each caption in the loss; None: all 1.
+            label_smoothing: see `token_sums`; of references, not of drawn captions.
+            weights: (photos, captions) float32, of each caption in the loss, which the captioner has drawn itself;
+                None: they are references, of weight 1.
         """
         rows = tf.reshape(tokens, (-1, tf.shape(tokens)[2]))
         captions = PackedCaptions(rows) if self._packs else PaddedCaptions(rows)
         predicted = self._predict(features, captions, tf.shape(tokens)[1], dropout_seed)
-        by_position = 1.0 if weights is None else captions.for_positions(tf.reshape(weights, (-1,)))
-        sums = token_sums(predicted.logits, captions.targets, label_smoothing, by_position)
+        if weights is None:
+            sums = token_sums(predicted.logits, captions.targets, label_smoothing)
+        else:
+            # Of what they were drawn from: what is never drawn would rise unseen, until nothing else moved.
+            logits = predicted.logits + banned(predicted.logits.shape[-1], -1e9)
+            by_position = captions.for_positions(tf.reshape(weights, (-1,)))
+            sums = token_sums(logits, captions.targets, weights=by_position)
         if dropout_seed is not None and self._attention_penalty and predicted.attention is not None:
             penalty = self._attention_penalty * unevenness(predicted.attention, rows[:, 1:])
             sums = sums._replace(loss=sums.loss + penalty)
@@ -123,6 +131,11 @@ class Captioner(keras.Model):
         memory, state = self.decoder.start(features, dropout_seed)
         state = tf.nest.map_structure(lambda values: tf.repeat(values, per_photo, axis=0), state)
         return self.decoder.teacher_forced(captions, memory, state, dropout_seed)
+
+
+def banned(vocabulary: int, value: float = float("-inf"), tokens: tuple[int, ...] = BANNED) -> tf.Tensor:
+    """(vocabulary,) float32: `value` for these tokens, 0 for all others."""
+    return tf.where(tf.reduce_any(tf.range(vocabulary)[:, None] == tf.constant(tokens), 1), value, 0.0)
 
 
 def unevenness(attention: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfcaption.captioner import Captioner, packs
-from tfcaption.records import END, OOV, PAD, START
+from tfcaption.captioner import Captioner, banned, packs
+from tfcaption.records import END, PAD, START
 
-BANNED = (PAD, OOV, START)  # here, never in the logits that reach a loss
 LENGTH_ALPHA = 0.7
 _NEVER = float("-inf")
 
@@ -48,7 +47,7 @@ def beam_search(
     decoder = captioner.decoder
     photos, vocabulary = tf.shape(tf.nest.flatten(features)[0])[0], decoder.logits.units
     width = min(beam, vocabulary)
-    banned, end_banned = _mask(BANNED, vocabulary), _mask((END,), vocabulary)
+    never, never_yet = banned(vocabulary), banned(vocabulary, tokens=(END,))
     memory, first_state = decoder.start(features)
     all_photos = tf.repeat(tf.range(photos), beam)
 
@@ -58,7 +57,7 @@ def beam_search(
         """The best next tokens of each row and their log-probabilities, (rows, width), and the next state."""
         previous = tf.where(time > 0, sequences[:, tf.maximum(time - 1, 0)], START)
         logits, state = decoder.step(previous, state, memory, of_photos)
-        allowed = logits + (tf.where(time + 1 < min_tokens, banned + end_banned, banned) if min_tokens > 1 else banned)
+        allowed = logits + (tf.where(time + 1 < min_tokens, never + never_yet, never) if min_tokens > 1 else never)
         if blocked_ngram:
             allowed = _without_repeats(allowed, sequences, time, blocked_ngram)
         best, tokens = tf.math.top_k(allowed, width)
@@ -152,7 +151,7 @@ def sample(
     """
     decoder = captioner.decoder
     photos = tf.shape(tf.nest.flatten(features)[0])[0]
-    banned = _mask(BANNED, decoder.logits.units)
+    never = banned(decoder.logits.units)
     memory, first_state = decoder.start(features)
     all_photos = tf.repeat(tf.range(photos), count)
 
@@ -168,7 +167,7 @@ def sample(
             previous: tf.Tensor, state: Any, of_photos: tf.Tensor, uniform: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, Any]:
             logits, state = decoder.step(previous, state, memory, of_photos)
-            allowed = tf.nn.softmax(_nucleus(logits / temperature + banned, top_p))
+            allowed = tf.nn.softmax(_nucleus(logits / temperature + never, top_p))
             # The first word up to which the probabilities add up to a number between 0 and 1 (all of them).
             total = tf.cumsum(allowed, axis=-1)
             drawn = tf.searchsorted(total, uniform * total[:, -1:])[:, 0]
@@ -244,11 +243,6 @@ def normalized(totals: tf.Tensor, lengths: tf.Tensor, length_alpha: float) -> tf
     With 0 the sum itself, which prefers short captions; with 1 the mean.
     """
     return totals / tf.cast(tf.maximum(lengths, 1), totals.dtype) ** length_alpha
-
-
-def _mask(tokens: tuple[int, ...], vocabulary: int) -> tf.Tensor:
-    """(vocabulary,) float32: -inf for these tokens, 0 for all others."""
-    return tf.where(tf.reduce_any(tf.range(vocabulary)[:, None] == tf.constant(tokens), 1), _NEVER, 0.0)
 
 
 def _without_repeats(logits: tf.Tensor, sequences: tf.Tensor, time: tf.Tensor, length: int) -> tf.Tensor:
