@@ -125,7 +125,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
 
     from beam_jobs import held_out, options, output_folder, paths, record_pipeline, sources
 
-    beam_options = options.beam_options(flags)
+    beam_options = options.beam_options(flags, output=arguments.output)
     output_folder.check(arguments.output, overwrite=arguments.overwrite, description=records.DATASET_FILE)
     shares = dict(zip(records.SPLITS, arguments.shares, strict=True))
     listing = sources.read_source(

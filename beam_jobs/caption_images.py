@@ -68,7 +68,7 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
     from tfcaption.exported import ExportedCaptioner
 
     # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
-    beam_options = options.beam_options(flags, local_mode="in_memory")
+    beam_options = options.beam_options(flags, output=arguments.output, local_mode="in_memory")
     root, names = caption_pipeline.list_photos(arguments.images)
     shared = Shared()
     captioner = shared.acquire(lambda: ExportedCaptioner(arguments.model, batch_size=arguments.batch_size))

@@ -18,7 +18,7 @@ EXAMPLES = """examples:
   # for the fine-tuned variant: conv5_block1_out, 200 KB a photo
   python -m beam_jobs.extract_features --records records/ --output features/trunk --stage trunk --weights resnet50.h5
 
-  # later stages from there, at a tenth of the work
+  # later stages from there, at a ninth of the arithmetic
   python -m beam_jobs.extract_features --records records/ --features features/trunk --output features/map \\
       --stage map --weights resnet50.h5
 
@@ -73,7 +73,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     from beam_jobs import feature_pipeline, options, output_folder, paths, shards
 
     # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
-    beam_options = options.beam_options(flags, local_mode="in_memory")
+    beam_options = options.beam_options(flags, output=arguments.output, local_mode="in_memory")
     info = records.load_dataset_info(paths.as_path(arguments.records))
     source = records.load_features_info(paths.as_path(arguments.features)) if arguments.features else None
     made = {

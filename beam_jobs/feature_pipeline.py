@@ -227,7 +227,12 @@ class ExtractShard(beam.DoFn):
             try:
                 self._extractor([payload])
             except Exception as error:
-                raise JobFailed(f"{name}, {photo_id}: the photo does not decode; build the records again") from error
+                wrong = (
+                    "the photo does not decode; build the records again"
+                    if self._settings.made_from == "photo"
+                    else f"its features are not of stage {self._settings.made_from}; extract them again"
+                )
+                raise JobFailed(f"{name}, {photo_id}: {wrong}") from error
 
 
 def _read_shard(folder: str, name: str) -> Iterator[bytes]:

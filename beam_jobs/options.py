@@ -37,16 +37,16 @@ class JobFailed(RuntimeError):
     """A job that ran and must not be trusted; the message is for the user."""
 
 
-def beam_options(flags: Sequence[str], *, local_mode: str = "multi_processing") -> PipelineOptions:
-    """Beam's options from the flags that the job itself does not know.
+def beam_options(flags: Sequence[str], *, output: str, local_mode: str = "multi_processing") -> PipelineOptions:
+    """Beam's options from the flags that the job itself does not know, for a job that writes to `output`.
 
     Without `--runner` the job runs on this machine's cores with the pinned `FnApiRunner`: `DirectRunner` would first
     try to download another engine. `local_mode` says how: `multi_processing`, a worker process on each core, or
     `in_memory`, all in this process.
 
     Raises:
-        ValueError: a flag that Beam does not know either (Beam itself would only warn), or a runner or mode that
-            loses records.
+        ValueError: a flag that Beam does not know either (Beam itself would only warn), a runner or mode that
+            loses records, or an output that the runner's workers do not share.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for options in (PipelineOptions, *_subclasses(PipelineOptions)):
@@ -62,6 +62,10 @@ def beam_options(flags: Sequence[str], *, local_mode: str = "multi_processing") 
     for name, why in _LOSSY_RUNNERS.items():
         if runner.rpartition(".")[2].lower() == name.lower():
             raise ValueError(f"--runner={runner} is refused: {why}; leave --runner out to run locally")
+    if runner.rpartition(".")[2].lower() == "dataflowrunner" and is_local(output) and not known.dry_run:
+        raise ValueError(
+            f"--output {output}: a path of this machine, where Dataflow's workers cannot write; name one in gs://"
+        )
     if known.direct_running_mode == _LOSSY_MODE:
         raise ValueError(
             f"--direct_running_mode={_LOSSY_MODE} is refused: it loses records without an error (Beam 2.77); "
@@ -110,8 +114,8 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
                     return False
                 result.wait_until_finish()
                 return True
-        except JobFailed:
-            raise
+        except JobFailed as error:
+            raise JobFailed(str(error).partition(" [while running")[0]) from None
         except Exception as error:
             found = re.search(r"JobFailed: (.*?)(?: \[while running|\n|$)", str(error), re.S)
             if found:

@@ -30,7 +30,7 @@ def records_job(listing, output, flags=FLAGS):
         **{"shards": 3, "shares": {}, "pillow_version": ""},
     )
     output.mkdir()
-    pipeline = beam.Pipeline(options=options.beam_options(flags))
+    pipeline = beam.Pipeline(options=options.beam_options(flags, output=str(output)))
     record_pipeline.add_steps(pipeline, listing, settings, output=str(output), max_rejected=0.01)
     return pipeline.run().job.proto_pipeline
 
@@ -119,6 +119,15 @@ def test_workers_get_the_package_and_run_in_the_image(job):
 def test_the_job_does_not_grow_with_the_data(listing, job, tmp_path):
     longer = sources.Listing(listing.photos * 50, listing.rejections * 50, source=listing.source)
     assert abs(records_job(longer, tmp_path / "out").ByteSize() - job.ByteSize()) < 500
+
+
+def test_an_output_that_the_workers_do_not_share_is_refused(sample, tmp_path, capsys):
+    images, texts = sample
+    command = ["--images", str(images), "--captions", str(texts), "--output", str(tmp_path / "out")]
+    assert build_records.main([*command, *(flag for flag in FLAGS if "dry_run" not in flag)]) == 1
+    assert f"--output {tmp_path / 'out'}: a path of this machine" in capsys.readouterr().err
+    given = options.beam_options(["--runner=DataflowRunner"], output="gs://bucket/records").get_all_options()
+    assert given["runner"] == "DataflowRunner"
 
 
 def test_a_dry_run_of_the_command_says_that_nothing_ran(sample, tmp_path, capsys):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from beam_jobs import feature_pipeline
 from beam_jobs.extract_features import main
+from beam_jobs.shards import write_shard
 from tests.conftest import extracted, tree_bytes
 from tests.test_build_records import read_all
 from tests.test_inspect import rewrite
@@ -157,6 +158,19 @@ def test_a_photo_that_does_not_decode_is_named(sample_records, tmp_path, capsys)
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith(f"error: {shard}, shapes_") and "does not decode" in error
     assert not (tmp_path / "out" / "features.json").exists()
+
+
+def test_stored_features_that_are_not_what_they_should_be_are_named(sample_records, trunk, tmp_path, capsys):
+    copy = shutil.copytree(trunk, tmp_path / "copy")
+    shard = sorted(copy.glob("train-*"))[0]
+    frames = list(tfrecord.read_frames(io.BytesIO(shard.read_bytes()), "shard"))
+    frames[1] = records.feature_record(frames[1], b"too few")
+    write_shard(str(copy), shard.name, iter(frames))
+    arguments = ["--records", str(sample_records), "--features", str(copy), "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--stage=pooled", "--weights=random"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    photo = records.captions_of(frames[1])[0]
+    assert error == f"error: {shard.name}, {photo}: its features are not of stage trunk; extract them again"
 
 
 def test_a_damaged_record_shard_is_named(sample_records, tmp_path, capsys):

@@ -72,7 +72,7 @@ def test_records_are_read_from_a_store_and_written_to_it(store, tmp_path, capsys
 
 def test_an_empty_file_comes_to_be_in_s3(monkeypatch):
     with _s3(monkeypatch) as (url, flags, _):
-        options.beam_options(flags)
+        options.beam_options(flags, output="out")
         shards.write_text(f"{url}/folder", "empty", "")
         shards.write_text(f"{url}/folder", "full", "text")
         assert stored(f"{url}/folder") == {"empty": b"", "full": b"text"}

@@ -5,7 +5,11 @@ Split at `conv5_block1_out` into a trunk that never trains and a head (`conv5_bl
 statistic ever changes.
 """
 
+import functools
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import get_args
 
 import keras
@@ -157,6 +161,18 @@ def preprocess(images: tf.Tensor) -> tf.Tensor:
     return tf.reverse(tf.cast(images, tf.float32), [-1]) - tf.constant([103.939, 116.779, 123.68])
 
 
+@contextmanager
+def _draws_kept() -> Iterator[None]:
+    """Leave Python's random state, from which Keras seeds each layer, as it was: the decoder that is made next begins
+    with the same weights whatever the encoder is."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+@_draws_kept()
 def _resnet50(image_size: int, weights: str | None) -> keras.Model:
     shape = (image_size, image_size, 3)
     if weights is None:
@@ -189,15 +205,19 @@ def _random_resnet50(shape: tuple[int, int, int]) -> keras.Model:
     shifted up before their ReLU, which lets the picture through (after Zhang et al. 2019, arXiv:1901.09321); BatchNorm
     statistics are measured on random pictures (after Krähenbühl et al. 2016, arXiv:1511.06856).
     """
+    model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
+    model.set_weights(_measured_weights(shape))
+    return model
+
+
+@functools.lru_cache(maxsize=2)
+def _measured_weights(shape: tuple[int, int, int]) -> list[np.ndarray]:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        weights = _measured_resnet50(shape).get_weights()
+        return _measured_resnet50(shape).get_weights()
     finally:
         keras.config.set_dtype_policy(policy)
-    model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
-    model.set_weights(weights)
-    return model
 
 
 def _measured_resnet50(shape: tuple[int, int, int]) -> keras.Model:

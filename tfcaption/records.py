@@ -161,7 +161,10 @@ def inputs_of(serialized: bytes, stage: Stage) -> tuple[str, bytes]:
     Raises:
         RecordError: it is no photo record, or no feature record.
     """
-    return photo_of(serialized) if stage == "photo" else (captions_of(serialized)[0], features_of(serialized))
+    if stage == "photo":
+        return photo_of(serialized)
+    feature = parse_example(serialized)
+    return _photo_id(feature), _stored(feature)
 
 
 def features_of(serialized: bytes) -> bytes:
@@ -170,7 +173,10 @@ def features_of(serialized: bytes) -> bytes:
     Raises:
         RecordError: it is no feature record.
     """
-    feature = parse_example(serialized)
+    return _stored(parse_example(serialized))
+
+
+def _stored(feature: Any) -> bytes:
     if FEATURES not in feature:
         raise RecordError(f"a record has no {FEATURES}: not features that extract_features wrote")
     return _one(feature, FEATURES)
