@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import keras
 import pytest
 
 from beam_jobs import paths
@@ -107,11 +108,11 @@ train: {{epochs: 2, learning_rate: 0.01, precision: float32}}
 """
 
 
-def trained(place, records, features, *more):
+def trained(place, records, features, *more, always=()):
     """Train from a config to the end, all below `place`, with a stop where there is more than one `--set`."""
     (place / "config.yaml").write_text(CONFIG.format(place=place, records=records, features=features))
     for override in more or ("train.epochs=2",):
-        assert train(["--config", str(place / "config.yaml"), "--set", override]) == 0
+        assert train(["--config", str(place / "config.yaml"), "--set", override, *always]) == 0
     epochs = [json.loads(line) for line in (place / "run" / runs.METRICS_FILE).read_text().splitlines()]
     return [(epoch["epoch"], epoch["train_loss"], epoch["dev_loss"]) for epoch in epochs]
 
@@ -122,6 +123,26 @@ def test_a_run_on_another_filesystem_is_the_run_on_the_local_one(sample_records,
     assert len(figures) == 2 and figures == trained(tmp_path, sample_records, pooled)
     checkpoints = [as_path(f"{place}/run/checkpoints/best") for place in (remote, tmp_path)]
     assert sorted(p.name for p in checkpoints[0].iterdir()) == sorted(p.name for p in checkpoints[1].iterdir())
+
+
+@pytest.mark.slow
+def test_what_a_training_begins_with_may_be_on_another_filesystem(sample_records, pooled, remote, tmp_path):
+    words = (sample_records / "vocabulary.txt").read_text().splitlines()
+    resnet50 = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
+    resnet50.save_weights(tmp_path / "resnet50.weights.h5")
+    files.copy(tmp_path / "resnet50.weights.h5", remote / "resnet50.weights.h5")
+    figures = []
+    for place in (remote, tmp_path):
+        text = "".join(f"{word} {index / 10} {-index / 20}\n" for index, word in enumerate(words))
+        (place / "glove.txt").write_text(text)
+        begin = [f"model.glove={place}/glove.txt", f"model.weights={place}/resnet50.weights.h5"]
+        records = sample_records if place == tmp_path else upload(sample_records, place / "records")
+        trained(place, records, "null", "train.epochs=1", always=begin)
+        again = [*begin, f"train.start_from={place}/run", f"run={place}/again"]
+        trained(place, records, "null", "train.epochs=1", always=again)
+        lines = (place / "again" / runs.METRICS_FILE).read_text().splitlines()
+        figures.append([(json.loads(line)["train_loss"], json.loads(line)["dev_loss"]) for line in lines])
+    assert len(figures[0]) == 1 and figures[0] == figures[1]
 
 
 @pytest.mark.slow

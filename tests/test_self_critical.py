@@ -113,6 +113,19 @@ def test_a_drawn_batch_begins_with_start_and_leaves_rows_that_fill_up_empty():
     assert len({tuple(row) for row in drawn[0].tolist()}) > 1
 
 
+def test_drawn_captions_are_trained_without_dropout_since_they_were_drawn_without_it():
+    losses = []
+    for dropout in (0.0, 0.9):
+        model = captioner(encoder_weights=None, dropout=dropout)
+        batch = {"inputs": features_of(model), "tokens": tf.constant(captions())}
+        data = tf.data.Dataset.from_tensors(batch).repeat()
+        config, mode = TrainConfig(objective="cider"), Mode("float32", False)
+        objective = subject_of(model)
+        trainer = Trainer(model, tf.distribute.get_strategy(), config, mode, stage="pooled", objective=objective)
+        losses.append([outcome.loss for outcome in trainer.train_steps(iter(data), 3)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and abs(losses[0][0]) > 1e-3
+
+
 def test_training_by_cider_learns_what_scores_well_though_it_never_reads_a_reference():
     tokens = np.array(TARGETS, np.int32)
     model = captioner(encoder_weights=None, dropout=0.0)
