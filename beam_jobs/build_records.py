@@ -177,13 +177,21 @@ def summary(info: DatasetInfo, seconds: float) -> str:
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         lines.append(f"{kind}: {listed or 'none'}")
     if info.duplicates:
-        examples = ["; ".join(f"{photo} in {split}" for photo, split in same.items()) for same in info.duplicates[:3]]
+        examples = [_one_of_each_split(same) for same in info.duplicates[:3]]
         lines.append(
             f"WARNING: photos that are the same in several splits: {len(info.duplicates):,} ({', '.join(examples)}"
             f"{', ...' if len(info.duplicates) > 3 else ''}), all named in {records.DATASET_FILE}"
         )
     lines.append(f"{info.photos_in:,} photos in {seconds:.1f} s: {written / max(seconds, 1e-9):,.0f} photos/s")
     return "\n".join(lines)
+
+
+def _one_of_each_split(photos: dict[str, str]) -> str:
+    """Photos that are the same, with their splits; thousands may be."""
+    first = {split: photo for photo, split in reversed(photos.items())}
+    named = "; ".join(f"{photo} in {split}" for photo, split in photos.items() if first[split] == photo)
+    more = len(photos) - len(first)
+    return f"{named}; {more:,} more" if more else named
 
 
 def main(argv: Sequence[str] | None = None) -> int:

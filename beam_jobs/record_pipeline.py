@@ -28,6 +28,7 @@ from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejectio
 from tfcaption.tfrecord import read_frames
 
 CAPTIONS_PER_CHUNK = 50_000
+MOST_PHOTOS_PER_SHARD = 10_000  # a worker holds the words of a shard's photos, some 4 KB each, to put them in order
 _COUNTS, _REJECTED = "counts", "rejected"
 
 
@@ -40,10 +41,19 @@ class TokenizedPhoto:
 
 
 def shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
-    """Shards of each split: `shards` for the largest, the others in proportion; by their photos where it is None."""
+    """Shards of each split: `shards` for the largest, the others in proportion; by their photos where it is None.
+
+    Raises:
+        ValueError: they would be too large.
+    """
     sizes = Counter(photo.split for photo in listing.photos)
     if shards is None:
         return {split: records.automatic_shard_count(size) for split, size in sizes.items()}
+    least = -(-max(sizes.values()) // MOST_PHOTOS_PER_SHARD)
+    if shards < least:
+        raise ValueError(
+            f"--shards {shards}: more than {MOST_PHOTOS_PER_SHARD:,} photos in a shard; name {least:,} or more, or auto"
+        )
     return {split: max(1, round(shards * size / max(sizes.values()))) for split, size in sizes.items()}
 
 

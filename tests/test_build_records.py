@@ -136,7 +136,7 @@ def test_photos_whose_files_are_the_same_in_several_splits_are_named(source, tmp
         assert build(source, tmp_path / output, *flags) == 0
         assert records.load_dataset_info(tmp_path / output).duplicates == expected
         said = capsys.readouterr().out
-        assert "same in several splits: 2 (c.jpg in train; g.jpg in dev, d.jpg in train; e.jpg in train" in said
+        assert "same in several splits: 2 (c.jpg in train; g.jpg in dev, d.jpg in train; h.jpg in dev; 1 more)" in said
     (source.images / "c.jpg").write_bytes((source.images / "c.jpg").read_bytes() + b"another byte")
     assert build(source, tmp_path / "other") == 0
     assert records.load_dataset_info(tmp_path / "other").duplicates == expected[1:]
@@ -196,6 +196,16 @@ def test_lossy_runners_and_unknown_options_are_refused(source, tmp_path, capsys,
     assert build(source, tmp_path / "out", beam=flags) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_shard_too_large_to_put_in_order_in_memory_is_refused(source, tmp_path, capsys, monkeypatch):
+    from beam_jobs import record_pipeline
+
+    monkeypatch.setattr(record_pipeline, "MOST_PHOTOS_PER_SHARD", 3)
+    assert build(source, tmp_path / "out", "--shards=1") == 1
+    assert "--shards 1: more than 3 photos in a shard; name 2 or more, or auto" in capsys.readouterr().err
+    assert build(source, tmp_path / "out", "--shards=2") == 0
+    assert sum(split.photos for split in records.load_dataset_info(tmp_path / "out").splits.values()) == 10
 
 
 def test_local_runs_use_all_cores_of_a_runner_that_downloads_nothing():
