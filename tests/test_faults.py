@@ -360,9 +360,10 @@ def test_a_read_only_output_is_a_clear_error(small_disk, sample, small_run, caps
 
 
 class Flaky(LocalFileSystem):
-    """The local filesystem, slower, and one of eight writes or renames fails."""
+    """The local filesystem, slower, and some writes and renames fail."""
 
     chance = random.Random(7)
+    share = 0.0  # of them
     failures = 0
 
     @classmethod
@@ -374,7 +375,7 @@ class Flaky(LocalFileSystem):
 
     def _maybe_fail(self, path):
         time.sleep(0.005)
-        if self.chance.random() < 1 / 16:
+        if self.chance.random() < self.share:
             type(self).failures += 1
             raise OSError(errno.EIO, "Input/output error", path)
 
@@ -420,7 +421,8 @@ def test_on_a_slow_and_flaky_filesystem_each_failure_is_named_and_reruns_come_to
         "records": (build_records.main, [*building(sample, output), *IN_MEMORY], sample_records),
         "features": (extract_features.main, [*features_job(sample_records, output), "--batch_size=16"], pooled),
     }[job]
-    Flaky.failures, Flaky.chance = 0, random.Random(7)
+    # A rerun makes all records anew, but goes on with features where the last one stopped.
+    Flaky.failures, Flaky.chance, Flaky.share = 0, random.Random(7), {"records": 1 / 16, "features": 1 / 4}[job]
     for _ in range(30):
         if main(arguments) == 0:
             break
@@ -464,23 +466,26 @@ def test_a_training_killed_at_random_moments_takes_the_steps_of_an_undisturbed_r
     moments = random.Random(8)
 
     def settings(name):
-        chosen = training_config(tmp_path / name, sample_records, 6, pooled)
+        chosen = training_config(tmp_path / name, sample_records, 40, pooled)
+        chosen.train.early_stopping_epochs = 40
         chosen.train.checkpoint_minutes = 1e-6  # after every call, so that kills meet checkpoints half written
         return chosen
 
-    start = time.monotonic()
+    def newest():
+        times = [path.stat().st_mtime_ns for path in (tmp_path / "run" / "checkpoints").rglob("checkpoint")]
+        return max(times, default=0)
+
     assert started(tmp_path, settings("whole")).wait() == 0
-    seconds = time.monotonic() - start
-    kills = 0
     for _ in range(MOMENTS):
+        before = newest()
         process = started(tmp_path, settings("run"))
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(moments.uniform(seconds / 2, seconds))
-        kills += process.poll() is None
+        while process.poll() is None and newest() == before:
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.5))
+        assert process.poll() is None, "it came to its end before it could be killed"
         kill(process, "group", moments)
         process.wait(PATIENCE)
     assert started(tmp_path, settings("run")).wait() == 0
-    assert kills >= 3
     assert step_losses(tmp_path / "run") == step_losses(tmp_path / "whole")
     assert figures(tmp_path / "run") == figures(tmp_path / "whole")
 
