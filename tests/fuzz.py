@@ -46,7 +46,7 @@ def main():
             process = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, errors="replace")
         runs = re.search(r"Done (\d+) runs", process.stderr)
         failed |= process.returncode != 0
-        print(f"{target:12} {int(runs[1]):>12,} inputs" if runs else f"{target:12} FAILED\n{process.stderr[-3000:]}")
+        print(f"{target:12} {int(runs[1]):>12,} inputs" if runs else f"{target:12} FAILED\n{process.stderr[-8000:]}")
     return int(failed)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import struct
 
 import pytest
 import tensorflow as tf
@@ -66,6 +67,17 @@ def test_every_flipped_bit_is_found(position):
 def test_a_file_cut_short_is_found(kept):
     with pytest.raises(RecordError, match="shard-7"):
         list(tfrecord.read_frames(io.BytesIO(tfrecord.frame_record(b"a" * 24)[:kept]), "shard-7"))
+
+
+@pytest.mark.parametrize("length", [2**31, 2**40, 2**63, 2**64 - 1])
+def test_a_length_that_no_record_has_is_a_damaged_header_however_right_its_checksum(length):
+    said = struct.pack("<Q", length)
+    whole = tfrecord.frame_record(b"a whole record")
+    content = said + tfrecord.frame_record(said)[-4:] + whole  # both checksums are made alike
+    with pytest.raises(RecordError, match="shard: record 0 has a damaged header"):
+        list(tfrecord.read_frames(io.BytesIO(content), "shard"))
+    damaged, found = tfrecord.salvage_frames(content, "shard")
+    assert isinstance(damaged, RecordError) and found == b"a whole record"
 
 
 def test_hashes_never_change_since_stored_shards_depend_on_them():

@@ -68,6 +68,9 @@ def parse_example(serialized: bytes) -> Any:
         raise RecordError(f"not a tf.train.Example: {error}") from error
 
 
+_NO_EXAMPLE = 2**31  # bytes: Protocol Buffers end there
+
+
 def _masked_crc(data: bytes) -> int:
     """CRC-32C, rotated and offset as TFRecord files store it (tensorflow/core/lib/hash/crc32c.h)."""
     crc = google_crc32c.value(data)
@@ -81,10 +84,11 @@ def frame_record(data: bytes) -> bytes:
 
 
 def _length(header: bytes) -> int | None:
-    """The length that a record's header says; None for a damaged one."""
+    """The length that a record's header says; None for a damaged one, and for one that no example can have."""
     if len(header) < 12 or struct.unpack("<I", header[8:])[0] != _masked_crc(header[:8]):
         return None
-    return int(struct.unpack("<Q", header[:8])[0])
+    length = int(struct.unpack("<Q", header[:8])[0])
+    return length if length < _NO_EXAMPLE else None
 
 
 def _fault(data: bytes, footer: bytes, length: int) -> str | None:
