@@ -117,6 +117,7 @@ def trained(place, records, features, *more, always=()):
     return [(epoch["epoch"], epoch["train_loss"], epoch["dev_loss"]) for epoch in epochs]
 
 
+@pytest.mark.slow
 def test_a_run_on_another_filesystem_is_the_run_on_the_local_one(sample_records, pooled, remote, tmp_path):
     there = upload(sample_records, remote / "records"), upload(pooled, remote / "features")
     figures = trained(remote, *there, "train.epochs=1", "train.epochs=2")

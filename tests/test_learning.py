@@ -39,11 +39,12 @@ def test_eight_photos_can_be_learnt_by_heart(sample, tmp_path, decoder, variant,
     arguments = ["--images", str(photos), "--captions", str(texts), "--output", str(tmp_path / "records")]
     assert main([*arguments, "--image_size=64", "--min_count=1", *IN_MEMORY]) == 0
     features = extracted(tmp_path / "records", tmp_path / "features", stage)
+    epochs = 120 if variant == "finetuned" else 80
     learner = config(
-        tmp_path / "run", tmp_path / "records", 80, variant=variant, decoder=decoder, gru_units=64, dropout=0.0
+        tmp_path / "run", tmp_path / "records", epochs, variant=variant, decoder=decoder, gru_units=64, dropout=0.0
     )
     learner.data.features, learner.data.batch_size_photos = str(features), 2
-    learner.train.learning_rate, learner.train.early_stopping_epochs = 1e-3, 80
+    learner.train.learning_rate, learner.train.early_stopping_epochs = 1e-3, epochs
     train(learner)
     assert evaluate(tmp_path / "run", split="train", checkpoint="last")["bleu_4"] > 0.9
 
@@ -54,6 +55,7 @@ def first(sample_records, pooled, tmp_path_factory):
     return train(config(tmp_path_factory.mktemp("runs") / "first", sample_records, 4, pooled))
 
 
+@pytest.mark.slow
 def test_a_training_begins_with_the_best_weights_of_another_run(first, sample_records, trunk, tmp_path):
     """Fine-tuning from a frozen run: the dev loss before its first step is that of the frozen run's best epoch."""
     later = config(tmp_path / "later", sample_records, 1, trunk, variant="finetuned")

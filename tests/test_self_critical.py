@@ -60,7 +60,7 @@ def test_only_what_is_said_up_to_the_end_counts():
     assert self_critical.spoken(np.array([5, 6, 7])) == [5, 6, 7]
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_weights_scale_each_captions_part_of_the_gradient(decoder, compiled):
     model = captioner(encoder_weights=None, image_size=64, compiled=compiled, **DECODERS[decoder])
