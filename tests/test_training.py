@@ -471,7 +471,8 @@ def test_training_from_features_gives_the_losses_of_training_from_photos(sample_
             settings = config(tmp_path / f"{variant}-{source is None}", sample_records, 5, variant=variant, dropout=0.0)
             settings.data.features = source and str(source)
             settings.data.cache = False  # by photo, and in the same order
-            settings.train.learning_rate = 1e-4
+            # Adam makes much of the float16 of stored features where rates are higher.
+            settings.train.learning_rate, settings.train.encoder_learning_rate = 1e-4, 2e-5
             losses.append([line["loss"] for line in step_losses(train(settings))])
         assert len(losses[0]) >= 20
         np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)
