@@ -358,6 +358,7 @@ def wait_for_steps(run, least, process):
     raise AssertionError(process.communicate())
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_started_again_it_takes_the_steps_of_an_undisturbed_run(
     undisturbed, sample_records, pooled, tmp_path
 ):
