@@ -188,8 +188,10 @@ def summary(info: DatasetInfo, seconds: float) -> str:
 
 def _one_of_each_split(photos: dict[str, str]) -> str:
     """Photos that are the same, with their splits; thousands may be."""
-    first = {split: photo for photo, split in reversed(photos.items())}
-    named = "; ".join(f"{photo} in {split}" for photo, split in photos.items() if first[split] == photo)
+    first: dict[str, str] = {}
+    for photo, split in photos.items():
+        first.setdefault(split, photo)
+    named = "; ".join(f"{photo} in {split}" for split, photo in first.items())
     more = len(photos) - len(first)
     return f"{named}; {more:,} more" if more else named
 

@@ -59,10 +59,11 @@ def beam_options(flags: Sequence[str], *, output: str, local_mode: str = "multi_
         hint = f"; did you mean {close[0]}?" if close else "; see --help"
         raise ValueError(f"unknown option {unknown[0]}{hint}")
     runner = known.runner or LOCAL_RUNNER
+    runner_name = runner.rpartition(".")[2].lower()
     for name, why in _LOSSY_RUNNERS.items():
-        if runner.rpartition(".")[2].lower() == name.lower():
+        if runner_name == name.lower():
             raise ValueError(f"--runner={runner} is refused: {why}; leave --runner out to run locally")
-    if runner.rpartition(".")[2].lower() == "dataflowrunner" and is_local(output) and not known.dry_run:
+    if runner_name == "dataflowrunner" and is_local(output) and not known.dry_run:
         raise ValueError(
             f"--output {output}: a path of this machine, where Dataflow's workers cannot write; name one in gs://"
         )

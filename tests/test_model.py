@@ -206,7 +206,7 @@ def test_the_decoder_begins_with_the_same_weights_whatever_the_encoder_is():
 
 def test_random_weights_are_the_same_each_time_and_tell_pictures_apart(images):
     first = Encoder(image_size=32, weights="random", finetuned=False)(images).numpy()
-    encoder._measured_weights.cache_clear()
+    encoder._random_weights.cache_clear()
     again = Encoder(image_size=32, weights="random", finetuned=False)(images).numpy()
     np.testing.assert_array_equal(first, again)
     assert first.std(0).mean() > 0.1 * first.mean()
@@ -216,7 +216,7 @@ def test_random_weights_are_the_same_under_every_precision_policy():
     prints = set()
     for policy in ("float32", "mixed_bfloat16"):
         keras.mixed_precision.set_dtype_policy(policy)
-        encoder._measured_weights.cache_clear()
+        encoder._random_weights.cache_clear()
         try:
             prints.add(Encoder(image_size=32, weights="random", finetuned=False).fingerprint("pooled"))
         finally:

@@ -117,6 +117,7 @@ class Captioner(keras.Model):
             sums = token_sums(predicted.logits, captions.targets, label_smoothing)
         else:
             # Of what they were drawn from: what is never drawn would rise unseen, until nothing else moved.
+            # Finite, since padding is a target too, and infinity times nothing is no number.
             logits = predicted.logits + banned(predicted.logits.shape[-1], -1e9)
             by_position = captions.for_positions(tf.reshape(weights, (-1,)))
             sums = token_sums(logits, captions.targets, weights=by_position)

@@ -206,12 +206,12 @@ def _random_resnet50(shape: tuple[int, int, int]) -> keras.Model:
     statistics are measured on random pictures (after Krähenbühl et al. 2016, arXiv:1511.06856).
     """
     model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
-    model.set_weights(_measured_weights(shape))
+    model.set_weights(_random_weights(shape))
     return model
 
 
-@functools.lru_cache(maxsize=2)
-def _measured_weights(shape: tuple[int, int, int]) -> list[np.ndarray]:
+@functools.lru_cache(maxsize=1)  # measuring takes longer than all else of a model
+def _random_weights(shape: tuple[int, int, int]) -> list[np.ndarray]:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:

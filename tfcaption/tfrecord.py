@@ -68,9 +68,6 @@ def parse_example(serialized: bytes) -> Any:
         raise RecordError(f"not a tf.train.Example: {error}") from error
 
 
-_NO_EXAMPLE = 2**31  # bytes: Protocol Buffers end there
-
-
 def _masked_crc(data: bytes) -> int:
     """CRC-32C, rotated and offset as TFRecord files store it (tensorflow/core/lib/hash/crc32c.h)."""
     crc = google_crc32c.value(data)
@@ -136,6 +133,7 @@ def salvage_frames(content: bytes, name: str) -> Iterator[bytes | RecordError]:
 
 
 _HEADER = "has a damaged header"
+_NO_EXAMPLE = 2**31  # bytes: Protocol Buffers end there
 
 
 def _damaged(name: str, index: int, fault: str) -> RecordError:
