@@ -18,6 +18,10 @@ EXAMPLES = """examples:
   # for the fine-tuned variant: conv5_block1_out, 200 KB a photo
   python -m beam_jobs.extract_features --records records/ --output features/trunk --stage trunk --weights resnet50.h5
 
+  # three views of each training photo, of which a training shows another one each epoch
+  python -m beam_jobs.extract_features --records records/ --output features/trunk --stage trunk \\
+      --weights resnet50.h5 --views 3
+
   # later stages from there, at a ninth of the arithmetic
   python -m beam_jobs.extract_features --records records/ --features features/trunk --output features/map \\
       --stage map --weights resnet50.h5
@@ -44,12 +48,23 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument(
         "--features", metavar="DIR", help="features of an earlier stage to go on from, instead of the photos"
     )
+    parser.add_argument(
+        "--views",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of each training photo: itself, then crops, every other one mirrored (default: %(default)s)",
+    )
     parser.add_argument("--weights", required=True, help="of ResNet50: imagenet, a file, or random")
     parser.add_argument("--batch_size", type=int, default=64, help="photos a call (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="extract again what is complete already")
     arguments, flags = parser.parse_known_args(argv)
     if arguments.batch_size < 1:
         parser.error("--batch_size must be at least 1")
+    if arguments.views < 1:
+        parser.error("--views must be at least 1")
+    if arguments.features and arguments.views > 1:
+        parser.error("--views is for photos; features have as many as those that they are made of")
     return arguments, flags
 
 
@@ -85,7 +100,13 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     extractor = shared.acquire(
         lambda: feature_pipeline.Extractor(image_size=info.settings.image_size, weights=arguments.weights, **made)
     )
-    settings = feature_pipeline.settings_of(extractor, info, **made)
+    settings = feature_pipeline.settings_of(
+        extractor,
+        info,
+        views=source.settings.views if source else arguments.views,
+        words=records.load_vocabulary(arguments.records),
+        **made,
+    )
     if source:
         feature_pipeline.check_source(arguments.features, source.settings, extractor, settings)
     # Shards that an earlier run with the same settings left are kept, whether it came to its end or not.
@@ -112,10 +133,8 @@ def summary(info: FeaturesInfo, seconds: float) -> str:
     """What was written, for people."""
     shards = [shard for split in info.splits.values() for shard in split]
     photos, size = sum(shard.records for shard in shards), sum(shard.bytes for shard in shards)
-    settings = info.settings
-    shape = "x".join(map(str, settings.shape))
     return (
-        f"{photos:,} photos, {settings.stage} {shape} {settings.dtype}, {len(shards):,} shards, {size / 1e6:,.1f} MB "
+        f"{photos:,} photos, {info.settings}, {len(shards):,} shards, {size / 1e6:,.1f} MB "
         f"in {seconds:.1f} s: {photos / max(seconds, 1e-9):,.1f} photos/s"
     )
 

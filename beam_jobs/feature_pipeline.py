@@ -55,6 +55,7 @@ class Extractor:
 
         from tfcaption.encoder import Encoder
         from tfcaption.input_pipeline import decode_payloads
+        from tfcaption.views import cropped
 
         self.encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
         self._batch_size = batch_size
@@ -65,25 +66,44 @@ class Extractor:
         def features(inputs: tf.Tensor) -> tf.Tensor:
             return tf.cast(self.encoder(inputs, start=made_from, end=stage), tf.float16)
 
-        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
-        def extract(payloads: tf.Tensor) -> tf.Tensor:
-            inputs = decode_payloads(payloads, made_from, self.encoder.feature_shape(made_from))
+        def filled_up(inputs: tf.Tensor) -> tf.Tensor:
             missing = batch_size - tf.shape(inputs)[0]
             inputs = tf.pad(inputs, [[0, missing], *[[0, 0]] * (inputs.shape.rank - 1)])
-            return features(tf.ensure_shape(inputs, (batch_size, *inputs.shape[1:])))
+            return tf.ensure_shape(inputs, (batch_size, *inputs.shape[1:]))
 
-        self._extract = extract
+        payloads_spec, boxes_spec = tf.TensorSpec((None,), tf.string), tf.TensorSpec((None, 4), tf.float32)
 
-    def __call__(self, payloads: Sequence[bytes]) -> np.ndarray:
-        """Features of up to a batch of photos, as their records hold them: (photos, *shape) float16."""
-        return self._extract(list(payloads)).numpy()[: len(payloads)]
+        @tf.function(input_signature=[payloads_spec], autograph=False)
+        def extract(payloads: tf.Tensor) -> tf.Tensor:
+            return features(filled_up(decode_payloads(payloads, made_from, self.encoder.feature_shape(made_from))))
+
+        @tf.function(input_signature=[payloads_spec, boxes_spec], autograph=False)
+        def extract_crops(payloads: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+            images = decode_payloads(payloads, "photo", self.encoder.feature_shape("photo"))
+            return features(filled_up(cropped(images, boxes)))
+
+        self._extract, self._extract_crops = extract, extract_crops
+
+    def __call__(self, payloads: Sequence[bytes], boxes: Sequence[Sequence[float]] | None = None) -> np.ndarray:
+        """Features of up to a batch of photos, as their records hold them, or of what a box shows of each: (photos,
+        *shape) float16."""
+        found = self._extract(list(payloads)) if boxes is None else self._extract_crops(list(payloads), boxes)
+        return found.numpy()[: len(payloads)]
 
 
 def settings_of(
-    extractor: Extractor, info: DatasetInfo, *, stage: Stage, batch_size: int, made_from: Stage
+    extractor: Extractor,
+    info: DatasetInfo,
+    *,
+    stage: Stage,
+    batch_size: int,
+    made_from: Stage,
+    views: int,
+    words: Sequence[str],
 ) -> FeatureSettings:
     """What decides the bytes of the features that `extractor` makes of the records `info`."""
     from tfcaption.encoder import PREPROCESSING
+    from tfcaption.views import side_tokens
 
     return FeatureSettings(
         stage=stage,
@@ -93,6 +113,8 @@ def settings_of(
         records=info.fingerprint(),
         batch_size=batch_size,
         made_from=made_from,
+        views=views,
+        sides=side_tokens(words) if views > 1 else [],
     )
 
 
@@ -200,32 +222,43 @@ class ExtractShard(beam.DoFn):
         """Read, extract and write one shard, or check the one that is there."""
         split, shard = element
         progress = ProgressCounter(self._output, shard.name)
-        done = _complete(self._output, shard.name, _read_shard(self._source, shard.name), self._settings)
+        done = _complete(self._output, shard.name, _read_shard(self._source, shard.name), self._settings, split)
         if done is not None:
             progress.add(done.records)
         else:
             source = _read_shard(self._source, shard.name)
-            done = write_shard(self._output, shard.name, self._features(shard.name, source, progress))
+            done = write_shard(self._output, shard.name, self._features(split, shard.name, source, progress))
         progress.close()
         yield split, done
 
-    def _features(self, name: str, source: Iterable[bytes], progress: ProgressCounter) -> Iterator[bytes]:
+    def _features(self, split: str, name: str, source: Iterable[bytes], progress: ProgressCounter) -> Iterator[bytes]:
         remaining = iter(source)
         while batch := list(itertools.islice(remaining, self._settings.batch_size)):
             photos = [records.inputs_of(serialized, self._settings.made_from) for serialized in batch]
             try:
-                features = self._extractor([payload for _, payload in photos])
+                views = [self._view(photos, view) for view in range(self._settings.views_of(split))]
             except Exception as error:
-                self._name_damaged(name, photos)
+                self._name_damaged(split, name, photos)
                 raise error
-            for serialized, feature in zip(batch, features, strict=True):
-                yield records.feature_record(serialized, feature.tobytes())
+            for serialized, features in zip(batch, zip(*views, strict=True), strict=True):
+                yield records.feature_record(serialized, b"".join(shown.tobytes() for shown in features))
             progress.add(len(batch))
 
-    def _name_damaged(self, name: str, photos: Iterable[tuple[str, bytes]]) -> None:
+    def _view(self, photos: Sequence[tuple[str, bytes]], view: int) -> np.ndarray:
+        """The features of one view of photos."""
+        from tfcaption.views import view_box
+
+        payloads = [payload for _, payload in photos]
+        if self._settings.made_from != "photo":
+            size = records.features_size(self._extractor.encoder.feature_shape(self._settings.made_from))
+            return self._extractor([payload[view * size : (view + 1) * size] for payload in payloads])
+        return self._extractor(payloads, [view_box(photo_id, view) for photo_id, _ in photos] if view else None)
+
+    def _name_damaged(self, split: str, name: str, photos: Iterable[tuple[str, bytes]]) -> None:
         for photo_id, payload in photos:
             try:
-                self._extractor([payload])
+                for view in range(self._settings.views_of(split)):
+                    self._view([(photo_id, payload)], view)
             except Exception as error:
                 wrong = (
                     "the photo does not decode; build the records again"
@@ -245,12 +278,14 @@ def _read_shard(folder: str, name: str) -> Iterator[bytes]:
         raise JobFailed(str(error)) from error
 
 
-def _complete(output: str, name: str, source: Iterable[bytes], settings: FeatureSettings) -> ShardInfo | None:
+def _complete(
+    output: str, name: str, source: Iterable[bytes], settings: FeatureSettings, split: str
+) -> ShardInfo | None:
     """The shard as it stands in `output`, if it is whole and holds the photos of `source`; else None."""
     path = FileSystems.join(output, name)
     if not FileSystems.exists(path):
         return None
-    size = 2 * int(np.prod(settings.shape))
+    size = settings.views_of(split) * records.features_size(settings.shape)
     described = Described()
     try:
         with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:

@@ -11,6 +11,7 @@ from tests.test_model import DECODERS, captioner, captions, features_of
 from tfcaption import self_critical
 from tfcaption.config import TrainConfig
 from tfcaption.records import END, OOV, PAD, START
+from tfcaption.search import LENGTH_ALPHA, sample
 from tfcaption.self_critical import SelfCritical
 from tfcaption.training import Mode, Trainer
 
@@ -113,17 +114,23 @@ def test_a_drawn_batch_begins_with_start_and_leaves_rows_that_fill_up_empty():
     assert len({tuple(row) for row in drawn[0].tolist()}) > 1
 
 
-def test_drawn_captions_are_trained_without_dropout_since_they_were_drawn_without_it():
-    losses = []
-    for dropout in (0.0, 0.9):
-        model = captioner(encoder_weights=None, dropout=dropout)
-        batch = {"inputs": features_of(model), "tokens": tf.constant(captions())}
-        data = tf.data.Dataset.from_tensors(batch).repeat()
-        config, mode = TrainConfig(objective="cider"), Mode("float32", False)
-        objective = subject_of(model)
-        trainer = Trainer(model, tf.distribute.get_strategy(), config, mode, stage="pooled", objective=objective)
-        losses.append([outcome.loss for outcome in trainer.train_steps(iter(data), 3)])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and abs(losses[0][0]) > 1e-3
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_drawn_captions_are_trained_as_they_were_drawn_with_dropout_of_the_photo(decoder):
+    """Teacher forcing gives a drawn caption the very probability with which it was drawn."""
+    model = captioner(encoder_weights=None, image_size=64, dropout=0.5, **DECODERS[decoder])
+    features, seed = features_of(model), tf.constant([1, 2])
+    # The loss leaves these out of the softmax, a score does not; so they get nothing of it.
+    unsaid = tf.reduce_any(tf.range(model.decoder.logits.units)[:, None] == [PAD, OOV, START], 1)
+    model.decoder.logits.bias.assign(tf.where(unsaid, -30.0, 0.0))
+    found = sample(model, features, max_tokens=8, seed=tf.constant([3, 4]), count=2, dropout_seed=seed)
+    tokens = tf.concat([tf.fill((6, 2, 1), START), found.tokens], -1)
+    lengths = np.count_nonzero(found.tokens, -1)
+    drawn = found.scores.numpy() * lengths**LENGTH_ALPHA
+    for row, column in itertools.product(range(6), (0, 1)):
+        weights = tf.scatter_nd([[row, column]], [1.0], (6, 2))
+        loss = float(model.token_sums(features, tokens, seed, weights=weights).loss)
+        assert loss == pytest.approx(-drawn[row, column], rel=1e-3)
+        assert float(model.token_sums(features, tokens, None, weights=weights).loss) != pytest.approx(loss, rel=1e-3)
 
 
 def test_training_by_cider_learns_what_scores_well_though_it_never_reads_a_reference():

@@ -85,7 +85,7 @@ class Captioner(keras.Model):
             time - 1, regions) float32, None if the decoder has none.
         """
         photos, count, time = tf.unstack(tf.shape(tokens))
-        predicted = self._predict(features, PaddedCaptions(tf.reshape(tokens, (-1, time))), count, None)
+        predicted = self._predict(features, PaddedCaptions(tf.reshape(tokens, (-1, time))), count, None, None)
 
         def by_photo(values: tf.Tensor | None) -> tf.Tensor | None:
             return None if values is None else tf.reshape(values, (photos, count, time - 1, values.shape[-1]))
@@ -107,31 +107,38 @@ class Captioner(keras.Model):
             tokens: (photos, captions, time) int, from <start> to <end>, padded at the end.
             dropout_seed: (2,) int32 in training, None otherwise.
             label_smoothing: see `token_sums`; of references, not of drawn captions.
-            weights: (photos, captions) float32, of each caption in the loss, which the captioner has drawn itself;
-                None: they are references, of weight 1.
+            weights: (photos, captions) float32, of each caption in the loss, which the captioner has drawn itself with
+                this seed (see `sample`); None: they are references, of weight 1.
         """
         rows = tf.reshape(tokens, (-1, tf.shape(tokens)[2]))
         captions = PackedCaptions(rows) if self._packs else PaddedCaptions(rows)
-        predicted = self._predict(features, captions, tf.shape(tokens)[1], dropout_seed)
+        per_photo, drawn = tf.shape(tokens)[1], weights is not None
+        # Drawn captions are those of the captioner that drew them, which drops from photos, not from words.
+        predicted = self._predict(features, captions, per_photo, dropout_seed, None if drawn else dropout_seed)
         if weights is None:
             sums = token_sums(predicted.logits, captions.targets, label_smoothing)
+            if dropout_seed is not None and self._attention_penalty and predicted.attention is not None:
+                penalty = self._attention_penalty * unevenness(predicted.attention, rows[:, 1:])
+                sums = sums._replace(loss=sums.loss + penalty)
         else:
             # Of what they were drawn from: what is never drawn would rise unseen, until nothing else moved.
             # Finite, since padding is a target too, and infinity times nothing is no number.
             logits = predicted.logits + banned(predicted.logits.shape[-1], -1e9)
             by_position = captions.for_positions(tf.reshape(weights, (-1,)))
             sums = token_sums(logits, captions.targets, weights=by_position)
-        if dropout_seed is not None and self._attention_penalty and predicted.attention is not None:
-            penalty = self._attention_penalty * unevenness(predicted.attention, rows[:, 1:])
-            sums = sums._replace(loss=sums.loss + penalty)
         return sums
 
     def _predict(
-        self, features: tf.Tensor, captions: Captions, per_photo: tf.Tensor, dropout_seed: tf.Tensor | None
+        self,
+        features: tf.Tensor,
+        captions: Captions,
+        per_photo: tf.Tensor,
+        photo_seed: tf.Tensor | None,
+        word_seed: tf.Tensor | None,
     ) -> Predicted:
-        memory, state = self.decoder.start(features, dropout_seed)
+        memory, state = self.decoder.start(features, photo_seed)
         state = tf.nest.map_structure(lambda values: tf.repeat(values, per_photo, axis=0), state)
-        return self.decoder.teacher_forced(captions, memory, state, dropout_seed)
+        return self.decoder.teacher_forced(captions, memory, state, word_seed)
 
 
 def banned(vocabulary: int, value: float = float("-inf"), tokens: tuple[int, ...] = BANNED) -> tf.Tensor:

@@ -72,7 +72,7 @@ class TrainConfig(_Section):
 
     start_from: str | None = None  # run whose best weights it begins with: to fine-tune later, or by another objective
     # cider: self-critical, by CIDEr-D of captions that the model draws; from a model that cross_entropy has trained,
-    # at a twentieth of its learning rate or less; without dropout
+    # at a fraction of its learning rate; dropout is of the photo, not of the words
     objective: Literal["cross_entropy", "cider"] = "cross_entropy"
     drawn_captions: int = Field(default=5, ge=2)  # of each photo, by cider
     epochs: PositiveInt = 12

@@ -13,10 +13,12 @@ from tfcaption.input_pipeline import (
     batches_per_epoch,
     decode_payloads,
     parse_photos,
+    payloads_of_views,
     read_shards,
     rows_per_batch,
 )
 from tfcaption.tfrecord import RecordError
+from tfcaption.views import swap_sides
 
 _READ_AT_ONCE = 512
 
@@ -25,7 +27,7 @@ class Table(NamedTuple):
     """All photos and captions of a split."""
 
     photo_ids: tf.Tensor  # (photos,) string
-    payloads: tf.Tensor  # (photos,) string: JPEG or float16 features
+    payloads: tf.Tensor  # (photos, views) string: JPEG or float16 features
     tokens: tf.Tensor  # (captions, longest) int32, padded
     lengths: np.ndarray  # (captions,) tokens of each
     first_caption: np.ndarray  # (photos + 1,) where each photo's captions begin
@@ -41,7 +43,8 @@ def load_table(split: Split) -> Table:
     for serialized in read_shards(split).batch(_READ_AT_ONCE):
         ids, encoded, per_photo, padded = parse_photos(serialized, split, split.lengths[-1])
         photo_ids.append(ids)
-        payloads.append(encoded)
+        each = [payloads_of_views(encoded, tf.fill(tf.shape(ids), view), split) for view in range(split.views)]
+        payloads.append(tf.stack(each, 1))
         tokens.append(padded)
         lengths.append(per_photo.flat_values.numpy())
         counts.append(per_photo.row_lengths().numpy())
@@ -71,22 +74,24 @@ def memory_batches(
     size = rows_per_batch(split, batch_size_photos, captions=captions)
     width = 1 if captions == "one" or split.by_caption else split.captions_per_photo
 
-    def plan(epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def plan(epoch: np.ndarray) -> tuple[np.ndarray, ...]:
         shuffle = None if shuffle_seed is None else np.random.default_rng([shuffle_seed, int(epoch)])
         photos, rows = _rows(table, width, every_caption=captions == "all", shuffle=shuffle)
-        return _cut(photos, rows, table, split.lengths, size=size, batches=per_epoch, shuffle=shuffle)
+        planned = _cut(photos, rows, table, split.lengths, size=size, batches=per_epoch, shuffle=shuffle)
+        shape = (per_epoch, size)
+        return *planned, np.zeros(shape, np.int64) if shuffle is None else shuffle.integers(0, split.views, shape)
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-        planned = tf.numpy_function(plan, [epoch], (tf.int64, tf.int64, tf.int64), stateful=False)
-        shapes = ((per_epoch, size), (per_epoch, size, width), (per_epoch,))
+        planned = tf.numpy_function(plan, [epoch], (tf.int64,) * 4, stateful=False)
+        shapes = ((per_epoch, size), (per_epoch, size, width), (per_epoch,), (per_epoch, size))
         parts = tuple(tf.ensure_shape(part, shape) for part, shape in zip(planned, shapes, strict=True))
         return tf.data.Dataset.from_tensor_slices(parts)
 
-    def fetch(photos: tf.Tensor, rows: tf.Tensor, length: tf.Tensor) -> Batch:
-        tokens = tf.gather(table.tokens, tf.maximum(rows, 0))[..., :length]
+    def fetch(photos: tf.Tensor, rows: tf.Tensor, length: tf.Tensor, views: tf.Tensor) -> Batch:
+        tokens = swap_sides(tf.gather(table.tokens, tf.maximum(rows, 0))[..., :length], views, split.sides)
         known = photos >= 0
         photos = tf.maximum(photos, 0)  # a row that only fills up has the first photo, and no token
-        inputs = decode_payloads(tf.gather(table.payloads, photos), split.stage, split.shape)
+        inputs = decode_payloads(tf.gather_nd(table.payloads, tf.stack([photos, views], 1)), split.stage, split.shape)
         return {
             "photo_id": tf.where(known, tf.gather(table.photo_ids, photos), ""),
             "inputs": tf.ensure_shape(inputs, (size, *split.shape)),

@@ -15,6 +15,7 @@ from tfcaption import files, records
 from tfcaption.damaged import LeftOut
 from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
 from tfcaption.tfrecord import RecordError
+from tfcaption.views import swap_sides
 
 Batch = dict[str, tf.Tensor]
 """`photo_id` (rows,) string, empty for a row that only fills up; `inputs` (rows, ...) uint8 pixels or float16
@@ -38,6 +39,8 @@ class Split:
     lengths: list[int]  # padded caption lengths in tokens, the last one holds every caption
     in_memory: bool  # held in memory, still encoded; otherwise read again each epoch
     by_caption: bool  # a row is one caption, which pads least; otherwise a photo with all its captions, encoded once
+    views: int = 1  # that a record holds of its photo; a shuffled epoch shows one of them, any other the first
+    sides: tuple[int, ...] = ()  # tokens that change places in the captions of a mirrored view
     left_out: LeftOut | None = None  # leaves out damaged records; None: they are errors
 
     @property
@@ -117,6 +120,8 @@ def open_split(
         lengths=bucket_lengths(histogram, buckets, info.max_length),
         in_memory=in_memory,
         by_caption=by_caption,
+        views=features.settings.views_of(name) if features else 1,
+        sides=tuple(features.settings.sides) if features else (),
         left_out=left_out,
     )
 
@@ -223,6 +228,14 @@ def decode_payloads(payloads: tf.Tensor, stage: Stage, shape: tuple[int, ...]) -
     return tf.map_fn(lambda jpeg: tf.ensure_shape(decode_jpeg(jpeg), shape), payloads, fn_output_signature=spec)
 
 
+def payloads_of_views(payloads: tf.Tensor, views: tf.Tensor, split: Split) -> tf.Tensor:
+    """What records hold of one view each: (rows,) string, (rows,) int -> (rows,) string."""
+    if split.views == 1:
+        return payloads
+    size = records.features_size(split.shape)
+    return tf.strings.substr(payloads, tf.cast(views, tf.int32) * size, tf.fill(tf.shape(views), size))
+
+
 def read_shards(split: Split, *, seed: tf.Tensor | None = None, deterministic: bool = True) -> tf.data.Dataset:
     """Serialised records of a split, from eight shards in turn; a seed shuffles the shards."""
     files = tf.data.Dataset.from_tensor_slices(tf.constant(split.files, tf.string, (len(split.files),)))
@@ -306,7 +319,14 @@ def _streamed(
         return windows.concatenate(nothing).take(per_epoch).map(lambda index, batch: (seed, index, batch))
 
     def parse(seed: tf.Tensor, index: tf.Tensor, serialized: tf.Tensor) -> Batch:
-        return _parse(serialized, split, tf.gather(lengths, index), batch_size, seed if captions == "one" else None)
+        return _parse(
+            serialized,
+            split,
+            tf.gather(lengths, index),
+            batch_size,
+            draw_seed=seed if captions == "one" else None,
+            view_seed=None if shuffle_seed is None else seed,
+        )
 
     first, skipped = divmod(position, per_epoch)
     windows = tf.data.Dataset.range(first, epochs).flat_map(epoch).skip(skipped)
@@ -317,13 +337,19 @@ _LENGTHS = tf.io.VarLenFeature(tf.int64)
 
 
 def _draw(photo_ids: tf.Tensor, counts: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """One caption's index for each photo, from a hash of the seed and its id: (photos,) -> (photos,) int64."""
+    """An index below each count, from a hash of the seed and each id: (photos,) -> (photos,) int64."""
     salted = tf.strings.join([tf.strings.as_string(seed), photo_ids], separator="/")
     return tf.strings.to_hash_bucket_fast(salted, 1 << 30) % tf.cast(counts, tf.int64)
 
 
 def _parse(
-    serialized: tf.Tensor, split: Split, length: tf.Tensor, batch_size: int, draw_seed: tf.Tensor | None
+    serialized: tf.Tensor,
+    split: Split,
+    length: tf.Tensor,
+    batch_size: int,
+    *,
+    draw_seed: tf.Tensor | None,
+    view_seed: tf.Tensor | None,
 ) -> Batch:
     """Parse a whole batch in one call: (photos,) string -> Batch of `batch_size` rows."""
     photo_ids, payloads, per_photo, tokens = parse_photos(serialized, split, length)
@@ -335,6 +361,11 @@ def _parse(
         captions = 1
         drawn = _draw(photo_ids, per_photo.row_lengths(), draw_seed)
         dense = tf.gather(tokens, per_photo.row_starts() + drawn)[:, None]
+    views = tf.zeros_like(photo_ids, tf.int64)
+    if split.views > 1 and view_seed is not None:
+        views = _draw(tf.strings.join(["view/", photo_ids]), tf.fill(tf.shape(photo_ids), split.views), view_seed)
+        dense = swap_sides(dense, views, split.sides)
+    payloads = payloads_of_views(payloads, views, split)
     missing = batch_size - tf.shape(serialized)[0]
 
     def filled_up(rows: tf.Tensor, *shape: int | None) -> tf.Tensor:

@@ -129,14 +129,17 @@ def _features(folder: Path) -> int:
     shards = [shard for split in info.splits.values() for shard in split]
     settings = info.settings
     photos = sum(shard.records for shard in shards)
-    print(f"{photos:,} photos, {settings.stage} {'x'.join(map(str, settings.shape))}, {len(shards):,} shards")
+    print(f"{photos:,} photos, {settings}, {len(shards):,} shards")
     wrong = inspect_features(folder, info)
     for shard, fault in wrong.items():
         print(f"fault: {shard}: {fault.removeprefix(f'{shard}: ')}", file=sys.stderr)
     if wrong:
+        source = (
+            f"--views {settings.views}" if settings.made_from == "photo" else f"--features {settings.made_from.upper()}"
+        )
         print(
             f"{len(wrong):,} shard(s) to make again; this makes no other one:\n  python -m beam_jobs.extract_features "
-            f"--records RECORDS --output {folder} --stage {settings.stage} --weights WEIGHTS "
+            f"--records RECORDS {source} --output {folder} --stage {settings.stage} --weights WEIGHTS "
             f"--batch_size {settings.batch_size}",
             file=sys.stderr,
         )

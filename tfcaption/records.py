@@ -6,6 +6,7 @@ The only place that knows them. Imports no TensorFlow, so that a worker that wri
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -193,6 +194,11 @@ def feature_record(serialized: bytes, features: bytes) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
+def features_size(shape: Sequence[int]) -> int:
+    """Bytes of the float16 features of one view."""
+    return 2 * math.prod(shape)
+
+
 # --- shards --------------------------------------------------------------------------------------------
 
 
@@ -322,7 +328,17 @@ class FeatureSettings(BaseModel):
     preprocessing: str  # of the pixels
     records: str  # fingerprint of the records they were made of
     made_from: Stage = "photo"  # or stored features, whose rounding to float16 they carry on
+    views: int = Field(default=1, ge=1)  # of each training photo, one after the other; of any other there is one
+    sides: list[int] = []  # tokens that change places where a view is mirrored
     batch_size: int  # photos a call, since the last bit of a float32 may depend on it
+
+    def __str__(self) -> str:
+        views = f", {self.views} views of each training photo" if self.views > 1 else ""
+        return f"{self.stage} {'x'.join(map(str, self.shape))} {self.dtype}{views}"
+
+    def views_of(self, split: str) -> int:
+        """Views of each photo of a split."""
+        return self.views if split == "train" else 1
 
 
 class FeaturesInfo(BaseModel):

@@ -131,6 +131,7 @@ def sample(
     count: int = 1,
     temperature: float = 1.0,
     top_p: float = 1.0,
+    dropout_seed: tf.Tensor | None = None,
     compiled: bool = False,
 ) -> Found:
     """Captions drawn word by word; the same seed draws the same ones.
@@ -144,6 +145,7 @@ def sample(
         temperature: divides the logits; towards 0 the most probable word alone is drawn.
         top_p: only the fewest words that together have this probability are drawn (Holtzman et al. 2020,
             arXiv:1904.09751).
+        dropout_seed: (2,) int32 in training, which drops from the photos as `Decoder.start` does; None otherwise.
         compiled: as for `beam_search`.
 
     Returns:
@@ -152,7 +154,7 @@ def sample(
     decoder = captioner.decoder
     photos = tf.shape(tf.nest.flatten(features)[0])[0]
     never = banned(decoder.logits.units)
-    memory, first_state = decoder.start(features)
+    memory, first_state = decoder.start(features, dropout_seed)
     all_photos = tf.repeat(tf.range(photos), count)
 
     def advance(

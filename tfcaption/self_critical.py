@@ -46,7 +46,7 @@ class SelfCritical:
 
         Args:
             batch: `inputs` (photos, ...), and `tokens` (photos, captions, time), the references.
-            seed: (2,) int32.
+            seed: (2,) int32, also of the dropout with which the captions are drawn and shall be trained.
 
         Returns:
             The same inputs; `tokens` (photos, samples, max_tokens + 1) drawn captions; and `weights` (photos, samples)
@@ -59,6 +59,7 @@ class SelfCritical:
             max_tokens=self._max_tokens,
             seed=tf.random.experimental.stateless_fold_in(seed, _DRAWING),
             count=self._samples,
+            dropout_seed=seed,
             compiled=self._compiled,
         ).tokens
         weights = tf.numpy_function(self.advantages, [drawn, batch["tokens"]], tf.float32)

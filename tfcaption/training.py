@@ -298,9 +298,7 @@ class Trainer:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.variables)
             features = self.captioner.encode(inputs, self._stage)
-            # What was drawn without dropout is trained without it: the gradient is that of the captioner that drew.
-            dropout_seed = seed if weights is None else None
-            sums = self.captioner.token_sums(features, tokens, dropout_seed, self._config.label_smoothing, weights)
+            sums = self.captioner.token_sums(features, tokens, seed, self._config.label_smoothing, weights)
             loss = sums.loss * scale
         gradients = tape.gradient(loss, self.variables)
         return sums, [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]

@@ -82,7 +82,8 @@ class TrainingRun:
         padding = "packed" if packs(mode.xla) else f"padded to {split.lengths} tokens"
         print(
             f"{replicas} replica(s) on {hosts} host(s), {tf.config.list_logical_devices()[-1].device_type}, "
-            f"{captioner.compute_dtype} compute, XLA {'on' if mode.xla else 'off'}; from {split.stage}, "
+            f"{captioner.compute_dtype} compute, XLA {'on' if mode.xla else 'off'}; from {split.stage}"
+            f"{f' in {split.views} views' if split.views > 1 else ''}, "
             f"{'in memory' if split.in_memory else 'streamed'}, by {rows}, {padding}; "
             f"{sum(int(tf.size(v)) for v in self.trainer.variables):,} weights train ({config.model.variant})",
             flush=True,
