@@ -104,7 +104,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         extractor,
         info,
         views=source.settings.views if source else arguments.views,
-        words=records.load_vocabulary(arguments.records),
+        words=records.load_vocabulary(paths.as_path(arguments.records)),
         **made,
     )
     if source:

@@ -24,9 +24,8 @@ PHOTO_JPEG = "photo/jpeg"  # bytes, image_size x image_size x RGB
 CAPTIONS_TEXT = "captions/text"  # bytes list: the raw captions
 CAPTIONS_TOKENS = "captions/tokens"  # int64 list: the token ids of all captions, end to end
 CAPTIONS_LENGTHS = "captions/lengths"  # int64 list: tokens of each caption, counting <start> and <end>
-FEATURES = (
-    "features"  # bytes, in a feature record instead of photo/jpeg: little-endian float16 of `features.json`'s shape
-)
+# bytes, in a feature record instead of photo/jpeg: little-endian float16 of `features.json`'s shape, view after view
+FEATURES = "features"
 
 Stage = Literal["photo", "trunk", "map", "pooled"]
 """How far a photo has come through ResNet50: pixels, `conv5_block1_out`, `conv5_block3_out`, its mean over all."""
