@@ -104,7 +104,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         extractor,
         info,
         views=source.settings.views if source else arguments.views,
-        words=records.load_vocabulary(paths.as_path(arguments.records)),
+        sides=source.settings.sides if source else _sides(arguments),
         **made,
     )
     if source:
@@ -127,6 +127,14 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     photos = sum(split.photos for split in info.splits.values())
     done = options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
     return records.load_features_info(paths.as_path(arguments.output)) if done else None
+
+
+def _sides(arguments: argparse.Namespace) -> list[int]:
+    """The tokens that change places in mirrored views, which a single view never is."""
+    from beam_jobs import paths
+    from tfcaption.views import side_tokens
+
+    return side_tokens(records.load_vocabulary(paths.as_path(arguments.records))) if arguments.views > 1 else []
 
 
 def summary(info: FeaturesInfo, seconds: float) -> str:

@@ -99,11 +99,10 @@ def settings_of(
     batch_size: int,
     made_from: Stage,
     views: int,
-    words: Sequence[str],
+    sides: list[int],
 ) -> FeatureSettings:
     """What decides the bytes of the features that `extractor` makes of the records `info`."""
     from tfcaption.encoder import PREPROCESSING
-    from tfcaption.views import side_tokens
 
     return FeatureSettings(
         stage=stage,
@@ -114,7 +113,7 @@ def settings_of(
         batch_size=batch_size,
         made_from=made_from,
         views=views,
-        sides=side_tokens(words) if views > 1 else [],
+        sides=sides,
     )
 
 

@@ -37,16 +37,20 @@ def all_features(folder):
     return found
 
 
+def keras_resnet50(layer):
+    """Pixels (32, 32, 3) -> a layer of the random ResNet50, by Keras alone, which also preprocesses."""
+    model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
+    model.set_weights(Encoder(image_size=32, weights="random", finetuned=False).base.get_weights())
+    model = keras.Model(model.input, model.get_layer(layer).output)
+    return lambda pixels: model(keras.applications.resnet50.preprocess_input(pixels[None]), training=False).numpy()[0]
+
+
 def keras_features(sample_records, layer):
     """By Keras alone: one photo at a time, pixels by Pillow, preprocessing by Keras, at a layer of ResNet50."""
-    weights = Encoder(image_size=32, weights="random", finetuned=False).base.get_weights()
-    model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
-    model.set_weights(weights)
-    model = keras.Model(model.input, model.get_layer(layer).output)
+    model = keras_resnet50(layer)
     _, found = read_all(sample_records)
     for name, (_, record) in list(found.items())[:8]:
-        pixels = np.asarray(Image.open(io.BytesIO(record.jpeg)), np.float32)[None]
-        yield name, model(keras.applications.resnet50.preprocess_input(pixels), training=False).numpy()[0]
+        yield name, model(np.asarray(Image.open(io.BytesIO(record.jpeg)), np.float32))
 
 
 @pytest.mark.parametrize(("stage", "layer"), [("pooled", "conv5_block3_out"), ("trunk", "conv5_block1_out")])

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tests.test_metrics import brute_force_cider
 from tests.test_model import DECODERS, captioner, captions, features_of
 from tfcaption import self_critical
+from tfcaption.captioner import banned
 from tfcaption.config import TrainConfig
 from tfcaption.records import END, OOV, PAD, START
 from tfcaption.search import LENGTH_ALPHA, sample
@@ -120,8 +121,7 @@ def test_drawn_captions_are_trained_as_they_were_drawn_with_dropout_of_the_photo
     model = captioner(encoder_weights=None, image_size=64, dropout=0.5, **DECODERS[decoder])
     features, seed = features_of(model), tf.constant([1, 2])
     # The loss leaves these out of the softmax, a score does not; so they get nothing of it.
-    unsaid = tf.reduce_any(tf.range(model.decoder.logits.units)[:, None] == [PAD, OOV, START], 1)
-    model.decoder.logits.bias.assign(tf.where(unsaid, -30.0, 0.0))
+    model.decoder.logits.bias.assign(banned(model.decoder.logits.units, -30.0))
     found = sample(model, features, max_tokens=8, seed=tf.constant([3, 4]), count=2, dropout_seed=seed)
     tokens = tf.concat([tf.fill((6, 2, 1), START), found.tokens], -1)
     lengths = np.count_nonzero(found.tokens, -1)

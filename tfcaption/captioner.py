@@ -112,9 +112,9 @@ class Captioner(keras.Model):
         """
         rows = tf.reshape(tokens, (-1, tf.shape(tokens)[2]))
         captions = PackedCaptions(rows) if self._packs else PaddedCaptions(rows)
-        per_photo, drawn = tf.shape(tokens)[1], weights is not None
         # Drawn captions are those of the captioner that drew them, which drops from photos, not from words.
-        predicted = self._predict(features, captions, per_photo, dropout_seed, None if drawn else dropout_seed)
+        word_seed = dropout_seed if weights is None else None
+        predicted = self._predict(features, captions, tf.shape(tokens)[1], dropout_seed, word_seed)
         if weights is None:
             sums = token_sums(predicted.logits, captions.targets, label_smoothing)
             if dropout_seed is not None and self._attention_penalty and predicted.attention is not None:

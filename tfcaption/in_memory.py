@@ -44,7 +44,7 @@ def load_table(split: Split) -> Table:
         ids, encoded, per_photo, padded = parse_photos(serialized, split, split.lengths[-1])
         photo_ids.append(ids)
         each = [payloads_of_views(encoded, tf.fill(tf.shape(ids), view), split) for view in range(split.views)]
-        payloads.append(tf.stack(each, 1))
+        payloads.append(tf.concat([view[:, None] for view in each], 1))  # copies nothing where there is one view
         tokens.append(padded)
         lengths.append(per_photo.flat_values.numpy())
         counts.append(per_photo.row_lengths().numpy())

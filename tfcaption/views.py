@@ -5,6 +5,7 @@ A captioner that sees another view in another epoch learns what photos show inst
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,8 +13,8 @@ SMALLEST_SIDE = 0.75  # of a crop, as a share of the photo's
 SIDES = ("left", "right")  # words that change places where a photo is mirrored
 
 
-def mirrored(views: tf.Tensor) -> tf.Tensor:
-    """Whether views show their photos mirrored: any int -> bool."""
+def mirrored(views: Any) -> Any:
+    """Whether views show their photos mirrored: int, or a tensor of them, -> bool."""
     return views % 2 == 1
 
 
@@ -28,7 +29,7 @@ def view_box(photo_id: str, view: int) -> tuple[float, float, float, float]:
     tall, wide, down, across = (int.from_bytes(digest[at : at + 2], "big") / 65_535 for at in range(0, 8, 2))
     height, width = (SMALLEST_SIDE + (1 - SMALLEST_SIDE) * share for share in (tall, wide))
     top, left = down * (1 - height), across * (1 - width)
-    if view % 2:
+    if mirrored(view):
         return top, left + width, top + height, left
     return top, left, top + height, left + width
 
