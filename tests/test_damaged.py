@@ -127,6 +127,26 @@ def test_a_shard_that_ends_early_between_two_records_is_noticed(cache, info, dam
         photos_of(split)
 
 
+@WAYS
+@pytest.mark.parametrize("times", [0.5, 2])
+def test_features_of_another_size_than_features_json_says_are_named(times, cache, info, damaged_features):
+    features, damage = damaged_features
+    split = opened(info, features, cache=cache)
+
+    def resized(content):
+        whole = list(tfrecord.read_frames(io.BytesIO(content), "shard"))
+        example = tf.train.Example.FromString(whole[1])
+        held = example.features.feature[records.FEATURES].bytes_list
+        held.value[0] = (held.value[0] * 2)[: int(4096 * times)]
+        whole[1] = example.SerializeToString()
+        return b"".join(map(tfrecord.frame_record, whole))
+
+    shard = damage("train", resized)
+    said = rf"{shard}: record 1 holds {4096 * times:,.0f} bytes of features, not the 4,096 that features.json says"
+    with pytest.raises(RecordError, match=said), damaged.named(split):
+        photos_of(split)
+
+
 def test_a_training_stops_at_a_damaged_record_or_goes_on_without_it(
     small_run, damaged_features, info, tmp_path, capsys
 ):

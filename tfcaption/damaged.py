@@ -69,9 +69,15 @@ def _check(split: "Split") -> None:
     for file in split.files:
         with files.as_path(file).open("rb") as stream:
             for index, serialized in enumerate(tfrecord.read_frames(stream, file)):
-                keys = set(tfrecord.parse_example(serialized))
-                if missing := {split.payload, records.PHOTO_ID, records.CAPTIONS_TOKENS} - keys:
+                example = tfrecord.parse_example(serialized)
+                if missing := {split.payload, records.PHOTO_ID, records.CAPTIONS_TOKENS} - set(example):
                     raise RecordError(f"{file}: record {index} has no {', '.join(sorted(missing))}; rebuild this shard")
+                held = sum(map(len, example[split.payload].bytes_list.value))
+                if split.stage != "photo" and held != (size := split.views * records.features_size(split.shape)):
+                    raise RecordError(
+                        f"{file}: record {index} holds {held:,} bytes of features, not the {size:,} that "
+                        f"{records.FEATURES_FILE} says; rebuild this shard"
+                    )
                 count += 1
     if count != split.photos:
         raise RecordError(
