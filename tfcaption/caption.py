@@ -40,7 +40,7 @@ class RunCaptioner:
 
     Args:
         path: the run directory.
-        checkpoint: `best` (by dev loss) or `last`.
+        checkpoint: `best` (by `train.early_stopping_metric`) or `last`.
         beam: of the search, and so captions of a photo; 1 is greedy.
 
     Raises:

@@ -53,7 +53,7 @@ def evaluate(
         split: train, dev or test.
         beam: how wide the search is; 1 is greedy.
         limit: score only so many photos, the first ones in the shards.
-        checkpoint: `best` (by dev loss) or `last`.
+        checkpoint: `best` (by `train.early_stopping_metric`) or `last`.
         records_path: the records, if the data moved since the training; photos then go through ResNet50 again.
         expected: what `read_expected` gave for these records and this split, if that is at hand.
         together_with: other runs on the same records, whose captioners speak with it as an `Ensemble`.

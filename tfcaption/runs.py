@@ -191,7 +191,7 @@ def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Any, str]:
 
     Args:
         run: as `load_run` gives it.
-        checkpoint: `best` (by dev loss) or `last`.
+        checkpoint: `best` (by `train.early_stopping_metric`) or `last`.
 
     Returns:
         The captioner, and the path of the checkpoint it was read from.
