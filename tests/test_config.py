@@ -31,6 +31,35 @@ def test_every_config_in_the_repository_is_valid_and_survives_a_round_trip(file,
     assert file.stem.endswith(Path(config.run).name)
 
 
+def test_a_config_says_only_what_differs_from_its_base(tmp_path):
+    (tmp_path / "whole.yaml").write_text("run: runs/a\ndata: {records: r}\nmodel: {dropout: 0.1, gru_units: 8}\n")
+    folder = tmp_path / "later"
+    folder.mkdir()
+    (folder / "second.yaml").write_text("base: ../whole.yaml\nrun: runs/b\nmodel: {dropout: 0.2}\n")
+    (folder / "third.yaml").write_text("base: second.yaml\ntrain: {epochs: 2}\n")
+    written_out = tmp_path / "written_out.yaml"
+    written_out.write_text(
+        "run: runs/b\ndata: {records: r}\nmodel: {dropout: 0.3, gru_units: 8}\ntrain: {epochs: 2}\n"
+    )
+    assert load_config(folder / "third.yaml", ["model.dropout=0.3"]) == load_config(written_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: none.yaml", "none.yaml, the base of .*config.yaml: no such config file"),
+        ("base: config.yaml", "its own base"),
+        ("base: ../{folder}/config.yaml", "its own base"),
+        ("base: [config.yaml]", "base: must be the name of a config file"),
+        ("base:", "base: must be the name of a config file, not None"),
+    ],
+)
+def test_a_base_that_cannot_be_read_is_an_error_that_names_the_file(path, text, message):
+    path.write_text(text.format(folder=path.parent.name))
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
 def test_there_is_a_config_for_each_variant_on_flickr8k_and_the_sample():
     assert {file.stem for file in CONFIGS} >= {
         *("flickr8k_frozen", "flickr8k_finetuned", "sample_frozen", "sample_finetuned")

@@ -1,9 +1,11 @@
 """What a run is made of: typed fields with defaults that work, a YAML file, dotted overrides.
 
-Unknown keys and values of the wrong type are errors. A config file holds only what differs from the defaults here.
+Unknown keys and values of the wrong type are errors. A config file holds only what differs from the defaults here, or
+from another file that it names as its `base`.
 """
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -107,18 +109,14 @@ class Config(_Section):
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Read a YAML config and apply overrides such as `train.epochs=3`.
 
+    `base: other.yaml` in it, from the config's own folder, stands for all that is written there and not here.
+
     Raises:
-        ConfigError: the file is missing or not YAML, a key is unknown (names the nearest), a value does not fit.
+        ConfigError: the file or its base is missing or not YAML, a key is unknown (names the nearest), a value does
+            not fit.
     """
     path = files.as_path(path)
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such config file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must hold sections such as `train:`, not {type(content).__name__}")
+    content = _read(path, ())
     for override in overrides:
         _apply(content, override)
     try:
@@ -130,6 +128,31 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 def save_config(config: Config, path: str | Path) -> None:
     """Write a config that `load_config` reads back unchanged."""
     files.as_path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
+
+
+def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:
+    """What a config file says, on top of its base."""
+    named = f", the base of {read_by[-1]}" if read_by else ""
+    if os.path.normpath(path) in map(os.path.normpath, read_by):
+        raise ConfigError(f"{path}{named}, is its own base")
+    if not path.is_file():
+        raise ConfigError(f"{path}{named}: no such config file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must hold sections such as `train:`, not {type(content).__name__}")
+    if "base" not in content:
+        return content
+    base = content.pop("base")
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base: must be the name of a config file, not {base!r}")
+    merged = _read(path.parent / base, (*read_by, path))
+    for key, value in content.items():
+        section = merged.get(key)
+        merged[key] = section | value if isinstance(section, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
