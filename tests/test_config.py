@@ -38,9 +38,7 @@ def test_a_config_says_only_what_differs_from_its_base(tmp_path):
     (folder / "second.yaml").write_text("base: ../whole.yaml\nrun: runs/b\nmodel: {dropout: 0.2}\n")
     (folder / "third.yaml").write_text("base: second.yaml\ntrain: {epochs: 2}\n")
     written_out = tmp_path / "written_out.yaml"
-    written_out.write_text(
-        "run: runs/b\ndata: {records: r}\nmodel: {dropout: 0.3, gru_units: 8}\ntrain: {epochs: 2}\n"
-    )
+    written_out.write_text("run: runs/b\ndata: {records: r}\nmodel: {dropout: 0.3, gru_units: 8}\ntrain: {epochs: 2}\n")
     assert load_config(folder / "third.yaml", ["model.dropout=0.3"]) == load_config(written_out)
 
 
