@@ -58,6 +58,17 @@ def test_a_base_that_cannot_be_read_is_an_error_that_names_the_file(path, text, 
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("train: {epoch: 2}", "unknown key train.epoch, did you mean epochs"), ("model: {dropout: 2}", "model.dropout: ")],
+)
+def test_a_mistake_in_a_base_is_reported_under_the_name_of_the_base(tmp_path, text, message):
+    (tmp_path / "shared.yaml").write_text(text)
+    (tmp_path / "run.yaml").write_text("base: shared.yaml\nmodel: {dropout: 0.2}\n")
+    with pytest.raises(ConfigError, match=rf"shared\.yaml: {message}"):
+        load_config(tmp_path / "run.yaml")
+
+
 def test_there_is_a_config_for_each_variant_on_flickr8k_and_the_sample():
     assert {file.stem for file in CONFIGS} >= {
         *("flickr8k_frozen", "flickr8k_finetuned", "sample_frozen", "sample_finetuned")

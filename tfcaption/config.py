@@ -113,16 +113,13 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
     Raises:
         ConfigError: the file or its base is missing or not YAML, a key is unknown (names the nearest), a value does
-            not fit.
+            not fit; it names the file of the two that is wrong.
     """
     path = files.as_path(path)
     content = _read(path, ())
     for override in overrides:
         _apply(content, override)
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from None
+    return _validated(content, path)
 
 
 def save_config(config: Config, path: str | Path) -> None:
@@ -149,10 +146,18 @@ def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(base, str):
         raise ConfigError(f"{path}: base: must be the name of a config file, not {base!r}")
     merged = _read(path.parent / base, (*read_by, path))
+    _validated(merged, path.parent / base)  # here, so that its mistakes are reported under its own name
     for key, value in content.items():
         section = merged.get(key)
         merged[key] = section | value if isinstance(section, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _validated(content: dict[str, Any], path: Path) -> Config:
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from None
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
