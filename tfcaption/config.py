@@ -113,7 +113,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
     Raises:
         ConfigError: the file or its base is missing or not YAML, a key is unknown (names the nearest), a value does
-            not fit; it names the file of the two that is wrong.
+            not fit; it names the file that is wrong, of a chain of bases too.
     """
     path = files.as_path(path)
     content = _read(path, ())
