@@ -27,22 +27,23 @@ def test_there_is_a_subcommand_for_every_job():
 
 
 @pytest.mark.parametrize("module", MODULES.values())
-def test_help_begins_with_examples_and_answers_within_a_second(module):
-    seconds = []
-    for _ in range(3):
-        start = time.monotonic()
-        done = run("-m", module, "--help")
-        seconds.append(time.monotonic() - start)
-    assert done.returncode == 0 and min(seconds) < 1.0, seconds
+def test_help_begins_with_examples_and_imports_neither_tensorflow_nor_beam(module):
+    code = f"import sys, {module} as m\ntry: m.main(['--help'])\nexcept SystemExit as end: assert not end.code\n"
+    done = run("-c", code + "print([n for n in ('tensorflow', 'apache_beam', 'keras') if n in sys.modules])")
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done.stderr
     text = done.stdout
     assert 0 < text.index("examples:") < text.index("options:") and f"python -m {module}" in text
 
 
+@pytest.mark.slow  # the clock, and so a machine without other work
 @pytest.mark.parametrize("module", MODULES.values())
-def test_asking_for_help_imports_neither_tensorflow_nor_beam(module):
-    code = f"import sys, {module} as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\n"
-    done = run("-c", code + "print([n for n in ('tensorflow', 'apache_beam', 'keras') if n in sys.modules])")
-    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+def test_help_answers_within_a_second(module):
+    seconds = []
+    for _ in range(3):
+        start = time.monotonic()
+        assert run("-m", module, "--help").returncode == 0
+        seconds.append(time.monotonic() - start)
+    assert min(seconds) < 1.0, seconds
 
 
 def test_the_console_script_passes_on_to_the_same_commands(tmp_path, capsys):
