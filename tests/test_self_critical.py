@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from nltk.translate import bleu_score
 
 from tests.test_metrics import brute_force_cider
 from tests.test_model import DECODERS, captioner, captions, features_of
@@ -25,7 +26,7 @@ def corpus(tokens):
 
 def subject_of(model, samples=3, **options):
     photos = corpus([[[t for t in row if t] for row in photo if row.any()] for photo in captions()])
-    settings = {"samples": samples, "max_tokens": 8, "compiled": False} | options
+    settings = {"samples": samples, "bleu_weight": 0.0, "max_tokens": 8, "compiled": False} | options
     return SelfCritical(model, model.decoder.stage, photos, **settings)
 
 
@@ -50,6 +51,27 @@ def test_the_advantage_is_cider_less_the_mean_of_the_photos_other_captions():
     np.testing.assert_allclose(found, scores - others, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.sum(1), 0, atol=1e-5)
     assert found.std() > 0.1
+
+
+def test_the_weight_of_bleu_adds_that_of_nltk_to_the_reward():
+    references = captions()
+    references[4, 1] = PAD  # a photo with one caption less
+    references[5] = PAD  # a row that fills up the batch
+    drawn = np.random.default_rng(1).choice(references[:4, :, 1:].reshape(8, 6), (6, 3))
+    drawn[2, 1] = [5, 6, 7, 8, 9, 10]  # never ends
+    model = captioner(encoder_weights=None)
+    with_bleu, without = (
+        subject_of(model, bleu_weight=weight).advantages(drawn, references).astype(float) for weight in (2.0, 0.0)
+    )
+    bleu = np.zeros((6, 3))
+    for photo, caption in itertools.product(range(5), range(3)):
+        rows = [self_critical.spoken(row[1:]) for row in references[photo] if row.any()]
+        bleu[photo, caption] = bleu_score.sentence_bleu(
+            rows, self_critical.spoken(drawn[photo, caption]), smoothing_function=bleu_score.SmoothingFunction().method2
+        )
+    others = (bleu.sum(1, keepdims=True) - bleu) / 2
+    np.testing.assert_allclose(with_bleu - without, 2 * (bleu - others), atol=1e-6)
+    assert (bleu[:5].std(1) > 0.01).any() and not with_bleu[5].any()
 
 
 def brute_force_cider_of(photo, caption, references):
@@ -143,7 +165,7 @@ def test_training_by_cider_learns_what_scores_well_though_it_never_reads_a_refer
     batch = {"inputs": features, "tokens": tf.constant(tokens)}
     data = tf.data.Dataset.from_tensors(batch).repeat()
     warm.train_steps(iter(data), 60)
-    objective = SelfCritical(model, "pooled", corpus(TARGETS), samples=8, max_tokens=8, compiled=False)
+    objective = SelfCritical(model, "pooled", corpus(TARGETS), samples=8, bleu_weight=0.0, max_tokens=8, compiled=False)
     trainer = Trainer(model, strategy, config, Mode("float32", False), stage="pooled", objective=objective)
 
     def mean_reward():

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfcaption.cider import LONGEST_NGRAM, cider_d, ngrams
+from tfcaption.bleu import corpus_bleu
+from tfcaption.cider import cider_d, ngrams
 
 ROUGE_BETA = 1.2  # how much more recall counts than precision (coco-caption, rouge.py)
 
@@ -80,7 +81,7 @@ def corpus_scores(hypotheses: Mapping[str, str], references: Mapping[str, Sequen
         references: photo id -> raw captions; the same photos.
 
     Returns:
-        `bleu_1` .. `bleu_4`, from 0 to 1 (Papineni et al. 2002, no smoothing); `rouge_l`, from 0 to 1 (Lin 2004);
+        `bleu_1` .. `bleu_4`, from 0 to 1 (`bleu.corpus_bleu`); `rouge_l`, from 0 to 1 (Lin 2004);
         `cider`, from 0 to 10 (`cider.cider_d`, mean over the photos); all as coco-caption computes them.
 
     Raises:
@@ -91,27 +92,10 @@ def corpus_scores(hypotheses: Mapping[str, str], references: Mapping[str, Sequen
     spoken = [_tokens(hypotheses[photo]) for photo in ids]
     expected = [[_tokens(caption) for caption in references[photo]] for photo in ids]
     return {
-        **_bleu(spoken, expected),
+        **corpus_bleu(spoken, expected),
         "rouge_l": float(np.mean([_rouge_l(*pair) for pair in zip(spoken, expected, strict=True)])),
         "cider": float(np.mean(cider_d(spoken, expected))),
     }
-
-
-def _bleu(spoken: Sequence[Sequence[str]], expected: Sequence[Sequence[Sequence[str]]]) -> dict[str, float]:
-    matches, totals = np.zeros(LONGEST_NGRAM), np.zeros(LONGEST_NGRAM)  # of each n
-    spoken_words = expected_words = 0
-    for tokens, references in zip(spoken, expected, strict=True):
-        most: Counter[tuple[str, ...]] = Counter()  # of each n-gram in any one reference
-        for reference in references:
-            most |= Counter(ngrams(reference))
-        for ngram, count in Counter(ngrams(tokens)).items():
-            matches[len(ngram) - 1] += min(count, most[ngram])
-            totals[len(ngram) - 1] += count
-        spoken_words += len(tokens)
-        expected_words += min(map(len, references), key=lambda length: (abs(length - len(tokens)), length))
-    brevity = math.exp(min(0.0, 1 - expected_words / max(spoken_words, 1)))
-    precisions = matches / np.maximum(totals, 1)
-    return {f"bleu_{n}": float(brevity * precisions[:n].prod() ** (1 / n)) for n in range(1, LONGEST_NGRAM + 1)}
 
 
 def _rouge_l(spoken: Sequence[str], expected: Sequence[Sequence[str]]) -> float:
@@ -183,7 +167,7 @@ def constant_caption(references: Sequence[Sequence[str]]) -> str:
 
     candidates = sorted((t for t in captions if len(t) >= median), key=lambda t: (-typicality(t), t))[:20]
     sample = [[_tokens(caption) for caption in photo] for photo in references[:: max(1, len(references) // 200)]]
-    best = max(candidates, key=lambda tokens: _bleu([tokens] * len(sample), sample)["bleu_4"])
+    best = max(candidates, key=lambda tokens: corpus_bleu([tokens] * len(sample), sample)["bleu_4"])
     return captions[best]
 
 

@@ -1,5 +1,7 @@
 """Self-critical training: captions that the captioner draws itself, weighted by how well they score (Rennie et al.
-2017, arXiv:1612.00563, with the mean of a photo's other captions as the baseline, Luo 2020, arXiv:2003.09971)."""
+2017, arXiv:1612.00563, with the mean of a photo's other captions as the baseline, Luo 2020, arXiv:2003.09971).
+
+By CIDEr-D alone captions grow short; BLEU-4 beside it keeps their length and the order of their words."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption import search
+from tfcaption.bleu import Expected, sentence_bleu
 from tfcaption.captioner import Captioner
 from tfcaption.cider import Cider, Tokens, Weighted
 from tfcaption.records import END, PAD, START, Stage
@@ -22,6 +25,7 @@ class SelfCritical:
         stage: at which the batches' inputs are.
         photos: token numbers of the training captions, photo by photo, from which n-grams have their weights.
         samples: captions drawn of each photo, two or more.
+        bleu_weight: of a caption's sentence BLEU-4 beside its CIDEr-D.
         max_tokens: of a drawn caption.
         compiled: whether the train step is compiled with XLA.
     """
@@ -33,11 +37,12 @@ class SelfCritical:
         photos: Iterable[Sequence[Tokens]],
         *,
         samples: int,
+        bleu_weight: float,
         max_tokens: int,
         compiled: bool,
     ) -> None:
         self._captioner, self._stage, self._compiled = captioner, stage, compiled
-        self._samples, self._max_tokens = samples, max_tokens
+        self._samples, self._bleu_weight, self._max_tokens = samples, bleu_weight, max_tokens
         self._cider = Cider(photos)
         self._known: dict[bytes, Weighted] = {}  # references come back every epoch
 
@@ -50,7 +55,7 @@ class SelfCritical:
 
         Returns:
             The same inputs; `tokens` (photos, samples, max_tokens + 1) drawn captions; and `weights` (photos, samples)
-            float32, CIDEr-D of each less the mean of the photo's others.
+            float32, the reward of each less the mean of the photo's others.
         """
         features = self._captioner.encode(batch["inputs"], self._stage)
         drawn = search.sample(
@@ -77,12 +82,19 @@ class SelfCritical:
         (photos, captions, time) references with it -> (photos, samples) float32."""
         scores = np.zeros((len(drawn), self._samples))
         for photo, captions in enumerate(references):
-            expected = [self._reference(tokens) for tokens in captions if tokens.any()]
-            for sample, tokens in enumerate(drawn[photo]):
-                if expected:
-                    scores[photo, sample] = self._cider.score(self._cider.weighted(spoken(tokens)), expected)
+            if captions.any():
+                scores[photo] = self._scores([spoken(tokens) for tokens in drawn[photo]], captions[captions.any(1)])
         others = (scores.sum(1, keepdims=True) - scores) / (self._samples - 1)
         return (scores - others).astype(np.float32)
+
+    def _scores(self, drawn: list[list[int]], references: np.ndarray) -> np.ndarray:
+        """Rewards of one photo's captions."""
+        weighted = [self._reference(tokens) for tokens in references]
+        scores = np.array([self._cider.score(self._cider.weighted(tokens), weighted) for tokens in drawn])
+        if self._bleu_weight:
+            expected = Expected.of([spoken(tokens[1:]) for tokens in references])
+            scores += self._bleu_weight * np.array([sentence_bleu(tokens, expected) for tokens in drawn])
+        return scores
 
     def _reference(self, tokens: np.ndarray) -> Weighted:
         key = tokens.tobytes().rstrip(b"\0")

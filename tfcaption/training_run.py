@@ -108,6 +108,7 @@ class TrainingRun:
             self.train_split.stage,
             ([ids[1:] for ids in captions] for captions in photos),
             samples=self.config.train.drawn_captions,
+            bleu_weight=self.config.train.bleu_weight,
             max_tokens=self.run.info.max_length - 1,
             compiled=compiled,
         )
