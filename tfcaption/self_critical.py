@@ -1,7 +1,7 @@
 """Self-critical training: captions that the captioner draws itself, weighted by how well they score (Rennie et al.
 2017, arXiv:1612.00563, with the mean of a photo's other captions as the baseline, Luo 2020, arXiv:2003.09971).
 
-By CIDEr-D alone captions grow short; BLEU-4 beside it keeps their length and the order of their words."""
+The reward is CIDEr-D, and a multiple of BLEU-4 where asked for: on Flickr8k unseen photos gain by it in both."""
 
 from collections.abc import Iterable, Sequence
 
