@@ -214,7 +214,14 @@ def test_the_page_loads_nothing_from_elsewhere_and_runs_no_inline_script(port):
 
 def test_the_command_serves_on_this_machine_only_until_it_is_interrupted(export, photos, capsys):
     command = [sys.executable, "-m", "tfcaption.serve", "--model", str(export), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite that a shell started in its background ignores SIGINT, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     try:
         line = process.stdout.readline()
         assert line.startswith("captions at http://127.0.0.1:") and "Ctrl-C" in line
