@@ -220,7 +220,7 @@ def test_the_command_serves_on_this_machine_only_until_it_is_interrupted(export,
         stderr=subprocess.PIPE,
         text=True,
         # A suite that a shell started in its background ignores SIGINT, and hands that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         line = process.stdout.readline()

@@ -3,7 +3,7 @@ Imports no TensorFlow."""
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,25 +26,25 @@ class Expected(NamedTuple):
         return cls(most, [len(reference) for reference in references])
 
 
-def corpus_bleu(hypotheses: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> dict[str, float]:
+def corpus_bleu(hypotheses: Sequence[Tokens], expected: Iterable[Expected]) -> dict[str, float]:
     """BLEU-1 to BLEU-4 of one caption per photo, over all photos together and without smoothing.
 
     Args:
         hypotheses: the tokens of each photo's caption.
-        references: the tokens of each photo's references, in the same order.
+        expected: each photo's references, in the same order; gone through once.
 
     Returns:
         `bleu_1` .. `bleu_4`, from 0 to 1.
     """
     matches, totals = np.zeros(LONGEST_NGRAM), np.zeros(LONGEST_NGRAM)
-    spoken = expected = 0
-    for tokens, photo in zip(hypotheses, references, strict=True):
-        found = Expected.of(photo)
-        for sums, of_caption in zip((matches, totals), _counts(tokens, found), strict=True):
-            sums += of_caption
+    spoken = nearest = 0
+    for tokens, photo in zip(hypotheses, expected, strict=True):
+        matched, total = _counts(tokens, photo)
+        matches += matched
+        totals += total
         spoken += len(tokens)
-        expected += _nearest(len(tokens), found)
-    brevity = math.exp(min(0.0, 1 - expected / max(spoken, 1)))
+        nearest += _nearest(len(tokens), photo)
+    brevity = _brevity(spoken, nearest)
     precisions = matches / np.maximum(totals, 1)
     return {f"bleu_{n}": float(brevity * precisions[:n].prod() ** (1 / n)) for n in range(1, LONGEST_NGRAM + 1)}
 
@@ -58,8 +58,7 @@ def sentence_bleu(tokens: Tokens, expected: Expected) -> float:
     product = matched / total
     for match, of in zip(matches, totals, strict=True):
         product *= (match + 1) / (max(of, 1) + 1)
-    brevity = math.exp(min(0.0, 1 - _nearest(len(tokens), expected) / len(tokens)))
-    return float(brevity * product ** (1 / LONGEST_NGRAM))
+    return _brevity(len(tokens), _nearest(len(tokens), expected)) * float(product ** (1 / LONGEST_NGRAM))
 
 
 def _counts(tokens: Tokens, expected: Expected) -> tuple[list[int], list[int]]:
@@ -74,3 +73,8 @@ def _counts(tokens: Tokens, expected: Expected) -> tuple[list[int], list[int]]:
 def _nearest(length: int, expected: Expected) -> int:
     """The length of a reference that is nearest, the shorter of two."""
     return min(expected.lengths, key=lambda other: (abs(other - length), other))
+
+
+def _brevity(spoken: int, expected: int) -> float:
+    """The penalty for fewer tokens than expected, 1 for as many."""
+    return math.exp(min(0.0, 1 - expected / max(spoken, 1)))

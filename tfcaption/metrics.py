@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfcaption.bleu import corpus_bleu
+from tfcaption.bleu import Expected, corpus_bleu
 from tfcaption.cider import cider_d, ngrams
 
 ROUGE_BETA = 1.2  # how much more recall counts than precision (coco-caption, rouge.py)
@@ -92,7 +92,7 @@ def corpus_scores(hypotheses: Mapping[str, str], references: Mapping[str, Sequen
     spoken = [_tokens(hypotheses[photo]) for photo in ids]
     expected = [[_tokens(caption) for caption in references[photo]] for photo in ids]
     return {
-        **corpus_bleu(spoken, expected),
+        **corpus_bleu(spoken, map(Expected.of, expected)),
         "rouge_l": float(np.mean([_rouge_l(*pair) for pair in zip(spoken, expected, strict=True)])),
         "cider": float(np.mean(cider_d(spoken, expected))),
     }
@@ -166,7 +166,9 @@ def constant_caption(references: Sequence[Sequence[str]]) -> str:
         return sum(math.log(counts[ngram]) for ngram in found) / max(len(found), 1)
 
     candidates = sorted((t for t in captions if len(t) >= median), key=lambda t: (-typicality(t), t))[:20]
-    sample = [[_tokens(caption) for caption in photo] for photo in references[:: max(1, len(references) // 200)]]
+    sample = [
+        Expected.of([_tokens(caption) for caption in photo]) for photo in references[:: max(1, len(references) // 200)]
+    ]
     best = max(candidates, key=lambda tokens: corpus_bleu([tokens] * len(sample), sample)["bleu_4"])
     return captions[best]
 
