@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from beam_jobs.caption_pipeline import CaptionsInfo
 
 EXAMPLES = """examples:
-  python -m beam_jobs.caption_images --model exports/flickr8k --images photos/ --output captions/
+  python -m beam_jobs.caption_images --model exports/flickr8k/1 --images photos/ --output captions/
 
   # some photos only, in 32 shards, by 4 processes
-  python -m beam_jobs.caption_images --model exports/flickr8k --images 'photos/2024-*/*.jpg' --output captions/ \\
+  python -m beam_jobs.caption_images --model exports/flickr8k/1 --images 'photos/2024-*/*.jpg' --output captions/ \\
       --shards 32 --direct_running_mode multi_processing --direct_num_workers 4
 
 Run again after a stop, or after photos came or went, it makes only the shards that are missing or no longer right;

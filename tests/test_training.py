@@ -524,6 +524,14 @@ def test_a_finished_run_is_left_alone_and_another_config_refused(undisturbed, sa
         train(config(undisturbed, sample_records, 2, pooled, gru_units=48))
 
 
+def test_a_training_that_was_refused_before_its_first_step_takes_the_mended_command(sample_records, pooled, tmp_path):
+    wrong = config(tmp_path / "run", sample_records, 1, pooled, glove=str(tmp_path / "none.txt"))
+    with pytest.raises(ValueError, match=r"none\.txt"):
+        train(wrong)
+    mended = config(tmp_path / "run", sample_records, 1, pooled)
+    assert runs.create_run(mended).config == runs.load_run(tmp_path / "run").config == mended
+
+
 def test_training_and_selection_never_read_the_test_split(undisturbed, sample_records, pooled, tmp_path):
     copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in (sample_records, pooled)]
     for copy in copies:

@@ -22,7 +22,7 @@ from tfcaption.progress import Progress
 EXAMPLES = """examples:
   python -m tfcaption.caption --run runs/flickr8k_frozen photo.jpg
   # a folder and all below it, with an export, as JSON with the three best captions of each photo
-  python -m tfcaption.caption --model exports/flickr8k holiday/ --json --nbest 3
+  python -m tfcaption.caption --model exports/flickr8k/1 holiday/ --json --nbest 3
   # photos listed by another program; pictures with the caption under the photo
   find /photos -name '*.jpg' -newer last | python -m tfcaption.caption --run runs/a --show pictures/ -
 

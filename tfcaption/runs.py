@@ -61,7 +61,8 @@ def create_run(config: Config, *, writes: bool = True) -> Run:
         writes: whether this host writes; only one of several does.
 
     Raises:
-        RunError: the directory holds a run with another config (epochs and patience may change) or other records.
+        RunError: the directory holds a run that has begun with another config (epochs and patience may change) or other
+            records.
         RecordError: the records or features are missing, incomplete, or do not fit the config.
     """
     path, source = files.as_path(config.run), files.as_path(config.data.records)
@@ -69,10 +70,10 @@ def create_run(config: Config, *, writes: bool = True) -> Run:
     features = load_features(config, info)
     if not writes:
         return Run(path, config, info, words, features)
-    if (path / CONFIG_FILE).is_file():
-        run = load_run(path)
-        _check_same(run, config, info)
-    elif path.exists() and (not path.is_dir() or any(found.name != LOCK_FILE for found in path.iterdir())):
+    known = (path / CONFIG_FILE).is_file()
+    if known and (path / ENCODER_FILE).is_file():  # else it was refused before its first step, and may be mended
+        _check_same(load_run(path), config, info)
+    elif not known and path.exists() and (not path.is_dir() or any(p.name != LOCK_FILE for p in path.iterdir())):
         raise RunError(f"{path}: is no run directory and not empty; choose another with --set run=DIR")
     else:
         path.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from flask import Flask, Request
 
 EXAMPLES = """examples:
-  python -m tfcaption.serve --model exports/flickr8k          # then open http://127.0.0.1:8501
+  python -m tfcaption.serve --model exports/flickr8k/1          # then open http://127.0.0.1:8501
   curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg http://127.0.0.1:8501/v1/captions
   curl -F photos=@one.jpg -F photos=@two.png http://127.0.0.1:8501/v1/captions
 
