@@ -18,7 +18,7 @@ EXAMPLES = """examples:
   # for the fine-tuned variant: conv5_block1_out, 200 KB a photo
   python -m beam_jobs.extract_features --records records/ --output features/trunk --stage trunk --weights resnet50.h5
 
-  # three views of each training photo, of which a training shows another one each epoch
+  # three views of each training photo, of which a training draws one each epoch
   python -m beam_jobs.extract_features --records records/ --output features/trunk --stage trunk \\
       --weights resnet50.h5 --views 3
 
