@@ -29,7 +29,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["tfcaption", "tfcaption.*", "beam_jobs", "beam_jobs.*"]),
     package_data={"beam_jobs": ["dataflow/*"], "tfcaption": ["report.html.in", "web/*"]},
-    python_requires=">=3.10,<3.14",
+    python_requires=">=3.11,<3.14",
     # Lower bounds are the versions the suite ran with; upper bounds are the next release that may break.
     install_requires=[
         "tensorflow>=2.21,<2.22",
@@ -78,6 +78,6 @@ setup(
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
-        *[f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)],
+        *[f"Programming Language :: Python :: 3.{minor}" for minor in range(11, 14)],
     ],
 )

@@ -150,5 +150,5 @@ def _lists(path: Path, *keys: str) -> list[list[Any]]:
 
 
 def _photo_beside(text: Path) -> str | None:
-    beside = (f"{text.stem}{ending}" for ending in sorted(photos.SUFFIXES))
+    beside = (f"{text.stem}{ending}" for small in sorted(photos.SUFFIXES) for ending in (small, small.upper()))
     return next((name for name in beside if (text.parent / name).is_file()), None)

@@ -50,7 +50,7 @@ def test_the_image_has_the_beam_and_python_that_the_package_asks_for():
     python, image_beam = re.search(r"^FROM apache/beam_python(3\.\d+)_sdk:([\d.]+)$", text, re.M).groups()
     setup = (ROOT / "setup.py").read_text()
     assert f'"apache-beam>={image_beam.rpartition(".")[0]},' in setup and f"apache-beam[gcp]=={image_beam}" in text
-    assert python in {f"3.{minor}" for minor in range(10, 14)} and f"python{python.replace('.', '')}-template" in text
+    assert python in {f"3.{minor}" for minor in range(11, 14)} and f"python{python.replace('.', '')}-template" in text
 
 
 def test_the_sdist_holds_all_that_a_worker_and_its_image_need(tmp_path):

@@ -61,8 +61,8 @@ def create_run(config: Config, *, writes: bool = True) -> Run:
         writes: whether this host writes; only one of several does.
 
     Raises:
-        RunError: the directory holds a run that has begun with another config (epochs and patience may change) or other
-            records.
+        RunError: the directory holds a run that has begun with another config (patience may change, and epochs under
+            a constant schedule) or other records.
         RecordError: the records or features are missing, incomplete, or do not fit the config.
     """
     path, source = files.as_path(config.run), files.as_path(config.data.records)
