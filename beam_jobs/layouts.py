@@ -124,14 +124,14 @@ class Folder(Source):
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        return [path for path in sorted(captions.rglob("*.txt")) if _photo_beside(path)] if captions.is_dir() else []
+        return [*_photos_beside(sorted(captions.rglob("*.txt")))] if captions.is_dir() else []
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
+        beside = _photos_beside(files)
         for path in files:
-            photo = _photo_beside(path)
             for number, caption in text_lines(path, listing):
-                yield CaptionLine(f"{path.name}:{number}", photo or path.name, caption)
+                yield CaptionLine(f"{path.name}:{number}", beside.get(path, path.name), caption)
 
 
 LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder, Table, WebDataset)
@@ -149,6 +149,12 @@ def _lists(path: Path, *keys: str) -> list[list[Any]]:
     return [content[key] for key in keys]
 
 
-def _photo_beside(text: Path) -> str | None:
-    beside = (f"{text.stem}{ending}" for small in sorted(photos.SUFFIXES) for ending in (small, small.upper()))
-    return next((name for name in beside if (text.parent / name).is_file()), None)
+def _photos_beside(texts: list[Path]) -> dict[Path, str]:
+    """Those text files that have a photo beside them, dog.txt a dog.jpg, with its name; each folder is listed once."""
+    found: dict[Path, str] = {}
+    for folder in {text.parent for text in texts}:
+        here = (path for path in folder.iterdir() if path.suffix.lower() in photos.SUFFIXES and path.is_file())
+        for path in sorted(here, key=lambda path: (path.suffix.lower(), not path.suffix.islower())):
+            found.setdefault(folder / path.stem, path.name)
+    stems = {text: text.parent / text.stem for text in texts}
+    return {text: found[stem] for text, stem in stems.items() if stem in found}

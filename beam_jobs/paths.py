@@ -1,6 +1,7 @@
 """Paths of what jobs read, with pathlib's methods: local ones, and those of filesystems that Beam reads (gs://, s3://)."""
 
 import fnmatch
+import glob
 import io
 import os
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ class BeamPath(RemotePath):
         return (path for path in self._match("**") if fnmatch.fnmatchcase(path.name, pattern))
 
     def _match(self, pattern: str) -> Iterator["BeamPath"]:
-        found = FileSystems.match([f"{self}/{pattern}"])[0].metadata_list
+        found = FileSystems.match([f"{glob.escape(str(self))}/{pattern}"])[0].metadata_list
         return (BeamPath(item.path) for item in found if not item.path.endswith("/"))
 
     def _open(self, mode: str) -> Any:

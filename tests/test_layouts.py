@@ -31,14 +31,6 @@ def texts(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("name", ["DSC_1.JPG", "DSC_1.jpg", "DSC_1.PNG"])
-def test_a_text_beside_a_photo_is_its_caption_whatever_the_case_of_the_photo_s_ending(tmp_path, name):
-    Image.new("RGB", (8, 8)).save(tmp_path / name)
-    write(tmp_path / "DSC_1.txt", ["A dog ."])
-    (photo,) = read_source(tmp_path, tmp_path).photos
-    assert (photo.id, list(photo.captions)) == (name, ["A dog ."])
-
-
 def numbered(file):
     return lambda folder: write(folder / file, [f"{n}#{k}\t{c}" for n in NAMES for k, c in enumerate(CAPTIONS[n])])
 
@@ -129,6 +121,14 @@ def test_a_layout_is_recognised_and_read_whole(case, images, texts):
         assert {photo.id: photo.split for photo in listing.photos} == SPLITS
         assert "splits: as the captions say" in listing.notes
     assert any(note.startswith(f"source: {name} (") for note in listing.notes)
+
+
+@pytest.mark.parametrize("name", ["DSC_1.JPG", "DSC_1.jpg", "DSC_1.Jpg", "DSC_1.PNG"])
+def test_a_text_beside_a_photo_is_its_caption_whatever_the_case_of_the_photo_s_ending(tmp_path, name):
+    Image.new("RGB", (8, 8)).save(tmp_path / name)
+    write(tmp_path / "DSC_1.txt", ["A dog ."])
+    (photo,) = read_source(tmp_path, tmp_path).photos
+    assert (photo.id, list(photo.captions)) == (name, ["A dog ."])
 
 
 def test_the_files_of_coco_are_its_splits(images, texts):

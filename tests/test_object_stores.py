@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from beam_jobs import build_records, caption_images, extract_features, options, shards
+from beam_jobs.layouts import Folder
 from beam_jobs.paths import as_path
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.fake_export import write_export
@@ -68,6 +69,14 @@ def test_records_are_read_from_a_store_and_written_to_it(store, tmp_path, capsys
     assert build_records.main([*arguments[:5], f"{url}/out", *IN_MEMORY, *flags]) == 1
     assert "is complete (it has dataset.json)" in capsys.readouterr().err
     assert stored(f"{url}/out") == tree_bytes(tmp_path / "out") and len(stored(f"{url}/out")) > 4
+
+
+def test_a_folder_in_a_store_may_have_brackets_in_its_name(store):
+    url, flags, put = store
+    options.beam_options(flags, output="out")
+    for name in ("photos/[1]/a.JPG", "photos/[1]/a.txt", "photos/[1]/b.txt", "photos/1/c.jpg"):
+        put(name, b"any")
+    assert [str(path) for path in Folder().files(as_path(f"{url}/photos"))] == [f"{url}/photos/[1]/a.txt"]
 
 
 def test_an_empty_file_comes_to_be_in_s3(monkeypatch):
