@@ -31,11 +31,11 @@ class BeamPath(RemotePath):
 
     def is_dir(self) -> bool:
         """See `Path.is_dir`; object stores have no empty folders."""
-        return bool(FileSystems.match([f"{self}/**"], limits=[1])[0].metadata_list)
+        return bool(FileSystems.match([f"{self._escaped}/**"], limits=[1])[0].metadata_list)
 
     def stat(self) -> Any:
         """Only `st_size`."""
-        (found,) = FileSystems.match([str(self)])[0].metadata_list
+        (found,) = FileSystems.match([self._escaped])[0].metadata_list
         return SimpleNamespace(st_size=found.size_in_bytes)
 
     def iterdir(self) -> Iterator["BeamPath"]:
@@ -50,8 +50,13 @@ class BeamPath(RemotePath):
         """See `Path.rglob`; files only."""
         return (path for path in self._match("**") if fnmatch.fnmatchcase(path.name, pattern))
 
+    @property
+    def _escaped(self) -> str:
+        """As a pattern that matches this path alone: `[1]` in it is no class of characters."""
+        return glob.escape(str(self))
+
     def _match(self, pattern: str) -> Iterator["BeamPath"]:
-        found = FileSystems.match([f"{glob.escape(str(self))}/{pattern}"])[0].metadata_list
+        found = FileSystems.match([f"{self._escaped}/{pattern}"])[0].metadata_list
         return (BeamPath(item.path) for item in found if not item.path.endswith("/"))
 
     def _open(self, mode: str) -> Any:

@@ -76,7 +76,9 @@ def test_a_folder_in_a_store_may_have_brackets_in_its_name(store):
     options.beam_options(flags, output="out")
     for name in ("photos/[1]/a.JPG", "photos/[1]/a.txt", "photos/[1]/b.txt", "photos/1/c.jpg"):
         put(name, b"any")
-    assert [str(path) for path in Folder().files(as_path(f"{url}/photos"))] == [f"{url}/photos/[1]/a.txt"]
+    (captions,) = Folder().files(as_path(f"{url}/photos"))
+    assert str(captions) == f"{url}/photos/[1]/a.txt" and captions.stat().st_size == len(b"any")
+    assert captions.parent.is_dir() and not as_path(f"{url}/photos/[0-9]").is_dir()
 
 
 def test_an_empty_file_comes_to_be_in_s3(monkeypatch):
