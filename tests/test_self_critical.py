@@ -53,7 +53,7 @@ def test_the_advantage_is_cider_less_the_mean_of_the_photos_other_captions():
     assert found.std() > 0.1
 
 
-def test_the_weight_of_bleu_adds_that_of_nltk_to_the_reward():
+def test_the_weight_of_bleu_adds_the_mean_of_those_of_nltk_to_the_reward():
     references = captions()
     references[4, 1] = PAD  # a photo with one caption less
     references[5] = PAD  # a row that fills up the batch
@@ -66,8 +66,13 @@ def test_the_weight_of_bleu_adds_that_of_nltk_to_the_reward():
     bleu = np.zeros((6, 3))
     for photo, caption in itertools.product(range(5), range(3)):
         rows = [self_critical.spoken(row[1:]) for row in references[photo] if row.any()]
-        bleu[photo, caption] = bleu_score.sentence_bleu(
-            rows, self_critical.spoken(drawn[photo, caption]), smoothing_function=bleu_score.SmoothingFunction().method2
+        bleu[photo, caption] = np.mean(
+            bleu_score.sentence_bleu(
+                rows,
+                self_critical.spoken(drawn[photo, caption]),
+                weights=[(1 / n,) * n for n in range(1, 5)],
+                smoothing_function=bleu_score.SmoothingFunction().method2,
+            )
         )
     others = (bleu.sum(1, keepdims=True) - bleu) / 2
     np.testing.assert_allclose(with_bleu - without, 2 * (bleu - others), atol=1e-6)

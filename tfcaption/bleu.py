@@ -50,15 +50,15 @@ def corpus_bleu(hypotheses: Sequence[Tokens], expected: Iterable[Expected]) -> d
 
 
 def sentence_bleu(tokens: Tokens, expected: Expected) -> float:
-    """BLEU-4 of one caption, from 0 to 1, with 1 added to the matches and totals of all but single tokens (Lin & Och
-    2004, ORANGE; NLTK's `SmoothingFunction.method2`), without which few captions have any."""
+    """The mean of a caption's BLEU-1 to BLEU-4, from 0 to 1, with 1 added to the matches and totals of all but single
+    tokens (Lin & Och 2004, ORANGE; NLTK's `SmoothingFunction.method2`), without which few captions have BLEU-4."""
     (matched, *matches), (total, *totals) = _counts(tokens, expected)
     if not matched:
         return 0.0
-    product = matched / total
-    for match, of in zip(matches, totals, strict=True):
-        product *= (match + 1) / (max(of, 1) + 1)
-    return _brevity(len(tokens), _nearest(len(tokens), expected)) * float(product ** (1 / LONGEST_NGRAM))
+    precisions = [matched / total]
+    precisions += [(match + 1) / (max(of, 1) + 1) for match, of in zip(matches, totals, strict=True)]
+    means = [math.prod(precisions[:n]) ** (1 / n) for n in range(1, LONGEST_NGRAM + 1)]
+    return _brevity(len(tokens), _nearest(len(tokens), expected)) * sum(means) / LONGEST_NGRAM
 
 
 def _counts(tokens: Tokens, expected: Expected) -> tuple[list[int], list[int]]:

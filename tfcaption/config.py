@@ -77,7 +77,7 @@ class TrainConfig(_Section):
     # at a fraction of its learning rate; dropout is of the photo, not of the words
     objective: Literal["cross_entropy", "cider"] = "cross_entropy"
     drawn_captions: int = Field(default=5, ge=2)  # of each photo, by cider
-    bleu_weight: NonNegativeFloat = 0.0  # of each one's BLEU-4, 0 to 1, beside its CIDEr-D, 0 to 10, by cider
+    bleu_weight: NonNegativeFloat = 0.0  # of their mean BLEU-1 to 4, 0 to 1, beside their CIDEr-D, 0 to 10, by cider
     epochs: PositiveInt = 12
     learning_rate: PositiveFloat = 1e-3  # Adam, for the decoder
     encoder_learning_rate: PositiveFloat = 2e-5  # Adam, for the fine-tuned blocks
