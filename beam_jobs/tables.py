@@ -21,7 +21,7 @@ class Table(Source):
     """A CSV or TSV file with a header, or JSON lines, a caption a row; captions may be a list in JSON lines."""
 
     name = "table"
-    layout = "a .csv, .tsv, .txt or .jsonl file with columns such as image and caption (--columns names them)"
+    layout = "a .csv, .tsv or .jsonl file with columns such as image, caption (--columns names others), or such a .txt"
     _endings = (".csv", ".tsv", ".jsonl", ".txt")
 
     def files(self, captions: Path) -> list[Path]:
@@ -57,7 +57,7 @@ def usual_column(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 
 def _has_header(path: Path) -> bool:
-    """Whether the first line names a column that holds photos and one that holds captions, or could with --columns."""
+    """Whether the first line names columns; of a .txt, which may be any text, one that usually holds captions."""
     with path.open("rb") as stream:
         first = stream.readline(4096).decode("utf-8-sig", errors="replace")
     names = _header(first)
