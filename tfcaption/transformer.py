@@ -62,7 +62,7 @@ class TransformerDecoder(Decoder):
         features = dropout(self.region_normalization(features), self.rate, dropout_seed, 3)
         regions = dropout(self.regions(features), self.rate, dropout_seed, 0)
         photos = tf.shape(features)[0]
-        empty = tf.zeros((photos, self.max_tokens, self.units), regions.dtype)
+        empty = self.blocks[0].by_head(tf.zeros((photos, self.max_tokens, self.units), regions.dtype))
         cache = tuple((empty, empty) for _ in self.blocks)
         return tuple(block.see(regions) for block in self.blocks), (tf.zeros((photos,), tf.int32), cache)
 
@@ -94,7 +94,10 @@ class TransformerDecoder(Decoder):
 
 
 class _Block(keras.layers.Layer):
-    """Self-attention, attention over regions, feed-forward; each added to what came in."""
+    """Self-attention, attention over regions, feed-forward; each added to what came in.
+
+    Keys and values are (n, heads, keys, units / heads) wherever they are kept, so that a step moves them once only.
+    """
 
     def __init__(self, units: int, heads: int, rate: float, place: int, name: str) -> None:
         super().__init__(name=name)
@@ -120,9 +123,14 @@ class _Block(keras.layers.Layer):
         self.built = True
 
     def see(self, regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Keys and values of a photo's regions, (photos, regions, units) each."""
+        """Keys and values of a photo's regions, by head."""
         keys, values = tf.split(self.regions(regions), 2, -1)
-        return keys, values
+        return self.by_head(keys), self.by_head(values)
+
+    def by_head(self, x: tf.Tensor) -> tf.Tensor:
+        """(n, keys, units) -> (n, heads, keys, units / heads)."""
+        x = tf.reshape(x, (tf.shape(x)[0], tf.shape(x)[1], self.heads, x.shape[-1] // self.heads))
+        return tf.transpose(x, (0, 2, 1, 3))
 
     def teacher_forced(
         self, values: tf.Tensor, captions: Captions, seen: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor | None
@@ -133,7 +141,7 @@ class _Block(keras.layers.Layer):
         )
         rows, time, units = tf.unstack(tf.shape(queries))
         earlier = tf.linalg.band_part(tf.ones((time, time), tf.bool), -1, 0)
-        said, _ = self._attend(queries, keys, tokens, earlier)
+        said, _ = self._attend(queries, self.by_head(keys), self.by_head(tokens), earlier)
         values += dropout(self.self_outputs(captions.from_rows(said)), self.rate, seed, self._place)
         queries = captions.to_rows(self.queries(self.before_seen(values)))
         photos = tf.shape(seen[0])[0]
@@ -141,17 +149,17 @@ class _Block(keras.layers.Layer):
         said = captions.from_rows(tf.reshape(said, (rows, time, self.queries.units)))
         values += dropout(self.seen_outputs(said), self.rate, seed, self._place + 1)
         values += dropout(self._feed_forward(values), self.rate, seed, self._place + 2)
-        return values, tf.reshape(attention, (rows, time, seen[0].shape[1]))
+        return values, tf.reshape(attention, (rows, time, seen[0].shape[2]))
 
     def step(
         self, values: tf.Tensor, time: tf.Tensor, cache: tuple[tf.Tensor, tf.Tensor], seen: tuple[tf.Tensor, tf.Tensor]
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
         """One position of each row: (rows, units), with what `see` gave for each row's photo; and the next cache."""
-        queries, key, token = tf.split(self.self_inputs(self.before_self(values)), 3, -1)
-        places = tf.range(cache[0].shape[1])
-        here = (places == time[:, None])[..., None]
-        keys, tokens = (tf.where(here, new[:, None], old) for new, old in zip((key, token), cache, strict=True))
-        said, _ = self._attend(queries[:, None], keys, tokens, (places <= time[:, None])[:, None, None])
+        queries, *new = (part[:, None] for part in tf.split(self.self_inputs(self.before_self(values)), 3, -1))
+        places = tf.range(cache[0].shape[2])
+        here = (places == time[:, None])[:, None, :, None]
+        keys, tokens = (tf.where(here, self.by_head(part), old) for part, old in zip(new, cache, strict=True))
+        said, _ = self._attend(queries, keys, tokens, (places <= time[:, None])[:, None, None])
         values += self.self_outputs(said[:, 0])
         said, _ = self._attend(self.queries(self.before_seen(values))[:, None], *seen)
         values += self.seen_outputs(said[:, 0])
@@ -167,19 +175,14 @@ class _Block(keras.layers.Layer):
 
         Args:
             queries: (n, queries, units).
-            keys: (n, keys, units).
+            keys: (n, heads, keys, units / heads).
             values: as `keys`.
             allowed: bool, broadcast to (n, heads, queries, keys): which keys a query may look at; None: all.
 
         Returns:
             (n, queries, units), and the attention (n, queries, keys), a mean over heads.
         """
-
-        def by_head(x: tf.Tensor) -> tf.Tensor:
-            x = tf.reshape(x, (tf.shape(x)[0], tf.shape(x)[1], self.heads, x.shape[-1] // self.heads))
-            return tf.transpose(x, (0, 2, 1, 3))
-
-        queries, keys, values = by_head(queries), by_head(keys), by_head(values)
+        queries = self.by_head(queries)
         scores = tf.cast(tf.matmul(queries, keys, transpose_b=True), tf.float32) * queries.shape[-1] ** -0.5
         if allowed is not None:
             scores = tf.where(allowed, scores, _MASKED)
