@@ -1,5 +1,7 @@
 """Loss, encoder and decoder: against brute force, Keras, and one another."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -375,6 +377,9 @@ def test_attention_is_a_distribution_over_regions_that_follows_them_when_they_ch
     logits, attention = model.predict(features, tokens)
     assert attention.shape == (6, 2, 6, 4) and attention.dtype == tf.float32
     np.testing.assert_allclose(tf.reduce_sum(attention, -1), 1, rtol=1e-5)
+    if decoder == "transformer":  # which knows their places as well: these go along
+        places = model.decoder.region_places.embeddings
+        places.assign(tf.reverse(places, [0]))
     turned_logits, turned = model.predict(tf.reverse(features, [1, 2]), tokens)
     np.testing.assert_allclose(turned_logits, logits, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(turned, tf.reverse(attention, [-1]), rtol=1e-3, atol=1e-5)
@@ -430,3 +435,31 @@ def test_dropout_depends_on_its_seed_alone():
     assert abs(float(tf.reduce_mean(tf.cast(first == 0, tf.float32))) - 0.25) < 0.02
     assert abs(float(tf.reduce_mean(first)) - 1) < 0.03
     assert dropout(ones, 0.25, None, 0) is ones
+
+
+def test_a_block_of_the_transformer_is_the_published_one():
+    """Every head by itself, in NumPy: pre-norm, scaled dot products, a feed-forward of four times the units."""
+    block = captioner(encoder_weights=None, image_size=64, **DECODERS["transformer"]).decoder.region_block
+    rng = np.random.default_rng(0)
+    for weight in block.weights:
+        weight.assign(rng.normal(0, 0.3, weight.shape))
+    values = rng.normal(size=(3, 5, 16)).astype(np.float32)
+
+    def normalized(layer, x):
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + layer.epsilon)
+        return x * layer.gamma.numpy() + layer.beta.numpy()
+
+    def dense(layer, x):
+        return x @ layer.kernel.numpy() + layer.bias.numpy()
+
+    expected = values.copy()
+    for n in range(3):
+        queries, keys, looked_at = np.split(dense(block.self_inputs, normalized(block.before_self, values[n])), 3, -1)
+        said = np.zeros((5, 16))
+        for head in (slice(0, 8), slice(8, 16)):
+            scores = np.exp(queries[:, head] @ keys[:, head].T / np.sqrt(8))
+            said[:, head] = scores / scores.sum(1, keepdims=True) @ looked_at[:, head]
+        expected[n] += dense(block.self_outputs, said)
+    wide = dense(block.wide, normalized(block.before_wide, expected))
+    gelu = wide * 0.5 * (1 + np.vectorize(math.erf)(wide / np.sqrt(2)))
+    np.testing.assert_allclose(block(values), expected + dense(block.narrow, gelu), rtol=1e-4, atol=1e-4)
