@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfcaption import encoder
-from tfcaption.caption_layout import PackedCaptions
+from tfcaption.caption_layout import PackedCaptions, PaddedCaptions
 from tfcaption.captioner import Captioner, token_sums, unevenness
 from tfcaption.config import ModelConfig
 from tfcaption.decoder import dropout
@@ -377,9 +377,6 @@ def test_attention_is_a_distribution_over_regions_that_follows_them_when_they_ch
     logits, attention = model.predict(features, tokens)
     assert attention.shape == (6, 2, 6, 4) and attention.dtype == tf.float32
     np.testing.assert_allclose(tf.reduce_sum(attention, -1), 1, rtol=1e-5)
-    if decoder == "transformer":  # which knows their places as well: these go along
-        places = model.decoder.region_places.embeddings
-        places.assign(tf.reverse(places, [0]))
     turned_logits, turned = model.predict(tf.reverse(features, [1, 2]), tokens)
     np.testing.assert_allclose(turned_logits, logits, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(turned, tf.reverse(attention, [-1]), rtol=1e-3, atol=1e-5)
@@ -438,12 +435,15 @@ def test_dropout_depends_on_its_seed_alone():
 
 
 def test_a_block_of_the_transformer_is_the_published_one():
-    """Every head by itself, in NumPy: pre-norm, scaled dot products, a feed-forward of four times the units."""
-    block = captioner(encoder_weights=None, image_size=64, **DECODERS["transformer"]).decoder.region_block
+    """Every head and position by itself, in NumPy: pre-norm, scaled dot products of words so far, then of regions, a
+    feed-forward of four times the units."""
+    block = captioner(encoder_weights=None, image_size=64, **DECODERS["transformer"]).decoder.blocks[0]
     rng = np.random.default_rng(0)
     for weight in block.weights:
         weight.assign(rng.normal(0, 0.3, weight.shape))
-    values = rng.normal(size=(3, 5, 16)).astype(np.float32)
+    rows = PaddedCaptions(tf.constant(captions()[:3, 0]))
+    values = rng.normal(size=(*rows.inputs.shape, 16)).astype(np.float32)
+    regions = rng.normal(size=(3, 4, 16)).astype(np.float32)
 
     def normalized(layer, x):
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + layer.epsilon)
@@ -452,14 +452,23 @@ def test_a_block_of_the_transformer_is_the_published_one():
     def dense(layer, x):
         return x @ layer.kernel.numpy() + layer.bias.numpy()
 
-    expected = values.copy()
-    for n in range(3):
-        queries, keys, looked_at = np.split(dense(block.self_inputs, normalized(block.before_self, values[n])), 3, -1)
-        said = np.zeros((5, 16))
+    def looked(query, keys, values):
+        said = np.zeros(16)
         for head in (slice(0, 8), slice(8, 16)):
-            scores = np.exp(queries[:, head] @ keys[:, head].T / np.sqrt(8))
-            said[:, head] = scores / scores.sum(1, keepdims=True) @ looked_at[:, head]
-        expected[n] += dense(block.self_outputs, said)
-    wide = dense(block.wide, normalized(block.before_wide, expected))
-    gelu = wide * 0.5 * (1 + np.vectorize(math.erf)(wide / np.sqrt(2)))
-    np.testing.assert_allclose(block(values), expected + dense(block.narrow, gelu), rtol=1e-4, atol=1e-4)
+            scores = np.exp(keys[:, head] @ query[head] / np.sqrt(8))
+            said[head] = scores / scores.sum() @ values[:, head]
+        return said
+
+    expected = values.copy()
+    for row in range(3):
+        queries, keys, words = np.split(dense(block.self_inputs, normalized(block.before_self, values[row])), 3, -1)
+        region_keys, seen = np.split(dense(block.regions, regions[row]), 2, -1)
+        for time in range(len(queries)):
+            value = expected[row, time]
+            value += dense(block.self_outputs, looked(queries[time], keys[: time + 1], words[: time + 1]))
+            query = dense(block.queries, normalized(block.before_seen, value))
+            value += dense(block.seen_outputs, looked(query, region_keys, seen))
+            wide = dense(block.wide, normalized(block.before_wide, value))
+            value += dense(block.narrow, wide * 0.5 * (1 + np.vectorize(math.erf)(wide / np.sqrt(2))))
+    found, _ = block.teacher_forced(tf.constant(values), rows, block.see(tf.constant(regions)), None)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)

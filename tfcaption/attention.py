@@ -25,10 +25,8 @@ class AttentionDecoder(Decoder):
 
     stage: Stage = "map"
 
-    def __init__(
-        self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int, regions: int
-    ) -> None:
-        super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens, regions=regions)
+    def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
+        super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens)
         self.additive = config.attention_score == "bahdanau"
         units = config.gru_units
         self.normalization = keras.layers.LayerNormalization(name="normalization")

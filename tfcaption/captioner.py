@@ -62,13 +62,8 @@ class Captioner(keras.Model):
         super().__init__(name="captioner")
         finetuned = config.variant == "finetuned"
         self.encoder = Encoder(image_size=image_size, weights=encoder_weights, finetuned=finetuned)
-        height, width, _ = self.encoder.feature_shape("map")
         self.decoder = DECODERS[config.decoder](
-            config,
-            embedding,
-            use_cudnn=False if compiled else "auto",
-            max_tokens=max_tokens,
-            regions=height * width,
+            config, embedding, use_cudnn=False if compiled else "auto", max_tokens=max_tokens
         )
         self._attention_penalty = config.attention_penalty
         self._packs = packs(compiled)

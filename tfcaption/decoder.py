@@ -74,14 +74,11 @@ class Decoder(keras.layers.Layer):
         embedding: initial embedding matrix, (vocabulary, units) float32.
         use_cudnn: `auto`, or False where the step is compiled: XLA cannot compile the cuDNN kernel.
         max_tokens: of a caption.
-        regions: of a photo.
     """
 
     stage: Stage = "pooled"  # what it takes of ResNet50
 
-    def __init__(
-        self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int, regions: int
-    ) -> None:
+    def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
         super().__init__(name="decoder")
         self.rate = config.dropout
         vocabulary_size, self.embedding_units = embedding.shape
@@ -141,10 +138,8 @@ class GruDecoder(Decoder):
     Its memory is what the dense layer sees of the photo, (photos, dense_units); its state is (rows, gru_units).
     """
 
-    def __init__(
-        self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int, regions: int
-    ) -> None:
-        super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens, regions=regions)
+    def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
+        super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens)
         # Linear: a tanh saturates within the first epoch, and then every photo gets the same caption.
         self.context = keras.layers.Dense(config.gru_units, name="context")
         self.normalization = keras.layers.LayerNormalization(name="normalization")

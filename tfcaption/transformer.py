@@ -1,4 +1,4 @@
-"""The transformer (Vaswani et al. 2017, arXiv:1706.03762), with normalisation before each part (pre-norm)."""
+"""The transformer decoder (Vaswani et al. 2017, arXiv:1706.03762), with normalisation before each part (pre-norm)."""
 
 from typing import Any
 
@@ -16,8 +16,7 @@ _MASKED = -1e9  # finite, as bfloat16 and float32 know it
 
 
 class TransformerDecoder(Decoder):
-    """Regions and their places -> a block of self-attention and feed-forward; words and their places -> blocks of
-    self-attention, attention over the regions, feed-forward -> logits.
+    """Words and their places -> blocks of self-attention, attention over the photo's regions, feed-forward -> logits.
 
     The memory is each block's keys and values of the regions; the state is how many tokens there are and each block's
     keys and values of them (the cache), so that a step computes one position.
@@ -25,23 +24,17 @@ class TransformerDecoder(Decoder):
 
     stage: Stage = "map"
 
-    def __init__(
-        self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int, regions: int
-    ) -> None:
-        super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens, regions=regions)
+    def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
+        super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens)
         self.max_tokens, self.units = max_tokens, config.transformer_units
         self.words = keras.layers.Dense(self.units, name="words")
         self.places = keras.layers.Embedding(max_tokens, self.units, name="places")
-        self.features_normalization = keras.layers.LayerNormalization(name="features_normalization")
-        self.regions = keras.layers.Dense(self.units, activation="relu", name="regions")
-        self.region_places = keras.layers.Embedding(regions, self.units, name="region_places")
-        sizes = self.units, config.transformer_heads, config.dropout
-        self.region_block = _Block(*sizes, 4, "region_block")
         self.region_normalization = keras.layers.LayerNormalization(name="region_normalization")
+        self.regions = keras.layers.Dense(self.units, activation="relu", name="regions")
         self._layers_count = config.transformer_layers
         for index in range(self._layers_count):  # as attributes: a checkpoint leaves out what Keras keeps in a list
             place, name = 10 + _DROPOUT_PLACES * index, f"block_{index}"
-            setattr(self, name, _DecoderBlock(*sizes, place, name))
+            setattr(self, name, _Block(self.units, config.transformer_heads, config.dropout, place, name))
         self.normalization = keras.layers.LayerNormalization(name="normalization")
         self.build()
 
@@ -52,28 +45,24 @@ class TransformerDecoder(Decoder):
         self.embedding.build((None,))
         self.words.build((None, self.embedding_units))
         self.places.build((None,))
-        self.features_normalization.build((None, FEATURE_CHANNELS))
+        self.region_normalization.build((None, FEATURE_CHANNELS))
         self.regions.build((None, FEATURE_CHANNELS))
-        self.region_places.build((None,))
-        self.region_normalization.build((None, self.units))
         self.normalization.build((None, self.units))
         self.logits.build((None, self.units))
         self.built = True
 
     @property
-    def blocks(self) -> list["_DecoderBlock"]:
+    def blocks(self) -> list["_Block"]:
         """In their order."""
         return [getattr(self, f"block_{index}") for index in range(self._layers_count)]
 
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Any, Any]:
         """See `Decoder.start`; features are (photos, height, width, 2048)."""
         features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
-        features = dropout(self.features_normalization(features), self.rate, dropout_seed, 3)
+        features = dropout(self.region_normalization(features), self.rate, dropout_seed, 3)
         regions = dropout(self.regions(features), self.rate, dropout_seed, 0)
-        regions += self.region_places(tf.range(regions.shape[1]))
-        regions = self.region_normalization(self.region_block(regions, dropout_seed))
         photos = tf.shape(features)[0]
-        empty = self.region_block.by_head(tf.zeros((photos, self.max_tokens, self.units), regions.dtype))
+        empty = self.blocks[0].by_head(tf.zeros((photos, self.max_tokens, self.units), regions.dtype))
         cache = tuple((empty, empty) for _ in self.blocks)
         return tuple(block.see(regions) for block in self.blocks), (tf.zeros((photos,), tf.int32), cache)
 
@@ -105,84 +94,43 @@ class TransformerDecoder(Decoder):
 
 
 class _Block(keras.layers.Layer):
-    """Self-attention and feed-forward, each added to what came in.
+    """Self-attention, attention over regions, feed-forward; each added to what came in.
 
     Keys and values are (n, heads, keys, units / heads) wherever they are kept, so that a step moves them once only.
     """
 
     def __init__(self, units: int, heads: int, rate: float, place: int, name: str) -> None:
         super().__init__(name=name)
-        self.units, self.heads, self.rate, self._place = units, heads, rate, place
-        self.before_self, self.before_wide = self._normalization("before_self"), self._normalization("before_wide")
-        self.self_inputs = self._dense("self_inputs", 3 * units)  # queries, keys, values
-        self.self_outputs = self._dense("self_outputs", units)
-        self.wide = self._dense("wide", 4 * units, activation="gelu")
-        self.narrow = self._dense("narrow", units, inputs=4 * units)
+        self.heads, self.rate, self._place = heads, rate, place
+
+        def dense(name: str, outputs: int, inputs: int = units, **options: Any) -> keras.layers.Dense:
+            layer = keras.layers.Dense(outputs, name=name, **options)
+            layer.build((None, inputs))
+            return layer
+
+        def normalization(name: str) -> keras.layers.LayerNormalization:
+            layer = keras.layers.LayerNormalization(name=name)
+            layer.build((None, units))
+            return layer
+
+        self.before_self, self.before_seen = normalization("before_self"), normalization("before_seen")
+        self.before_wide = normalization("before_wide")
+        self.self_inputs = dense("self_inputs", 3 * units)  # queries, keys, values
+        self.self_outputs = dense("self_outputs", units)
+        self.queries, self.regions = dense("queries", units), dense("regions", 2 * units)  # keys, values
+        self.seen_outputs = dense("seen_outputs", units)
+        self.wide, self.narrow = dense("wide", 4 * units, activation="gelu"), dense("narrow", units, 4 * units)
         self.built = True
-
-    def _dense(self, name: str, outputs: int, inputs: int | None = None, **options: Any) -> keras.layers.Dense:
-        layer = keras.layers.Dense(outputs, name=name, **options)
-        layer.build((None, inputs or self.units))
-        return layer
-
-    def _normalization(self, name: str) -> keras.layers.LayerNormalization:
-        layer = keras.layers.LayerNormalization(name=name)
-        layer.build((None, self.units))
-        return layer
-
-    def call(self, values: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """(n, positions, units), of which each position looks at all -> the same shape."""
-        queries, keys, looked_at = tf.split(self.self_inputs(self.before_self(values)), 3, -1)
-        said, _ = self._attend(queries, self.by_head(keys), self.by_head(looked_at))
-        values += dropout(self.self_outputs(said), self.rate, seed, self._place)
-        return values + dropout(self._feed_forward(values), self.rate, seed, self._place + 2)
-
-    def by_head(self, x: tf.Tensor) -> tf.Tensor:
-        """(n, keys, units) -> (n, heads, keys, units / heads)."""
-        x = tf.reshape(x, (tf.shape(x)[0], tf.shape(x)[1], self.heads, x.shape[-1] // self.heads))
-        return tf.transpose(x, (0, 2, 1, 3))
-
-    def _feed_forward(self, values: tf.Tensor) -> tf.Tensor:
-        return self.narrow(self.wide(self.before_wide(values)))
-
-    def _attend(
-        self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, allowed: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Scaled dot-product attention of all heads, its softmax in float32.
-
-        Args:
-            queries: (n, queries, units).
-            keys: (n, heads, keys, units / heads).
-            values: as `keys`.
-            allowed: bool, broadcast to (n, heads, queries, keys): which keys a query may look at; None: all.
-
-        Returns:
-            (n, queries, units), and the attention (n, queries, keys), a mean over heads.
-        """
-        queries = self.by_head(queries)
-        scores = tf.cast(tf.matmul(queries, keys, transpose_b=True), tf.float32) * queries.shape[-1] ** -0.5
-        if allowed is not None:
-            scores = tf.where(allowed, scores, _MASKED)
-        attention = tf.nn.softmax(scores)
-        said = tf.transpose(tf.matmul(tf.cast(attention, values.dtype), values), (0, 2, 1, 3))
-        shape = tf.shape(said)
-        said = tf.reshape(said, (shape[0], shape[1], said.shape[2] * said.shape[3]))
-        return said, tf.reduce_mean(attention, 1)
-
-
-class _DecoderBlock(_Block):
-    """Self-attention of the tokens so far, attention over regions, feed-forward; each added to what came in."""
-
-    def __init__(self, units: int, heads: int, rate: float, place: int, name: str) -> None:
-        super().__init__(units, heads, rate, place, name)
-        self.before_seen = self._normalization("before_seen")
-        self.queries, self.regions = self._dense("queries", units), self._dense("regions", 2 * units)  # keys, values
-        self.seen_outputs = self._dense("seen_outputs", units)
 
     def see(self, regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Keys and values of a photo's regions, by head."""
         keys, values = tf.split(self.regions(regions), 2, -1)
         return self.by_head(keys), self.by_head(values)
+
+    def by_head(self, x: tf.Tensor) -> tf.Tensor:
+        """(n, keys, units) -> (n, heads, keys, units / heads)."""
+        x = tf.reshape(x, (tf.shape(x)[0], tf.shape(x)[1], self.heads, x.shape[-1] // self.heads))
+        return tf.transpose(x, (0, 2, 1, 3))
 
     def teacher_forced(
         self, values: tf.Tensor, captions: Captions, seen: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor | None
@@ -216,3 +164,30 @@ class _DecoderBlock(_Block):
         said, _ = self._attend(self.queries(self.before_seen(values))[:, None], *seen)
         values += self.seen_outputs(said[:, 0])
         return values + self._feed_forward(values), (keys, tokens)
+
+    def _feed_forward(self, values: tf.Tensor) -> tf.Tensor:
+        return self.narrow(self.wide(self.before_wide(values)))
+
+    def _attend(
+        self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, allowed: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scaled dot-product attention of all heads, its softmax in float32.
+
+        Args:
+            queries: (n, queries, units).
+            keys: (n, heads, keys, units / heads).
+            values: as `keys`.
+            allowed: bool, broadcast to (n, heads, queries, keys): which keys a query may look at; None: all.
+
+        Returns:
+            (n, queries, units), and the attention (n, queries, keys), a mean over heads.
+        """
+        queries = self.by_head(queries)
+        scores = tf.cast(tf.matmul(queries, keys, transpose_b=True), tf.float32) * queries.shape[-1] ** -0.5
+        if allowed is not None:
+            scores = tf.where(allowed, scores, _MASKED)
+        attention = tf.nn.softmax(scores)
+        said = tf.transpose(tf.matmul(tf.cast(attention, values.dtype), values), (0, 2, 1, 3))
+        shape = tf.shape(said)
+        said = tf.reshape(said, (shape[0], shape[1], said.shape[2] * said.shape[3]))
+        return said, tf.reduce_mean(attention, 1)
