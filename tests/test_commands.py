@@ -1,6 +1,5 @@
 """Every command answers quickly, goes through one door, and says what is wrong."""
 
-import ast
 import subprocess
 import sys
 import time
@@ -83,31 +82,3 @@ def test_a_wrong_path_is_one_line_that_names_it(arguments, message):
     assert done.returncode == 1 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith(message)
-
-
-def imports(path):
-    """Modules that a file names in its imports, wherever they stand."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def test_the_package_never_imports_the_beam_jobs_or_beam():
-    for path in (ROOT / "tfcaption").glob("*.py"):
-        assert not [name for name in imports(path) if name.startswith(("beam_jobs", "apache_beam"))], path
-
-
-def test_the_parts_know_nothing_of_the_commands():
-    commands = {module for module in MODULES.values() if module.startswith("tfcaption")} | {"tfcaption.cli"}
-    for path in (ROOT / "tfcaption").glob("*.py"):
-        if f"tfcaption.{path.stem}" not in commands:
-            assert not [name for name in imports(path) if name in commands], path
-
-
-@pytest.mark.parametrize(
-    "module", ["config", "records", "tfrecord", "metrics", "cider", "comparison", "report_data", "photos", "progress"]
-)
-def test_the_contract_needs_no_tensorflow(module):
-    assert not [name for name in imports(ROOT / "tfcaption" / f"{module}.py") if "tensorflow" in name]
