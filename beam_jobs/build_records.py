@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from beam_jobs.command import run_job
-from tfcaption import photos, records, terminal
+from tfcaption import photos, records
 from tfcaption.records import DatasetInfo, RecordSettings
+from tfcaption.runtime.command import command_parser
 
 EXAMPLES = """examples:
   # Flickr8k as its archives unpack, on all cores of this machine
@@ -36,7 +37,7 @@ All other options are Apache Beam's own (--runner, --direct_num_workers, ...).""
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The job's own options, and the rest for Beam."""
-    parser = terminal.command_parser(
+    parser = command_parser(
         "beam_jobs.build_records", EXAMPLES, usage="--images DIR --captions DIR --output DIR [options] [Beam options]"
     )
     parser.add_argument(

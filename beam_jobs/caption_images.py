@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beam_jobs.command import run_job
-from tfcaption import records, terminal
+from tfcaption import records
+from tfcaption.runtime.command import command_parser
 
 if TYPE_CHECKING:
     from beam_jobs.caption_pipeline import CaptionsInfo
@@ -28,7 +29,7 @@ All other options are Apache Beam's own (--runner, --direct_num_workers, ...).""
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The job's own options, and the rest for Beam."""
-    parser = terminal.command_parser(
+    parser = command_parser(
         "beam_jobs.caption_images",
         EXAMPLES,
         usage="--model EXPORT --images GLOB_OR_FOLDER --output DIR [options] [Beam options]",

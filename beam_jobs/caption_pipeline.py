@@ -21,11 +21,11 @@ from beam_jobs.shards import atomic_file, write_text
 from tfcaption import records
 from tfcaption.captions import Captions, caption_photos
 from tfcaption.exported import ExportedCaptioner
-from tfcaption.files import is_local
-from tfcaption.folder_lock import end_with_holder
 from tfcaption.photo_files import is_photo_name, photos_below
 from tfcaption.photos import PhotoError
 from tfcaption.records import Rejection, ShardInfo
+from tfcaption.runtime.folder_lock import end_with_holder
+from tfcaption.runtime.paths import is_local
 
 _REJECTED = "rejected"
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfcaption.folder_lock import locked
+from tfcaption.runtime.folder_lock import locked
 
 
 def run_job(

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from beam_jobs.command import run_job
-from tfcaption import records, terminal
+from tfcaption import records
 from tfcaption.records import FeaturesInfo
+from tfcaption.runtime.command import command_parser
 
 EXAMPLES = """examples:
   # for the frozen variant: the mean of the last map, 4 KB a photo
@@ -32,7 +33,7 @@ All other options are Apache Beam's own (--runner, --direct_num_workers, ...).""
 
 def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The job's own options, and the rest for Beam."""
-    parser = terminal.command_parser(
+    parser = command_parser(
         "beam_jobs.extract_features",
         EXAMPLES,
         usage="--records DIR --output DIR --stage STAGE --weights WEIGHTS [options] [Beam options]",

@@ -15,8 +15,8 @@ from apache_beam.utils.shared import Shared
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import Described, write_shard, write_text
 from tfcaption import records
-from tfcaption.folder_lock import end_with_holder
 from tfcaption.records import DatasetInfo, FeatureSettings, FeaturesInfo, ShardInfo, Stage
+from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.tfrecord import RecordError, frame_record, read_frames
 
 
@@ -48,9 +48,9 @@ class Extractor:
         if stages.index(stage) <= stages.index(made_from):
             raise ValueError(f"--stage {stage} cannot be made from {made_from}, only from an earlier one")
 
-        from tfcaption import terminal
+        from tfcaption.runtime.process import start_tensorflow
 
-        terminal.start_tensorflow()
+        start_tensorflow()
         import tensorflow as tf
 
         from tfcaption.encoder import Encoder

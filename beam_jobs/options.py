@@ -19,9 +19,9 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, TestOptions
 from apache_beam.runners.worker import sdk_worker_main
 
-from tfcaption.files import is_local
-from tfcaption.progress import Progress
-from tfcaption.terminal import stderr_to_file
+from tfcaption.runtime.paths import is_local
+from tfcaption.runtime.process import stderr_to_file
+from tfcaption.runtime.progress import Progress
 
 LOCAL_RUNNER = "FnApiRunner"
 PROGRESS_FOLDER = ".progress"

@@ -4,7 +4,6 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.options import remove_progress
 from beam_jobs.shards import TEMPORARY_MARK
-from tfcaption.folder_lock import LOCK_FILE
 from tfcaption.records import (
     CAPTIONS_FILE,
     DATASET_FILE,
@@ -14,6 +13,7 @@ from tfcaption.records import (
     VOCABULARY_FILE,
     is_shard_name,
 )
+from tfcaption.runtime.folder_lock import LOCK_FILE
 
 PARTIAL_CAPTIONS_FILE = "captions.incomplete.json"  # settings of shards of captions, until captions.json is written
 # The description that a job writes last -> the other files it writes beside the shards

@@ -12,7 +12,7 @@ from typing import Any, cast
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from tfcaption.files import RemotePath, is_local, with_host
+from tfcaption.runtime.paths import RemotePath, is_local, with_host
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:

@@ -23,8 +23,8 @@ from beam_jobs.shards import write_shard, write_text
 from beam_jobs.sources import CaptionedPhoto, Listing, Location
 from tfcaption import photos, records
 from tfcaption.description import ShardResult, describe, occurrences
-from tfcaption.folder_lock import end_with_holder
 from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo
+from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.tfrecord import read_frames
 
 CAPTIONS_PER_CHUNK = 50_000

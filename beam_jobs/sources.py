@@ -15,8 +15,9 @@ from typing import Any, ClassVar, NamedTuple
 from beam_jobs.paths import as_path
 from beam_jobs.splits import read_split_files, split_by_hash
 from beam_jobs.text_files import SourceError, file_lines, is_safe_name
-from tfcaption import files, photos, records
+from tfcaption import photos, records
 from tfcaption.records import Rejection
+from tfcaption.runtime.paths import files_below, is_local
 
 DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}
 ENTRY_POINTS = "tfcaption.sources"
@@ -291,9 +292,9 @@ def _photos_below(images: Path, captioned: Container[str]) -> dict[str, list[Loc
     archives made on a Mac carry beside each photo (__MACOSX/._NAME.jpg).
     """
     found: dict[str, list[Location]] = defaultdict(list)
-    for path in files.files_below(images):
+    for path in files_below(images):
         is_photo = path.name in captioned or path.suffix.lower() in photos.SUFFIXES
-        if is_photo and not path.name.startswith(".") and (not files.is_local(path) or path.is_file()):
+        if is_photo and not path.name.startswith(".") and (not is_local(path) or path.is_file()):
             found[path.name].append(Location(str(path)))
     return found
 

@@ -27,8 +27,8 @@ from tests.test_training import config as training_config
 from tests.test_training import figures, step_losses
 from tfcaption import records, train
 from tfcaption.config import save_config
-from tfcaption.folder_lock import locked
 from tfcaption.inspect import inspect_records
+from tfcaption.runtime.folder_lock import locked
 
 MOMENTS = 10  # of the slow tests
 PATIENCE = 120  # seconds, for what must end by itself
@@ -63,7 +63,9 @@ def wait_for(condition, process):
 
 # --- two jobs, one output --------------------------------------------------------------------------------
 
-HOLDER = "import sys; from tfcaption.folder_lock import locked\nwith locked(sys.argv[1]): print('held'); input()"
+HOLDER = (
+    "import sys; from tfcaption.runtime.folder_lock import locked\nwith locked(sys.argv[1]): print('held'); input()"
+)
 
 
 @contextmanager

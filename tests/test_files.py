@@ -7,14 +7,15 @@ import sys
 import keras
 import pytest
 
-from beam_jobs import paths
-from tfcaption import files, runs
+from beam_jobs import paths as beam_paths
+from tfcaption import runs
 from tfcaption.caption import main as caption
 from tfcaption.evaluate import main as evaluate
 from tfcaption.export import main as export
-from tfcaption.files import FilesystemError, as_path
 from tfcaption.inspect import main as inspect
 from tfcaption.report import main as report
+from tfcaption.runtime import paths
+from tfcaption.runtime.paths import FilesystemError, as_path, copy_file, files_below, local_copy
 from tfcaption.train import main as train
 
 
@@ -25,9 +26,9 @@ def remote(request):
 
 
 def upload(folder, target):
-    for file in files.files_below(folder):
+    for file in files_below(folder):
         (target / file.relative_to(folder).parent).mkdir(parents=True, exist_ok=True)
-        files.copy(file, target / file.relative_to(folder).as_posix())
+        copy_file(file, target / file.relative_to(folder).as_posix())
     return target
 
 
@@ -67,7 +68,7 @@ def test_what_is_written_is_read_again_as_of_a_local_file(remote, tmp_path):
             assert (stream.read(3), list(stream)[1:]) == (b"fir", ["second, é\n".encode(), b"third\n", b"fourth\n"])
         path.replace(path.with_name("b.txt"))
         (folder / "c.jpg").write_bytes(b"")
-        found = sorted(str(file.relative_to(folder)) for file in files.files_below(folder))
+        found = sorted(str(file.relative_to(folder)) for file in files_below(folder))
         assert found == ["below/b.txt", "c.jpg"] and not path.exists()
         assert [p.name for p in folder.glob("*.jpg")] == ["c.jpg"]
         assert sorted(p.name for p in folder.iterdir()) == ["below", "c.jpg"]
@@ -80,13 +81,13 @@ def test_what_is_written_is_read_again_as_of_a_local_file(remote, tmp_path):
 def test_a_long_file_streams_in_both_directions(remote, tmp_path):
     (tmp_path / "long").write_bytes(bytes(range(256)) * 20_000)
     remote.mkdir()
-    files.copy(tmp_path / "long", remote / "long")
-    with files.local_copy(remote / "long") as copied:
+    copy_file(tmp_path / "long", remote / "long")
+    with local_copy(remote / "long") as copied:
         assert copied.read_bytes() == (tmp_path / "long").read_bytes() and copied.name == "long"
     assert not copied.exists()
 
 
-@pytest.mark.parametrize("module", [files, paths])
+@pytest.mark.parametrize("module", [paths, beam_paths])
 def test_a_url_without_a_host_is_refused_with_the_cure(module):
     with pytest.raises(FilesystemError, match="hdfs:///folder/x: names no host or bucket; write SCHEME://HOST/PATH"):
         module.as_path("hdfs:///folder/x")
@@ -131,7 +132,7 @@ def test_what_a_training_begins_with_may_be_on_another_filesystem(sample_records
     words = (sample_records / "vocabulary.txt").read_text().splitlines()
     resnet50 = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
     resnet50.save_weights(tmp_path / "resnet50.weights.h5")
-    files.copy(tmp_path / "resnet50.weights.h5", remote / "resnet50.weights.h5")
+    copy_file(tmp_path / "resnet50.weights.h5", remote / "resnet50.weights.h5")
     figures = []
     for place in (remote, tmp_path):
         text = "".join(f"{word} {index / 10} {-index / 20}\n" for index, word in enumerate(words))

@@ -157,9 +157,9 @@ def _write_shard(shard: tuple[Sequence[str], str, int]) -> None:
 
 def plain_features_loop(files: Sequence[str], *, image_size: int, weights: str, batch_size: int, output: str) -> None:
     """What `extract_features` does, without Beam: one tf.data loop over all shards, features into one file."""
-    from tfcaption import terminal
+    from tfcaption.runtime.process import start_tensorflow
 
-    terminal.start_tensorflow()
+    start_tensorflow()
     import tensorflow as tf
 
     from tfcaption.encoder import Encoder

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tfcaption import measure_jobs, measure_model, terminal
+from tfcaption import measure_jobs, measure_model
 from tfcaption.measurement import ratio_to, table
+from tfcaption.runtime.command import command_parser
 
 EXAMPLES = """examples:
   # the Beam job against a plain multiprocessing loop, on 6,000 photos
@@ -31,7 +32,7 @@ EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = terminal.command_parser("tfcaption.benchmark", EXAMPLES)
+    parser = command_parser("tfcaption.benchmark", EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar="records|extract|input|train|search|memory")
     for name, run in (
         ("records", measure_jobs.measure_records),

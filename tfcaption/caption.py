@@ -13,11 +13,14 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tfcaption import files, photos, runs, terminal
+from tfcaption import photos, runs
 from tfcaption.captions import Captions, PhotoCaptioner, Spoken, caption_photos
 from tfcaption.photo_files import photos_below
 from tfcaption.photos import PhotoError
-from tfcaption.progress import Progress
+from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.process import start_tensorflow
+from tfcaption.runtime.progress import Progress
 
 EXAMPLES = """examples:
   python -m tfcaption.caption --run runs/flickr8k_frozen photo.jpg
@@ -51,7 +54,7 @@ class RunCaptioner:
         run = runs.load_run(path)
         self.beam = beam
         self._settings = run.info.settings
-        terminal.start_tensorflow()
+        start_tensorflow()
         import tensorflow as tf
 
         from tfcaption import search, text
@@ -96,7 +99,7 @@ def find_photos(names: Sequence[str]) -> list[str]:
     for name in names:
         if name == "-":
             found += find_photos([line for line in sys.stdin.read().splitlines() if line.strip() and line != "-"])
-        elif files.as_path(name).is_dir():
+        elif as_path(name).is_dir():
             below = photos_below(name)
             if not below:
                 raise ValueError(f"{name}: no photo below it")
@@ -115,14 +118,14 @@ def caption_files(captioner: PhotoCaptioner, paths: Sequence[str]) -> Iterator[t
 
 def _read(path: str) -> bytes | PhotoError:
     try:
-        return files.as_path(path).read_bytes()
+        return as_path(path).read_bytes()
     except OSError as error:
         return PhotoError("unreadable", error.strerror or str(error))
 
 
 def picture(path: str, caption: str) -> Image.Image:
     """The photo with its caption below, PICTURE_WIDTH wide."""
-    with Image.open(io.BytesIO(files.as_path(path).read_bytes()), formats=photos.FORMATS) as opened:
+    with Image.open(io.BytesIO(as_path(path).read_bytes()), formats=photos.FORMATS) as opened:
         photo = photos.to_rgb(opened)
     photo = photo.resize((PICTURE_WIDTH, max(1, round(photo.height * PICTURE_WIDTH / photo.width))))
     font = ImageFont.load_default(FONT_SIZE)
@@ -138,7 +141,7 @@ class PictureFolder:
     """Writes pictures with captions into a folder, named for their photos; numbered where two names are the same."""
 
     def __init__(self, folder: str) -> None:
-        self._folder, self._names = files.as_path(folder), Counter[str]()
+        self._folder, self._names = as_path(folder), Counter[str]()
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, path: str, caption: str) -> None:
@@ -152,7 +155,7 @@ class PictureFolder:
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command's options, checked against each other."""
-    parser = terminal.command_parser("tfcaption.caption", EXAMPLES)
+    parser = command_parser("tfcaption.caption", EXAMPLES)
     models = parser.add_mutually_exclusive_group(required=True)
     models.add_argument("--run", help="run directory")
     models.add_argument("--model", metavar="EXPORT", help="SavedModel of tfcaption.export")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tfcaption import files
 from tfcaption.metrics import ScoreError
+from tfcaption.runtime.paths import as_path
 
 
 def read_captions(path: str | Path, photos: Iterable[str]) -> dict[str, str]:
@@ -29,7 +29,7 @@ def read_captions(path: str | Path, photos: Iterable[str]) -> dict[str, str]:
     names = _PhotoNames(photos)
     captions: dict[str, str] = {}
     places: dict[str, str] = {}
-    for place, entry in _entries(files.as_path(path)):
+    for place, entry in _entries(as_path(path)):
         where = f"{path}, {place}"
         if not isinstance(entry, dict):
             raise ScoreError(f'{where}: must be {{"image_id": ..., "caption": ...}}, not {json.dumps(entry)[:60]}')

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import files, metrics, records, terminal
+from tfcaption import metrics, records
 from tfcaption.caption_statistics import caption_statistics
-from tfcaption.progress import Progress
+from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.process import start_tensorflow
+from tfcaption.runtime.progress import Progress
 
 ROWS = {  # metric -> label and format
     "bleu_1": ("BLEU-1", ".4f"),
@@ -57,7 +59,7 @@ def read_expected(records_path: str | Path, split: str) -> Expected:
     """
     info = records.load_dataset_info(records_path)
     info.split(split)
-    terminal.start_tensorflow()
+    start_tensorflow()
     from tfcaption import input_pipeline, scoring
 
     opened = input_pipeline.open_split(split, info, records_path, buckets=1, cache=False)
@@ -105,7 +107,7 @@ def compare(spoken: dict[str, str], expected: Expected, glove: str | None) -> tu
 
 def _vectors(glove: str | None, captions: Sequence[str]) -> metrics.Vectors:
     """Word vectors of all words in the captions, where there is a file of them and it is still there."""
-    if not glove or not files.as_path(glove).is_file():
+    if not glove or not as_path(glove).is_file():
         return {}
     from tfcaption import text
 

@@ -22,7 +22,7 @@ from pydantic import (
     ValidationError,
 )
 
-from tfcaption import files
+from tfcaption.runtime.paths import as_path
 
 
 class ConfigError(ValueError):
@@ -116,7 +116,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         ConfigError: the file or its base is missing or not YAML, a key is unknown (names the nearest), a value does
             not fit; it names the file that is wrong, of a chain of bases too.
     """
-    path = files.as_path(path)
+    path = as_path(path)
     content = _read(path, ())
     for override in overrides:
         _apply(content, override)
@@ -125,7 +125,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 def save_config(config: Config, path: str | Path) -> None:
     """Write a config that `load_config` reads back unchanged."""
-    files.as_path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
+    as_path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
 
 
 def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:

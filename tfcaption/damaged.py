@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import files, records, tfrecord
+from tfcaption import records, tfrecord
+from tfcaption.runtime.paths import as_path
 from tfcaption.tfrecord import RecordError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class LeftOut:
 
     def read(self, path: str) -> Iterator[bytes]:
         """The whole records of a shard; the first time, each other one is named on standard error."""
-        for found in tfrecord.salvage_frames(files.as_path(path).read_bytes(), path):
+        for found in tfrecord.salvage_frames(as_path(path).read_bytes(), path):
             if isinstance(found, bytes):
                 yield found
             elif str(found) not in self._faults:
@@ -67,7 +68,7 @@ def _check(split: "Split") -> None:
     """Read all shards of a split, and raise RecordError at the first record that is not whole."""
     count = 0
     for file in split.files:
-        with files.as_path(file).open("rb") as stream:
+        with as_path(file).open("rb") as stream:
             for index, serialized in enumerate(tfrecord.read_frames(stream, file)):
                 example = tfrecord.parse_example(serialized)
                 if missing := {split.payload, records.PHOTO_ID, records.CAPTIONS_TOKENS} - set(example):
@@ -81,6 +82,6 @@ def _check(split: "Split") -> None:
                 count += 1
     if count != split.photos:
         raise RecordError(
-            f"{files.as_path(split.files[0]).parent}: {count:,} records in the shards of {split.name}, "
+            f"{as_path(split.files[0]).parent}: {count:,} records in the shards of {split.name}, "
             f"not {split.photos:,}; see what is wrong with python -m tfcaption.inspect"
         )

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import files
 from tfcaption.records import Stage
+from tfcaption.runtime.paths import as_path, local_copy
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 PREPROCESSING = "RGB to BGR, less 103.939, 116.779, 123.68"
@@ -187,11 +187,11 @@ def _resnet50(image_size: int, weights: str | None) -> keras.Model:
                 f"model.weights=imagenet: Keras could not download the weights ({error}); "
                 "name a file of ResNet50(include_top=False) weights instead"
             ) from error
-    if not files.as_path(weights).is_file():
+    if not as_path(weights).is_file():
         raise EncoderError(f"model.weights={weights}: no such file; name a file, imagenet or random")
     model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
     try:
-        with files.local_copy(weights) as path:
+        with local_copy(weights) as path:
             model.load_weights(path)
     except Exception as error:
         raise EncoderError(f"model.weights={weights}: not weights of ResNet50(include_top=False): {error}") from error

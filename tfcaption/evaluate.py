@@ -17,10 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from tfcaption import caption_files, files, metrics, records, runs, terminal
+from tfcaption import caption_files, metrics, records, runs
 from tfcaption.comparison import Expected, compare, read_expected, table
 from tfcaption.config import Config
-from tfcaption.progress import Progress
+from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.process import start_tensorflow
+from tfcaption.runtime.progress import Progress
 
 EXAMPLES = """examples:
   python -m tfcaption.evaluate --run runs/flickr8k_frozen --split dev
@@ -84,7 +87,7 @@ def evaluate(
         raise runs.RunError(f"{data.records}: other records than {run.path} was trained on")
     run.info.split(split)
     start = time.monotonic()
-    terminal.start_tensorflow()
+    start_tensorflow()
     from tfcaption import input_pipeline, scoring
     from tfcaption.ensemble import Ensemble
 
@@ -137,13 +140,13 @@ def evaluate(
         }
         for photo, caption in sorted(spoken.captions.items())
     ]
-    _write(files.as_path(output) if output else _folder(run.path, split, limit), result, lines)
+    _write(as_path(output) if output else _folder(run.path, split, limit), result, lines)
     return result
 
 
 def _folder(run_path: str | Path, split: str, limit: int | None) -> Path:
     """Where the scores of a run go: those of its first photos only never take the place of those of all."""
-    return files.as_path(run_path) / (f"eval-{split}" if limit is None else f"eval-{split}-first-{limit}")
+    return as_path(run_path) / (f"eval-{split}" if limit is None else f"eval-{split}-first-{limit}")
 
 
 def _stage_index(config: Config) -> int:
@@ -179,7 +182,7 @@ def evaluate_captions(
     """
     _check_positive(limit=limit)
     start = time.monotonic()
-    if not files.as_path(path).is_file():
+    if not as_path(path).is_file():
         raise metrics.ScoreError(f"{path}: no such file of captions")
     everything = read_expected(records_path, split)
     captions = caption_files.read_captions(path, everything.references)
@@ -204,7 +207,7 @@ def evaluate_captions(
             {"id": photo, "caption": caption, "references": expected.references[photo]}
             for photo, caption in sorted(captions.items())
         ]
-        _write(files.as_path(output), result, lines)
+        _write(as_path(output), result, lines)
     return result
 
 
@@ -231,7 +234,7 @@ def _first_photos(split: Any, limit: int | None) -> Iterator[Any]:
         with shard.open("wb") as output:
             left = limit
             for file in split.files:
-                with files.as_path(file).open("rb") as stream:
+                with as_path(file).open("rb") as stream:
                     for frame in itertools.islice(tfrecord.read_frames(stream, file), left):
                         output.write(tfrecord.frame_record(frame))
                         left -= 1
@@ -249,7 +252,7 @@ def _write(folder: Path, result: dict[str, Any], lines: list[dict[str, Any]]) ->
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = terminal.command_parser("tfcaption.evaluate", EXAMPLES)
+    parser = command_parser("tfcaption.evaluate", EXAMPLES)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", nargs="+", metavar="DIR", help="one or more run directories")
     what.add_argument("--captions", metavar="FILE", help="captions made elsewhere; needs --records")
@@ -285,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "human" in columns:
         print("human: each photo's first reference against its others")
     written = [_folder(path, arguments.split, arguments.limit) for path in arguments.run or []]
-    written += [files.as_path(arguments.ensemble)] if arguments.ensemble else []
+    written += [as_path(arguments.ensemble)] if arguments.ensemble else []
     for folder in [arguments.output] if arguments.output else written:
         print(f"captions and scores: {folder}")
     return 0

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcaption import files, runs, terminal
+from tfcaption import runs
+from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.paths import as_path, new_folder
+from tfcaption.runtime.process import start_tensorflow, stderr_to_file
 
 EXAMPLES = """examples:
   python -m tfcaption.export --run runs/flickr8k_finetuned --output exports/flickr8k/1
@@ -46,10 +49,10 @@ def export(run_path: str | Path, output: str | Path, *, beam: int = 3, checkpoin
     Raises:
         RunError: no run, no checkpoint, or `output` is there already.
     """
-    run, output = runs.load_run(run_path), files.as_path(output)
+    run, output = runs.load_run(run_path), as_path(output)
     if output.exists():
         raise runs.RunError(f"{output}: is there already; remove it, or choose another --output")
-    terminal.start_tensorflow()
+    start_tensorflow()
     import tensorflow as tf
 
     captioner, used = runs.load_captioner(run, checkpoint)
@@ -64,8 +67,8 @@ def export(run_path: str | Path, output: str | Path, *, beam: int = 3, checkpoin
         "vocabulary_size": len(run.words),
         "features": runs.trainable_stages(run.config.model)[0],
     }
-    with files.new_folder(output) as folder:
-        with terminal.stderr_to_file("tfcaption-export-"):
+    with new_folder(output) as folder:
+        with stderr_to_file("tfcaption-export-"):
             tf.saved_model.save(
                 module,
                 str(folder),
@@ -127,7 +130,7 @@ def _module(run: runs.Run, captioner: Any, beam: int) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = terminal.command_parser("tfcaption.export", EXAMPLES)
+    parser = command_parser("tfcaption.export", EXAMPLES)
     parser.add_argument("--run", required=True, help="run directory")
     parser.add_argument("--output", required=True, help="new folder; TensorFlow Serving wants a number as its name")
     parser.add_argument("--beam", type=int, default=3, help="of the search (default: %(default)s)")

@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tfcaption import files, photos, terminal
+from tfcaption import photos
 from tfcaption.captions import Captions, Looked, Spoken, looked_at
 from tfcaption.photos import PhotoError
+from tfcaption.runtime.paths import as_path, files_below, is_local
+from tfcaption.runtime.process import start_tensorflow, stderr_to_file
 
 INFO_FILES = ("assets.extra/export.json", "export.json")
 SIGNATURE = "serving_default"
@@ -48,14 +50,14 @@ class ExportedCaptioner:
 
     def __init__(self, path: str, *, batch_size: int = 16) -> None:
         # Of a local path this can be said before TensorFlow takes its seconds to start.
-        if files.is_local(path) and not Path(path, "saved_model.pb").is_file():
+        if is_local(path) and not Path(path, "saved_model.pb").is_file():
             raise ExportError(f"{path}: is no export (it has no saved_model.pb); make one with tfcaption.export")
-        terminal.start_tensorflow()
+        start_tensorflow()
 
         self.path, self.batch_size = path, batch_size
         self.info = _load_info(path)
         self.beam = self.info.beam
-        with terminal.stderr_to_file("tfcaption-model-"):
+        with stderr_to_file("tfcaption-model-"):
             self._model, self._signature, fault = _load(path)
         if fault:
             raise ExportError(f"{path}: {fault}")
@@ -88,8 +90,8 @@ class ExportedCaptioner:
         """sha256 over all files of the export, so that another model is never taken for this one."""
 
         digest = hashlib.sha256()
-        folder = files.as_path(self.path)
-        for path in sorted(files.files_below(folder)):
+        folder = as_path(self.path)
+        for path in sorted(files_below(folder)):
             digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
@@ -121,7 +123,7 @@ def _captions_of(
 def _load_info(path: str) -> ExportInfo:
 
     for name in INFO_FILES:
-        if (file := files.as_path(path) / name).is_file():
+        if (file := as_path(path) / name).is_file():
             try:
                 return ExportInfo.model_validate(json.loads(file.read_text(encoding="utf-8")))
             except (ValidationError, ValueError) as error:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfcaption import files, records
+from tfcaption import records
 from tfcaption.damaged import LeftOut
 from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
+from tfcaption.runtime.paths import as_path
 from tfcaption.tfrecord import RecordError
 from tfcaption.views import swap_sides
 
@@ -95,7 +96,7 @@ def open_split(
         (records.FEATURES_FILE, "extract_features") if features else (records.DATASET_FILE, "build_records")
     )
     for shard in shares[host]:
-        path = files.as_path(folder) / shard.name
+        path = as_path(folder) / shard.name
         if not path.is_file():
             raise RecordError(f"{path}: no such file, though {described} lists it; run {command} again")
         if left_out is None and path.stat().st_size != shard.bytes:
@@ -110,7 +111,7 @@ def open_split(
     histogram = split.caption_lengths if by_caption else split.longest_caption_lengths
     return Split(
         name=name,
-        files=[str(files.as_path(folder) / shard.name) for shard in shares[host] if shard.records],
+        files=[str(as_path(folder) / shard.name) for shard in shares[host] if shard.records],
         stage=stage,
         shape=tuple(features.settings.shape) if features else (size, size, 3),
         bytes=here,

@@ -10,10 +10,13 @@ from typing import Any
 
 import yaml
 
-from tfcaption import files, records, terminal
+from tfcaption import records
 from tfcaption.contact_sheet import contact_sheet
-from tfcaption.folder_lock import locked
 from tfcaption.inspection import Inspection, inspect_features, inspect_records
+from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.folder_lock import locked
+from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.process import start_tensorflow
 
 EXAMPLES = """examples:
   python -m tfcaption.inspect records/
@@ -52,7 +55,7 @@ def summary(found: Inspection) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 1 if anything is wrong with the records or features."""
-    parser = terminal.command_parser("tfcaption.inspect", EXAMPLES)
+    parser = command_parser("tfcaption.inspect", EXAMPLES)
     parser.add_argument("records", help="folder that build_records or extract_features wrote")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="write SPLIT.png with N photos of each split")
     parser.add_argument("--output", default=".", help="folder for those pictures (default: here)")
@@ -65,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="what build_records was given, for --repair where dataset.json is gone",
     )
     arguments = parser.parse_args(argv)
-    folder = files.as_path(arguments.records)
+    folder = as_path(arguments.records)
     try:
         if any((folder / name).exists() for name in (records.FEATURES_FILE, records.PARTIAL_FEATURES_FILE)):
             return _features(folder)
@@ -73,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             given = dict(pair.partition("=")[::2] for pair in arguments.set)
             if not _repaired(folder, {key: yaml.safe_load(value) for key, value in given.items()}):
                 return 1
-        return _records(folder, arguments.show, files.as_path(arguments.output))
+        return _records(folder, arguments.show, as_path(arguments.output))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -105,7 +108,7 @@ def _repaired(folder: Path, given: Mapping[str, Any]) -> bool:
     """Repair records and say so; whether nothing must be built again."""
     from tfcaption.repair import repair_records
 
-    terminal.start_tensorflow()  # captions are tokenized again
+    start_tensorflow()  # captions are tokenized again
     with locked(folder):
         done = repair_records(folder, given)
     for name in done.written:

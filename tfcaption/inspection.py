@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tfcaption import files, records, tfrecord
-from tfcaption.progress import Progress
+from tfcaption import records, tfrecord
 from tfcaption.records import DatasetInfo, FeaturesInfo, PhotoRecord, ShardInfo
+from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.progress import Progress
 from tfcaption.tfrecord import RecordError
 
 
@@ -36,7 +37,7 @@ def inspect_records(folder: str | Path, *, show: int = 0) -> Inspection:
     Raises:
         RecordError: there is no readable `dataset.json`.
     """
-    folder = files.as_path(folder)
+    folder = as_path(folder)
     found = Inspection(records.load_dataset_info(folder))
     info = found.info
     where: dict[str, str] = {}  # photo id -> shard
@@ -82,7 +83,7 @@ def inspect_features(folder: str | Path, info: FeaturesInfo) -> dict[str, str]:
     wrong: dict[str, str] = {}
     for shard in (shard for shards in info.splits.values() for shard in shards):
         faults: list[str] = []
-        read_shard(files.as_path(folder), shard, faults)
+        read_shard(as_path(folder), shard, faults)
         if faults:
             wrong[shard.name] = faults[0]
     return wrong

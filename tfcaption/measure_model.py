@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tfcaption import baselines, records, runs, terminal
+from tfcaption import baselines, records, runs
 from tfcaption.config import Config, load_config
 from tfcaption.measurement import Row, scratch_folder, seconds_of
+from tfcaption.runtime.process import StopRequest, start_tensorflow
 
 
 def measure_input(arguments: argparse.Namespace) -> list[Row]:
     """Photos and captions a second of our pipelines against a Keras sequence and a pipeline over the files."""
-    terminal.start_tensorflow()
+    start_tensorflow()
     from tfcaption import input_pipeline
     from tfcaption.captioner import packs
     from tfcaption.config import TrainConfig
@@ -63,7 +64,7 @@ def measure_input(arguments: argparse.Namespace) -> list[Row]:
 
 def measure_train(arguments: argparse.Namespace) -> list[Row]:
     """Seconds of an epoch, from a stated number of steps, against Keras fit with the encoder in the graph."""
-    terminal.start_tensorflow()
+    start_tensorflow()
     rows: list[Row] = []
     for path in arguments.configs:
         config = load_config(path, arguments.set)
@@ -81,7 +82,7 @@ def _train_rows(config: Config, arguments: argparse.Namespace) -> list[Row]:
         config.run = str(scratch / "run")
         config.train.epochs = 10**4
         run = runs.create_run(config)
-        training = TrainingRun(run, 0, 1, terminal.StopRequest())
+        training = TrainingRun(run, 0, 1, StopRequest())
         batches, waits = _timed(training.iterator(training.train_split, shuffled=True), arguments.profile)
         total = run.info.split("train").captions
         naive = Row(f"Keras fit, encoder in the graph, {variant}", "s an epoch")
@@ -136,7 +137,7 @@ def _train_rows(config: Config, arguments: argparse.Namespace) -> list[Row]:
 
 def measure_search(arguments: argparse.Namespace) -> list[Row]:
     """Captions a second from pooled features: search in the graph against `model.predict` word by word."""
-    terminal.start_tensorflow()
+    start_tensorflow()
     import tensorflow as tf
 
     from tfcaption import input_pipeline, search

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tfcaption import files
 from tfcaption.photos import SUFFIXES
+from tfcaption.runtime.paths import files_below
 
 
 def is_photo_name(name: str) -> bool:
@@ -16,4 +16,4 @@ def is_photo_name(name: str) -> bool:
 
 def photos_below(folder: str | Path) -> list[Path]:
     """The photo files in a folder and in all folders below it, sorted; links to folders are not followed."""
-    return sorted(path for path in files.files_below(folder) if is_photo_name(path.name))
+    return sorted(path for path in files_below(folder) if is_photo_name(path.name))

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tfcaption import files
+from tfcaption.runtime.paths import as_path
 from tfcaption.tfrecord import Example, RecordError, parse_example
 
 SCHEMA_VERSION = 1
@@ -358,7 +358,7 @@ def load_dataset_info(records: str | Path) -> DatasetInfo:
     Raises:
         RecordError: the folder or file is missing, incomplete, or of another schema version.
     """
-    return _load_description(files.as_path(records), DATASET_FILE, DatasetInfo, "records", "build_records")
+    return _load_description(as_path(records), DATASET_FILE, DatasetInfo, "records", "build_records")
 
 
 def load_features_info(features: str | Path) -> FeaturesInfo:
@@ -367,7 +367,7 @@ def load_features_info(features: str | Path) -> FeaturesInfo:
     Raises:
         RecordError: the folder or file is missing, incomplete, or of another schema version.
     """
-    return _load_description(files.as_path(features), FEATURES_FILE, FeaturesInfo, "features", "extract_features")
+    return _load_description(as_path(features), FEATURES_FILE, FeaturesInfo, "features", "extract_features")
 
 
 def _load_description(folder: Path, name: str, kind: type[Description], what: str, command: str) -> Description:
@@ -408,7 +408,7 @@ def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:
 
 def load_vocabulary(folder: str | Path) -> list[str]:
     """Read `vocabulary.txt` (one word a line, in the order of the token ids) of a records or run folder."""
-    path = files.as_path(folder) / VOCABULARY_FILE
+    path = as_path(folder) / VOCABULARY_FILE
     if not path.is_file():
         raise RecordError(f"{path}: no such file")
     words = path.read_text(encoding="utf-8").split("\n")[:-1]

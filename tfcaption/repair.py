@@ -9,9 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tfcaption import files, records, tfrecord
+from tfcaption import records, tfrecord
 from tfcaption.description import ShardResult, describe, occurrences
 from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo
+from tfcaption.runtime.paths import as_path
 from tfcaption.tfrecord import RecordError
 
 
@@ -49,7 +50,7 @@ def repair_records(folder: str | Path, given: Mapping[str, Any] | None = None) -
     Raises:
         RecordError: there are no shards, or those of two builds; a setting is unknown, or `dataset.json` says it.
     """
-    folder, given, done = files.as_path(folder), given or {}, Repair()
+    folder, given, done = as_path(folder), given or {}, Repair()
     info = _readable_info(folder)
     if info and given:
         raise RecordError(f"{folder / records.DATASET_FILE}: says the settings itself; leave out {', '.join(given)}")

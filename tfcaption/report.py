@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import files, plots, records, report_data, report_figures, report_page, terminal
+from tfcaption import plots, records, report_data, report_figures, report_page
 from tfcaption.cider import ngrams
 from tfcaption.comparison import ROWS
 from tfcaption.metrics import score_tokens
 from tfcaption.report_data import Evaluated, captions_by_run
 from tfcaption.report_page import Caption, Photo, Table
+from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.paths import as_path
 
 EXAMPLES = """examples:
   python -m tfcaption.report runs/flickr8k_frozen
@@ -62,7 +64,7 @@ def report(
         RecordError: the records are not there, or have not all the photos.
     """
     plots.require_matplotlib()
-    paths = [files.as_path(path) for path in run_paths]
+    paths = [as_path(path) for path in run_paths]
     split, evaluated = report_data.read_runs(paths, split)
     ids = report_data.common_photos(evaluated)
     scores = report_data.photo_scores(evaluated, ids)
@@ -90,7 +92,7 @@ def report(
         ],
         score=SCORE,
     )
-    folder = files.as_path(output or paths[0].parent / "report")
+    folder = as_path(output or paths[0].parent / "report")
     folder.mkdir(parents=True, exist_ok=True)
     for figure in figures:
         (folder / f"{figure.name}.png").write_bytes(figure.png)
@@ -192,7 +194,7 @@ def _frequent_trigrams(captions: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = terminal.command_parser("tfcaption.report", EXAMPLES)
+    parser = command_parser("tfcaption.report", EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories that tfcaption.evaluate has scored")
     parser.add_argument("--split", choices=records.SPLITS, help="default: one that all were scored on, dev first")
     parser.add_argument("--photos", type=int, default=60, metavar="N", help="photos to show (default: %(default)s)")

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import files, metrics, photos, records, runs, tfrecord
-from tfcaption.progress import Progress
+from tfcaption import metrics, photos, records, runs, tfrecord
 from tfcaption.runs import RunError
+from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.progress import Progress
 from tfcaption.tfrecord import RecordError
 
 PREFERRED_SPLITS = ("dev", "test", "train")
@@ -93,7 +94,7 @@ def read_photos(ids: Collection[str], folder: str | Path, split: str, *, size: i
     found: dict[str, bytes] = {}
     with Progress(len(ids), unit="photos", label="reading photos") as progress:
         for shard in info.split(split).shards:
-            path = files.as_path(folder) / shard.name
+            path = as_path(folder) / shard.name
             if not path.is_file():
                 raise RecordError(f"{path}: no such file; run build_records again")
             with path.open("rb") as stream:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfcaption import plots, terminal
+from tfcaption import plots
 from tfcaption.cider import LONGEST_NGRAM, ngrams
 from tfcaption.metrics import score_tokens
 from tfcaption.plots import Figure, Line
 from tfcaption.report_data import Evaluated, captions_by_run
+from tfcaption.runtime.process import start_tensorflow
 
 
 def history_figures(evaluated: Sequence[Evaluated]) -> list[Figure]:
@@ -58,7 +59,7 @@ def learning_rate(run: Evaluated, steps_per_epoch: float) -> tuple[list[float], 
     train, last = run.run.config.train, run.epochs[-1]["step"]
     if train.schedule == "constant" and not train.warm_up_steps:
         return [0.0, last / steps_per_epoch], [train.learning_rate] * 2
-    terminal.start_tensorflow()
+    start_tensorflow()
     from tfcaption.training import learning_rate_schedule
 
     schedule = learning_rate_schedule(train, train.learning_rate, round(train.epochs * steps_per_epoch))

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import files, records
+from tfcaption import records
 from tfcaption.config import Config, ModelConfig, load_config, save_config
-from tfcaption.folder_lock import LOCK_FILE
 from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
+from tfcaption.runtime.folder_lock import LOCK_FILE
+from tfcaption.runtime.paths import as_path, copy_file
 from tfcaption.tfrecord import RecordError
 
 CONFIG_FILE = "config.yaml"
@@ -50,7 +51,7 @@ class Run:
     @property
     def data_folder(self) -> Path:
         """Where the shards are that it trains from."""
-        return files.as_path(self.config.data.features or self.config.data.records)
+        return as_path(self.config.data.features or self.config.data.records)
 
 
 def create_run(config: Config, *, writes: bool = True) -> Run:
@@ -65,7 +66,7 @@ def create_run(config: Config, *, writes: bool = True) -> Run:
             a constant schedule) or other records.
         RecordError: the records or features are missing, incomplete, or do not fit the config.
     """
-    path, source = files.as_path(config.run), files.as_path(config.data.records)
+    path, source = as_path(config.run), as_path(config.data.records)
     info, words = records.load_dataset_info(source), records.load_vocabulary(source)
     features = load_features(config, info)
     if not writes:
@@ -78,7 +79,7 @@ def create_run(config: Config, *, writes: bool = True) -> Run:
     else:
         path.mkdir(parents=True, exist_ok=True)
         for name in (records.VOCABULARY_FILE, records.DATASET_FILE):
-            files.copy(source / name, path / name)
+            copy_file(source / name, path / name)
     temporary = path / f"{CONFIG_FILE}.incomplete"
     save_config(config, temporary)
     temporary.replace(path / CONFIG_FILE)
@@ -132,7 +133,7 @@ def load_run(path: str | Path) -> Run:
     Raises:
         RunError: it is none.
     """
-    path = files.as_path(path)
+    path = as_path(path)
     if not (path / CONFIG_FILE).is_file():
         raise RunError(f"{path}: is no run directory (it has no {CONFIG_FILE}); train one with tfcaption.train")
     return Run(path, load_config(path / CONFIG_FILE), records.load_dataset_info(path), records.load_vocabulary(path))
@@ -259,7 +260,7 @@ def save_encoder(run: Run, encoder: Any) -> None:
         temporary = run.path / f"incomplete.{ENCODER_FILE}"
         with tempfile.TemporaryDirectory() as folder:  # HDF5 knows local files only
             encoder.base.save_weights(Path(folder) / ENCODER_FILE)
-            files.copy(Path(folder) / ENCODER_FILE, temporary)
+            copy_file(Path(folder) / ENCODER_FILE, temporary)
         temporary.replace(run.path / ENCODER_FILE)
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfcaption import terminal
-from tfcaption.progress import Progress
+from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.progress import Progress
 
 EXAMPLES = """examples:
   python -m tfcaption.sample_data --output demo/sample
@@ -168,7 +168,7 @@ def write_sample(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = terminal.command_parser("tfcaption.sample_data", EXAMPLES)
+    parser = command_parser("tfcaption.sample_data", EXAMPLES)
     parser.add_argument("--output", required=True, help="folder to write into")
     parser.add_argument("--photos", type=int, default=1200, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")

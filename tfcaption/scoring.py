@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import damaged, files, input_pipeline, records, search, text, tfrecord
+from tfcaption import damaged, input_pipeline, records, search, text, tfrecord
 from tfcaption.captioner import Captioner
 from tfcaption.captions import Looked, Spoken, looked_at
 from tfcaption.input_pipeline import Split
+from tfcaption.runtime.paths import as_path
 from tfcaption.tfrecord import RecordError
 
 
@@ -105,5 +106,5 @@ def _read_records(split: Split) -> Iterator[bytes]:
         if split.left_out:
             yield from split.left_out.read(file)
             continue
-        with files.as_path(file).open("rb") as stream:
+        with as_path(file).open("rb") as stream:
             yield from tfrecord.read_frames(stream, file)

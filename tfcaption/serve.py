@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcaption import photos, terminal
+from tfcaption import photos
 from tfcaption.captions import Captions, PhotoCaptioner, caption_photos
 from tfcaption.photos import PhotoError
+from tfcaption.runtime.command import command_parser
 
 if TYPE_CHECKING:
     from flask import Flask, Request
@@ -158,7 +159,7 @@ def make_server(captioner: PhotoCaptioner, *, host: str, port: int, max_megabyte
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = terminal.command_parser("tfcaption.serve", EXAMPLES)
+    parser = command_parser("tfcaption.serve", EXAMPLES)
     parser.add_argument("--model", required=True, metavar="EXPORT", help="SavedModel of tfcaption.export")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     parser.add_argument("--port", type=int, default=8501, help="0: any that is free (default: %(default)s)")

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfcaption import config as configs
-from tfcaption import files, runs, terminal
+from tfcaption import runs
+from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.paths import is_local
 from tfcaption.train import EXIT_PREEMPTED
 
 EXAMPLES = """examples:
@@ -85,7 +87,7 @@ def sweep(
     Raises:
         ConfigError: a combination is no config.
     """
-    if not files.is_local(output):
+    if not is_local(output):
         raise configs.ConfigError(f"--output {output}: the runs' logs are written here; name a local folder")
     output = Path(output)
     end = time.monotonic() + 60 * budget_minutes if budget_minutes else float("inf")
@@ -164,7 +166,7 @@ def _table(rows: Sequence[tuple[str, str, dict[str, Any]]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = terminal.command_parser("tfcaption.sweep", EXAMPLES)
+    parser = command_parser("tfcaption.sweep", EXAMPLES)
     parser.add_argument("--config", required=True, help="YAML file; see configs/")
     parser.add_argument(
         "--grid", required=True, nargs="+", metavar="KEY=VALUE,VALUE", help="fields and the values to try"

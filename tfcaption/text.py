@@ -19,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from tfcaption import files
-from tfcaption.progress import Progress
 from tfcaption.records import END, OOV, PAD, SPECIAL_TOKENS, START
+from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.progress import Progress
 
 _CHARACTER = r"[\p{L}\p{M}\p{N}]"
 _PART_CLITICS = (
@@ -149,7 +149,7 @@ def read_glove(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
     Raises:
         GloveError: the file is missing or empty, a line has another width than the first, or a number is none.
     """
-    path = files.as_path(path)
+    path = as_path(path)
     if not path.is_file():
         raise GloveError(f"{path}: no such file of word vectors")
     wanted = {word.encode() for word in words}

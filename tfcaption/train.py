@@ -12,9 +12,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from tfcaption import config as configs
-from tfcaption import runs, terminal
+from tfcaption import runs
 from tfcaption.config import Config
-from tfcaption.folder_lock import locked
+from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.folder_lock import locked
+from tfcaption.runtime.process import start_tensorflow, stop_signals
 from tfcaption.training_run import Preempted, TrainingFailed, TrainingRun
 
 EXAMPLES = """examples:
@@ -49,8 +51,8 @@ def train(config: Config) -> Path:
     host, hosts = _place_among_hosts()
     with locked(config.run) if host == 0 else nullcontext():
         run = runs.create_run(config, writes=host == 0)
-        terminal.start_tensorflow(multi_worker=hosts > 1)
-        with terminal.stop_signals() as stop:
+        start_tensorflow(multi_worker=hosts > 1)
+        with stop_signals() as stop:
             return TrainingRun(run, host, hosts, stop).run_to_end()
 
 
@@ -65,7 +67,7 @@ def _place_among_hosts() -> tuple[int, int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = terminal.command_parser("tfcaption.train", EXAMPLES)
+    parser = command_parser("tfcaption.train", EXAMPLES)
     parser.add_argument("--config", required=True, help="YAML file; see configs/")
     parser.add_argument(
         "--set",

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from tfcaption import config as configs
-from tfcaption import runs, terminal
+from tfcaption import runs
 from tfcaption.history import History
-from tfcaption.progress import Progress
 from tfcaption.runs import Run
+from tfcaption.runtime.process import StopRequest
+from tfcaption.runtime.progress import Progress
 
 SECONDS_PER_CALL = 1.0  # of training, before the host looks at signals and figures again
 MOST_STEPS_PER_CALL = 64
@@ -32,7 +33,7 @@ class TrainingRun:
         stop: asks to save and stop.
     """
 
-    def __init__(self, run: Run, host: int, hosts: int, stop: terminal.StopRequest) -> None:
+    def __init__(self, run: Run, host: int, hosts: int, stop: StopRequest) -> None:
         import keras
         import tensorflow as tf
 

@@ -1,6 +1,5 @@
-"""The process and its terminal: arguments, what libraries write to standard error, requests to stop."""
+"""The process: starting TensorFlow quietly, what libraries write to standard error, requests to stop."""
 
-import argparse
 import os
 import signal
 import sys
@@ -9,23 +8,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-
-def command_parser(module: str, examples: str, *, usage: str | None = None) -> argparse.ArgumentParser:
-    """A parser whose help begins with examples, and that takes no abbreviated options.
-
-    Args:
-        module: as it is run with `python -m`.
-        examples: shown first.
-        usage: the arguments in one line, where argparse's own would be too long.
-    """
-    return argparse.ArgumentParser(
-        prog=f"python -m {module}",
-        usage=usage and f"%(prog)s {usage}",
-        description=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
 
 
 @contextmanager

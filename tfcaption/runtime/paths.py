@@ -15,7 +15,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, cast
 
-from tfcaption import terminal
+from tfcaption.runtime.process import start_tensorflow
 
 
 class FilesystemError(OSError, ValueError):  # as io.UnsupportedOperation: of input and output, and the user's to mend
@@ -188,7 +188,7 @@ def _gfile(path: RemotePath) -> Any:
         FilesystemError: TensorFlow does not know the path's scheme.
     """
     if "tensorflow" not in sys.modules:
-        terminal.start_tensorflow(multi_worker=True)  # leaves the devices alone, whoever asks
+        start_tensorflow(multi_worker=True)  # leaves the devices alone, whoever asks
     import tensorflow as tf
 
     scheme = path.parts[0].rstrip(":")
@@ -222,7 +222,7 @@ def files_below(folder: str | os.PathLike[str]) -> Iterator[Path]:
         yield from (Path(root) / name for name in names)
 
 
-def copy(source: Path, target: Path) -> None:
+def copy_file(source: Path, target: Path) -> None:
     """Copy one file, between any two filesystems."""
     with source.open("rb") as read, target.open("wb") as written:
         shutil.copyfileobj(read, written, 1 << 20)
@@ -242,7 +242,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         for file in sorted(files_below(name), reverse=True):
             target = path / file.relative_to(name).as_posix()
             target.parent.mkdir(parents=True, exist_ok=True)
-            copy(file, target)
+            copy_file(file, target)
 
 
 @contextmanager
@@ -254,5 +254,5 @@ def local_copy(path: str | os.PathLike[str]) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder) / path.name
-        copy(path, copied)
+        copy_file(path, copied)
         yield copied

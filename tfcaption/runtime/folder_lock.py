@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tfcaption.files import is_local
+from tfcaption.runtime.paths import is_local
 
 LOCK_FILE = ".lock"  # says who holds the lock; one that a killed process left behind locks nothing
 WORKERS_END_SECONDS = 10.0  # within which workers of a killed process have ended
