@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from beam_jobs.command import run_job
-from tfcaption import photos, records
-from tfcaption.records import DatasetInfo, RecordSettings
+from tfcaption import photos
+from tfcaption.records.dataset_info import DATASET_FILE, SPLITS, DatasetInfo, RecordSettings, load_dataset_info
 from tfcaption.runtime.command import command_parser
 
 EXAMPLES = """examples:
@@ -127,8 +127,8 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     from beam_jobs import held_out, options, output_folder, paths, record_pipeline, sources
 
     beam_options = options.beam_options(flags, output=arguments.output)
-    output_folder.check(arguments.output, overwrite=arguments.overwrite, description=records.DATASET_FILE)
-    shares = dict(zip(records.SPLITS, arguments.shares, strict=True))
+    output_folder.check(arguments.output, overwrite=arguments.overwrite, description=DATASET_FILE)
+    shares = dict(zip(SPLITS, arguments.shares, strict=True))
     listing = sources.read_source(
         arguments.images,
         arguments.captions,
@@ -146,7 +146,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     )
     if not any(photo.split == "train" for photo in listing.photos):
         raise sources.SourceError(f"{arguments.captions}: no photo is left for the training split")
-    output_folder.clean(arguments.output, description=records.DATASET_FILE)
+    output_folder.clean(arguments.output, description=DATASET_FILE)
     settings = RecordSettings(
         **{name: getattr(arguments, name) for name in RecordSettings.model_fields if hasattr(arguments, name)}
         | {"shares": shares, "pillow_version": PIL.__version__}
@@ -156,7 +156,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     done = options.run_pipeline(
         pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records"
     )
-    return records.load_dataset_info(paths.as_path(arguments.output)) if done else None
+    return load_dataset_info(paths.as_path(arguments.output)) if done else None
 
 
 def summary(info: DatasetInfo, seconds: float) -> str:
@@ -181,7 +181,7 @@ def summary(info: DatasetInfo, seconds: float) -> str:
         examples = [_one_of_each_split(same) for same in info.duplicates[:3]]
         lines.append(
             f"WARNING: photos that are the same in several splits: {len(info.duplicates):,} ({', '.join(examples)}"
-            f"{', ...' if len(info.duplicates) > 3 else ''}), all named in {records.DATASET_FILE}"
+            f"{', ...' if len(info.duplicates) > 3 else ''}), all named in {DATASET_FILE}"
         )
     lines.append(f"{info.photos_in:,} photos in {seconds:.1f} s: {written / max(seconds, 1e-9):,.0f} photos/s")
     return "\n".join(lines)

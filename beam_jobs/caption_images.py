@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beam_jobs.command import run_job
-from tfcaption import records
+from tfcaption.records.dataset_info import CAPTIONS_FILE
+from tfcaption.records.sharding import automatic_shard_count
 from tfcaption.runtime.command import command_parser
 
 if TYPE_CHECKING:
@@ -77,11 +78,11 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
         model=captioner.fingerprint(),
         beam=captioner.beam,
         batch_size=arguments.batch_size,
-        shards=arguments.shards or records.automatic_shard_count(len(names)),
+        shards=arguments.shards or automatic_shard_count(len(names)),
     )
     # Shards that an earlier run with the same settings left are kept, whether it came to its end or not.
     go_on = caption_pipeline.settings_there(arguments.output) == settings and not arguments.overwrite
-    description = records.CAPTIONS_FILE
+    description = CAPTIONS_FILE
     output_folder.check(arguments.output, overwrite=arguments.overwrite or go_on, description=description)
     (output_folder.clean_halves if go_on else output_folder.clean)(arguments.output, description=description)
     partial = output_folder.PARTIAL_CAPTIONS_FILE

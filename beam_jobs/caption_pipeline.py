@@ -18,14 +18,15 @@ from pydantic import BaseModel, ConfigDict
 from beam_jobs import output_folder
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import atomic_file, write_text
-from tfcaption import records
-from tfcaption.captions import Captions, caption_photos
 from tfcaption.exported import ExportedCaptioner
 from tfcaption.photo_files import is_photo_name, photos_below
 from tfcaption.photos import PhotoError
-from tfcaption.records import Rejection, ShardInfo
+from tfcaption.records.captions import PhotoCaptions
+from tfcaption.records.dataset_info import CAPTIONS_FILE, REJECTED_FILE, Rejection, ShardInfo, rejected_lines
+from tfcaption.records.sharding import shard_index, shard_name
 from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.runtime.paths import is_local
+from tfcaption.serving.photo_captioner import caption_photos
 
 _REJECTED = "rejected"
 
@@ -81,7 +82,7 @@ def list_photos(images: str) -> tuple[str, list[str]]:
 
 def settings_there(output: str) -> CaptionSettings | None:
     """The settings of the captions, complete or not, that are in `output` already; None where there are none."""
-    info = _load(output, records.CAPTIONS_FILE, CaptionsInfo)
+    info = _load(output, CAPTIONS_FILE, CaptionsInfo)
     return info.settings if info else _load(output, output_folder.PARTIAL_CAPTIONS_FILE, CaptionSettings)
 
 
@@ -91,9 +92,9 @@ def load_captions_info(output: str) -> CaptionsInfo:
     Raises:
         ValueError: it is missing or not readable.
     """
-    info = _load(output, records.CAPTIONS_FILE, CaptionsInfo)
+    info = _load(output, CAPTIONS_FILE, CaptionsInfo)
     if info is None:
-        raise ValueError(f"{output}: no {records.CAPTIONS_FILE}, so these captions are incomplete; run the job again")
+        raise ValueError(f"{output}: no {CAPTIONS_FILE}, so these captions are incomplete; run the job again")
     return info
 
 
@@ -132,9 +133,9 @@ def add_steps(
     """
     groups: dict[int, list[str]] = defaultdict(list)
     for photo in ids:
-        groups[records.shard_index(photo, shards=settings.shards, seed=0)].append(photo)
+        groups[shard_index(photo, shards=settings.shards, seed=0)].append(photo)
     shards = [
-        (records.shard_name("captions", index, settings.shards, suffix="jsonl"), groups[index])
+        (shard_name("captions", index, settings.shards, suffix="jsonl"), groups[index])
         for index in range(settings.shards)
     ]
     written = (
@@ -202,7 +203,7 @@ class CaptionShard(beam.DoFn):
         yield _describe(self._output, name)
         yield from rejected
 
-    def _captions(self, ids: Sequence[str]) -> Iterator[tuple[str, Captions | PhotoError]]:
+    def _captions(self, ids: Sequence[str]) -> Iterator[tuple[str, PhotoCaptions | PhotoError]]:
         remaining = iter(ids)
         while batch := list(itertools.islice(remaining, self._settings.batch_size)):
             read = [_read(FileSystems.join(self._root, photo)) for photo in batch]
@@ -262,6 +263,6 @@ def _finish(
             f"conservation check: {photos_in:,} photos in {settings.shards:,} shards, but {info.captioned:,} captioned "
             f"in {len(shards):,} and {len(rejected):,} rejected; the runner lost some, do not use this output"
         )
-    write_text(output, records.REJECTED_FILE, records.rejected_lines(rejected))
-    write_text(output, records.CAPTIONS_FILE, info.model_dump_json(indent=1) + "\n")
+    write_text(output, REJECTED_FILE, rejected_lines(rejected))
+    write_text(output, CAPTIONS_FILE, info.model_dump_json(indent=1) + "\n")
     output_folder.remove(output, output_folder.PARTIAL_CAPTIONS_FILE)

@@ -8,8 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from beam_jobs.command import run_job
-from tfcaption import records
-from tfcaption.records import FeaturesInfo
+from tfcaption.records.dataset_info import (
+    FEATURES_FILE,
+    PARTIAL_FEATURES_FILE,
+    FeaturesInfo,
+    load_dataset_info,
+    load_features_info,
+)
+from tfcaption.records.vocabulary import load_vocabulary
 from tfcaption.runtime.command import command_parser
 
 EXAMPLES = """examples:
@@ -90,8 +96,8 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
 
     # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
     beam_options = options.beam_options(flags, output=arguments.output, local_mode="in_memory")
-    info = records.load_dataset_info(paths.as_path(arguments.records))
-    source = records.load_features_info(paths.as_path(arguments.features)) if arguments.features else None
+    info = load_dataset_info(paths.as_path(arguments.records))
+    source = load_features_info(paths.as_path(arguments.features)) if arguments.features else None
     made = {
         "stage": arguments.stage,
         "batch_size": arguments.batch_size,
@@ -112,9 +118,9 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         feature_pipeline.check_source(arguments.features, source.settings, extractor, settings)
     # Shards that an earlier run with the same settings left are kept, whether it came to its end or not.
     go_on = feature_pipeline.settings_there(arguments.output) == settings and not arguments.overwrite
-    output_folder.check(arguments.output, overwrite=arguments.overwrite or go_on, description=records.FEATURES_FILE)
-    (output_folder.clean_halves if go_on else output_folder.clean)(arguments.output, description=records.FEATURES_FILE)
-    shards.write_text(arguments.output, records.PARTIAL_FEATURES_FILE, settings.model_dump_json(indent=1) + "\n")
+    output_folder.check(arguments.output, overwrite=arguments.overwrite or go_on, description=FEATURES_FILE)
+    (output_folder.clean_halves if go_on else output_folder.clean)(arguments.output, description=FEATURES_FILE)
+    shards.write_text(arguments.output, PARTIAL_FEATURES_FILE, settings.model_dump_json(indent=1) + "\n")
     pipeline = beam.Pipeline(options=beam_options)
     feature_pipeline.add_steps(
         pipeline,
@@ -127,7 +133,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     )
     photos = sum(split.photos for split in info.splits.values())
     done = options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
-    return records.load_features_info(paths.as_path(arguments.output)) if done else None
+    return load_features_info(paths.as_path(arguments.output)) if done else None
 
 
 def _sides(arguments: argparse.Namespace) -> list[int]:
@@ -135,7 +141,7 @@ def _sides(arguments: argparse.Namespace) -> list[int]:
     from beam_jobs import paths
     from tfcaption.views import side_tokens
 
-    return side_tokens(records.load_vocabulary(paths.as_path(arguments.records))) if arguments.views > 1 else []
+    return side_tokens(load_vocabulary(paths.as_path(arguments.records))) if arguments.views > 1 else []
 
 
 def summary(info: FeaturesInfo, seconds: float) -> str:

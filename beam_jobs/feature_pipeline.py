@@ -14,10 +14,17 @@ from apache_beam.utils.shared import Shared
 
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import Described, write_shard, write_text
-from tfcaption import records
-from tfcaption.records import DatasetInfo, FeatureSettings, FeaturesInfo, ShardInfo, Stage
+from tfcaption.records.dataset_info import (
+    FEATURES_FILE,
+    PARTIAL_FEATURES_FILE,
+    DatasetInfo,
+    FeatureSettings,
+    FeaturesInfo,
+    ShardInfo,
+)
+from tfcaption.records.examples import Stage, feature_record, features_of, features_size, inputs_of
+from tfcaption.records.tfrecord import RecordError, frame_record, read_frames
 from tfcaption.runtime.folder_lock import end_with_holder
-from tfcaption.tfrecord import RecordError, frame_record, read_frames
 
 
 class Extractor:
@@ -137,7 +144,7 @@ def check_source(folder: str, source: FeatureSettings, extractor: Extractor, set
 
 def settings_there(output: str) -> FeatureSettings | None:
     """The settings of the features, complete or not, that are in `output` already; None where there are none."""
-    for name, kind in ((records.FEATURES_FILE, FeaturesInfo), (records.PARTIAL_FEATURES_FILE, FeatureSettings)):
+    for name, kind in ((FEATURES_FILE, FeaturesInfo), (PARTIAL_FEATURES_FILE, FeatureSettings)):
         path = FileSystems.join(output, name)
         if FileSystems.exists(path):
             with FileSystems.open(path) as stream:
@@ -233,14 +240,14 @@ class ExtractShard(beam.DoFn):
     def _features(self, split: str, name: str, source: Iterable[bytes], progress: ProgressCounter) -> Iterator[bytes]:
         remaining = iter(source)
         while batch := list(itertools.islice(remaining, self._settings.batch_size)):
-            photos = [records.inputs_of(serialized, self._settings.made_from) for serialized in batch]
+            photos = [inputs_of(serialized, self._settings.made_from) for serialized in batch]
             try:
                 views = [self._view(photos, view) for view in range(self._settings.views_of(split))]
             except Exception as error:
                 self._name_damaged(split, name, photos)
                 raise error
             for serialized, features in zip(batch, zip(*views, strict=True), strict=True):
-                yield records.feature_record(serialized, b"".join(shown.tobytes() for shown in features))
+                yield feature_record(serialized, b"".join(shown.tobytes() for shown in features))
             progress.add(len(batch))
 
     def _view(self, photos: Sequence[tuple[str, bytes]], view: int) -> np.ndarray:
@@ -249,7 +256,7 @@ class ExtractShard(beam.DoFn):
 
         payloads = [payload for _, payload in photos]
         if self._settings.made_from != "photo":
-            size = records.features_size(self._extractor.encoder.feature_shape(self._settings.made_from))
+            size = features_size(self._extractor.encoder.feature_shape(self._settings.made_from))
             return self._extractor([payload[view * size : (view + 1) * size] for payload in payloads])
         return self._extractor(payloads, [view_box(photo_id, view) for photo_id, _ in photos] if view else None)
 
@@ -284,14 +291,14 @@ def _complete(
     path = FileSystems.join(output, name)
     if not FileSystems.exists(path):
         return None
-    size = settings.views_of(split) * records.features_size(settings.shape)
+    size = settings.views_of(split) * features_size(settings.shape)
     described = Described()
     try:
         with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
             for ours, theirs in zip(read_frames(stream, path), source, strict=True):
-                if ours != records.feature_record(theirs, records.features_of(ours)):
+                if ours != feature_record(theirs, features_of(ours)):
                     return None
-                if len(records.features_of(ours)) != size:
+                if len(features_of(ours)) != size:
                     return None
                 described.add(frame_record(ours))
     except (RecordError, ValueError):
@@ -320,7 +327,7 @@ def _finish(
                 f"{written:,} in {len(splits[split]):,} were written; the runner lost records, do not use this output"
             )
     written_info = FeaturesInfo(settings=settings, splits=splits)
-    write_text(output, records.FEATURES_FILE, written_info.model_dump_json(indent=1) + "\n")
-    partial = FileSystems.join(output, records.PARTIAL_FEATURES_FILE)
+    write_text(output, FEATURES_FILE, written_info.model_dump_json(indent=1) + "\n")
+    partial = FileSystems.join(output, PARTIAL_FEATURES_FILE)
     if FileSystems.exists(partial):
         FileSystems.delete([partial])

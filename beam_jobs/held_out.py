@@ -8,7 +8,9 @@ from beam_jobs.layouts import Flickr8k
 from beam_jobs.paths import as_path
 from beam_jobs.sources import Listing
 from beam_jobs.text_files import SourceError, photo_names
-from tfcaption import records, tfrecord
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import load_dataset_info
+from tfcaption.records.examples import photo_of
 
 HELD_OUT_SPLITS = ("dev", "test")
 # A photo that is NUMBER_SECRET.jpg in Flickr8k is NUMBER.jpg in Flickr30k; COCO_SPLIT2014_NUMBER.jpg in COCO's
@@ -78,9 +80,9 @@ def _names(path: Path) -> Iterator[tuple[str, str]]:
         return
     if not path.is_dir():
         raise SourceError(f"--held_out {path}: no such file or folder")
-    info = records.load_dataset_info(path)
+    info = load_dataset_info(path)
     for split in HELD_OUT_SPLITS:
         for shard in info.splits[split].shards if split in info.splits else ():
             with (path / shard.name).open("rb") as stream:
                 for data in tfrecord.read_frames(stream, str(path / shard.name)):
-                    yield f"{split} of {path}", records.photo_of(data)[0]
+                    yield f"{split} of {path}", photo_of(data)[0]

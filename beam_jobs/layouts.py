@@ -10,7 +10,8 @@ from beam_jobs.splits import known_split
 from beam_jobs.tables import Table
 from beam_jobs.text_files import SourceError
 from beam_jobs.web_dataset import WebDataset
-from tfcaption import photos, records
+from tfcaption import photos
+from tfcaption.records.dataset_info import SPLITS
 
 
 class Numbered(Source):
@@ -45,7 +46,7 @@ class Flickr8k(Numbered):
 
     name, file_name = "flickr8k", "Flickr8k.token.txt"
     layout = "Flickr8k.token.txt with lines NAME#K<TAB>CAPTION, and Flickr_8k.{train,dev,test}Images.txt"
-    split_files: ClassVar = {split: f"Flickr_8k.{split}Images.txt" for split in records.SPLITS}
+    split_files: ClassVar = {split: f"Flickr_8k.{split}Images.txt" for split in SPLITS}
 
 
 class Flickr30k(Numbered):

@@ -4,15 +4,15 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.options import remove_progress
 from beam_jobs.shards import TEMPORARY_MARK
-from tfcaption.records import (
+from tfcaption.records.dataset_info import (
     CAPTIONS_FILE,
     DATASET_FILE,
     FEATURES_FILE,
     PARTIAL_FEATURES_FILE,
     REJECTED_FILE,
-    VOCABULARY_FILE,
-    is_shard_name,
 )
+from tfcaption.records.sharding import is_shard_name
+from tfcaption.records.vocabulary import VOCABULARY_FILE
 from tfcaption.runtime.folder_lock import LOCK_FILE
 
 PARTIAL_CAPTIONS_FILE = "captions.incomplete.json"  # settings of shards of captions, until captions.json is written

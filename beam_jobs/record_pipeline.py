@@ -21,11 +21,22 @@ from beam_jobs import output_folder
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import write_shard, write_text
 from beam_jobs.sources import CaptionedPhoto, Listing, Location
-from tfcaption import photos, records
-from tfcaption.description import ShardResult, describe, occurrences
-from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo
+from tfcaption import photos
+from tfcaption.records.dataset_info import (
+    DATASET_FILE,
+    REJECTED_FILE,
+    DatasetInfo,
+    RecordSettings,
+    Rejection,
+    ShardInfo,
+    rejected_lines,
+)
+from tfcaption.records.examples import PhotoRecord, encode_record
+from tfcaption.records.sharding import automatic_shard_count, order_key, shard_index, shard_name
+from tfcaption.records.statistics import ShardStatistics, build_dataset_info, occurrences
+from tfcaption.records.tfrecord import read_frames
+from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, encode_words, vocabulary_words
 from tfcaption.runtime.folder_lock import end_with_holder
-from tfcaption.tfrecord import read_frames
 
 CAPTIONS_PER_CHUNK = 50_000
 MOST_PHOTOS_PER_SHARD = 10_000  # a worker holds the words of a shard's photos, some 4 KB each, to put them in order
@@ -48,7 +59,7 @@ def shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
     """
     sizes = Counter(photo.split for photo in listing.photos)
     if shards is None:
-        return {split: records.automatic_shard_count(size) for split, size in sizes.items()}
+        return {split: automatic_shard_count(size) for split, size in sizes.items()}
     least = -(-max(sizes.values()) // MOST_PHOTOS_PER_SHARD)
     if shards < least:
         raise ValueError(
@@ -139,7 +150,7 @@ def _write_listing(output: str, what: str, chunks: Iterable[Sequence[Any]], plai
         plain: makes of an item what JSON can hold.
     """
     parts = list(chunks)
-    names = [records.shard_name(what, index, len(parts)) for index in range(len(parts))]
+    names = [shard_name(what, index, len(parts)) for index in range(len(parts))]
     for name, part in zip(names, parts, strict=True):
         write_shard(output, name, (json.dumps(plain(item)).encode() for item in part))
     return names
@@ -175,7 +186,7 @@ class Tokenize(beam.DoFn):
 
         if chunk[0].id == self._first:
             for split, count in self._shards.items():
-                yield from ((records.shard_name(split, index, count), None) for index in range(count))
+                yield from ((shard_name(split, index, count), None) for index in range(count))
         captions = [caption for photo in chunk for caption in photo.captions]
         spoken = iter(text.tokenize(tf.constant(captions)).to_list())
         counts: Counter[str] = Counter()
@@ -190,8 +201,8 @@ class Tokenize(beam.DoFn):
                 continue
             if photo.split == "train":
                 counts.update(word for _, w in kept for word in w)
-            index = records.shard_index(photo.id, shards=self._shards[photo.split], seed=self._seed)
-            name = records.shard_name(photo.split, index, self._shards[photo.split])
+            index = shard_index(photo.id, shards=self._shards[photo.split], seed=self._seed)
+            name = shard_name(photo.split, index, self._shards[photo.split])
             photo = CaptionedPhoto(photo.id, photo.location, tuple(caption for caption, _ in kept), photo.split)
             yield name, TokenizedPhoto(photo, tuple(w for _, w in kept))
         yield pvalue.TaggedOutput(_COUNTS, dict(counts))
@@ -211,7 +222,7 @@ def _merge_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 def _with_vocabulary(counts: dict[str, int], min_count: int) -> tuple[list[str], list[int]]:
     """The words in the order of their ids, and how often each occurs in the training split (<oov>: all the rest)."""
-    words = records.vocabulary_words(counts, min_count)
+    words = vocabulary_words(counts, min_count)
     return words, occurrences(words, counts)
 
 
@@ -231,12 +242,12 @@ class WriteShard(beam.DoFn):
         """Read, resize, encode and write the photos of one shard, in the order of a seeded hash."""
         name, group = element
         settings = self._settings
-        result = ShardResult(name.partition("-")[0], ShardInfo(name=name, records=0, bytes=0, sha256=""))
+        result = ShardStatistics(name.partition("-")[0], ShardInfo(name=name, records=0, bytes=0, sha256=""))
         rejected: list[pvalue.TaggedOutput] = []
-        index = {word: i for i, word in enumerate(vocabulary[0]) if i >= len(records.SPECIAL_TOKENS)}
+        index = {word: i for i, word in enumerate(vocabulary[0]) if i >= len(SPECIAL_TOKENS)}
         ordered = sorted(
             (photo for photo in group if photo is not None),
-            key=lambda tokenized: records.order_key(tokenized.photo.id, seed=settings.seed),
+            key=lambda tokenized: order_key(tokenized.photo.id, seed=settings.seed),
         )
         progress = ProgressCounter(self._output, name)
 
@@ -251,10 +262,10 @@ class WriteShard(beam.DoFn):
                         _rejection("photo", photo.id, error.reason, error.detail, captions=len(photo.captions))
                     )
                 else:
-                    ids = [records.encode_words(w, index, settings.max_words) for w in tokenized.words]
+                    ids = [encode_words(w, index, settings.max_words) for w in tokenized.words]
                     result.add(tokenized.words, ids)
                     result.digests[photo.id] = hashlib.blake2b(data, digest_size=16).digest()
-                    yield records.encode_record(
+                    yield encode_record(
                         PhotoRecord(photo_id=photo.id, jpeg=jpeg, captions=list(photo.captions), token_ids=ids)
                     )
                 progress.add()
@@ -281,7 +292,7 @@ def _read(location: Location) -> bytes:
 
 def _finish(
     _: None,
-    shards: list[ShardResult],
+    shards: list[ShardStatistics],
     captions_rejected: list[Rejection],
     photos_rejected: list[Rejection],
     vocabulary: tuple[list[str], list[int]],
@@ -296,9 +307,9 @@ def _finish(
     """Check that nothing was lost, and write the description of the records, `dataset.json` last."""
     listed_rejections = (Rejection(**rejection) for rejection in _read_listing(listed[-1], output))
     rejections = [*listed_rejections, *captions_rejected, *photos_rejected]
-    write_text(output, records.REJECTED_FILE, records.rejected_lines(rejections))
-    write_text(output, records.VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary[0]))
-    info = describe(
+    write_text(output, REJECTED_FILE, rejected_lines(rejections))
+    write_text(output, VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary[0]))
+    info = build_dataset_info(
         shards,
         rejections,
         settings=settings,
@@ -311,12 +322,12 @@ def _finish(
     _check_limit("photos", photos_in, info.rejected_photos, max_rejected, output)
     _check_limit("captions", captions_in, info.rejected_captions, max_rejected, output)
     _check_conservation(info, rejections)
-    write_text(output, records.DATASET_FILE, info.model_dump_json(indent=1) + "\n")
+    write_text(output, DATASET_FILE, info.model_dump_json(indent=1) + "\n")
     for name in listed:
         output_folder.remove(output, name)
 
 
-def _duplicates(shards: Iterable[ShardResult]) -> list[dict[str, str]]:
+def _duplicates(shards: Iterable[ShardStatistics]) -> list[dict[str, str]]:
     """Photos of the same bytes in more than one split, id -> split, in the order of their ids."""
     same: dict[bytes, dict[str, str]] = defaultdict(dict)
     for shard in shards:
@@ -331,7 +342,7 @@ def _check_limit(unit: str, total: int, reasons: dict[str, int], limit: float, o
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         raise JobFailed(
             f"{rejected:,} of {total:,} {unit} were rejected ({listed}), more than --max_rejected {limit:g} allows; "
-            f"each is named in {FileSystems.join(output, records.REJECTED_FILE)}. "
+            f"each is named in {FileSystems.join(output, REJECTED_FILE)}. "
             "Mend them, or raise --max_rejected."
         )
 

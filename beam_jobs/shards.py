@@ -10,8 +10,8 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.options import JobFailed
-from tfcaption.records import ShardInfo
-from tfcaption.tfrecord import frame_record
+from tfcaption.records.dataset_info import ShardInfo
+from tfcaption.records.tfrecord import frame_record
 
 TEMPORARY_MARK = ".incomplete-"
 

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 from beam_jobs.paths import as_path
 from beam_jobs.splits import read_split_files, split_by_hash
 from beam_jobs.text_files import SourceError, file_lines, is_safe_name
-from tfcaption import photos, records
-from tfcaption.records import Rejection
+from tfcaption import photos
+from tfcaption.records.dataset_info import SPLITS, Rejection
 from tfcaption.runtime.paths import files_below, is_local
 
 DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}
@@ -184,7 +184,7 @@ def read_source(
     texts, split_of = _read_captions(layout, files, listing, columns)
     folder = captions if captions.is_dir() else captions.parent
     listed = read_split_files(folder, layout.split_files)
-    missing = [split for split in records.SPLITS if not (folder / layout.split_files.get(split, "none")).is_file()]
+    missing = [split for split in SPLITS if not (folder / layout.split_files.get(split, "none")).is_file()]
     if split_of:
         missing = []
     split_of |= listed

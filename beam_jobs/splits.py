@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_jobs.text_files import SourceError, photo_names
-from tfcaption import records
+from tfcaption.records.sharding import hash_share
 
 # What data sets call their splits. COCO's restval is what Karpathy's split adds to the training photos.
 SPLIT_NAMES = {
@@ -54,7 +54,7 @@ def split_by_hash(name: str, splits: Sequence[str], shares: Mapping[str, float],
     total = sum(shares[split] for split in splits)
     if not total:
         return splits[0]
-    position, bound = records.hash_share(name, seed=seed) * total, 0.0
+    position, bound = hash_share(name, seed=seed) * total, 0.0
     for split in splits:
         bound += shares[split]
         if position < bound:

@@ -67,7 +67,7 @@ def trunk(sample_records, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def info(sample_records):
-    from tfcaption.records import load_dataset_info
+    from tfcaption.records.dataset_info import load_dataset_info
 
     return load_dataset_info(sample_records)
 

@@ -8,8 +8,11 @@ from pathlib import Path
 from PIL import Image
 
 from beam_jobs.sources import SourceError, read_source
-from tfcaption import photos, records, tfrecord
-from tfcaption.tfrecord import RecordError
+from tfcaption import photos
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import SPLITS, rejected_lines
+from tfcaption.records.examples import captions_of, decode_record, features_of, photo_of, token_ids_of
+from tfcaption.records.tfrecord import RecordError
 
 PHOTO_REASONS = {"empty file", "too large", "not an image", "truncated", "decompression bomb", "unreadable"}
 LISTED_REASONS = {
@@ -62,7 +65,7 @@ def check_captions(folder, layout, data, splits=b""):
         path.unlink()
         (path.parent / SPLIT_FILE).unlink()
     for photo in listing.photos:
-        assert photo.split in records.SPLITS and photo.captions
+        assert photo.split in SPLITS and photo.captions
         assert "/" not in photo.id and photo.id.isprintable()
         for caption in photo.captions:
             assert caption.encode() and any(character.isalnum() for character in caption)
@@ -71,7 +74,7 @@ def check_captions(folder, layout, data, splits=b""):
     accepted = sum(len(photo.captions) for photo in listing.photos)
     rejected = sum(rejection.captions + (rejection.kind == "caption") for rejection in listing.rejections)
     assert listing.captions_in == accepted + rejected
-    lines = records.rejected_lines(listing.rejections).encode().decode().splitlines()
+    lines = rejected_lines(listing.rejections).encode().decode().splitlines()
     assert len(list(map(json.loads, lines))) == len(listing.rejections)
     return listing
 
@@ -92,18 +95,18 @@ def check_photo(data, image_size=32, resize="squash"):
 def check_record(data):
     """Every reader of one record gives what it says it gives, or a RecordError."""
     for read in (
-        records.decode_record,
-        records.captions_of,
-        records.token_ids_of,
-        records.photo_of,
-        records.features_of,
+        decode_record,
+        captions_of,
+        token_ids_of,
+        photo_of,
+        features_of,
     ):
         try:
             read(data)
         except RecordError:
             pass
         else:
-            assert read is not records.decode_record or records.decode_record(data).photo_id
+            assert read is not decode_record or decode_record(data).photo_id
 
 
 def check_shard(data):

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcaption import baselines, records, tfrecord
+from tfcaption import baselines
 from tfcaption.benchmark import main
 from tfcaption.measurement import Row, ratio_to, repeated_photos
+from tfcaption.records import tfrecord
+from tfcaption.records.examples import decode_record
 
 
 def test_a_ratio_is_how_many_times_as_fast_whether_in_rates_or_in_seconds():
@@ -53,7 +55,7 @@ def test_the_plain_loop_writes_every_photo_as_a_record(sample, tmp_path, process
     found = []
     for file in sorted(tmp_path.iterdir()):
         with file.open("rb") as stream:
-            found += [records.decode_record(data).photo_id for data in tfrecord.read_frames(stream, file.name)]
+            found += [decode_record(data).photo_id for data in tfrecord.read_frames(stream, file.name)]
     assert sorted(found) == paths
 
 

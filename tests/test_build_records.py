@@ -14,8 +14,12 @@ from beam_jobs.build_records import main
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.test_photos import encoded, picture, truncated
 from tests.test_sources import Source
-from tfcaption import records, text, tfrecord
+from tfcaption import text
 from tfcaption.inspect import inspect_records
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import load_dataset_info
+from tfcaption.records.examples import decode_record
+from tfcaption.records.vocabulary import END, SPECIAL_TOKENS, load_vocabulary
 
 
 @pytest.fixture
@@ -30,13 +34,13 @@ def build(source, output, *flags, beam=IN_MEMORY):
 
 
 def read_all(folder):
-    info = records.load_dataset_info(folder)
+    info = load_dataset_info(folder)
     found = {}
     for split, split_info in info.splits.items():
         for shard in split_info.shards:
             with (folder / shard.name).open("rb") as stream:
                 for data in tfrecord.read_frames(stream, shard.name):
-                    record = records.decode_record(data)
+                    record = decode_record(data)
                     assert record.photo_id not in found
                     found[record.photo_id] = (split, record)
     return info, found
@@ -45,7 +49,7 @@ def read_all(folder):
 def test_every_photo_is_written_once_with_its_captions_and_tokens(source, tmp_path):
     assert build(source, tmp_path / "out", "--shards=4") == 0
     info, found = read_all(tmp_path / "out")
-    words = records.load_vocabulary(tmp_path / "out")
+    words = load_vocabulary(tmp_path / "out")
     assert set(found) == {f"{name}.jpg" for name in "abcdefghij"}
     vocabulary = text.Vocabulary(words)
     for split, record in found.values():
@@ -61,8 +65,8 @@ def test_the_vocabulary_counts_the_training_split_only(source, tmp_path):
     source.lines += [f"g.jpg#{k}\tzebra zebra zebra".encode() for k in range(5, 9)]
     assert build(source, tmp_path / "out") == 0
     info, _ = read_all(tmp_path / "out")
-    words = records.load_vocabulary(tmp_path / "out")
-    assert words == [*records.SPECIAL_TOKENS, "a", "of", "photo", "b", "c", "d", "e", "f"]
+    words = load_vocabulary(tmp_path / "out")
+    assert words == [*SPECIAL_TOKENS, "a", "of", "photo", "b", "c", "d", "e", "f"]
     assert dict(zip(words, info.word_counts, strict=True)) == {
         **{"<pad>": 0, "<oov>": 0, "<start>": 0, "<end>": 0, "a": 14, "of": 12, "photo": 12},
         **dict.fromkeys("bcdef", 2),
@@ -74,7 +78,7 @@ def test_the_vocabulary_counts_the_training_split_only(source, tmp_path):
 def test_long_captions_are_cut_and_counted(source, tmp_path):
     assert build(source, tmp_path / "out", "--max_words=3") == 0
     info, found = read_all(tmp_path / "out")
-    assert all(len(ids) == 5 and ids[-1] == records.END for _, record in found.values() for ids in record.token_ids)
+    assert all(len(ids) == 5 and ids[-1] == END for _, record in found.values() for ids in record.token_ids)
     assert info.splits["train"].truncated_captions == 12 and info.max_length == 5
 
 
@@ -134,12 +138,12 @@ def test_photos_whose_files_are_the_same_in_several_splits_are_named(source, tmp
     expected = [{"c.jpg": "train", "g.jpg": "dev"}, {"d.jpg": "train", "e.jpg": "train", "h.jpg": "dev"}]
     for output, flags in {"one": ["--shards=1"], "three": ["--shards=3"]}.items():
         assert build(source, tmp_path / output, *flags) == 0
-        assert records.load_dataset_info(tmp_path / output).duplicates == expected
+        assert load_dataset_info(tmp_path / output).duplicates == expected
         said = capsys.readouterr().out
         assert "same in several splits: 2 (c.jpg in train; g.jpg in dev, d.jpg in train; h.jpg in dev; 1 more)" in said
     (source.images / "c.jpg").write_bytes((source.images / "c.jpg").read_bytes() + b"another byte")
     assert build(source, tmp_path / "other") == 0
-    assert records.load_dataset_info(tmp_path / "other").duplicates == expected[1:]
+    assert load_dataset_info(tmp_path / "other").duplicates == expected[1:]
 
 
 def test_too_many_rejections_fail_with_their_reasons_and_leave_no_dataset_json(source, tmp_path, capsys):
@@ -205,7 +209,7 @@ def test_a_shard_too_large_to_put_in_order_in_memory_is_refused(source, tmp_path
     assert build(source, tmp_path / "out", "--shards=1") == 1
     assert "--shards 1: more than 3 photos in a shard; name 2 or more, or auto" in capsys.readouterr().err
     assert build(source, tmp_path / "out", "--shards=2") == 0
-    assert sum(split.photos for split in records.load_dataset_info(tmp_path / "out").splits.values()) == 10
+    assert sum(split.photos for split in load_dataset_info(tmp_path / "out").splits.values()) == 10
 
 
 def test_local_runs_use_all_cores_of_a_runner_that_downloads_nothing():
@@ -237,13 +241,14 @@ def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, cap
 def test_a_worker_that_does_not_tokenize_never_imports_tensorflow():
     code = (
         "import sys, beam_jobs.record_pipeline as p; from beam_jobs import sources\n"
-        "from tfcaption import records\n"
-        "s = records.RecordSettings(source='flickr8k', image_size=32, resize='squash', min_count=1, max_words=9,\n"
+        "from tfcaption.records.dataset_info import RecordSettings\n"
+        "from tfcaption.records.vocabulary import SPECIAL_TOKENS\n"
+        "s = RecordSettings(source='flickr8k', image_size=32, resize='squash', min_count=1, max_words=9,\n"
         "    seed=0, shards=None, shares={}, pillow_version='')\n"
         "place = sources.Location(sys.argv[1])\n"
         "photo = p.TokenizedPhoto(sources.CaptionedPhoto('a', place, ('a',), 'train'), (('a',),))\n"
         "element = ('train-00000-of-00001.tfrecord', [photo])\n"
-        "result, = p.WriteShard(s, sys.argv[2]).process(element, ([*records.SPECIAL_TOKENS, 'a'], []))\n"
+        "result, = p.WriteShard(s, sys.argv[2]).process(element, ([*SPECIAL_TOKENS, 'a'], []))\n"
         "print(result.info.records, 'tensorflow' in sys.modules)"
     )
     import tempfile
@@ -262,7 +267,7 @@ def test_real_flickr8k_gives_7000_photos_and_35000_captions(shared_data, tmp_pat
     arguments = ["--images", str(folder), "--captions", str(folder / "Flickr8k_text")]
     for workers in (1, 2):
         assert main([*arguments, "--output", str(tmp_path / str(workers)), f"--direct_num_workers={workers}"]) == 0
-    info = records.load_dataset_info(tmp_path / "1")
+    info = load_dataset_info(tmp_path / "1")
     assert (info.splits["train"].photos, info.splits["dev"].photos, info.captions_in) == (6000, 1000, 35000)
     assert info.vocabulary_size == 4 + 2536 and info.max_length == 36 + 2
     assert not (info.rejected_photos or info.rejected_captions or info.unused_photos)

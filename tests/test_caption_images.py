@@ -14,7 +14,7 @@ from beam_jobs import caption_pipeline
 from beam_jobs.caption_images import main
 from tests.conftest import tree_bytes
 from tests.fake_export import BEAM, expected_caption, write_export
-from tfcaption import records
+from tfcaption.records.sharding import shard_index
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_the_description_counts_what_is_there(captions, export):
         content = (captions / shard.name).read_bytes()
         ids = [json.loads(line)["id"] for line in content.splitlines()]
         assert (shard.records, shard.bytes) == (len(ids), len(content)) and ids == sorted(ids) and len(ids) > 4
-        assert {f"captions-{records.shard_index(i, shards=4, seed=0):05d}-of-00004.jsonl" for i in ids} == {shard.name}
+        assert {f"captions-{shard_index(i, shards=4, seed=0):05d}-of-00004.jsonl" for i in ids} == {shard.name}
     assert {path.name for path in captions.iterdir()} == {
         *(shard.name for shard in info.shards),
         *("captions.json", "rejected.jsonl"),
@@ -131,7 +131,7 @@ def test_a_rerun_makes_again_only_the_shards_whose_photos_came_went_or_were_mend
     gone = next((photos / "b").iterdir())
     gone.unlink()
     changed = {
-        f"captions-{records.shard_index(photo, shards=4, seed=0):05d}-of-00004.jsonl"
+        f"captions-{shard_index(photo, shards=4, seed=0):05d}-of-00004.jsonl"
         for photo in ("empty.png", "new.jpg", f"b/{gone.name}")
     }
     before = inodes(copy)

@@ -11,8 +11,11 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from tfcaption import damaged, input_pipeline, records, tfrecord, train
-from tfcaption.tfrecord import RecordError
+from tfcaption import damaged, input_pipeline, train
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import load_features_info
+from tfcaption.records.examples import FEATURES
+from tfcaption.records.tfrecord import RecordError
 
 
 def flipped(content, position, bit):
@@ -78,9 +81,7 @@ def damaged_features(pooled, tmp_path):
 
 
 def opened(info, features, **options):
-    return input_pipeline.open_split(
-        "train", info, features, records.load_features_info(features), buckets=1, **options
-    )
+    return input_pipeline.open_split("train", info, features, load_features_info(features), buckets=1, **options)
 
 
 def photos_of(split):
@@ -136,7 +137,7 @@ def test_features_of_another_size_than_features_json_says_are_named(times, cache
     def resized(content):
         whole = list(tfrecord.read_frames(io.BytesIO(content), "shard"))
         example = tf.train.Example.FromString(whole[1])
-        held = example.features.feature[records.FEATURES].bytes_list
+        held = example.features.feature[FEATURES].bytes_list
         held.value[0] = (held.value[0] * 2)[: int(4096 * times)]
         whole[1] = example.SerializeToString()
         return b"".join(map(tfrecord.frame_record, whole))

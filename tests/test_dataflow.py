@@ -6,7 +6,7 @@ import apache_beam as beam
 import pytest
 
 from beam_jobs import build_records, options, record_pipeline, sources
-from tfcaption.records import RecordSettings
+from tfcaption.records.dataset_info import RecordSettings
 
 pytest.importorskip("apitools", reason="needs apache-beam[gcp]: pip install 'tfcaption[gcp]'")
 from apache_beam import coders

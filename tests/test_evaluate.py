@@ -14,7 +14,7 @@ from tfcaption.caption_files import read_captions
 from tfcaption.comparison import ROWS, compare, read_expected, table
 from tfcaption.evaluate import evaluate, evaluate_captions, main
 from tfcaption.metrics import ScoreError
-from tfcaption.records import SPECIAL_TOKENS, load_vocabulary
+from tfcaption.records.vocabulary import SPECIAL_TOKENS, load_vocabulary
 from tfcaption.train import train
 
 

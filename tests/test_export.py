@@ -11,8 +11,11 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.test_training import config
-from tfcaption import input_pipeline, photos, records, runs, search, text, tfrecord
+from tfcaption import input_pipeline, photos, runs, search, text
 from tfcaption.export import export
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import load_features_info
+from tfcaption.records.examples import photo_of
 from tfcaption.runs import RunError
 from tfcaption.train import train
 
@@ -62,7 +65,7 @@ def photo_files(run, folder):
     (shard, *_) = run.info.split("dev").shards
     path = f"{run.config.data.records}/{shard.name}"
     with open(path, "rb") as stream:  # noqa: PTH123
-        stored = [records.photo_of(serialized)[1] for serialized in tfrecord.read_frames(stream, path)][:4]
+        stored = [photo_of(serialized)[1] for serialized in tfrecord.read_frames(stream, path)][:4]
     large = Image.open(io.BytesIO(stored[0])).resize((200, 150), Image.Resampling.BICUBIC)
     for kind in ("PNG", "JPEG"):
         buffer = io.BytesIO()
@@ -107,7 +110,7 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
 
 def test_its_second_signature_starts_from_the_features_that_the_variant_trains_from(run, exported):
     loaded = tf.saved_model.load(str(exported))
-    features = records.load_features_info(run.config.data.features)
+    features = load_features_info(run.config.data.features)
     split = input_pipeline.open_split("dev", run.info, run.config.data.features, features, buckets=1, cache=False)
     (batch,) = input_pipeline.batches(split, batch_size_photos=4).take(1)
     found = loaded.signatures["from_features"](features=tf.cast(batch["inputs"], tf.float32))

@@ -20,20 +20,22 @@ from beam_jobs.shards import write_shard
 from tests.conftest import extracted, tree_bytes
 from tests.test_build_records import read_all
 from tests.test_inspect import rewrite
-from tfcaption import records, tfrecord
 from tfcaption.encoder import Encoder
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import load_dataset_info, load_features_info
+from tfcaption.records.examples import captions_of, feature_record, features_of
 
 
 def all_features(folder):
     """Photo id -> bytes of its features, from all shards."""
     found = {}
-    for shards in records.load_features_info(folder).splits.values():
+    for shards in load_features_info(folder).splits.values():
         for shard in shards:
             with (folder / shard.name).open("rb") as stream:
                 for serialized in tfrecord.read_frames(stream, shard.name):
-                    photo, _ = records.captions_of(serialized)
+                    photo, _ = captions_of(serialized)
                     assert photo not in found
-                    found[photo] = records.features_of(serialized)
+                    found[photo] = features_of(serialized)
     return found
 
 
@@ -67,9 +69,9 @@ def test_stored_features_are_those_of_keras_within_float16(sample_records, stage
 def test_going_on_from_stored_features_gives_those_of_the_photos_within_float16(sample_records, trunk, stage, tmp_path):
     direct = all_features(extracted(sample_records, tmp_path / "direct", stage))
     staged = extracted(sample_records, tmp_path / "staged", stage, "--features", str(trunk))
-    settings = records.load_features_info(staged).settings
+    settings = load_features_info(staged).settings
     assert (settings.made_from, settings.stage) == ("trunk", stage)
-    assert settings.weights == records.load_features_info(tmp_path / "direct").settings.weights
+    assert settings.weights == load_features_info(tmp_path / "direct").settings.weights
     for name, features in all_features(staged).items():
         expected = np.frombuffer(direct.pop(name), np.float16).astype(np.float32)
         found = np.frombuffer(features, np.float16).astype(np.float32)
@@ -92,8 +94,8 @@ def test_what_does_not_fit_is_not_gone_on_from(sample_records, pooled, trunk, tm
 
 
 def test_feature_records_keep_the_captions_and_drop_the_photo(sample_records, pooled):
-    info = records.load_dataset_info(sample_records)
-    features = records.load_features_info(pooled)
+    info = load_dataset_info(sample_records)
+    features = load_features_info(pooled)
     for split, described in info.splits.items():
         for ours, theirs in zip(features.splits[split], described.shards, strict=True):
             assert (ours.name, ours.records) == (theirs.name, theirs.records)
@@ -105,16 +107,16 @@ def test_feature_records_keep_the_captions_and_drop_the_photo(sample_records, po
 
 
 def test_the_description_says_what_decides_the_features(sample_records, pooled):
-    settings = records.load_features_info(pooled).settings
+    settings = load_features_info(pooled).settings
     assert (settings.stage, settings.shape, settings.dtype) == ("pooled", [2048], "float16")
-    assert settings.records == records.load_dataset_info(sample_records).fingerprint()
+    assert settings.records == load_dataset_info(sample_records).fingerprint()
     assert settings.weights == Encoder(image_size=32, weights="random", finetuned=True).fingerprint("pooled")
 
 
 def test_a_rerun_makes_only_the_shards_that_are_missing_or_damaged(sample_records, pooled, tmp_path, monkeypatch):
     expected = tree_bytes(pooled)
     copy = shutil.copytree(pooled, tmp_path / "copy")
-    settings = records.load_features_info(copy).settings
+    settings = load_features_info(copy).settings
     (copy / "features.json").unlink()
     (copy / "features.incomplete.json").write_text(settings.model_dump_json())
     missing, damaged, *_ = sorted(copy.glob("train-*"))
@@ -140,7 +142,7 @@ def test_complete_features_of_other_settings_are_kept_unless_overwritten(sample_
     assert main(arguments) == 1
     assert "is complete" in capsys.readouterr().err and tree_bytes(copy) == tree_bytes(pooled)
     assert main([*arguments, "--overwrite"]) == 0
-    assert records.load_features_info(copy).settings.shape == [1, 1, 2048]
+    assert load_features_info(copy).settings.shape == [1, 1, 2048]
 
 
 def test_the_folder_of_the_records_is_never_written_into(sample_records, tmp_path, capsys):
@@ -156,7 +158,7 @@ def test_the_folder_of_the_records_is_never_written_into(sample_records, tmp_pat
 def test_a_photo_that_does_not_decode_is_named(sample_records, tmp_path, capsys):
     copy = shutil.copytree(sample_records, tmp_path / "copy")
     rewrite(copy, lambda read: setattr(read[1], "jpeg", b"\xff\xd8 no photo"))
-    shard = records.load_dataset_info(copy).splits["dev"].shards[0].name
+    shard = load_dataset_info(copy).splits["dev"].shards[0].name
     arguments = ["--records", str(copy), "--output", str(tmp_path / "out"), "--stage=pooled", "--weights=random"]
     assert main(arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
@@ -168,12 +170,12 @@ def test_stored_features_that_are_not_what_they_should_be_are_named(sample_recor
     copy = shutil.copytree(trunk, tmp_path / "copy")
     shard = sorted(copy.glob("train-*"))[0]
     frames = list(tfrecord.read_frames(io.BytesIO(shard.read_bytes()), "shard"))
-    frames[1] = records.feature_record(frames[1], b"too few")
+    frames[1] = feature_record(frames[1], b"too few")
     write_shard(str(copy), shard.name, iter(frames))
     arguments = ["--records", str(sample_records), "--features", str(copy), "--output", str(tmp_path / "out")]
     assert main([*arguments, "--stage=pooled", "--weights=random"]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    photo = records.captions_of(frames[1])[0]
+    photo = captions_of(frames[1])[0]
     assert error == f"error: {shard.name}, {photo}: its features are not of stage trunk; extract them again"
 
 

@@ -25,9 +25,10 @@ from tests.conftest import IN_MEMORY, tree_bytes
 from tests.fake_export import write_export
 from tests.test_training import config as training_config
 from tests.test_training import figures, step_losses
-from tfcaption import records, train
+from tfcaption import train
 from tfcaption.config import save_config
 from tfcaption.inspect import inspect_records
+from tfcaption.records.dataset_info import DATASET_FILE, FEATURES_FILE
 from tfcaption.runtime.folder_lock import locked
 
 MOMENTS = 10  # of the slow tests
@@ -137,7 +138,7 @@ def test_a_lock_leaves_no_trace_and_no_empty_folder(tmp_path):
 
 def assert_complete_or_absent(output):
     """Where there is a description, all that it describes is there and whole."""
-    if (output / records.DATASET_FILE).exists():
+    if (output / DATASET_FILE).exists():
         assert inspect_records(output).faults == []
 
 
@@ -181,7 +182,7 @@ def test_workers_of_a_killed_job_end_with_it_and_a_rerun_gives_the_same_bytes(
     assert not nobody_reads(pipe, 0)
     process.kill()
     assert nobody_reads(pipe, 1.5)  # Beam's workers would go on for some seconds
-    assert not (output / records.DATASET_FILE).exists()
+    assert not (output / DATASET_FILE).exists()
     assert build_records.main([*building(sample, output), *IN_MEMORY]) == 0
     assert tree_bytes(output) == tree_bytes(sample_records)
 
@@ -268,8 +269,8 @@ def test_features_killed_at_random_moments_are_complete_or_absent_and_a_rerun_gi
         expected = tree_bytes(pooled)
         for path in output.glob("*.tfrecord"):
             assert path.read_bytes() == expected[path.name]
-        if (output / records.FEATURES_FILE).exists():
-            assert {path.name for path in output.glob("*.tfrecord")} == set(expected) - {records.FEATURES_FILE}
+        if (output / FEATURES_FILE).exists():
+            assert {path.name for path in output.glob("*.tfrecord")} == set(expected) - {FEATURES_FILE}
         assert extract_features.main([*features_job(sample_records, output), "--batch_size=16"]) == 0
         assert tree_bytes(output) == expected
         shutil.rmtree(output)
@@ -331,13 +332,13 @@ def test_a_full_disk_is_a_clear_error_and_more_room_gives_the_same_bytes(
             build_records.main,
             [*building(sample, disk / "out"), *IN_MEMORY],
             sample_records,
-            records.DATASET_FILE,
+            DATASET_FILE,
         ),
         "features": (
             extract_features.main,
             [*features_job(sample_records, disk / "out"), "--batch_size=16"],
             pooled,
-            records.FEATURES_FILE,
+            FEATURES_FILE,
         ),
     }[job]
     assert main(arguments) == 1

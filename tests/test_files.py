@@ -43,8 +43,8 @@ def test_names_are_put_together_and_taken_apart_as_local_ones_are():
 
 def test_local_paths_cost_no_tensorflow(tmp_path):
     code = (
-        "import sys; from tfcaption import files\n"
-        "p = files.as_path(sys.argv[1]) / 'a'; p.write_text('x'); files.copy(p, p.with_name('b'))\n"
+        "import sys; from tfcaption.runtime import paths as files\n"
+        "p = files.as_path(sys.argv[1]) / 'a'; p.write_text('x'); files.copy_file(p, p.with_name('b'))\n"
         "with files.local_copy(p) as q: print(p is q, sorted(f.name for f in files.files_below(sys.argv[1])))\n"
         "print('tensorflow' in sys.modules)"
     )

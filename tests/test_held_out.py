@@ -9,7 +9,7 @@ from beam_jobs import held_out
 from beam_jobs.build_records import main
 from beam_jobs.sources import SourceError, read_source
 from tests.conftest import IN_MEMORY
-from tfcaption.tfrecord import RecordError
+from tfcaption.records.tfrecord import RecordError
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from beam_jobs import sources
 from tests import hostile
 from tests.test_photos import encoded, picture
 from tests.test_web_dataset import sample, write_tar
-from tfcaption import records, tfrecord
-from tfcaption.records import PhotoRecord
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import Rejection, rejected_lines
+from tfcaption.records.examples import PhotoRecord, encode_record, feature_record
 
 some = settings(max_examples=200, deadline=None, derandomize=True, database=None)
 many = pytest.mark.parametrize("examples", [100, pytest.param(2_000, marks=pytest.mark.slow)])
@@ -152,12 +153,12 @@ def test_tensorflow_decodes_whatever_is_stored(data):
 
 
 @some
-@given(damage_of(records.encode_record(RECORD), records.feature_record(records.encode_record(RECORD), b"\0\0")))
+@given(damage_of(encode_record(RECORD), feature_record(encode_record(RECORD), b"\0\0")))
 def test_any_bytes_give_a_record_or_a_record_error(data):
     hostile.check_record(data)
 
 
-FRAMES = [records.encode_record(RECORD), b"", b"second"]
+FRAMES = [encode_record(RECORD), b"", b"second"]
 
 
 @some
@@ -178,8 +179,6 @@ def test_inputs_that_the_fuzzer_kept_do_no_harm(target, tmp_path):
 
 def test_names_that_are_no_text_are_named_all_the_same(tmp_path):
     """File systems hold names in any encoding, and JSON spells halves of characters."""
-    rejection = records.Rejection(
-        kind="photo", id=b"caf\xe9.jpg".decode(errors="surrogateescape"), reason="no captions"
-    )
-    (line,) = records.rejected_lines([rejection]).encode().decode().splitlines()
+    rejection = Rejection(kind="photo", id=b"caf\xe9.jpg".decode(errors="surrogateescape"), reason="no captions")
+    (line,) = rejected_lines([rejection]).encode().decode().splitlines()
     assert json.loads(line)["id"] == "caf\udce9.jpg"

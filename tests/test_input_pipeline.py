@@ -11,9 +11,10 @@ from PIL import Image
 
 from tests.test_build_records import read_all
 from tests.test_extract_features import all_features
-from tfcaption import input_pipeline, records
-from tfcaption.records import END, PAD, START
-from tfcaption.tfrecord import RecordError
+from tfcaption import input_pipeline
+from tfcaption.records.dataset_info import load_features_info
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import END, PAD, START
 
 
 def opened(folder, info, split="train", features=None, buckets=3, cache=False, **options):
@@ -132,7 +133,7 @@ def test_one_caption_is_drawn_anew_each_epoch_and_is_one_of_the_photo_s(sample_r
 def test_features_come_with_the_captions_of_their_photo(sample_records, info, pooled, cache):
     _, found = read_all(sample_records)
     stored = {name: np.frombuffer(data, np.float16) for name, data in all_features(pooled).items()}
-    features = records.load_features_info(pooled)
+    features = load_features_info(pooled)
     seen = {}
     for batch in batches(pooled, info, features=features, cache=cache, shuffle_seed=1, buckets=4):
         assert batch["inputs"].dtype == np.float16

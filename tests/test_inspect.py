@@ -6,8 +6,10 @@ import shutil
 import pytest
 from PIL import Image
 
-from tfcaption import records, tfrecord
 from tfcaption.inspect import inspect_records, main
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import load_dataset_info
+from tfcaption.records.examples import decode_record, encode_record
 
 
 @pytest.fixture
@@ -19,12 +21,12 @@ def rewrite(copy, change):
     """Change the first record of a dev shard and make dataset.json agree, so that only the content is wrong."""
     import hashlib
 
-    info = records.load_dataset_info(copy)
+    info = load_dataset_info(copy)
     shard = info.splits["dev"].shards[0]
     with (copy / shard.name).open("rb") as stream:
-        read = [records.decode_record(data) for data in tfrecord.read_frames(stream, shard.name)]
+        read = [decode_record(data) for data in tfrecord.read_frames(stream, shard.name)]
     change(read)
-    content = b"".join(tfrecord.frame_record(records.encode_record(record)) for record in read)
+    content = b"".join(tfrecord.frame_record(encode_record(record)) for record in read)
     (copy / shard.name).write_bytes(content)
     shard.bytes, shard.sha256 = len(content), hashlib.sha256(content).hexdigest()
     (copy / "dataset.json").write_text(info.model_dump_json())
@@ -36,7 +38,7 @@ def test_sound_records_have_no_fault(sample_records, capsys):
 
 
 def test_a_flipped_bit_a_cut_and_a_missing_shard_are_named(copy, capsys):
-    first, second, third = (copy / shard.name for shard in records.load_dataset_info(copy).splits["train"].shards)
+    first, second, third = (copy / shard.name for shard in load_dataset_info(copy).splits["train"].shards)
     damaged = bytearray(first.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     first.write_bytes(damaged)
@@ -49,10 +51,10 @@ def test_a_flipped_bit_a_cut_and_a_missing_shard_are_named(copy, capsys):
 
 
 def test_a_photo_in_two_splits_is_named(copy):
-    info = records.load_dataset_info(copy)
+    info = load_dataset_info(copy)
     shard = info.splits["train"].shards[0]
     with (copy / shard.name).open("rb") as stream:
-        stolen = records.decode_record(next(tfrecord.read_frames(stream, shard.name)))
+        stolen = decode_record(next(tfrecord.read_frames(stream, shard.name)))
     rewrite(copy, lambda read: read.__setitem__(0, stolen))
     assert any("is also in" in fault for fault in inspect_records(copy).faults)
 

@@ -288,7 +288,7 @@ def test_layouts_have_names_of_their_own_and_say_what_they_look_like():
 def test_records_are_built_from_a_table(images, texts, tmp_path):
     from beam_jobs.build_records import main
     from tests.conftest import IN_MEMORY
-    from tfcaption.records import load_dataset_info
+    from tfcaption.records.dataset_info import load_dataset_info
 
     table(",", ["bild", "satz", "teil"], split=True)(texts)
     output = tmp_path / "records"

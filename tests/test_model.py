@@ -13,7 +13,7 @@ from tfcaption.captioner import Captioner, token_sums, unevenness
 from tfcaption.config import ModelConfig
 from tfcaption.decoder import dropout
 from tfcaption.encoder import Encoder, EncoderError
-from tfcaption.records import END, PAD, START
+from tfcaption.records.vocabulary import END, PAD, START
 
 WORDS = 11
 

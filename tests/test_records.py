@@ -8,9 +8,18 @@ import struct
 import pytest
 import tensorflow as tf
 
-from tfcaption import records, tfrecord
-from tfcaption.records import PhotoRecord
-from tfcaption.tfrecord import RecordError
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import DatasetInfo, load_dataset_info
+from tfcaption.records.examples import PhotoRecord, decode_record, encode_record
+from tfcaption.records.sharding import (
+    automatic_shard_count,
+    hash_share,
+    is_shard_name,
+    order_key,
+    shard_index,
+    shard_name,
+)
+from tfcaption.records.tfrecord import RecordError
 
 RECORD = PhotoRecord(
     photo_id="é.jpg", jpeg=b"\xff\xd8 bytes \x00", captions=["A dog .", "Ein Hund"], token_ids=[[2, 4, 5, 3], [2, 1, 3]]
@@ -18,7 +27,7 @@ RECORD = PhotoRecord(
 
 
 def test_records_are_the_bytes_of_a_tensorflow_example():
-    data = records.encode_record(RECORD)
+    data = encode_record(RECORD)
     example = tf.train.Example.FromString(data)
     assert example.SerializeToString(deterministic=True) == data
     feature = example.features.feature
@@ -30,16 +39,16 @@ def test_records_are_the_bytes_of_a_tensorflow_example():
 
 
 def test_decode_is_the_inverse_of_encode():
-    assert records.decode_record(records.encode_record(RECORD)) == RECORD
+    assert decode_record(encode_record(RECORD)) == RECORD
 
 
 def test_lengths_that_do_not_add_up_are_an_error():
-    example = tf.train.Example.FromString(records.encode_record(RECORD))
+    example = tf.train.Example.FromString(encode_record(RECORD))
     example.features.feature["captions/lengths"].int64_list.value[0] = 5
     with pytest.raises(RecordError, match="7 tokens"):
-        records.decode_record(example.SerializeToString())
+        decode_record(example.SerializeToString())
     with pytest.raises(RecordError, match="keys missing"):
-        records.decode_record(tf.train.Example().SerializeToString())
+        decode_record(tf.train.Example().SerializeToString())
 
 
 def test_tensorflow_reads_the_frames_and_we_read_tensorflow_s(tmp_path):
@@ -81,32 +90,32 @@ def test_a_length_that_no_record_has_is_a_damaged_header_however_right_its_check
 
 
 def test_hashes_never_change_since_stored_shards_depend_on_them():
-    assert [records.shard_index(f"{i}.jpg", shards=16, seed=0) for i in range(6)] == [7, 0, 6, 3, 0, 9]
-    assert records.order_key("1.jpg", seed=0) != records.order_key("1.jpg", seed=1)
-    shares = [records.hash_share(f"{i}.jpg", seed=0) for i in range(2000)]
+    assert [shard_index(f"{i}.jpg", shards=16, seed=0) for i in range(6)] == [7, 0, 6, 3, 0, 9]
+    assert order_key("1.jpg", seed=0) != order_key("1.jpg", seed=1)
+    shares = [hash_share(f"{i}.jpg", seed=0) for i in range(2000)]
     assert min(shares) >= 0 and max(shares) < 1 and abs(sum(shares) / 2000 - 0.5) < 0.03
 
 
 def test_automatic_shards_hold_512_photos_or_fewer():
-    assert [records.automatic_shard_count(n) for n in (1, 512, 513, 6000, 10**9)] == [1, 1, 2, 16, 65_536]
+    assert [automatic_shard_count(n) for n in (1, 512, 513, 6000, 10**9)] == [1, 1, 2, 16, 65_536]
 
 
 def test_shard_names_are_recognised():
-    assert records.shard_name("train", 3, 8) == "train-00003-of-00008.tfrecord"
-    assert records.is_shard_name("train-00003-of-00008.tfrecord") and not records.is_shard_name("holiday.tfrecord")
+    assert shard_name("train", 3, 8) == "train-00003-of-00008.tfrecord"
+    assert is_shard_name("train-00003-of-00008.tfrecord") and not is_shard_name("holiday.tfrecord")
 
 
 def test_missing_incomplete_and_foreign_descriptions_are_clear_errors(tmp_path):
     with pytest.raises(RecordError, match="no such folder"):
-        records.load_dataset_info(tmp_path / "nowhere")
+        load_dataset_info(tmp_path / "nowhere")
     with pytest.raises(RecordError, match="incomplete"):
-        records.load_dataset_info(tmp_path)
+        load_dataset_info(tmp_path)
     (tmp_path / "dataset.json").write_text('{"schema_version": 99}')
     with pytest.raises(RecordError, match="schema version 99"):
-        records.load_dataset_info(tmp_path)
+        load_dataset_info(tmp_path)
     (tmp_path / "dataset.json").write_text('{"schema_version": 1}')
     with pytest.raises(RecordError, match="dataset.json"):
-        records.load_dataset_info(tmp_path)
+        load_dataset_info(tmp_path)
 
 
 def test_a_description_that_names_files_elsewhere_is_refused(sample_records, tmp_path):
@@ -123,13 +132,13 @@ def test_a_description_that_names_files_elsewhere_is_refused(sample_records, tmp
         assert hostile != sound
         (tmp_path / "dataset.json").write_text(hostile)
         with pytest.raises(RecordError, match="dataset.json"):
-            records.load_dataset_info(tmp_path)
+            load_dataset_info(tmp_path)
 
 
 def test_a_description_without_duplicates_is_read_and_keeps_its_fingerprint(sample_records):
     content = json.loads((sample_records / "dataset.json").read_text())
-    info = records.load_dataset_info(sample_records)
+    info = load_dataset_info(sample_records)
     before = {name: value for name, value in content.items() if name != "duplicates"}
-    old = records.DatasetInfo.model_validate(before)
+    old = DatasetInfo.model_validate(before)
     text = json.dumps(before, separators=(",", ":"), ensure_ascii=False)
     assert old.fingerprint() == info.fingerprint() == hashlib.sha256(text.encode()).hexdigest()

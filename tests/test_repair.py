@@ -9,8 +9,9 @@ from beam_jobs import build_records, extract_features
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.test_build_records import build, damage
 from tests.test_sources import Source
-from tfcaption import records
 from tfcaption.inspect import main
+from tfcaption.records.dataset_info import load_dataset_info
+from tfcaption.records.vocabulary import load_vocabulary
 
 # What the shards of `sample_records` cannot tell.
 GIVEN = ["source=flickr8k", "min_count=1"]
@@ -84,16 +85,16 @@ def test_missing_damaged_foreign_and_shortened_shards_are_listed_with_the_comman
 
 def test_a_shard_that_lost_its_last_photos_is_never_declared_whole(copy, capsys):
     shard = sorted(copy.glob("train-*"))[0]
-    found = records.load_dataset_info(copy).splits["train"].shards[0]
+    found = load_dataset_info(copy).splits["train"].shards[0]
     first = next(read_frames(shard))
     shard.write_bytes(first)
     assert main([str(copy), "--repair"]) == 1
     assert f"to build again: {shard.name}: 1 photos, {found.records} were written" in capsys.readouterr().err
-    assert records.load_dataset_info(copy).splits["train"].shards[0] == found
+    assert load_dataset_info(copy).splits["train"].shards[0] == found
 
 
 def read_frames(path):
-    from tfcaption import tfrecord
+    from tfcaption.records import tfrecord
 
     with path.open("rb") as stream:
         for data in tfrecord.read_frames(stream, path.name):
@@ -101,7 +102,7 @@ def read_frames(path):
 
 
 def test_a_vocabulary_of_other_records_is_replaced(copy, sample_records):
-    words = records.load_vocabulary(copy)
+    words = load_vocabulary(copy)
     (copy / "vocabulary.txt").write_text("\n".join([*words[:4], *reversed(words[4:]), ""]))
     assert main([str(copy), "--repair"]) == 0
     assert tree_bytes(copy) == tree_bytes(sample_records)

@@ -17,9 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcaption import plots, records, report, report_data, report_figures, runs
+from tfcaption import plots, report, report_data, report_figures, runs
 from tfcaption.config import Config, save_config
-from tfcaption.tfrecord import frame_record
+from tfcaption.records.dataset_info import DATASET_FILE, DatasetInfo, RecordSettings, ShardInfo, SplitInfo
+from tfcaption.records.examples import PhotoRecord, encode_record
+from tfcaption.records.sharding import shard_name
+from tfcaption.records.tfrecord import frame_record
+from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE
 
 SIZE = 256
 # Photo -> references and what the runs `plain` and `a_$b$` say.
@@ -91,28 +95,28 @@ def jpeg(index):
 
 def write_records(folder, photos, split):
     folder.mkdir(parents=True)
-    shard = records.shard_name(split, 0, 1)
+    shard = shard_name(split, 0, 1)
     with (folder / shard).open("wb") as stream:
         for index, (photo, (references, *_)) in enumerate(photos.items()):
-            record = records.PhotoRecord(photo_id=photo, jpeg=jpeg(index), captions=references, token_ids=[[2, 3]] * 2)
-            stream.write(frame_record(records.encode_record(record)))
-    info = records.DatasetInfo(
-        settings=records.RecordSettings(
+            record = PhotoRecord(photo_id=photo, jpeg=jpeg(index), captions=references, token_ids=[[2, 3]] * 2)
+            stream.write(frame_record(encode_record(record)))
+    info = DatasetInfo(
+        settings=RecordSettings(
             **{"source": "test", "image_size": SIZE, "resize": "squash", "min_count": 1, "max_words": 40},
             **{"seed": 0, "shards": 1, "shares": {}, "pillow_version": "0"},
         ),
         splits={
-            split: records.SplitInfo(
+            split: SplitInfo(
                 **{"photos": len(photos), "captions": 1, "tokens": 1, "oov_rate": 0, "truncated_captions": 0},
                 **{"caption_lengths": {}, "longest_caption_lengths": {}},
-                shards=[records.ShardInfo(name=shard, records=len(photos), bytes=0, sha256="")],
+                shards=[ShardInfo(name=shard, records=len(photos), bytes=0, sha256="")],
             )
         },
         **{"vocabulary_size": 4, "max_length": 8, "captions_per_photo": 2, "photos_in": 1, "captions_in": 1},
         **{"rejected_photos": {}, "rejected_captions": {}, "unused_photos": {}, "word_counts": []},
     )
-    (folder / records.DATASET_FILE).write_text(info.model_dump_json())
-    (folder / records.VOCABULARY_FILE).write_text("".join(f"{word}\n" for word in records.SPECIAL_TOKENS))
+    (folder / DATASET_FILE).write_text(info.model_dump_json())
+    (folder / VOCABULARY_FILE).write_text("".join(f"{word}\n" for word in SPECIAL_TOKENS))
     return folder
 
 
@@ -130,7 +134,7 @@ def write_run(path, data, evaluations, epochs=3, **train):
     path.mkdir(parents=True)
     config = Config.model_validate({"run": str(path), "data": {"records": str(data)}, "train": train})
     save_config(config, path / runs.CONFIG_FILE)
-    for name in (records.DATASET_FILE, records.VOCABULARY_FILE):
+    for name in (DATASET_FILE, VOCABULARY_FILE):
         shutil.copyfile(data / name, path / name)
     for folder, (lines, scores) in evaluations.items():
         (path / folder).mkdir()

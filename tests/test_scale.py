@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_photos import picture
-from tfcaption import records
+from tfcaption.records.dataset_info import load_dataset_info
 
 PHOTOS, CAPTIONS = 200_000, 5
 DIFFERENT = 50  # files; all photos are links to them
@@ -81,7 +81,7 @@ def test_a_worker_that_writes_two_hundred_thousand_photos_holds_no_more_at_the_e
     for count in (PHOTOS // 10, PHOTOS):
         folder = write_photos(tmp_path / f"photos-{count}", count)
         seen[count] = build(folder, tmp_path / f"records-{count}")
-        info = records.load_dataset_info(tmp_path / f"records-{count}")
+        info = load_dataset_info(tmp_path / f"records-{count}")
         assert sum(split.photos for split in info.splits.values()) == count
         assert info.captions_in == CAPTIONS * count and not info.rejected_photos
         shards = [shard for split in info.splits.values() for shard in split.shards]

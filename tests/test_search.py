@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.test_model import DECODERS, WORDS, captioner, captions, features_of
 from tfcaption import search
 from tfcaption.ensemble import Ensemble
-from tfcaption.records import END, OOV, PAD, START
+from tfcaption.records.vocabulary import END, OOV, PAD, START
 from tfcaption.search import beam_search, normalized, sample
 
 FEATURES = tf.constant(np.random.default_rng(3).normal(0, 2, (6, 2048)).astype(np.float32))

@@ -12,7 +12,7 @@ from tests.test_model import DECODERS, captioner, captions, features_of
 from tfcaption import self_critical
 from tfcaption.captioner import banned
 from tfcaption.config import TrainConfig
-from tfcaption.records import END, OOV, PAD, START
+from tfcaption.records.vocabulary import END, OOV, PAD, START
 from tfcaption.search import LENGTH_ALPHA, sample
 from tfcaption.self_critical import SelfCritical
 from tfcaption.training import Mode, Trainer

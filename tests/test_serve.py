@@ -17,8 +17,8 @@ from PIL import Image
 
 from tests.fake_export import BEAM, expected_caption, write_export
 from tfcaption import serve
-from tfcaption.captions import Captions, Spoken
 from tfcaption.exported import ExportedCaptioner
+from tfcaption.records.captions import Hypothesis, PhotoCaptions
 
 MAX_MEGABYTES = 0.1
 
@@ -116,7 +116,7 @@ def test_the_model_is_asked_by_one_request_at_a_time(photos):
             Counting.most = max(Counting.most, Counting.inside)
             threading.Event().wait(0.01)
             Counting.inside -= 1
-            return [Captions((Spoken("x", -1.0),))] * len(photos)
+            return [PhotoCaptions((Hypothesis("x", -1.0),))] * len(photos)
 
     server = started(Counting())
     with ThreadPoolExecutor(20) as pool:

@@ -6,8 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfcaption import records, text
-from tfcaption.records import END, OOV, PAD, SPECIAL_TOKENS, START
+from tfcaption import text
+from tfcaption.records.vocabulary import END, OOV, PAD, SPECIAL_TOKENS, START, encode_words, vocabulary_words
 
 
 def words(*captions):
@@ -48,7 +48,7 @@ def test_clitics_are_joined_to_their_word():
 
 def test_vocabulary_is_by_falling_count_then_spelling_after_the_special_tokens():
     counts = {"b": 5, "a": 5, "z": 9, "rare": 4, "<end>": 99}
-    assert records.vocabulary_words(counts, 5) == [*SPECIAL_TOKENS, "z", "a", "b"]
+    assert vocabulary_words(counts, 5) == [*SPECIAL_TOKENS, "z", "a", "b"]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_decode_stops_at_the_first_end(vocabulary):
 def test_the_beam_jobs_dictionary_gives_the_ids_of_the_graph(vocabulary):
     captions = ["A dog's cat runs", "dog dog dog dog dog dog", "<start> a", "-- !"]
     index = {word: i for i, word in enumerate(vocabulary.words) if i >= len(SPECIAL_TOKENS)}
-    by_dictionary = [records.encode_words(spoken, index, 4) for spoken in words(*captions)]
+    by_dictionary = [encode_words(spoken, index, 4) for spoken in words(*captions)]
     assert by_dictionary == vocabulary.encode(tf.constant(captions), max_words=4).to_list()
 
 

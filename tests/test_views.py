@@ -13,8 +13,10 @@ from tests.conftest import extracted, tree_bytes
 from tests.test_build_records import read_all
 from tests.test_extract_features import all_features, keras_resnet50
 from tests.test_input_pipeline import WAYS, captions_of, opened
-from tfcaption import input_pipeline, records, views
+from tfcaption import input_pipeline, views
 from tfcaption.inspect import main as inspect
+from tfcaption.records.dataset_info import load_features_info
+from tfcaption.records.vocabulary import load_vocabulary
 
 SIZE = 2 * 2048  # bytes of pooled features
 
@@ -84,7 +86,7 @@ def test_later_stages_have_the_views_of_the_features_they_are_made_of(
     sample_records, three_views, three_maps, tmp_path
 ):
     staged = extracted(sample_records, tmp_path / "pooled", "pooled", "--features", str(three_maps))
-    assert records.load_features_info(staged).settings.views == 3
+    assert load_features_info(staged).settings.views == 3
     direct = all_features(three_views)
     for name, features in all_features(staged).items():
         expected = np.frombuffer(direct[name], np.float16).astype(np.float32)
@@ -122,9 +124,9 @@ def test_inspect_says_how_views_and_features_of_features_are_made_again(
 @WAYS
 @pytest.mark.parametrize("by_photo", [True, False], ids=["photos", "captions"])
 def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, three_views, cache, by_photo):
-    features = records.load_features_info(three_views)
+    features = load_features_info(three_views)
     subject = opened(three_views, info, "train", features, cache=cache, by_photo=by_photo)
-    stored, words = all_features(three_views), records.load_vocabulary(sample_records)
+    stored, words = all_features(three_views), load_vocabulary(sample_records)
     left, right = words.index("left"), words.index("right")
     found = {
         name: record.token_ids for name, (split, record) in read_all(sample_records)[1].items() if split == "train"
@@ -164,7 +166,7 @@ def test_without_shuffling_photos_are_shown_as_they_are(sample_records, info, po
     first, second = (
         list(
             input_pipeline.batches(
-                opened(folder, info, "train", records.load_features_info(folder), cache=cache), batch_size_photos=8
+                opened(folder, info, "train", load_features_info(folder), cache=cache), batch_size_photos=8
             ).as_numpy_iterator()
         )
         for folder in folders

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfcaption.caption_layout import Captions
 from tfcaption.config import ModelConfig
 from tfcaption.decoder import Decoder, Predicted, dropout, rectified
-from tfcaption.records import Stage
+from tfcaption.records.examples import Stage
 
 
 class AttentionDecoder(Decoder):

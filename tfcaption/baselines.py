@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import photos, records, tfrecord
+from tfcaption import photos
+from tfcaption.records import tfrecord
+from tfcaption.records.examples import PHOTO_JPEG, PhotoRecord, encode_record
+from tfcaption.records.vocabulary import END, OOV, PAD, START
 
 
 def find_photos(folder: str | Path) -> list[Path]:
@@ -94,7 +97,7 @@ def keras_captioner(
     hidden = keras.layers.GRU(gru_units, return_sequences=True)(embedded, initial_state=state)
     hidden = keras.layers.Dense(dense_units, activation="relu")(keras.layers.Dropout(0.3)(hidden))
     model = keras.Model([encoder.input, tokens], keras.layers.Dense(vocabulary_size)(hidden))
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=records.PAD)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=PAD)
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=loss, jit_compile=False)
     return model
 
@@ -118,12 +121,12 @@ def keras_word_by_word(captioner: Any, *, longest: int) -> Callable[[Any], list[
     model = Step()
 
     def caption(features: Any) -> list[int]:
-        words = [records.START]
-        while words[-1] != records.END and len(words) <= longest:
+        words = [START]
+        while words[-1] != END and len(words) <= longest:
             padded = np.zeros((1, longest), np.int32)
             padded[0, : len(words)] = words
             logits = model.predict((np.asarray(features), padded), verbose=0)[0, len(words) - 1]
-            logits[[records.PAD, records.OOV, records.START]] = -np.inf
+            logits[[PAD, OOV, START]] = -np.inf
             words.append(int(logits.argmax()))
         return words[1:]
 
@@ -149,10 +152,8 @@ def _write_shard(shard: tuple[Sequence[str], str, int]) -> None:
     with Path(output).open("wb") as stream:
         for path in paths:
             jpeg = photos.prepare_photo(Path(path).read_bytes(), image_size=image_size, resize="squash")
-            record = records.PhotoRecord(
-                photo_id=path, jpeg=jpeg, captions=["a photo"] * 5, token_ids=[[records.START, 4, 5, records.END]] * 5
-            )
-            stream.write(tfrecord.frame_record(records.encode_record(record)))
+            record = PhotoRecord(photo_id=path, jpeg=jpeg, captions=["a photo"] * 5, token_ids=[[START, 4, 5, END]] * 5)
+            stream.write(tfrecord.frame_record(encode_record(record)))
 
 
 def plain_features_loop(files: Sequence[str], *, image_size: int, weights: str, batch_size: int, output: str) -> None:
@@ -166,10 +167,10 @@ def plain_features_loop(files: Sequence[str], *, image_size: int, weights: str, 
     from tfcaption.input_pipeline import decode_jpeg
 
     encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
-    key = {records.PHOTO_JPEG: tf.io.FixedLenFeature((), tf.string)}
+    key = {PHOTO_JPEG: tf.io.FixedLenFeature((), tf.string)}
     dataset = (
         tf.data.TFRecordDataset(list(files))
-        .map(lambda record: decode_jpeg(tf.io.parse_single_example(record, key)[records.PHOTO_JPEG]), tf.data.AUTOTUNE)
+        .map(lambda record: decode_jpeg(tf.io.parse_single_example(record, key)[PHOTO_JPEG]), tf.data.AUTOTUNE)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
     )

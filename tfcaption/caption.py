@@ -14,13 +14,14 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from tfcaption import photos, runs
-from tfcaption.captions import Captions, PhotoCaptioner, Spoken, caption_photos
 from tfcaption.photo_files import photos_below
 from tfcaption.photos import PhotoError
+from tfcaption.records.captions import Hypothesis, PhotoCaptions
 from tfcaption.runtime.command import command_parser
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.runtime.progress import Progress
+from tfcaption.serving.photo_captioner import PhotoCaptioner, caption_photos
 
 EXAMPLES = """examples:
   python -m tfcaption.caption --run runs/flickr8k_frozen photo.jpg
@@ -73,7 +74,7 @@ class RunCaptioner:
         """The JPEG that the model takes, from the content of a photo file; raises PhotoError."""
         return photos.prepare_photo(data, image_size=self._settings.image_size, resize=self._settings.resize)
 
-    def __call__(self, photos: Sequence[bytes]) -> list[Captions | PhotoError]:
+    def __call__(self, photos: Sequence[bytes]) -> list[PhotoCaptions | PhotoError]:
         """Captions of prepared photos, in their order."""
         import tensorflow as tf
 
@@ -84,7 +85,7 @@ class RunCaptioner:
         captions, scores = self._caption(tf.stack([decode_jpeg(photo) for photo in photos]))
         rows = zip(captions.numpy(), scores.numpy().tolist(), strict=True)
         return [
-            Captions(tuple(Spoken(c.decode(), s) for c, s in zip(*row, strict=True) if s > float("-inf")))
+            PhotoCaptions(tuple(Hypothesis(c.decode(), s) for c, s in zip(*row, strict=True) if s > float("-inf")))
             for row in rows
         ]
 
@@ -109,7 +110,7 @@ def find_photos(names: Sequence[str]) -> list[str]:
     return found
 
 
-def caption_files(captioner: PhotoCaptioner, paths: Sequence[str]) -> Iterator[tuple[str, Captions | PhotoError]]:
+def caption_files(captioner: PhotoCaptioner, paths: Sequence[str]) -> Iterator[tuple[str, PhotoCaptions | PhotoError]]:
     """Caption photo files, a batch at a time; yields captions or what is wrong with it of each, in their order."""
     for start in range(0, len(paths), BATCH_SIZE):
         group = paths[start : start + BATCH_SIZE]
@@ -218,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(failed)
 
 
-def _print(path: str, captions: Captions, arguments: argparse.Namespace) -> None:
+def _print(path: str, captions: PhotoCaptions, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({"path": path, **captions.as_json(arguments.nbest)}, ensure_ascii=False), flush=True)
     else:

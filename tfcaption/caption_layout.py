@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfcaption.gru import packed_gru
-from tfcaption.records import PAD
+from tfcaption.records.vocabulary import PAD
 
 
 class PaddedCaptions:

@@ -11,7 +11,8 @@ from tfcaption.caption_layout import Captions, PackedCaptions, PaddedCaptions
 from tfcaption.config import ModelConfig
 from tfcaption.decoder import Decoder, GruDecoder, Predicted
 from tfcaption.encoder import Encoder
-from tfcaption.records import OOV, PAD, START, Stage
+from tfcaption.records.examples import Stage
+from tfcaption.records.vocabulary import OOV, PAD, START
 from tfcaption.transformer import TransformerDecoder
 
 DECODERS: dict[str, type[Decoder]] = {

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import metrics, records
+from tfcaption import metrics
 from tfcaption.caption_statistics import caption_statistics
+from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.runtime.progress import Progress
@@ -57,7 +58,7 @@ def read_expected(records_path: str | Path, split: str) -> Expected:
     Raises:
         RecordError: there are no such records or split, or they are damaged.
     """
-    info = records.load_dataset_info(records_path)
+    info = load_dataset_info(records_path)
     info.split(split)
     start_tensorflow()
     from tfcaption import input_pipeline, scoring

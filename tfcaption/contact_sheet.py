@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from tfcaption.records import PhotoRecord
+from tfcaption.records.examples import PhotoRecord
 
 COLUMNS, CELL_WIDTH, LINES_PER_CAPTION = 4, 260, 2
 

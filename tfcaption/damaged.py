@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import records, tfrecord
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import FEATURES_FILE
+from tfcaption.records.examples import CAPTIONS_TOKENS, PHOTO_ID, features_size
+from tfcaption.records.tfrecord import RecordError
 from tfcaption.runtime.paths import as_path
-from tfcaption.tfrecord import RecordError
 
 if TYPE_CHECKING:
     from tfcaption.input_pipeline import Split
@@ -71,13 +73,13 @@ def _check(split: "Split") -> None:
         with as_path(file).open("rb") as stream:
             for index, serialized in enumerate(tfrecord.read_frames(stream, file)):
                 example = tfrecord.parse_example(serialized)
-                if missing := {split.payload, records.PHOTO_ID, records.CAPTIONS_TOKENS} - set(example):
+                if missing := {split.payload, PHOTO_ID, CAPTIONS_TOKENS} - set(example):
                     raise RecordError(f"{file}: record {index} has no {', '.join(sorted(missing))}; rebuild this shard")
                 held = sum(map(len, example[split.payload].bytes_list.value))
-                if split.stage != "photo" and held != (size := split.views * records.features_size(split.shape)):
+                if split.stage != "photo" and held != (size := split.views * features_size(split.shape)):
                     raise RecordError(
                         f"{file}: record {index} holds {held:,} bytes of features, not the {size:,} that "
-                        f"{records.FEATURES_FILE} says; rebuild this shard"
+                        f"{FEATURES_FILE} says; rebuild this shard"
                     )
                 count += 1
     if count != split.photos:

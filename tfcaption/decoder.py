@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfcaption.caption_layout import Captions
 from tfcaption.config import ModelConfig
-from tfcaption.records import Stage
+from tfcaption.records.examples import Stage
 
 
 def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, place: int) -> tf.Tensor:

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.records import Stage
+from tfcaption.records.examples import Stage
 from tfcaption.runtime.paths import as_path, local_copy
 
 STAGES: tuple[Stage, ...] = get_args(Stage)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfcaption.captioner import Captioner, TokenSums, token_sums
 from tfcaption.decoder import Predicted
-from tfcaption.records import Stage
+from tfcaption.records.examples import Stage
 
 
 class Ensemble:

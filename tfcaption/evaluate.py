@@ -17,9 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from tfcaption import caption_files, metrics, records, runs
+from tfcaption import caption_files, metrics, runs
 from tfcaption.comparison import Expected, compare, read_expected, table
 from tfcaption.config import Config
+from tfcaption.records.dataset_info import SPLITS, load_dataset_info, load_features_info
+from tfcaption.records.examples import Stage
+from tfcaption.records.sharding import shard_name
 from tfcaption.runtime.command import command_parser
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
@@ -83,7 +86,7 @@ def evaluate(
     for other in others:
         if other.info != run.info or other.words != run.words:
             raise runs.RunError(f"{other.path}: was trained on other records than {run.path}")
-    if records.load_dataset_info(data.records) != run.info:
+    if load_dataset_info(data.records) != run.info:
         raise runs.RunError(f"{data.records}: other records than {run.path} was trained on")
     run.info.split(split)
     start = time.monotonic()
@@ -152,7 +155,7 @@ def _folder(run_path: str | Path, split: str, limit: int | None) -> Path:
 def _stage_index(config: Config) -> int:
     """How far the photos are through ResNet50 in what a run trains from."""
     features = config.data.features
-    return get_args(records.Stage).index(records.load_features_info(features).settings.stage if features else "photo")
+    return get_args(Stage).index(load_features_info(features).settings.stage if features else "photo")
 
 
 def evaluate_captions(
@@ -227,10 +230,10 @@ def _first_photos(split: Any, limit: int | None) -> Iterator[Any]:
     if limit is None or limit >= split.photos:
         yield split
         return
-    from tfcaption import tfrecord
+    from tfcaption.records import tfrecord
 
     with tempfile.TemporaryDirectory(prefix="tfcaption-") as folder:
-        shard = Path(folder) / records.shard_name(split.name, 0, 1)
+        shard = Path(folder) / shard_name(split.name, 0, 1)
         with shard.open("wb") as output:
             left = limit
             for file in split.files:
@@ -256,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", nargs="+", metavar="DIR", help="one or more run directories")
     what.add_argument("--captions", metavar="FILE", help="captions made elsewhere; needs --records")
-    parser.add_argument("--split", default="dev", choices=records.SPLITS, help="default: %(default)s")
+    parser.add_argument("--split", default="dev", choices=SPLITS, help="default: %(default)s")
     parser.add_argument(
         "--beam", type=int, default=3, metavar="N", help="width of the search; 1: greedy (default: %(default)s)"
     )

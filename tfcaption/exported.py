@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tfcaption import photos
-from tfcaption.captions import Captions, Looked, Spoken, looked_at
 from tfcaption.photos import PhotoError
+from tfcaption.records.captions import Hypothesis, PhotoCaptions, WordAttention, word_attention
 from tfcaption.runtime.paths import as_path, files_below, is_local
 from tfcaption.runtime.process import start_tensorflow, stderr_to_file
 
@@ -66,23 +66,23 @@ class ExportedCaptioner:
         """The JPEG that the model takes, from the content of a photo file; raises PhotoError."""
         return photos.prepare_photo(data, image_size=self.info.image_size, resize=self.info.resize)
 
-    def __call__(self, photos: Sequence[bytes]) -> list[Captions | PhotoError]:
+    def __call__(self, photos: Sequence[bytes]) -> list[PhotoCaptions | PhotoError]:
         """Captions of prepared photos, in their order; the error where the model cannot decode one."""
-        found: list[Captions | PhotoError] = []
+        found: list[PhotoCaptions | PhotoError] = []
         for start in range(0, len(photos), self.batch_size):
             found += self._caption(photos[start : start + self.batch_size])
         return found
 
-    def _caption(self, photos: Sequence[bytes]) -> Iterator[Captions | PhotoError]:
+    def _caption(self, photos: Sequence[bytes]) -> Iterator[PhotoCaptions | PhotoError]:
         import tensorflow as tf
 
         missing = self.batch_size - len(photos)
         found = self._signature(**{INPUT: tf.constant([*photos, *[b""] * missing])})
         rows = zip(found["nbest_captions"].numpy(), found["nbest_scores"].numpy().tolist(), strict=True)
-        looked: list[tuple[Looked, ...]] = [()] * self.batch_size
+        looked: list[tuple[WordAttention, ...]] = [()] * self.batch_size
         if set(found) >= ATTENTION:
             attention = zip(found["words"].numpy(), found["attention"].numpy(), strict=True)
-            looked = [looked_at(words, weights) for words, weights in attention]
+            looked = [word_attention(words, weights) for words, weights in attention]
         for _, (captions, scores), words in zip(photos, rows, looked, strict=False):
             yield _captions_of(captions, scores, words)
 
@@ -113,11 +113,11 @@ def _load(path: str) -> tuple[Any, Any, str]:
 
 
 def _captions_of(
-    captions: Sequence[bytes], scores: Sequence[float], looked: tuple[Looked, ...]
-) -> Captions | PhotoError:
+    captions: Sequence[bytes], scores: Sequence[float], looked: tuple[WordAttention, ...]
+) -> PhotoCaptions | PhotoError:
     """A row of the model's n-best list; an empty caption with a score of exactly 0 stands for none."""
-    found = tuple(Spoken(c.decode(), score) for c, score in zip(captions, scores, strict=True) if c or score)
-    return Captions(found, looked) if found else PhotoError("unreadable", "the model cannot decode it")
+    found = tuple(Hypothesis(c.decode(), score) for c, score in zip(captions, scores, strict=True) if c or score)
+    return PhotoCaptions(found, looked) if found else PhotoError("unreadable", "the model cannot decode it")
 
 
 def _load_info(path: str) -> ExportInfo:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import records
 from tfcaption.input_pipeline import (
     CORES,
     Batch,
@@ -17,7 +16,8 @@ from tfcaption.input_pipeline import (
     read_shards,
     rows_per_batch,
 )
-from tfcaption.tfrecord import RecordError
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import PAD
 from tfcaption.views import swap_sides
 
 _READ_AT_ONCE = 512
@@ -95,7 +95,7 @@ def memory_batches(
         return {
             "photo_id": tf.where(known, tf.gather(table.photo_ids, photos), ""),
             "inputs": tf.ensure_shape(inputs, (size, *split.shape)),
-            "tokens": tf.ensure_shape(tf.where(rows[..., None] >= 0, tokens, records.PAD), (size, width, None)),
+            "tokens": tf.ensure_shape(tf.where(rows[..., None] >= 0, tokens, PAD), (size, width, None)),
         }
 
     first, skipped = divmod(position, per_epoch)

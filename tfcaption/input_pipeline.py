@@ -11,11 +11,20 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfcaption import records
 from tfcaption.damaged import LeftOut
-from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
+from tfcaption.records.dataset_info import DATASET_FILE, FEATURES_FILE, DatasetInfo, FeaturesInfo
+from tfcaption.records.examples import (
+    CAPTIONS_LENGTHS,
+    CAPTIONS_TOKENS,
+    FEATURES,
+    PHOTO_ID,
+    PHOTO_JPEG,
+    Stage,
+    features_size,
+)
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import PAD
 from tfcaption.runtime.paths import as_path
-from tfcaption.tfrecord import RecordError
 from tfcaption.views import swap_sides
 
 Batch = dict[str, tf.Tensor]
@@ -47,7 +56,7 @@ class Split:
     @property
     def payload(self) -> str:
         """The key of a photo's inputs in its record."""
-        return records.PHOTO_JPEG if self.stage == "photo" else records.FEATURES
+        return PHOTO_JPEG if self.stage == "photo" else FEATURES
 
 
 def open_split(
@@ -92,9 +101,7 @@ def open_split(
             f"{folder}: split {name} has too few shards for {hosts} hosts; "
             f"build the records again with --shards {hosts * 8}"
         )
-    described, command = (
-        (records.FEATURES_FILE, "extract_features") if features else (records.DATASET_FILE, "build_records")
-    )
+    described, command = (FEATURES_FILE, "extract_features") if features else (DATASET_FILE, "build_records")
     for shard in shares[host]:
         path = as_path(folder) / shard.name
         if not path.is_file():
@@ -233,7 +240,7 @@ def payloads_of_views(payloads: tf.Tensor, views: tf.Tensor, split: Split) -> tf
     """What records hold of one view each: (rows,) string, (rows,) int -> (rows,) string."""
     if split.views == 1:
         return payloads
-    size = records.features_size(split.shape)
+    size = features_size(split.shape)
     return tf.strings.substr(payloads, tf.cast(views, tf.int32) * size, tf.fill(tf.shape(views), size))
 
 
@@ -254,9 +261,9 @@ def read_shards(split: Split, *, seed: tf.Tensor | None = None, deterministic: b
 
 
 _CAPTION_FEATURES = {
-    records.PHOTO_ID: tf.io.FixedLenFeature((), tf.string),
-    records.CAPTIONS_TOKENS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
-    records.CAPTIONS_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
+    PHOTO_ID: tf.io.FixedLenFeature((), tf.string),
+    CAPTIONS_TOKENS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
+    CAPTIONS_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
 }
 
 
@@ -272,10 +279,10 @@ def parse_photos(
     features = tf.io.parse_example(
         serialized, {**_CAPTION_FEATURES, split.payload: tf.io.FixedLenFeature((), tf.string)}
     )
-    per_photo = features[records.CAPTIONS_LENGTHS]
-    flat = tf.RaggedTensor.from_row_lengths(features[records.CAPTIONS_TOKENS].flat_values, per_photo.flat_values)
-    tokens = tf.cast(flat.to_tensor(records.PAD, shape=tf.stack([-1, length])), tf.int32)
-    return features[records.PHOTO_ID], features[split.payload], per_photo, tokens
+    per_photo = features[CAPTIONS_LENGTHS]
+    flat = tf.RaggedTensor.from_row_lengths(features[CAPTIONS_TOKENS].flat_values, per_photo.flat_values)
+    tokens = tf.cast(flat.to_tensor(PAD, shape=tf.stack([-1, length])), tf.int32)
+    return features[PHOTO_ID], features[split.payload], per_photo, tokens
 
 
 def _streamed(
@@ -294,11 +301,11 @@ def _streamed(
 
     def bucket(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> tf.Tensor:
         features = tf.io.parse_single_example(
-            serialized, {records.PHOTO_ID: _CAPTION_FEATURES[records.PHOTO_ID], records.CAPTIONS_LENGTHS: _LENGTHS}
+            serialized, {PHOTO_ID: _CAPTION_FEATURES[PHOTO_ID], CAPTIONS_LENGTHS: _LENGTHS}
         )
-        caption_lengths = features[records.CAPTIONS_LENGTHS].values
+        caption_lengths = features[CAPTIONS_LENGTHS].values
         if captions == "one":
-            drawn = _draw(features[records.PHOTO_ID][None], tf.size(caption_lengths)[None], epoch_seed)
+            drawn = _draw(features[PHOTO_ID][None], tf.size(caption_lengths)[None], epoch_seed)
             caption_lengths = tf.gather(caption_lengths, drawn)
         return tf.cast(tf.searchsorted(lengths, tf.reduce_max(caption_lengths)[None])[0], tf.int64)
 
@@ -357,7 +364,7 @@ def _parse(
     if draw_seed is None:
         captions = split.captions_per_photo
         by_photo = tf.RaggedTensor.from_row_lengths(tokens, per_photo.row_lengths())
-        dense = by_photo.to_tensor(records.PAD, shape=(None, captions, None))
+        dense = by_photo.to_tensor(PAD, shape=(None, captions, None))
     else:
         captions = 1
         drawn = _draw(photo_ids, per_photo.row_lengths(), draw_seed)

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from tfcaption import records
 from tfcaption.contact_sheet import contact_sheet
 from tfcaption.inspection import Inspection, inspect_features, inspect_records
+from tfcaption.records.dataset_info import DATASET_FILE, FEATURES_FILE, PARTIAL_FEATURES_FILE, load_features_info
 from tfcaption.runtime.command import command_parser
 from tfcaption.runtime.folder_lock import locked
 from tfcaption.runtime.paths import as_path
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     folder = as_path(arguments.records)
     try:
-        if any((folder / name).exists() for name in (records.FEATURES_FILE, records.PARTIAL_FEATURES_FILE)):
+        if any((folder / name).exists() for name in (FEATURES_FILE, PARTIAL_FEATURES_FILE)):
             return _features(folder)
         if arguments.repair and folder.is_dir():
             given = dict(pair.partition("=")[::2] for pair in arguments.set)
@@ -113,7 +113,7 @@ def _repaired(folder: Path, given: Mapping[str, Any]) -> bool:
         done = repair_records(folder, given)
     for name in done.written:
         print(f"written again: {folder / name}")
-    if done.assumed and records.DATASET_FILE in done.written:
+    if done.assumed and DATASET_FILE in done.written:
         print(f"assumed, since no shard tells it: {', '.join(done.assumed)}; give what is otherwise with --set")
     for what in done.lost:
         print(f"lost, unless the records are built again: {what}")
@@ -128,7 +128,7 @@ def _repaired(folder: Path, given: Mapping[str, Any]) -> bool:
 
 
 def _features(folder: Path) -> int:
-    info = records.load_features_info(folder)
+    info = load_features_info(folder)
     shards = [shard for split in info.splits.values() for shard in split]
     settings = info.settings
     photos = sum(shard.records for shard in shards)

@@ -7,11 +7,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tfcaption import records, tfrecord
-from tfcaption.records import DatasetInfo, FeaturesInfo, PhotoRecord, ShardInfo
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import (
+    DATASET_FILE,
+    REJECTED_FILE,
+    DatasetInfo,
+    FeaturesInfo,
+    ShardInfo,
+    load_dataset_info,
+)
+from tfcaption.records.examples import PhotoRecord, decode_record
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import END, OOV, SPECIAL_TOKENS, START, VOCABULARY_FILE, load_vocabulary
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.progress import Progress
-from tfcaption.tfrecord import RecordError
 
 
 @dataclass
@@ -38,7 +47,7 @@ def inspect_records(folder: str | Path, *, show: int = 0) -> Inspection:
         RecordError: there is no readable `dataset.json`.
     """
     folder = as_path(folder)
-    found = Inspection(records.load_dataset_info(folder))
+    found = Inspection(load_dataset_info(folder))
     info = found.info
     where: dict[str, str] = {}  # photo id -> shard
     total = sum(split.photos for split in info.splits.values())
@@ -65,13 +74,13 @@ def inspect_records(folder: str | Path, *, show: int = 0) -> Inspection:
                 ("captions", sum(lengths.values()), split_info.captions),
             ):
                 if read != expected:
-                    found.faults.append(f"{split}: {read:,} {unit}, {records.DATASET_FILE} says {expected:,}")
+                    found.faults.append(f"{split}: {read:,} {unit}, {DATASET_FILE} says {expected:,}")
             if (lengths, longest) != (split_info.caption_lengths, split_info.longest_caption_lengths):
-                found.faults.append(f"{split}: the caption lengths are not those in {records.DATASET_FILE}")
+                found.faults.append(f"{split}: the caption lengths are not those in {DATASET_FILE}")
     try:
-        words = records.load_vocabulary(folder)
+        words = load_vocabulary(folder)
         if len(words) != info.vocabulary_size:
-            found.faults.append(f"{records.VOCABULARY_FILE}: {len(words):,} words, not {info.vocabulary_size:,}")
+            found.faults.append(f"{VOCABULARY_FILE}: {len(words):,} words, not {info.vocabulary_size:,}")
     except RecordError as error:
         found.faults.append(str(error))
     found.faults += _rejected_faults(folder, info)
@@ -113,7 +122,7 @@ def _read_photos(folder: Path, shard: ShardInfo, faults: list[str]) -> list[Phot
     read: list[PhotoRecord] = []
     for data in read_shard(folder, shard, faults):
         try:
-            read.append(records.decode_record(data))
+            read.append(decode_record(data))
         except RecordError as error:
             faults.append(f"{shard.name}: {error}")
     return read
@@ -134,9 +143,9 @@ def _record_faults(record: PhotoRecord, info: DatasetInfo) -> list[str]:
     if not record.token_ids:
         faults.append("has no caption")
     for ids in record.token_ids:
-        if len(ids) < 3 or ids[0] != records.START or ids[-1] != records.END:
+        if len(ids) < 3 or ids[0] != START or ids[-1] != END:
             faults.append(f"a caption does not run from <start> to <end>: {ids}")
-        elif any(not (t == records.OOV or len(records.SPECIAL_TOKENS) <= t < info.vocabulary_size) for t in ids[1:-1]):
+        elif any(not (t == OOV or len(SPECIAL_TOKENS) <= t < info.vocabulary_size) for t in ids[1:-1]):
             faults.append(f"a token id is out of range: {ids}")
         if len(ids) > info.max_length:
             faults.append(f"a caption has {len(ids)} tokens, more than {info.max_length}")
@@ -144,20 +153,20 @@ def _record_faults(record: PhotoRecord, info: DatasetInfo) -> list[str]:
 
 
 def _rejected_faults(folder: Path, info: DatasetInfo) -> list[str]:
-    path = folder / records.REJECTED_FILE
+    path = folder / REJECTED_FILE
     if not path.is_file():
-        return [f"{records.REJECTED_FILE}: no such file"]
+        return [f"{REJECTED_FILE}: no such file"]
     try:
         kinds = Counter(json.loads(line)["kind"] for line in path.read_text(encoding="utf-8").splitlines())
     except (ValueError, KeyError) as error:
-        return [f"{records.REJECTED_FILE}: not readable: {error}"]
+        return [f"{REJECTED_FILE}: not readable: {error}"]
     expected = {
         "photo": sum(info.rejected_photos.values()),
         "caption": sum(info.rejected_captions.values()),
         "unused": sum(info.unused_photos.values()),
     }
     return [
-        f"{records.REJECTED_FILE}: {kinds[kind]:,} lines of kind {kind}, {records.DATASET_FILE} says {count:,}"
+        f"{REJECTED_FILE}: {kinds[kind]:,} lines of kind {kind}, {DATASET_FILE} says {count:,}"
         for kind, count in expected.items()
         if kinds[kind] != count
     ]

@@ -6,9 +6,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from tfcaption import records
 from tfcaption.config import Config, save_config
 from tfcaption.measurement import Row, repeated_photos, run_module, scratch_folder, seconds_of
+from tfcaption.records.dataset_info import load_dataset_info
 
 
 def measure_records(arguments: argparse.Namespace) -> list[Row]:
@@ -56,7 +56,7 @@ def measure_extract(arguments: argparse.Namespace) -> list[Row]:
         run_module(
             "beam_jobs.build_records", "--images", folder, "--captions", texts, "--output", made, "--min_count=1"
         )
-        info = records.load_dataset_info(made)
+        info = load_dataset_info(made)
         files = [str(made / shard.name) for split in info.splits.values() for shard in split.shards if shard.records]
         settings = {"image_size": 224, "weights": arguments.weights, "batch_size": 64, "output": str(scratch / "plain")}
         code = f"from tfcaption.baselines import plain_features_loop as loop; loop({files!r}, **{settings!r})"

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tfcaption import baselines, records, runs
+from tfcaption import baselines, runs
 from tfcaption.config import Config, load_config
 from tfcaption.measurement import Row, scratch_folder, seconds_of
+from tfcaption.records.dataset_info import load_dataset_info, load_features_info
+from tfcaption.records.vocabulary import END, START
 from tfcaption.runtime.process import StopRequest, start_tensorflow
 
 
@@ -22,10 +24,10 @@ def measure_input(arguments: argparse.Namespace) -> list[Row]:
     from tfcaption.training import resolve_mode
 
     buckets = 1 if packs(resolve_mode(TrainConfig()).xla) else 8  # as a training by default
-    info = records.load_dataset_info(arguments.records)
+    info = load_dataset_info(arguments.records)
     size, batch = info.settings.image_size, 64
     paths = baselines.find_photos(arguments.images)
-    captions = [[records.START, *[4] * 10, records.END]] * 100_000
+    captions = [[START, *[4] * 10, END]] * 100_000
     sequence = baselines.keras_sequence(paths, captions, longest=info.max_length, image_size=size, batch_size=batch)
     naive = Row("Keras sequence over files (a photo for each caption)", "captions/s")
     candidates: list[tuple[Row, Iterator[int]]] = [
@@ -37,14 +39,14 @@ def measure_input(arguments: argparse.Namespace) -> list[Row]:
     ]
 
     def ours(folder: str, cache: bool, photos: bool) -> Iterator[int]:
-        features = None if folder == arguments.records else records.load_features_info(folder)
+        features = None if folder == arguments.records else load_features_info(folder)
         split = input_pipeline.open_split("train", info, folder, features, buckets=buckets, cache=cache)
         for found in input_pipeline.batches(split, batch_size_photos=batch, shuffle_seed=0, epochs=10**6):
             # Full batches hold each of these; the few at an epoch's end that are not full count as such too.
             yield len(found["inputs"]) if photos else found["tokens"].shape[0] * found["tokens"].shape[1]
 
     for folder in (arguments.records, *arguments.features):
-        stage = "photo" if folder == arguments.records else records.load_features_info(folder).settings.stage
+        stage = "photo" if folder == arguments.records else load_features_info(folder).settings.stage
         for cache in (False, True):
             kept = "in memory" if cache else "streamed"
             for unit in ("captions",) if stage == "pooled" else ("photos",):
@@ -92,7 +94,7 @@ def _train_rows(config: Config, arguments: argparse.Namespace) -> list[Row]:
 
         pairs = baselines.keras_sequence(
             baselines.find_photos(arguments.images),
-            [[records.START, *[4 + k % 50 for k in range(10)], records.END]] * 100_000,
+            [[START, *[4 + k % 50 for k in range(10)], END]] * 100_000,
             longest=run.info.max_length,
             image_size=run.info.settings.image_size,
             batch_size=64,
@@ -144,7 +146,7 @@ def measure_search(arguments: argparse.Namespace) -> list[Row]:
 
     run = runs.load_run(arguments.run)
     captioner, _ = runs.load_captioner(run)
-    info = records.load_features_info(arguments.features)
+    info = load_features_info(arguments.features)
     split = input_pipeline.open_split("dev", run.info, arguments.features, info, buckets=1, cache=False)
     batches = list(input_pipeline.batches(split, batch_size_photos=min(arguments.photos, split.photos)).take(1))
     features = tf.cast(batches[0]["inputs"], tf.float32)

@@ -9,11 +9,23 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tfcaption import records, tfrecord
-from tfcaption.description import ShardResult, describe, occurrences
-from tfcaption.records import DatasetInfo, PhotoRecord, RecordSettings, Rejection, ShardInfo
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import (
+    DATASET_FILE,
+    REJECTED_FILE,
+    SPLITS,
+    DatasetInfo,
+    RecordSettings,
+    Rejection,
+    ShardInfo,
+    load_dataset_info,
+)
+from tfcaption.records.examples import PhotoRecord, decode_record
+from tfcaption.records.sharding import automatic_shard_count, is_shard_name, order_key, shard_index, shard_name
+from tfcaption.records.statistics import ShardStatistics, build_dataset_info, occurrences
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, load_vocabulary
 from tfcaption.runtime.paths import as_path
-from tfcaption.tfrecord import RecordError
 
 
 @dataclass
@@ -31,7 +43,7 @@ class Repair:
 class _Contents:
     """What all shards hold."""
 
-    shards: list[ShardResult] = field(default_factory=list)
+    shards: list[ShardStatistics] = field(default_factory=list)
     words: dict[int, str] = field(default_factory=dict)  # token id -> word
     counts: Counter[str] = field(default_factory=Counter)  # of every word of the training split
     image_size: int = 0
@@ -53,7 +65,7 @@ def repair_records(folder: str | Path, given: Mapping[str, Any] | None = None) -
     folder, given, done = as_path(folder), given or {}, Repair()
     info = _readable_info(folder)
     if info and given:
-        raise RecordError(f"{folder / records.DATASET_FILE}: says the settings itself; leave out {', '.join(given)}")
+        raise RecordError(f"{folder / DATASET_FILE}: says the settings itself; leave out {', '.join(given)}")
     names = _shard_names(folder, info)
     contents = _read(folder, names, info.settings.seed if info else given.get("seed", 0))
     settings = info.settings if info else _settings(contents, names, given, done)
@@ -68,7 +80,7 @@ def repair_records(folder: str | Path, given: Mapping[str, Any] | None = None) -
 
 def _readable_info(folder: Path) -> DatasetInfo | None:
     try:
-        return records.load_dataset_info(folder)
+        return load_dataset_info(folder)
     except RecordError:
         return None
 
@@ -78,13 +90,13 @@ def _shard_names(folder: Path, info: DatasetInfo | None) -> list[str]:
     if info:
         return [shard.name for split in info.splits.values() for shard in split.shards]
     counts: dict[str, int] = {}
-    for name in sorted(path.name for path in folder.glob("*.tfrecord") if records.is_shard_name(path.name)):
+    for name in sorted(path.name for path in folder.glob("*.tfrecord") if is_shard_name(path.name)):
         split, _, _, count = name.removesuffix(".tfrecord").split("-")
         if counts.setdefault(split, int(count)) != int(count):
             raise RecordError(f"{folder}: {name} is of another build than the shards before it; remove one of them")
     if not counts:
         raise RecordError(f"{folder}: no shards; make records with python -m beam_jobs.build_records")
-    return [records.shard_name(split, index, count) for split, count in counts.items() for index in range(count)]
+    return [shard_name(split, index, count) for split, count in counts.items() for index in range(count)]
 
 
 def _read(folder: Path, names: Sequence[str], seed: int) -> _Contents:
@@ -98,7 +110,7 @@ def _read(folder: Path, names: Sequence[str], seed: int) -> _Contents:
         found = list(tfrecord.salvage_frames(content, name))
         faults = [str(fault) for fault in found if isinstance(fault, RecordError)]
         try:
-            photos = [records.decode_record(data) for data in found if isinstance(data, bytes)]
+            photos = [decode_record(data) for data in found if isinstance(data, bytes)]
         except RecordError as error:
             faults.append(str(error))
         if not faults and not _belongs(photos, name, seed):
@@ -115,8 +127,8 @@ def _belongs(photos: Sequence[PhotoRecord], name: str, seed: int) -> bool:
     """Whether these photos are those of this shard, in their order."""
     _, index, _, count = name.removesuffix(".tfrecord").split("-")
     ids = [photo.photo_id for photo in photos]
-    at_home = all(records.shard_index(photo, shards=int(count), seed=seed) == int(index) for photo in ids)
-    return at_home and ids == sorted(ids, key=lambda photo: records.order_key(photo, seed=seed))
+    at_home = all(shard_index(photo, shards=int(count), seed=seed) == int(index) for photo in ids)
+    return at_home and ids == sorted(ids, key=lambda photo: order_key(photo, seed=seed))
 
 
 def _count(contents: _Contents, photos: Sequence[PhotoRecord], info: ShardInfo) -> None:
@@ -125,7 +137,7 @@ def _count(contents: _Contents, photos: Sequence[PhotoRecord], info: ShardInfo) 
 
     from tfcaption import text
 
-    result = ShardResult(info.name.partition("-")[0], info)
+    result = ShardStatistics(info.name.partition("-")[0], info)
     captions = [caption for photo in photos for caption in photo.captions]
     spoken = iter(text.tokenize(tf.constant(captions, tf.string)).to_list())
     for photo in photos:
@@ -167,36 +179,36 @@ def _shards_option(contents: _Contents, names: Sequence[str]) -> int | None:
     counts = Counter(name.partition("-")[0] for name in names)
     for split, count in counts.items():
         photos = [shard.info.records for shard in contents.shards if shard.split == split]
-        if records.automatic_shard_count(round(count * sum(photos) / max(len(photos), 1))) != count:
+        if automatic_shard_count(round(count * sum(photos) / max(len(photos), 1))) != count:
             return max(counts.values())
     return None
 
 
 def _rejections(folder: Path, done: Repair) -> list[Rejection] | None:
     """The lines of `rejected.jsonl`; None where they are lost."""
-    path = folder / records.REJECTED_FILE
+    path = folder / REJECTED_FILE
     try:
         return [Rejection.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError):
-        done.lost.append(f"{records.REJECTED_FILE}: what was rejected; a training does not read it")
+        done.lost.append(f"{REJECTED_FILE}: what was rejected; a training does not read it")
         return None
 
 
 def _vocabulary(folder: Path, contents: _Contents, done: Repair) -> list[str]:
     """The words of the file, or of the captions where it does not agree with them; empty where both fail."""
-    spoken = {token: word for token, word in contents.words.items() if token >= len(records.SPECIAL_TOKENS)}
+    spoken = {token: word for token, word in contents.words.items() if token >= len(SPECIAL_TOKENS)}
     try:
-        words = records.load_vocabulary(folder)
+        words = load_vocabulary(folder)
         if all(token < len(words) and words[token] == word for token, word in spoken.items()):
             return words
     except RecordError:
         pass
-    words = [*records.SPECIAL_TOKENS, *(spoken[token] for token in sorted(spoken))]
+    words = [*SPECIAL_TOKENS, *(spoken[token] for token in sorted(spoken))]
     if max(spoken, default=0) != len(words) - 1:
-        done.lost.append(f"{records.VOCABULARY_FILE}: words that no caption in whole shards has")
+        done.lost.append(f"{VOCABULARY_FILE}: words that no caption in whole shards has")
         return []
     if not contents.wrong:
-        _write(folder, records.VOCABULARY_FILE, "".join(f"{word}\n" for word in words), done)
+        _write(folder, VOCABULARY_FILE, "".join(f"{word}\n" for word in words), done)
     return words
 
 
@@ -213,7 +225,7 @@ def _describe_again(
     photos = sum(shard.info.records for shard in contents.shards)
     captions = sum(sum(shard.lengths.values()) for shard in contents.shards)
     kinds = Counter(line.kind for line in lines)
-    new = describe(
+    new = build_dataset_info(
         contents.shards,
         lines,
         settings=settings,
@@ -235,14 +247,14 @@ def _describe_again(
                 for shard in contents.shards
                 if shard.info.records != described[shard.info.name]
             }
-            done.lost.append(f"{missing:,} photos that {records.DATASET_FILE} counts")
+            done.lost.append(f"{missing:,} photos that {DATASET_FILE} counts")
             return
     else:
-        done.lost.append(f"duplicates in {records.DATASET_FILE}: photos that are the same in several splits")
+        done.lost.append(f"duplicates in {DATASET_FILE}: photos that are the same in several splits")
         if kinds["photo"]:
-            done.lost.append(f"word_counts in {records.DATASET_FILE}: the words of rejected photos")
+            done.lost.append(f"word_counts in {DATASET_FILE}: the words of rejected photos")
     if new != info:
-        _write(folder, records.DATASET_FILE, new.model_dump_json(indent=1) + "\n", done)
+        _write(folder, DATASET_FILE, new.model_dump_json(indent=1) + "\n", done)
 
 
 def _write(folder: Path, name: str, text: str, done: Repair) -> None:
@@ -263,7 +275,7 @@ def _command(folder: Path, settings: RecordSettings) -> str:
         "--seed": settings.seed,
         "--shards": settings.shards or "auto",
     }
-    shares = " ".join(f"{settings.shares[split]:g}" for split in records.SPLITS)
+    shares = " ".join(f"{settings.shares[split]:g}" for split in SPLITS)
     named = " ".join(f"{key} {shlex.quote(str(value))}" for key, value in options.items())
     return (
         f"python -m beam_jobs.build_records --images PHOTOS --captions CAPTIONS {named} --shares {shares} "

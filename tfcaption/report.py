@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import plots, records, report_data, report_figures, report_page
+from tfcaption import plots, report_data, report_figures, report_page
 from tfcaption.cider import ngrams
 from tfcaption.comparison import ROWS
 from tfcaption.metrics import score_tokens
+from tfcaption.records.dataset_info import SPLITS
 from tfcaption.report_data import Evaluated, captions_by_run
 from tfcaption.report_page import Caption, Photo, Table
 from tfcaption.runtime.command import command_parser
@@ -196,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.report", EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories that tfcaption.evaluate has scored")
-    parser.add_argument("--split", choices=records.SPLITS, help="default: one that all were scored on, dev first")
+    parser.add_argument("--split", choices=SPLITS, help="default: one that all were scored on, dev first")
     parser.add_argument("--photos", type=int, default=60, metavar="N", help="photos to show (default: %(default)s)")
     parser.add_argument("--output", metavar="DIR", help="folder to write to (default: report/ beside the first run)")
     parser.add_argument("--records", help="the records, if the data moved since the training")

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import metrics, photos, records, runs, tfrecord
+from tfcaption import metrics, photos, runs
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import load_dataset_info
+from tfcaption.records.examples import photo_of
+from tfcaption.records.tfrecord import RecordError
 from tfcaption.runs import RunError
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.progress import Progress
-from tfcaption.tfrecord import RecordError
 
 PREFERRED_SPLITS = ("dev", "test", "train")
 
@@ -89,7 +92,7 @@ def read_photos(ids: Collection[str], folder: str | Path, split: str, *, size: i
     Raises:
         RecordError: the records are not there, are damaged, or have not all of the photos.
     """
-    info = records.load_dataset_info(folder)
+    info = load_dataset_info(folder)
     size = min(size, info.settings.image_size)
     found: dict[str, bytes] = {}
     with Progress(len(ids), unit="photos", label="reading photos") as progress:
@@ -99,7 +102,7 @@ def read_photos(ids: Collection[str], folder: str | Path, split: str, *, size: i
                 raise RecordError(f"{path}: no such file; run build_records again")
             with path.open("rb") as stream:
                 for serialized in tfrecord.read_frames(stream, str(path)):
-                    photo, jpeg = records.photo_of(serialized)
+                    photo, jpeg = photo_of(serialized)
                     if photo in ids:
                         found[photo] = photos.prepare_photo(jpeg, image_size=size, resize="squash")
                         progress.update(len(found))

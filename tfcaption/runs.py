@@ -13,12 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import records
 from tfcaption.config import Config, ModelConfig, load_config, save_config
-from tfcaption.records import DatasetInfo, FeaturesInfo, Stage
+from tfcaption.records.dataset_info import (
+    DATASET_FILE,
+    DatasetInfo,
+    FeaturesInfo,
+    load_dataset_info,
+    load_features_info,
+)
+from tfcaption.records.examples import Stage
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import VOCABULARY_FILE, load_vocabulary
 from tfcaption.runtime.folder_lock import LOCK_FILE
 from tfcaption.runtime.paths import as_path, copy_file
-from tfcaption.tfrecord import RecordError
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -67,7 +74,7 @@ def create_run(config: Config, *, writes: bool = True) -> Run:
         RecordError: the records or features are missing, incomplete, or do not fit the config.
     """
     path, source = as_path(config.run), as_path(config.data.records)
-    info, words = records.load_dataset_info(source), records.load_vocabulary(source)
+    info, words = load_dataset_info(source), load_vocabulary(source)
     features = load_features(config, info)
     if not writes:
         return Run(path, config, info, words, features)
@@ -78,7 +85,7 @@ def create_run(config: Config, *, writes: bool = True) -> Run:
         raise RunError(f"{path}: is no run directory and not empty; choose another with --set run=DIR")
     else:
         path.mkdir(parents=True, exist_ok=True)
-        for name in (records.VOCABULARY_FILE, records.DATASET_FILE):
+        for name in (VOCABULARY_FILE, DATASET_FILE):
             copy_file(source / name, path / name)
     temporary = path / f"{CONFIG_FILE}.incomplete"
     save_config(config, temporary)
@@ -94,7 +101,7 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
     """
     if config.data.features is None:
         return None
-    features = records.load_features_info(config.data.features)
+    features = load_features_info(config.data.features)
     stage, stages = features.settings.stage, trainable_stages(config.model)
     again = f"python -m beam_jobs.extract_features --records {config.data.records} --stage {stages[0]} ..."
     if stage not in stages:
@@ -136,7 +143,7 @@ def load_run(path: str | Path) -> Run:
     path = as_path(path)
     if not (path / CONFIG_FILE).is_file():
         raise RunError(f"{path}: is no run directory (it has no {CONFIG_FILE}); train one with tfcaption.train")
-    return Run(path, load_config(path / CONFIG_FILE), records.load_dataset_info(path), records.load_vocabulary(path))
+    return Run(path, load_config(path / CONFIG_FILE), load_dataset_info(path), load_vocabulary(path))
 
 
 def _check_same(run: Run, config: Config, info: DatasetInfo) -> None:

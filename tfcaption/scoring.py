@@ -6,20 +6,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import damaged, input_pipeline, records, search, text, tfrecord
+from tfcaption import damaged, input_pipeline, search, text
 from tfcaption.captioner import Captioner
-from tfcaption.captions import Looked, Spoken, looked_at
 from tfcaption.input_pipeline import Split
+from tfcaption.records import tfrecord
+from tfcaption.records.captions import Hypothesis, WordAttention, word_attention
+from tfcaption.records.examples import captions_of, token_ids_of
+from tfcaption.records.tfrecord import RecordError
 from tfcaption.runtime.paths import as_path
-from tfcaption.tfrecord import RecordError
 
 
 class SplitCaptions(NamedTuple):
     """What a captioner says of a split."""
 
     captions: dict[str, str]  # by photo id: the best one
-    nbest: dict[str, list[Spoken]]  # by photo id: as many as the beam is wide, best first
-    looked: dict[str, tuple[Looked, ...]]  # by photo id: for each word of the best one; empty without attention
+    nbest: dict[str, list[Hypothesis]]  # by photo id: as many as the beam is wide, best first
+    looked: dict[str, tuple[WordAttention, ...]]  # by photo id: for each word of the best one; empty without attention
     perplexity: float  # over all tokens of the split
     token_accuracy: float
 
@@ -59,8 +61,8 @@ def caption_split(
         looked = () if weights is None else (vocabulary.decode_each(best), weights)
         return vocabulary.decode(found.tokens), found.scores, looked, captioner.token_sums(features, tokens)
 
-    nbest: dict[str, list[Spoken]] = {}
-    looked: dict[str, tuple[Looked, ...]] = {}
+    nbest: dict[str, list[Hypothesis]] = {}
+    looked: dict[str, tuple[WordAttention, ...]] = {}
     sums = np.zeros(3)
     for batch in _batches(split, batch_size_photos):
         photos = batch["photo_id"].numpy()
@@ -73,13 +75,13 @@ def caption_split(
                 if photo.decode() in nbest:
                     raise RecordError(f"{photo.decode()}: twice in split {split.name}")
                 nbest[photo.decode()] = [
-                    Spoken(caption.decode(), score)
+                    Hypothesis(caption.decode(), score)
                     for caption, score in zip(row, row_scores, strict=True)
                     if score > float("-inf")
                 ]
         if batch_looked:
             rows = zip(photos, *(part.numpy() for part in batch_looked), strict=True)
-            looked |= {photo.decode(): looked_at(words, weights) for photo, words, weights in rows if photo}
+            looked |= {photo.decode(): word_attention(words, weights) for photo, words, weights in rows if photo}
         progress(len(nbest))
     loss, correct, tokens = sums
     best = {photo: found[0].caption for photo, found in nbest.items()}
@@ -93,12 +95,12 @@ def _batches(split: Split, batch_size_photos: int) -> Iterator[input_pipeline.Ba
 
 def read_references(split: Split) -> dict[str, list[str]]:
     """Photo id -> raw captions of a split, straight from its shards."""
-    return dict(records.captions_of(serialized) for serialized in _read_records(split))
+    return dict(captions_of(serialized) for serialized in _read_records(split))
 
 
 def read_token_ids(split: Split) -> Iterator[list[list[int]]]:
     """Token numbers of each photo's captions, from <start> to <end>, straight from a split's shards."""
-    return map(records.token_ids_of, _read_records(split))
+    return map(token_ids_of, _read_records(split))
 
 
 def _read_records(split: Split) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfcaption.captioner import Captioner, banned, packs
-from tfcaption.records import END, PAD, START
+from tfcaption.records.vocabulary import END, PAD, START
 
 LENGTH_ALPHA = 0.7
 _NEVER = float("-inf")

@@ -13,7 +13,8 @@ from tfcaption import search
 from tfcaption.bleu import Expected, sentence_bleu
 from tfcaption.captioner import Captioner
 from tfcaption.cider import Cider, Tokens, Weighted
-from tfcaption.records import END, PAD, START, Stage
+from tfcaption.records.examples import Stage
+from tfcaption.records.vocabulary import END, PAD, START
 
 _DRAWING = 1000  # apart from the places of `dropout`, which has the same seed
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfcaption import photos
-from tfcaption.captions import Captions, PhotoCaptioner, caption_photos
 from tfcaption.photos import PhotoError
+from tfcaption.records.captions import PhotoCaptions
 from tfcaption.runtime.command import command_parser
+from tfcaption.serving.photo_captioner import PhotoCaptioner, caption_photos
 
 if TYPE_CHECKING:
     from flask import Flask, Request
@@ -63,7 +64,7 @@ class OneAtATime:
         self.beam, self.prepare = captioner.beam, captioner.prepare
         self._captioner, self._lock = captioner, threading.Lock()
 
-    def __call__(self, photos: Sequence[bytes]) -> list[Captions | PhotoError]:
+    def __call__(self, photos: Sequence[bytes]) -> list[PhotoCaptions | PhotoError]:
         """As the captioner's own."""
         with self._lock:
             return self._captioner(photos)
@@ -102,7 +103,7 @@ def make_app(captioner: PhotoCaptioner, *, max_megabytes: float = 20) -> "Flask"
         ]
         if damaged:
             raise RequestError(422, "; ".join(damaged))
-        found = [{"name": name, **result.as_json()} for name, result in results if isinstance(result, Captions)]
+        found = [{"name": name, **result.as_json()} for name, result in results if isinstance(result, PhotoCaptions)]
         return {"captions": found}
 
     @app.errorhandler(RequestError)

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from tfcaption.records import END, OOV, PAD, SPECIAL_TOKENS, START
+from tfcaption.records.vocabulary import END, OOV, PAD, SPECIAL_TOKENS, START
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.progress import Progress
 

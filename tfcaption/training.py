@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfcaption.captioner import Captioner, TokenSums
 from tfcaption.config import TrainConfig
-from tfcaption.records import Stage
+from tfcaption.records.examples import Stage
 from tfcaption.self_critical import SelfCritical
 
 _INITIAL_LOSS_SCALE = 2.0**15

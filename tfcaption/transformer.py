@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfcaption.caption_layout import Captions
 from tfcaption.config import ModelConfig
 from tfcaption.decoder import Decoder, Predicted, dropout
-from tfcaption.records import Stage
+from tfcaption.records.examples import Stage
 
 _DROPOUT_PLACES = 3  # of each block
 _MASKED = -1e9  # finite, as bfloat16 and float32 know it

@@ -1,1 +1,1 @@
-"""What any program needs of its machine: paths, locks, progress, the process, command lines. Imports nothing of ours."""
+"""What any program needs of its machine: paths, locks, progress, the process. Imports nothing of ours."""

@@ -1,15 +1,15 @@
-"""`dataset.json` of what shards hold: counted shard by shard, by whoever wrote or read them."""
+"""Statistics of shards, and `dataset.json` built from them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tfcaption import records
-from tfcaption.records import DatasetInfo, RecordSettings, Rejection, ShardInfo, SplitInfo
+from tfcaption.records.dataset_info import SPLITS, DatasetInfo, RecordSettings, Rejection, ShardInfo, SplitInfo
+from tfcaption.records.vocabulary import OOV
 
 
 @dataclass
-class ShardResult:
+class ShardStatistics:
     """What one shard adds to `dataset.json`."""
 
     split: str
@@ -29,12 +29,12 @@ class ShardResult:
         for spoken, ids in zip(words, token_ids, strict=True):
             self.lengths[len(ids)] += 1
             self.words += len(ids) - 2
-            self.oov_words += ids.count(records.OOV)
+            self.oov_words += ids.count(OOV)
             self.truncated += len(spoken) > len(ids) - 2
 
 
-def describe(
-    shards: Sequence[ShardResult],
+def build_dataset_info(
+    shards: Sequence[ShardStatistics],
     rejections: Sequence[Rejection],
     *,
     settings: RecordSettings,
@@ -56,7 +56,7 @@ def describe(
         captions_in: written + rejected, and those of rejected photos.
         duplicates: photos whose files are the same in several splits, as far as is known.
     """
-    splits = {split: _describe(split, shards) for split in records.SPLITS}
+    splits = {split: _describe(split, shards) for split in SPLITS}
     splits = {split: info for split, info in splits.items() if info.shards}
     reasons = {
         kind: dict(sorted(Counter(r.reason for r in rejections if r.kind == kind).items()))
@@ -86,11 +86,11 @@ def occurrences(words: Sequence[str], counts: Mapping[str, int]) -> list[int]:
         counts: of every word of the training split.
     """
     found = [counts.get(word, 0) for word in words]
-    found[records.OOV] = sum(counts.values()) - sum(found)
+    found[OOV] = sum(counts.values()) - sum(found)
     return found
 
 
-def _describe(split: str, shards: Iterable[ShardResult]) -> SplitInfo:
+def _describe(split: str, shards: Iterable[ShardStatistics]) -> SplitInfo:
     mine = sorted((shard for shard in shards if shard.split == split), key=lambda shard: shard.info.name)
     lengths = sum((shard.lengths for shard in mine), Counter())
     longest = sum((shard.longest for shard in mine), Counter())

@@ -1,0 +1,1 @@
+"""The data contract: what stands in shards and beside them, read and written without TensorFlow."""

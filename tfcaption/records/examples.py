@@ -1,0 +1,162 @@
+"""One photo as a `tf.train.Example`: the keys of a record, encoding and decoding."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from tfcaption.records.tfrecord import Example, RecordError, parse_example
+
+PHOTO_ID = "photo/id"  # bytes
+PHOTO_JPEG = "photo/jpeg"  # bytes, image_size x image_size x RGB
+CAPTIONS_TEXT = "captions/text"  # bytes list: the raw captions
+CAPTIONS_TOKENS = "captions/tokens"  # int64 list: the token ids of all captions, end to end
+CAPTIONS_LENGTHS = "captions/lengths"  # int64 list: tokens of each caption, counting <start> and <end>
+# bytes, in a feature record instead of photo/jpeg: little-endian float16 of `features.json`'s shape, view after view
+FEATURES = "features"
+
+Stage = Literal["photo", "trunk", "map", "pooled"]
+"""How far a photo has come through ResNet50: pixels, `conv5_block1_out`, `conv5_block3_out`, its mean over all."""
+
+
+class PhotoRecord(BaseModel):
+    """One photo with all its captions, as stored in one record."""
+
+    photo_id: str
+    jpeg: bytes
+    captions: list[str]
+    token_ids: list[list[int]]  # one list per caption, from <start> to <end>
+
+
+def encode_record(record: PhotoRecord) -> bytes:
+    """Serialise one photo as a `tf.train.Example`; the same record always gives the same bytes."""
+    example = Example()
+    feature = example.features.feature
+    feature[PHOTO_ID].bytes_list.value.append(record.photo_id.encode())
+    feature[PHOTO_JPEG].bytes_list.value.append(record.jpeg)
+    feature[CAPTIONS_TEXT].bytes_list.value.extend(caption.encode() for caption in record.captions)
+    feature[CAPTIONS_TOKENS].int64_list.value.extend(token for ids in record.token_ids for token in ids)
+    feature[CAPTIONS_LENGTHS].int64_list.value.extend(len(ids) for ids in record.token_ids)
+    return example.SerializeToString(deterministic=True)
+
+
+def decode_record(serialized: bytes) -> PhotoRecord:
+    """Parse one record; the inverse of `encode_record`.
+
+    Raises:
+        RecordError: a key is missing or the lengths do not add up to the tokens.
+    """
+    feature = parse_example(serialized)
+    missing = {PHOTO_ID, PHOTO_JPEG, CAPTIONS_TEXT, CAPTIONS_TOKENS, CAPTIONS_LENGTHS} - set(feature)
+    if missing:
+        raise RecordError(f"keys missing in a record: {', '.join(sorted(missing))}")
+    captions, token_ids = _texts(feature, CAPTIONS_TEXT), _token_ids(feature)
+    if len(captions) != len(token_ids):
+        raise RecordError(f"{len(captions)} captions, but tokens of {len(token_ids)} in a record")
+    return PhotoRecord(
+        photo_id=_photo_id(feature), jpeg=_one(feature, PHOTO_JPEG), captions=captions, token_ids=token_ids
+    )
+
+
+def captions_of(serialized: bytes) -> tuple[str, list[str]]:
+    """Photo id and raw captions of a photo record or feature record.
+
+    Raises:
+        RecordError: it is neither.
+    """
+    feature = parse_example(serialized)
+    return _photo_id(feature), _texts(feature, CAPTIONS_TEXT)
+
+
+def token_ids_of(serialized: bytes) -> list[list[int]]:
+    """Token numbers of each caption of a photo record or feature record, from <start> to <end>.
+
+    Raises:
+        RecordError: it is neither.
+    """
+    return _token_ids(parse_example(serialized))
+
+
+def _token_ids(feature: Any) -> list[list[int]]:
+    tokens = list(feature[CAPTIONS_TOKENS].int64_list.value)
+    lengths = list(feature[CAPTIONS_LENGTHS].int64_list.value)
+    if sum(lengths) != len(tokens) or min(lengths, default=0) < 0:
+        raise RecordError(f"captions of {lengths} tokens, but {len(tokens)} tokens in a record")
+    ends = itertools.accumulate(lengths)
+    return [tokens[start:end] for start, end in itertools.pairwise([0, *ends])]
+
+
+def _photo_id(feature: Any) -> str:
+    _one(feature, PHOTO_ID)
+    return _texts(feature, PHOTO_ID)[0]
+
+
+def _one(feature: Any, key: str) -> bytes:
+    values = feature[key].bytes_list.value
+    if len(values) != 1:
+        raise RecordError(f"a record holds {len(values)} times {key}, not once")
+    return values[0]
+
+
+def _texts(feature: Any, key: str) -> list[str]:
+    try:
+        return [value.decode() for value in feature[key].bytes_list.value]
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{key} of a record is not UTF-8: {error}") from error
+
+
+def photo_of(serialized: bytes) -> tuple[str, bytes]:
+    """Photo id and JPEG of a photo record.
+
+    Raises:
+        RecordError: it is no photo record.
+    """
+    feature = parse_example(serialized)
+    if PHOTO_JPEG not in feature:
+        raise RecordError(f"a record has no {PHOTO_JPEG}: not records that build_records wrote")
+    return _photo_id(feature), _one(feature, PHOTO_JPEG)
+
+
+def inputs_of(serialized: bytes, stage: Stage) -> tuple[str, bytes]:
+    """Photo id and what a record holds of the photo: its JPEG, or its features.
+
+    Raises:
+        RecordError: it is no photo record, or no feature record.
+    """
+    if stage == "photo":
+        return photo_of(serialized)
+    feature = parse_example(serialized)
+    return _photo_id(feature), _stored(feature)
+
+
+def features_of(serialized: bytes) -> bytes:
+    """The features of a feature record, as stored.
+
+    Raises:
+        RecordError: it is no feature record.
+    """
+    return _stored(parse_example(serialized))
+
+
+def _stored(feature: Any) -> bytes:
+    if FEATURES not in feature:
+        raise RecordError(f"a record has no {FEATURES}: not features that extract_features wrote")
+    return _one(feature, FEATURES)
+
+
+def feature_record(serialized: bytes, features: bytes) -> bytes:
+    """The feature record of a photo record or of one with other features: the same, with float16 features in their
+    place."""
+    example = Example.FromString(serialized)
+    for key in (PHOTO_JPEG, FEATURES):
+        if key in example.features.feature:
+            del example.features.feature[key]
+    example.features.feature[FEATURES].bytes_list.value.append(features)
+    return example.SerializeToString(deterministic=True)
+
+
+def features_size(shape: Sequence[int]) -> int:
+    """Bytes of the float16 features of one view."""
+    return 2 * math.prod(shape)

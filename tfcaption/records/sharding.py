@@ -1,0 +1,47 @@
+"""Shard names, and what decides the shard, order and split of a photo: seeded hashes of its id."""
+
+import hashlib
+import re
+
+SHARD_PATTERN = re.compile(r"(?P<split>[a-z]+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.(tfrecord|jsonl)")
+
+
+def shard_name(split: str, index: int, count: int, *, suffix: str = "tfrecord") -> str:
+    """`train-00000-of-00008.tfrecord`."""
+    return f"{split}-{index:05d}-of-{count:05d}.{suffix}"
+
+
+def is_shard_name(name: str) -> bool:
+    """True for a name that `shard_name` gives."""
+    return SHARD_PATTERN.fullmatch(name) is not None
+
+
+def automatic_shard_count(photos: int) -> int:
+    """Smallest power of two that keeps a shard at 512 photos or fewer (about 10 MB at 224 pixels), at most 65,536.
+
+    Small enough that the work spreads evenly over the processes, large enough for long sequential reads.
+    """
+    count = 1
+    while count * 512 < photos and count < 65_536:
+        count *= 2
+    return count
+
+
+def _digest(seed: int, purpose: str, photo_id: str) -> int:
+    text = f"{seed}/{purpose}/{photo_id}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+
+
+def shard_index(photo_id: str, *, shards: int, seed: int) -> int:
+    """The shard of a photo: a hash of its id, the same on every machine."""
+    return _digest(seed, "shard", photo_id) % shards
+
+
+def order_key(photo_id: str, *, seed: int) -> tuple[int, str]:
+    """Sort key of a photo inside its shard: a seeded hash, so that shards are already shuffled."""
+    return _digest(seed, "order", photo_id), photo_id
+
+
+def hash_share(photo_id: str, *, seed: int) -> float:
+    """A number in [0, 1) that depends only on the photo's id and the seed; decides splits without split files."""
+    return _digest(seed, "split", photo_id) / 2**64

@@ -1,0 +1,33 @@
+"""Special tokens, `vocabulary.txt`, and words to token ids."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.runtime.paths import as_path
+
+SPECIAL_TOKENS = ("<pad>", "<oov>", "<start>", "<end>")
+PAD, OOV, START, END = range(len(SPECIAL_TOKENS))
+VOCABULARY_FILE = "vocabulary.txt"
+
+
+def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:
+    """The vocabulary: special tokens, then words seen `min_count` times or more by falling count, ties by spelling."""
+    kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL_TOKENS]
+    return [*SPECIAL_TOKENS, *sorted(kept, key=lambda word: (-counts[word], word))]
+
+
+def load_vocabulary(folder: str | Path) -> list[str]:
+    """Read `vocabulary.txt` (one word a line, in the order of the token ids) of a records or run folder."""
+    path = as_path(folder) / VOCABULARY_FILE
+    if not path.is_file():
+        raise RecordError(f"{path}: no such file")
+    words = path.read_text(encoding="utf-8").split("\n")[:-1]
+    if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS or len(set(words)) != len(words):
+        raise RecordError(f"{path}: must begin with {' '.join(SPECIAL_TOKENS)} and hold each word once")
+    return words
+
+
+def encode_words(words: Sequence[str], index: Mapping[str, int], max_words: int) -> list[int]:
+    """Token ids of one caption: <start>, its first `max_words` words (unknown ones as <oov>), <end>."""
+    return [START, *(index.get(word, OOV) for word in words[:max_words]), END]
