@@ -9,11 +9,10 @@ import pytest
 
 from tests.conftest import tree_bytes
 from tests.test_training import config
-from tfcaption import metrics
 from tfcaption.caption_files import read_captions
 from tfcaption.comparison import ROWS, compare, read_expected, table
 from tfcaption.evaluate import evaluate, evaluate_captions, main
-from tfcaption.metrics import ScoreError
+from tfcaption.metrics.corpus import ScoreError, corpus_scores
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, load_vocabulary
 from tfcaption.train import train
 
@@ -77,7 +76,7 @@ def test_each_photo_is_written_once_with_its_captions_best_first(evaluated, refe
 def test_what_is_written_is_what_is_returned_and_follows_from_the_captions(evaluated, run):
     result, lines = evaluated
     assert json.loads((run / "eval-dev" / "metrics.json").read_text()) == result
-    again = metrics.corpus_scores({x["id"]: x["caption"] for x in lines}, {x["id"]: x["references"] for x in lines})
+    again = corpus_scores({x["id"]: x["caption"] for x in lines}, {x["id"]: x["references"] for x in lines})
     assert again == {key: result[key] for key in again}
     cosines = [line["cosine"] for line in lines if "cosine" in line]
     assert result["cosine"] == pytest.approx(np.mean(cosines), abs=1e-4)
@@ -89,8 +88,8 @@ def test_what_is_written_is_what_is_returned_and_follows_from_the_captions(evalu
 def test_beside_a_run_stand_the_constant_caption_and_a_person(evaluated, references):
     result, _ = evaluated
     constant, human = result["constant"], result["human"]
-    said = metrics.corpus_scores(dict.fromkeys(references, constant["caption"]), references)
-    person = metrics.corpus_scores({p: c[0] for p, c in references.items()}, {p: c[1:] for p, c in references.items()})
+    said = corpus_scores(dict.fromkeys(references, constant["caption"]), references)
+    person = corpus_scores({p: c[0] for p, c in references.items()}, {p: c[1:] for p, c in references.items()})
     assert said.items() <= constant.items() and person.items() <= human.items()
     assert constant["distinct_captions"] == 1 and constant["novel_share"] == 0.0
     assert set(ROWS) - set(result["human"]) == {"perplexity", "token_accuracy"} and set(ROWS) <= set(result)

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from nltk.translate.bleu_score import corpus_bleu
 
-from tfcaption import metrics
-from tfcaption.caption_statistics import caption_statistics
-from tfcaption.metrics import ScoreError, corpus_scores
+from tfcaption.evaluation.references import constant_caption
+from tfcaption.metrics.corpus import ScoreError, corpus_scores
+from tfcaption.metrics.diversity import caption_statistics
+from tfcaption.metrics.rouge import longest_common_subsequence
+from tfcaption.metrics.similarity import embedding_cosine, shuffled
+from tfcaption.metrics.tokens import score_tokens
 
 GOLDEN = ["constant_caption", "human_0_against_the_other_4", "human_2_against_the_other_4"]
 WORDS = ["a", "b", "c", "d", "e"]
@@ -107,7 +110,7 @@ def test_the_longest_common_subsequence_is_that_of_trying_them_all():
             for length in range(9)
         ]
         longest = max(length for length in range(9) if common[length])
-        assert metrics.longest_common_subsequence(first, second) == longest
+        assert longest_common_subsequence(first, second) == longest
 
 
 def test_rouge_l_is_that_of_a_calculation_by_hand():
@@ -139,9 +142,9 @@ def test_bleu_is_of_the_corpus_not_the_mean_of_sentences():
 
 
 def test_one_letter_words_count_and_punctuation_and_case_do_not():
-    assert metrics.score_tokens('A dog , "Rex" , is (not) I !') == ["a", "dog", "rex", "is", "not", "i"]
-    assert metrics.score_tokens("the dog's t-shirt isn't red") == ["the", "dog", "'s", "t-shirt", "is", "n't", "red"]
-    assert metrics.score_tokens("In Washington D.C.") == metrics.score_tokens("in washington d.c. .")
+    assert score_tokens('A dog , "Rex" , is (not) I !') == ["a", "dog", "rex", "is", "not", "i"]
+    assert score_tokens("the dog's t-shirt isn't red") == ["the", "dog", "'s", "t-shirt", "is", "n't", "red"]
+    assert score_tokens("In Washington D.C.") == score_tokens("in washington d.c. .")
 
 
 @pytest.mark.parametrize(
@@ -168,18 +171,18 @@ def test_an_empty_caption_scores_nothing_and_is_no_error():
 
 def test_the_constant_caption_is_the_best_of_the_training_captions():
     references = [["A dog runs in the grass .", f"Word{i} never seen again ."] for i in range(30)]
-    assert metrics.constant_caption(references) == "A dog runs in the grass ."
+    assert constant_caption(references) == "A dog runs in the grass ."
 
 
 def test_cosine_is_of_mean_vectors_averaged_over_the_references():
     vectors = {"a": np.array([1.0, 0]), "b": np.array([0, 1.0])}
-    found = metrics.embedding_cosine({"p": "a", "q": "zzz"}, {"p": ["A !", "b", "a b"], "q": ["a"]}, vectors)
+    found = embedding_cosine({"p": "a", "q": "zzz"}, {"p": ["A !", "b", "a b"], "q": ["a"]}, vectors)
     assert found == {"p": pytest.approx((1 + 0 + 0.5**0.5) / 3)}
 
 
 def test_shuffled_gives_every_photo_the_references_of_another():
     references = {name: [name] for name in "abc"}
-    mixed = metrics.shuffled(references)
+    mixed = shuffled(references)
     assert mixed.keys() == references.keys() and all(mixed[name] != [name] for name in "abc")
     assert sorted(mixed.values()) == sorted(references.values())
 
@@ -191,7 +194,7 @@ def test_metrics_need_no_tensorflow():
 
 
 def training(*captions):
-    return {tuple(metrics.score_tokens(caption)) for caption in captions}
+    return {tuple(score_tokens(caption)) for caption in captions}
 
 
 def test_statistics_are_those_counted_by_hand():

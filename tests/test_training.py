@@ -16,8 +16,9 @@ import tensorflow as tf
 
 from tests.conftest import tree_bytes
 from tests.test_model import DECODERS, captioner, captions
-from tfcaption import metrics, runs
+from tfcaption import runs
 from tfcaption.config import Config, TrainConfig
+from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.train import EXIT_PREEMPTED, TrainingFailed, train
 from tfcaption.training import Mode, Trainer, learning_rate_schedule
 
@@ -577,7 +578,7 @@ def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undistur
     assert tree_bytes(undisturbed / "checkpoints") == before
     lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]
     assert len({line["id"] for line in lines}) == len(lines) == run.info.splits["test"].photos == result["photos"]
-    again = metrics.corpus_scores({x["id"]: x["caption"] for x in lines}, {x["id"]: x["references"] for x in lines})
+    again = corpus_scores({x["id"]: x["caption"] for x in lines}, {x["id"]: x["references"] for x in lines})
     assert again == {key: result[key] for key in again}
     assert json.loads((undisturbed / "eval-test" / "metrics.json").read_text()) == result
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tfcaption.metrics import ScoreError
+from tfcaption.metrics.corpus import ScoreError
 from tfcaption.runtime.paths import as_path
 
 

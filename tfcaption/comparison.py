@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import metrics
-from tfcaption.caption_statistics import caption_statistics
+from tfcaption.evaluation.references import constant_caption
+from tfcaption.metrics.corpus import check_captions, corpus_scores
+from tfcaption.metrics.diversity import caption_statistics
+from tfcaption.metrics.similarity import Vectors, embedding_cosine, shuffled
+from tfcaption.metrics.tokens import score_tokens
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
@@ -70,10 +73,10 @@ def read_expected(records_path: str | Path, split: str) -> Expected:
     with Progress(train.photos, unit="photos", label="reading training captions") as progress:
         for file in train.files:
             photos = scoring.read_references(dataclasses.replace(train, files=[file])).values()
-            training.update(tuple(metrics.score_tokens(caption)) for photo in photos for caption in photo)
+            training.update(tuple(score_tokens(caption)) for photo in photos for caption in photo)
             captions.extend(photos)
             progress.update(len(captions))
-    return Expected(scoring.read_references(opened), frozenset(training), metrics.constant_caption(captions))
+    return Expected(scoring.read_references(opened), frozenset(training), constant_caption(captions))
 
 
 def compare(spoken: dict[str, str], expected: Expected, glove: str | None) -> tuple[dict[str, Any], dict[str, float]]:
@@ -94,7 +97,7 @@ def compare(spoken: dict[str, str], expected: Expected, glove: str | None) -> tu
         GloveError: the word vectors cannot be read.
     """
     references = expected.references
-    metrics.check_captions(spoken, references)  # every photo once
+    check_captions(spoken, references)  # every photo once
     vectors = _vectors(glove, [*spoken.values(), expected.constant, *itertools.chain(*references.values())])
     scores, cosines = _scores(spoken, references, expected.training, vectors)
     constant, _ = _scores(dict.fromkeys(references, expected.constant), references, expected.training, vectors)
@@ -106,26 +109,26 @@ def compare(spoken: dict[str, str], expected: Expected, glove: str | None) -> tu
     return result, cosines
 
 
-def _vectors(glove: str | None, captions: Sequence[str]) -> metrics.Vectors:
+def _vectors(glove: str | None, captions: Sequence[str]) -> Vectors:
     """Word vectors of all words in the captions, where there is a file of them and it is still there."""
     if not glove or not as_path(glove).is_file():
         return {}
     from tfcaption import text
 
-    return text.read_glove(glove, sorted({token for caption in captions for token in metrics.score_tokens(caption)}))
+    return text.read_glove(glove, sorted({token for caption in captions for token in score_tokens(caption)}))
 
 
 def _scores(
     spoken: dict[str, str],
     references: Mapping[str, Sequence[str]],
     training: frozenset[tuple[str, ...]],
-    vectors: metrics.Vectors,
+    vectors: Vectors,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Scores of the whole split, and the cosine of each photo."""
-    scores = metrics.corpus_scores(spoken, references)
-    cosines = metrics.embedding_cosine(spoken, references, vectors) if vectors else {}
+    scores = corpus_scores(spoken, references)
+    cosines = embedding_cosine(spoken, references, vectors) if vectors else {}
     if cosines:
-        unrelated = metrics.embedding_cosine(spoken, metrics.shuffled(references), vectors)
+        unrelated = embedding_cosine(spoken, shuffled(references), vectors)
         scores["cosine"] = float(np.mean(list(cosines.values())))
         scores["cosine_shuffled"] = float(np.mean(list(unrelated.values())))
         for percent in (10, 50, 90):

@@ -17,9 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from tfcaption import caption_files, metrics, runs
+from tfcaption import caption_files, runs
 from tfcaption.comparison import Expected, compare, read_expected, table
 from tfcaption.config import Config
+from tfcaption.metrics.corpus import ScoreError
 from tfcaption.records.dataset_info import SPLITS, load_dataset_info, load_features_info
 from tfcaption.records.examples import Stage
 from tfcaption.records.sharding import shard_name
@@ -186,13 +187,13 @@ def evaluate_captions(
     _check_positive(limit=limit)
     start = time.monotonic()
     if not as_path(path).is_file():
-        raise metrics.ScoreError(f"{path}: no such file of captions")
+        raise ScoreError(f"{path}: no such file of captions")
     everything = read_expected(records_path, split)
     captions = caption_files.read_captions(path, everything.references)
     expected = everything.first(limit)
     missing = [photo for photo in expected.references if photo not in captions]
     if missing:
-        raise metrics.ScoreError(
+        raise ScoreError(
             f"{path}: has no caption for {len(missing):,} of {len(expected.references):,} photos of split {split}, "
             f"such as {missing[0]}; every photo must have one"
         )

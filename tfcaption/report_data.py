@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import metrics, photos, runs
+from tfcaption import photos, runs
+from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.examples import photo_of
@@ -80,7 +81,7 @@ def photo_scores(evaluated: Sequence[Evaluated], ids: Sequence[str]) -> np.ndarr
         for row, photo in enumerate(ids):
             for column, run in enumerate(evaluated):
                 line = run.lines[photo]
-                found = metrics.corpus_scores({photo: line["caption"]}, {photo: line["references"]})
+                found = corpus_scores({photo: line["caption"]}, {photo: line["references"]})
                 scores[row, column] = found["rouge_l"]
             progress.update(row + 1)
     return scores

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfcaption import plots
-from tfcaption.cider import LONGEST_NGRAM, ngrams
-from tfcaption.metrics import score_tokens
+from tfcaption.metrics.tokens import LONGEST_NGRAM, ngrams, score_tokens
 from tfcaption.plots import Figure, Line
 from tfcaption.report_data import Evaluated, captions_by_run
 from tfcaption.runtime.process import start_tensorflow

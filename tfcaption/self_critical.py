@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption import search
-from tfcaption.bleu import Expected, sentence_bleu
 from tfcaption.captioner import Captioner
-from tfcaption.cider import Cider, Tokens, Weighted
+from tfcaption.metrics.bleu import ReferenceNgrams, sentence_bleu
+from tfcaption.metrics.cider import Cider, TfIdf
+from tfcaption.metrics.tokens import Tokens
 from tfcaption.records.examples import Stage
 from tfcaption.records.vocabulary import END, PAD, START
 
@@ -46,7 +47,7 @@ class SelfCritical:
         self._captioner, self._stage, self._compiled = captioner, stage, compiled
         self._samples, self._bleu_weight, self._max_tokens = samples, bleu_weight, max_tokens
         self._cider = Cider(photos)
-        self._known: dict[bytes, Weighted] = {}  # references come back every epoch
+        self._known: dict[bytes, TfIdf] = {}  # references come back every epoch
 
     def __call__(self, batch: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """The batch to train on.
@@ -94,11 +95,11 @@ class SelfCritical:
         weighted = [self._reference(tokens) for tokens in references]
         scores = np.array([self._cider.score(self._cider.weighted(tokens), weighted) for tokens in drawn])
         if self._bleu_weight:
-            expected = Expected.of([spoken(tokens[1:]) for tokens in references])
+            expected = ReferenceNgrams.of([spoken(tokens[1:]) for tokens in references])
             scores += self._bleu_weight * np.array([sentence_bleu(tokens, expected) for tokens in drawn])
         return scores
 
-    def _reference(self, tokens: np.ndarray) -> Weighted:
+    def _reference(self, tokens: np.ndarray) -> TfIdf:
         key = tokens.tobytes().rstrip(b"\0")
         if key not in self._known:
             self._known[key] = self._cider.weighted(spoken(tokens[1:]))

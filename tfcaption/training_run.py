@@ -278,13 +278,14 @@ class TrainingRun:
         return figures | {"dev_seconds": time.monotonic() - start}
 
     def _dev_scores(self) -> dict[str, float]:
-        from tfcaption import metrics, scoring
+        from tfcaption import scoring
+        from tfcaption.metrics.corpus import corpus_scores
 
         split = self._open("dev", alone=True)
         spoken = scoring.caption_split(
             self.trainer.captioner, split, self.run.words, batch_size_photos=self.config.data.batch_size_photos
         )
-        scores = metrics.corpus_scores(spoken.captions, scoring.read_references(split))
+        scores = corpus_scores(spoken.captions, scoring.read_references(split))
         return {"dev_bleu_4": scores["bleu_4"], "dev_cider": scores["cider"]}
 
 

@@ -3,19 +3,17 @@
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-LONGEST_NGRAM = 4
+from tfcaption.metrics.tokens import LONGEST_NGRAM, Tokens, ngrams
+
 SIGMA = 6.0  # words that a caption may differ in length before it costs much
 SCALE = 10.0
 
-Tokens = Sequence[Hashable]  # words, or their numbers
-_Token = TypeVar("_Token", bound=Hashable)
 
-
-class Weighted(NamedTuple):
+class TfIdf(NamedTuple):
     """A caption as CIDEr-D sees it."""
 
     weights: dict[tuple[Hashable, ...], float]  # of its n-grams: how often each comes, times how rare it is
@@ -38,25 +36,18 @@ class Cider:
             self._photos_with.update(set().union(*(ngrams(tokens) for tokens in photo)))
             self._photos += 1
 
-    def weighted(self, tokens: Tokens) -> Weighted:
+    def weighted(self, tokens: Tokens) -> TfIdf:
         """What is to be computed of a caption once."""
         weights, squares = {}, [0.0] * LONGEST_NGRAM
         for ngram, count in Counter(ngrams(tokens)).items():
             weight = count * math.log(self._photos / max(self._photos_with[ngram], 1))
             weights[ngram] = weight
             squares[len(ngram) - 1] += weight * weight
-        return Weighted(weights, tuple(map(math.sqrt, squares)), max(len(tokens) - 1, 0))
+        return TfIdf(weights, tuple(map(math.sqrt, squares)), max(len(tokens) - 1, 0))
 
-    def score(self, spoken: Weighted, references: Sequence[Weighted]) -> float:
+    def score(self, spoken: TfIdf, references: Sequence[TfIdf]) -> float:
         """CIDEr-D of one caption against a photo's references, from 0 to 10."""
         return SCALE * sum(_similarity(spoken, expected) for expected in references) / len(references)
-
-
-def ngrams(tokens: Sequence[_Token]) -> list[tuple[_Token, ...]]:
-    """All runs of one to four tokens, with repetitions."""
-    return [
-        tuple(tokens[start : start + n]) for n in range(1, LONGEST_NGRAM + 1) for start in range(len(tokens) - n + 1)
-    ]
 
 
 def cider_d(hypotheses: Sequence[Tokens], references: Sequence[Sequence[Tokens]]) -> np.ndarray:
@@ -81,7 +72,7 @@ def cider_d(hypotheses: Sequence[Tokens], references: Sequence[Sequence[Tokens]]
     )
 
 
-def _similarity(spoken: Weighted, expected: Weighted) -> float:
+def _similarity(spoken: TfIdf, expected: TfIdf) -> float:
     """Cosine of the n-grams' weights, a mean over n, less for another length; a word said too often counts as often as
     it is expected."""
     shared = [0.0] * LONGEST_NGRAM

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Set
 
 import numpy as np
 
-from tfcaption.metrics import score_tokens
+from tfcaption.metrics.tokens import score_tokens
 
 # Where a sentence cannot end, after the list in ImageCaptioning.pytorch. People do end captions with a few of these
 # ("with his helmet on"), so read the share beside theirs.

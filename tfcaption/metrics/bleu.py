@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfcaption.cider import LONGEST_NGRAM, Tokens, ngrams
+from tfcaption.metrics.tokens import LONGEST_NGRAM, Tokens, ngrams
 
 
-class Expected(NamedTuple):
+class ReferenceNgrams(NamedTuple):
     """A photo's references as BLEU sees them."""
 
     most: Counter[tuple[Hashable, ...]]  # how often each n-gram comes in any one of them
     lengths: list[int]
 
     @classmethod
-    def of(cls, references: Sequence[Tokens]) -> "Expected":
+    def of(cls, references: Sequence[Tokens]) -> "ReferenceNgrams":
         """What is to be counted of a photo's references once."""
         most: Counter[tuple[Hashable, ...]] = Counter()
         for reference in references:
@@ -26,7 +26,7 @@ class Expected(NamedTuple):
         return cls(most, [len(reference) for reference in references])
 
 
-def corpus_bleu(hypotheses: Sequence[Tokens], expected: Iterable[Expected]) -> dict[str, float]:
+def corpus_bleu(hypotheses: Sequence[Tokens], expected: Iterable[ReferenceNgrams]) -> dict[str, float]:
     """BLEU-1 to BLEU-4 of one caption per photo, over all photos together and without smoothing.
 
     Args:
@@ -49,7 +49,7 @@ def corpus_bleu(hypotheses: Sequence[Tokens], expected: Iterable[Expected]) -> d
     return {f"bleu_{n}": float(brevity * precisions[:n].prod() ** (1 / n)) for n in range(1, LONGEST_NGRAM + 1)}
 
 
-def sentence_bleu(tokens: Tokens, expected: Expected) -> float:
+def sentence_bleu(tokens: Tokens, expected: ReferenceNgrams) -> float:
     """The mean of a caption's BLEU-1 to BLEU-4, from 0 to 1, with 1 added to the matches and totals of all but single
     tokens (Lin & Och 2004, ORANGE; NLTK's `SmoothingFunction.method2`), without which few captions have BLEU-4."""
     (matched, *matches), (total, *totals) = _counts(tokens, expected)
@@ -61,7 +61,7 @@ def sentence_bleu(tokens: Tokens, expected: Expected) -> float:
     return _brevity(len(tokens), _nearest(len(tokens), expected)) * sum(means) / LONGEST_NGRAM
 
 
-def _counts(tokens: Tokens, expected: Expected) -> tuple[list[int], list[int]]:
+def _counts(tokens: Tokens, expected: ReferenceNgrams) -> tuple[list[int], list[int]]:
     """Of each n, the caption's n-grams that match, none more often than in one reference, and all of them."""
     matches, totals = [0] * LONGEST_NGRAM, [0] * LONGEST_NGRAM
     for ngram, count in Counter(ngrams(tokens)).items():
@@ -70,7 +70,7 @@ def _counts(tokens: Tokens, expected: Expected) -> tuple[list[int], list[int]]:
     return matches, totals
 
 
-def _nearest(length: int, expected: Expected) -> int:
+def _nearest(length: int, expected: ReferenceNgrams) -> int:
     """The length of a reference that is nearest, the shorter of two."""
     return min(expected.lengths, key=lambda other: (abs(other - length), other))
 

@@ -1,0 +1,1 @@
+"""A captioner or a file of captions -> scores."""

@@ -1,0 +1,61 @@
+"""Scores of captions against references, by the published protocol."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tfcaption.metrics.bleu import ReferenceNgrams, corpus_bleu
+from tfcaption.metrics.cider import cider_d
+from tfcaption.metrics.rouge import rouge_l
+from tfcaption.metrics.tokens import tokenize
+
+
+class ScoreError(ValueError):
+    """Captions that cannot be scored; the message names the photo."""
+
+
+def corpus_scores(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Corpus BLEU-1 to 4, ROUGE-L and CIDEr-D of one caption per photo against all its references.
+
+    Args:
+        hypotheses: photo id -> raw caption; tokenized here.
+        references: photo id -> raw captions; the same photos.
+
+    Returns:
+        `bleu_1` .. `bleu_4`, from 0 to 1 (`bleu.corpus_bleu`); `rouge_l`, from 0 to 1 (Lin 2004);
+        `cider`, from 0 to 10 (`cider.cider_d`, mean over the photos); all as coco-caption computes them.
+
+    Raises:
+        ScoreError: a caption is not a string, references are a string or none, or the photos differ.
+    """
+    check_captions(hypotheses, references)
+    ids = sorted(hypotheses)
+    spoken = [tokenize(hypotheses[photo]) for photo in ids]
+    expected = [[tokenize(caption) for caption in references[photo]] for photo in ids]
+    return {
+        **corpus_bleu(spoken, map(ReferenceNgrams.of, expected)),
+        "rouge_l": float(np.mean([rouge_l(*pair) for pair in zip(spoken, expected, strict=True)])),
+        "cider": float(np.mean(cider_d(spoken, expected))),
+    }
+
+
+def check_captions(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what would be scored wrongly without an error.
+
+    Raises:
+        ScoreError: see `corpus_scores`.
+    """
+    if not hypotheses:
+        raise ScoreError("no captions to score")
+    for photo, caption in hypotheses.items():
+        if not isinstance(caption, str):
+            raise ScoreError(f"{photo}: the caption must be a string, not {type(caption).__name__}: {caption!r}")
+        if photo not in references:
+            raise ScoreError(f"{photo}: has a caption but no references")
+    for photo, captions in references.items():
+        if isinstance(captions, str) or not all(isinstance(caption, str) for caption in captions):
+            raise ScoreError(f"{photo}: references must be a list of strings, not {captions!r}")
+        if not captions:
+            raise ScoreError(f"{photo}: its list of references is empty")
+        if photo not in hypotheses:
+            raise ScoreError(f"{photo}: has references but no caption")
