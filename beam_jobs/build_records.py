@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from beam_jobs.command import run_job
-from tfcaption import photos
+from tfcaption.preprocessing import photos
 from tfcaption.records.dataset_info import DATASET_FILE, SPLITS, DatasetInfo, RecordSettings, load_dataset_info
 from tfcaption.runtime.command import command_parser
 

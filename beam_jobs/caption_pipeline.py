@@ -19,8 +19,7 @@ from beam_jobs import output_folder
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import atomic_file, write_text
 from tfcaption.exported import ExportedCaptioner
-from tfcaption.photo_files import is_photo_name, photos_below
-from tfcaption.photos import PhotoError
+from tfcaption.preprocessing.photos import PhotoError, is_photo_name, photos_below
 from tfcaption.records.captions import PhotoCaptions
 from tfcaption.records.dataset_info import CAPTIONS_FILE, REJECTED_FILE, Rejection, ShardInfo, rejected_lines
 from tfcaption.records.sharding import shard_index, shard_name

@@ -139,9 +139,9 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
 def _sides(arguments: argparse.Namespace) -> list[int]:
     """The tokens that change places in mirrored views, which a single view never is."""
     from beam_jobs import paths
-    from tfcaption.views import side_tokens
+    from tfcaption.preprocessing.augmented_views import left_right_tokens
 
-    return side_tokens(load_vocabulary(paths.as_path(arguments.records))) if arguments.views > 1 else []
+    return left_right_tokens(load_vocabulary(paths.as_path(arguments.records))) if arguments.views > 1 else []
 
 
 def summary(info: FeaturesInfo, seconds: float) -> str:

@@ -62,7 +62,7 @@ class Extractor:
 
         from tfcaption.encoder import Encoder
         from tfcaption.input_pipeline import decode_payloads
-        from tfcaption.views import cropped
+        from tfcaption.preprocessing.augmented_views import cropped
 
         self.encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
         self._batch_size = batch_size
@@ -252,7 +252,7 @@ class ExtractShard(beam.DoFn):
 
     def _view(self, photos: Sequence[tuple[str, bytes]], view: int) -> np.ndarray:
         """The features of one view of photos."""
-        from tfcaption.views import view_box
+        from tfcaption.preprocessing.augmented_views import view_box
 
         payloads = [payload for _, payload in photos]
         if self._settings.made_from != "photo":

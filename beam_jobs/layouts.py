@@ -10,7 +10,7 @@ from beam_jobs.splits import known_split
 from beam_jobs.tables import Table
 from beam_jobs.text_files import SourceError
 from beam_jobs.web_dataset import WebDataset
-from tfcaption import photos
+from tfcaption.preprocessing import photos
 from tfcaption.records.dataset_info import SPLITS
 
 

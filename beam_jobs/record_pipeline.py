@@ -21,7 +21,7 @@ from beam_jobs import output_folder
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import write_shard, write_text
 from beam_jobs.sources import CaptionedPhoto, Listing, Location
-from tfcaption import photos
+from tfcaption.preprocessing import photos
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
     REJECTED_FILE,
@@ -182,13 +182,13 @@ class Tokenize(beam.DoFn):
         """Tokenize all captions of the chunk in one TensorFlow call."""
         import tensorflow as tf  # only the process that tokenizes pays for it
 
-        from tfcaption import text
+        from tfcaption.preprocessing.tokenizer import tokenize
 
         if chunk[0].id == self._first:
             for split, count in self._shards.items():
                 yield from ((shard_name(split, index, count), None) for index in range(count))
         captions = [caption for photo in chunk for caption in photo.captions]
-        spoken = iter(text.tokenize(tf.constant(captions)).to_list())
+        spoken = iter(tokenize(tf.constant(captions)).to_list())
         counts: Counter[str] = Counter()
         for photo in chunk:
             words = [tuple(word.decode() for word in next(spoken)) for _ in photo.captions]

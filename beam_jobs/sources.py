@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 from beam_jobs.paths import as_path
 from beam_jobs.splits import read_split_files, split_by_hash
 from beam_jobs.text_files import SourceError, file_lines, is_safe_name
-from tfcaption import photos
+from tfcaption.preprocessing import photos
 from tfcaption.records.dataset_info import SPLITS, Rejection
 from tfcaption.runtime.paths import files_below, is_local
 

@@ -9,7 +9,7 @@ from typing import Any
 from beam_jobs.sources import CaptionLine, Columns, Listing, Source, text_lines
 from beam_jobs.splits import known_split
 from beam_jobs.text_files import SourceError
-from tfcaption import photos
+from tfcaption.preprocessing import photos
 
 # Column names in use, most telling first; the first one that is there counts.
 PHOTO_COLUMNS = ("image", "photo", "image_name", "file_name", "filename", "file", "image_id", "path", "id")

@@ -12,7 +12,7 @@ from beam_jobs.splits import known_split
 from beam_jobs.tables import CAPTION_COLUMNS, SPLIT_COLUMNS, usual_column
 from beam_jobs.tars import Member, members, tar_files
 from beam_jobs.text_files import SourceError, stream_lines
-from tfcaption import photos
+from tfcaption.preprocessing import photos
 
 TEXT, JSON = ".txt", ".json"
 MAX_TEXT_BYTES = 1_000_000  # of a member with captions

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tfcaption.photos import prepare_photo
+from tfcaption.preprocessing.photos import prepare_photo
 
 IMAGE_SIZE, BEAM = 16, 3
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from beam_jobs.sources import SourceError, read_source
-from tfcaption import photos
+from tfcaption.preprocessing import photos
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import SPLITS, rejected_lines
 from tfcaption.records.examples import captions_of, decode_record, features_of, photo_of, token_ids_of

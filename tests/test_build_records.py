@@ -14,8 +14,8 @@ from beam_jobs.build_records import main
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.test_photos import encoded, picture, truncated
 from tests.test_sources import Source
-from tfcaption import text
 from tfcaption.inspect import inspect_records
+from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.examples import decode_record
@@ -51,7 +51,7 @@ def test_every_photo_is_written_once_with_its_captions_and_tokens(source, tmp_pa
     info, found = read_all(tmp_path / "out")
     words = load_vocabulary(tmp_path / "out")
     assert set(found) == {f"{name}.jpg" for name in "abcdefghij"}
-    vocabulary = text.Vocabulary(words)
+    vocabulary = Vocabulary(words)
     for split, record in found.values():
         assert record.captions == [f"A photo of {record.photo_id[0]} ."] * 2
         assert vocabulary.encode(tf.constant(record.captions), max_words=37).to_list() == record.token_ids

@@ -11,10 +11,9 @@ from PIL import Image
 
 from tests.fake_export import BEAM, MeanColour, expected_caption, write_export
 from tests.test_training import config
-from tfcaption import photo_files
 from tfcaption.caption import main
 from tfcaption.exported import ExportedCaptioner, ExportError
-from tfcaption.photos import PhotoError
+from tfcaption.preprocessing.photos import PhotoError, photos_below
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def all_photos(album):
 
 def test_photos_below_a_folder_are_sorted_and_leave_out_hidden_and_other_files(album):
     (album / "link").symlink_to(album / "a")  # not followed, or a circle would never end
-    assert photo_files.photos_below(album) == all_photos(album) and len(all_photos(album)) == 20
+    assert photos_below(album) == all_photos(album) and len(all_photos(album)) == 20
 
 
 def test_files_folders_and_standard_input_are_captioned_in_order(album, export, capsys, monkeypatch):
@@ -168,7 +167,9 @@ def test_wrong_arguments_are_clear_errors(arguments, code, message, export, tmp_
 
 def test_a_run_gives_the_n_best_of_its_own_beam_search(sample, sample_records, pooled, tmp_path, capsys):
     """The same captions as searched photo by photo, from pixels that Pillow decoded."""
-    from tfcaption import photos, runs, search, text
+    from tfcaption import runs, search
+    from tfcaption.preprocessing import photos
+    from tfcaption.preprocessing.tokenizer import Vocabulary
     from tfcaption.train import train
 
     run = train(config(tmp_path / "run", sample_records, 1, pooled))
@@ -179,7 +180,7 @@ def test_a_run_gives_the_n_best_of_its_own_beam_search(sample, sample_records, p
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     loaded = runs.load_run(run)
     captioner, _ = runs.load_captioner(loaded, "last")
-    vocabulary = text.Vocabulary(loaded.words)
+    vocabulary = Vocabulary(loaded.words)
     for path, line in zip(paths, lines, strict=True):
         jpeg = photos.prepare_photo(path.read_bytes(), image_size=32, resize="squash")
         pixels = np.asarray(Image.open(io.BytesIO(jpeg)))[None]

@@ -11,8 +11,10 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.test_training import config
-from tfcaption import input_pipeline, photos, runs, search, text
+from tfcaption import input_pipeline, runs, search
 from tfcaption.export import export
+from tfcaption.preprocessing import photos
+from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.examples import photo_of
@@ -97,7 +99,7 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
     search_all = tf.function(search.beam_search, autograph=False)
     expected = search_all(captioner, features, max_tokens=run.info.max_length, beam=2)
     np.testing.assert_allclose([found["scores"][index] for index in readable], expected.scores[:, 0], rtol=2e-2)
-    spoken = text.Vocabulary(run.words).decode(expected.tokens).numpy()
+    spoken = Vocabulary(run.words).decode(expected.tokens).numpy()
     if attends:
         attention = search.attention_of(captioner, features, expected.tokens[:, 0]).numpy()
     for row, index in enumerate(readable[:4]):  # of its records: the very same pixels
@@ -119,7 +121,7 @@ def test_its_second_signature_starts_from_the_features_that_the_variant_trains_f
     expected = search.beam_search(captioner, pooled, max_tokens=run.info.max_length, beam=2)
     np.testing.assert_allclose(found["nbest_scores"], expected.scores, rtol=1e-3)
     # The worse one of a beam of two may be one of two as good.
-    spoken = text.Vocabulary(run.words).decode(expected.tokens)
+    spoken = Vocabulary(run.words).decode(expected.tokens)
     np.testing.assert_array_equal(found["nbest_captions"][:, 0], spoken[:, 0])
     assert np.mean(found["nbest_captions"].numpy() == spoken.numpy()) >= 0.75
 

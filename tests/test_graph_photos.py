@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfcaption import photos
-from tfcaption.graph_photos import exif_orientation, prepare_photo, prepare_photos
+from tfcaption.preprocessing import photos
+from tfcaption.preprocessing.photos_in_graph import exif_orientation, prepare_photo, prepare_photos
 
 
 def picture(width=90, height=60, mode="RGB", seed=0):

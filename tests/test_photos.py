@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcaption import photos
+from tfcaption.preprocessing import photos
 
 
 def picture(width=80, height=60):

@@ -6,12 +6,13 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfcaption import text
+from tfcaption.preprocessing.tokenizer import Vocabulary, detokenize, tokenize
+from tfcaption.preprocessing.word_vectors import Coverage, GloveError, embedding_matrix, read_glove
 from tfcaption.records.vocabulary import END, OOV, PAD, SPECIAL_TOKENS, START, encode_words, vocabulary_words
 
 
 def words(*captions):
-    return [[word.decode() for word in row] for row in text.tokenize(tf.constant(captions)).to_list()]
+    return [[word.decode() for word in row] for row in tokenize(tf.constant(captions)).to_list()]
 
 
 @pytest.mark.parametrize(
@@ -38,12 +39,12 @@ def test_captions_are_cut_into_words_as_documented(caption, expected):
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(st.characters(blacklist_categories=["Cs"]), max_size=40), min_size=1, max_size=8))
 def test_detokenized_captions_are_cut_into_the_same_words(captions):
-    cut = text.tokenize(tf.constant(captions))
-    assert text.tokenize(text.detokenize(cut)).to_list() == cut.to_list()
+    cut = tokenize(tf.constant(captions))
+    assert tokenize(detokenize(cut)).to_list() == cut.to_list()
 
 
 def test_clitics_are_joined_to_their_word():
-    assert text.detokenize(text.tokenize(tf.constant(["the dog's isn't"])))[0].numpy() == b"the dog's isn't"
+    assert detokenize(tokenize(tf.constant(["the dog's isn't"])))[0].numpy() == b"the dog's isn't"
 
 
 def test_vocabulary_is_by_falling_count_then_spelling_after_the_special_tokens():
@@ -53,7 +54,7 @@ def test_vocabulary_is_by_falling_count_then_spelling_after_the_special_tokens()
 
 @pytest.fixture(scope="module")
 def vocabulary():
-    return text.Vocabulary([*SPECIAL_TOKENS, "a", "dog", "'s", "runs"])
+    return Vocabulary([*SPECIAL_TOKENS, "a", "dog", "'s", "runs"])
 
 
 def test_encode_puts_start_and_end_and_truncation_keeps_end(vocabulary):
@@ -97,13 +98,13 @@ def glove_file(tmp_path, *lines):
 def test_embedding_matrix_has_the_file_s_rows_and_defined_special_rows(tmp_path):
     path = glove_file(tmp_path, "dog 1 2 3", "the 9 9 9", "a 4 5 6")
     vocabulary_words = [*SPECIAL_TOKENS, "a", "dog", "unheard"]
-    matrix, coverage = text.embedding_matrix(vocabulary_words, path, word_counts=[0, 7, 0, 0, 6, 3, 1], seed=0)
+    matrix, coverage = embedding_matrix(vocabulary_words, path, word_counts=[0, 7, 0, 0, 6, 3, 1], seed=0)
     assert matrix.shape == (7, 3) and matrix.dtype == np.float32
     assert matrix[4].tolist() == [4, 5, 6] and matrix[5].tolist() == [1, 2, 3]
     assert not matrix[PAD].any() and all(matrix[i].any() for i in (OOV, START, END, 6))
     assert len({tuple(row) for row in matrix}) == 7
-    assert coverage == text.Coverage(by_type=2 / 3, by_token=0.9)
-    again, _ = text.embedding_matrix(vocabulary_words, path, word_counts=[0, 7, 0, 0, 6, 3, 1], seed=0)
+    assert coverage == Coverage(by_type=2 / 3, by_token=0.9)
+    again, _ = embedding_matrix(vocabulary_words, path, word_counts=[0, 7, 0, 0, 6, 3, 1], seed=0)
     assert np.array_equal(matrix, again)
 
 
@@ -117,11 +118,11 @@ def test_embedding_matrix_has_the_file_s_rows_and_defined_special_rows(tmp_path)
     ],
 )
 def test_files_not_in_the_glove_format_are_errors_that_name_the_line(tmp_path, lines, message):
-    with pytest.raises(text.GloveError, match=message):
-        text.embedding_matrix([*SPECIAL_TOKENS, "a"], glove_file(tmp_path, *lines), word_counts=[0] * 5, seed=0)
+    with pytest.raises(GloveError, match=message):
+        embedding_matrix([*SPECIAL_TOKENS, "a"], glove_file(tmp_path, *lines), word_counts=[0] * 5, seed=0)
 
 
 def test_real_glove_covers_flickr8k(shared_data):
     path = shared_data / "data" / "glove" / "glove.6B.100d.txt"
-    vectors = text.read_glove(path, ["dog", "'s", "notaword"])
+    vectors = read_glove(path, ["dog", "'s", "notaword"])
     assert vectors.keys() == {"dog", "'s"} and vectors["dog"].shape == (100,)

@@ -13,8 +13,9 @@ from tests.conftest import extracted, tree_bytes
 from tests.test_build_records import read_all
 from tests.test_extract_features import all_features, keras_resnet50
 from tests.test_input_pipeline import WAYS, captions_of, opened
-from tfcaption import input_pipeline, views
+from tfcaption import input_pipeline
 from tfcaption.inspect import main as inspect
+from tfcaption.preprocessing.augmented_views import cropped, left_right_tokens, mirrored, swap_left_right, view_box
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.vocabulary import load_vocabulary
 
@@ -33,11 +34,11 @@ def between(places):
 
 
 def test_a_view_is_a_large_part_of_its_photo_and_every_other_one_is_mirrored():
-    boxes = np.array([[views.view_box(f"{photo}.jpg", view) for view in range(1, 5)] for photo in range(500)])
+    boxes = np.array([[view_box(f"{photo}.jpg", view) for view in range(1, 5)] for photo in range(500)])
     top, left, bottom, right = np.moveaxis(boxes, 2, 0)
     assert (boxes >= 0).all() and (boxes <= 1).all()
     assert (left > right).all(0).tolist() == [True, False, True, False]
-    assert views.mirrored(tf.range(5)).numpy().tolist() == [False, True, False, True, False]
+    assert mirrored(tf.range(5)).numpy().tolist() == [False, True, False, True, False]
     for side in (bottom - top, abs(right - left)):
         assert side.min() > 0.7499 and side.max() <= 1 and abs(side.mean() - 0.875) < 0.01
     assert len(np.unique(top)) > 1900  # each view of each photo is cropped elsewhere
@@ -47,7 +48,7 @@ def test_what_a_box_shows_is_bilinear_between_the_pixels():
     rows, columns = np.mgrid[:64, :64]
     image = np.stack([2 * rows, 3 * columns, rows + columns], -1).astype(np.uint8)  # so a crop is as linear
     boxes = np.array([[0, 0, 1, 1], [0, 1, 1, 0], [0.1, 0.9, 0.9, 0.15]], np.float32)
-    shown = views.cropped(tf.constant(np.stack([image] * 3)), tf.constant(boxes)).numpy()
+    shown = cropped(tf.constant(np.stack([image] * 3)), tf.constant(boxes)).numpy()
     assert np.array_equal(shown[0], image) and np.array_equal(shown[1], image[:, ::-1])
     down, across = np.linspace(0.1 * 63, 0.9 * 63, 64)[:, None], np.linspace(0.9 * 63, 0.15 * 63, 64)[None]
     expected = np.stack(np.broadcast_arrays(2 * down, 3 * across, down + across), -1)
@@ -68,7 +69,7 @@ def test_further_views_are_keras_features_of_the_cropped_photo(sample_records, t
     for name in [name for name, (split, _) in found.items() if split == "train"][:4]:
         photo = np.asarray(Image.open(io.BytesIO(found[name][1].jpeg)), np.float32)
         for view in (1, 2):
-            top, left, bottom, right = (31 * side for side in views.view_box(name, view))
+            top, left, bottom, right = (31 * side for side in view_box(name, view))
             rows, columns = (between(np.linspace(*ends, 32)) for ends in ((top, bottom), (left, right)))
             pixels = np.round(np.einsum("ij,jkc,lk->ilc", rows, photo, columns))
             expected = model(pixels).mean((0, 1))
@@ -176,7 +177,7 @@ def test_without_shuffling_photos_are_shown_as_they_are(sample_records, info, po
 
 def test_sides_stay_where_the_vocabulary_lacks_one_of_them():
     tokens = tf.constant([[[1, 4, 5]], [[1, 5, 4]]])
-    assert views.side_tokens(["<pad>", "left"]) == []
-    assert np.array_equal(views.swap_sides(tokens, tf.constant([1, 1]), []), tokens)
-    swapped = views.swap_sides(tokens, tf.constant([1, 2]), [4, 5]).numpy()
+    assert left_right_tokens(["<pad>", "left"]) == []
+    assert np.array_equal(swap_left_right(tokens, tf.constant([1, 1]), []), tokens)
+    swapped = swap_left_right(tokens, tf.constant([1, 2]), [4, 5]).numpy()
     assert swapped.tolist() == [[[1, 5, 4]], [[1, 5, 4]]]

@@ -14,7 +14,7 @@ from beam_jobs.sources import Columns, SourceError, read_source
 from tests.conftest import IN_MEMORY
 from tests.test_build_records import read_all
 from tests.test_photos import encoded, picture
-from tfcaption import photos
+from tfcaption.preprocessing import photos
 
 
 def member(name, data=b"", **fields):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import photos
+from tfcaption.preprocessing import photos
 from tfcaption.records import tfrecord
 from tfcaption.records.examples import PHOTO_JPEG, PhotoRecord, encode_record
 from tfcaption.records.vocabulary import END, OOV, PAD, START

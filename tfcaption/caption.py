@@ -13,9 +13,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tfcaption import photos, runs
-from tfcaption.photo_files import photos_below
-from tfcaption.photos import PhotoError
+from tfcaption import runs
+from tfcaption.preprocessing import photos
+from tfcaption.preprocessing.photos import PhotoError, photos_below
 from tfcaption.records.captions import Hypothesis, PhotoCaptions
 from tfcaption.runtime.command import command_parser
 from tfcaption.runtime.paths import as_path
@@ -58,10 +58,11 @@ class RunCaptioner:
         start_tensorflow()
         import tensorflow as tf
 
-        from tfcaption import search, text
+        from tfcaption import search
+        from tfcaption.preprocessing.tokenizer import Vocabulary
 
         captioner, _ = runs.load_captioner(run, checkpoint)
-        vocabulary = text.Vocabulary(run.words)
+        vocabulary = Vocabulary(run.words)
 
         @tf.function(autograph=False, reduce_retracing=True)
         def caption(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

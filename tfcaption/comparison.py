@@ -113,9 +113,9 @@ def _vectors(glove: str | None, captions: Sequence[str]) -> Vectors:
     """Word vectors of all words in the captions, where there is a file of them and it is still there."""
     if not glove or not as_path(glove).is_file():
         return {}
-    from tfcaption import text
+    from tfcaption.preprocessing.word_vectors import read_glove
 
-    return text.read_glove(glove, sorted({token for caption in captions for token in score_tokens(caption)}))
+    return read_glove(glove, sorted({token for caption in captions for token in score_tokens(caption)}))
 
 
 def _scores(

@@ -83,9 +83,11 @@ def _module(run: runs.Run, captioner: Any, beam: int) -> Any:
     """What is saved: a module that holds the weights as plain variables, and its two functions."""
     import tensorflow as tf
 
-    from tfcaption import graph_photos, search, text
+    from tfcaption import search
+    from tfcaption.preprocessing.photos_in_graph import prepare_photos
+    from tfcaption.preprocessing.tokenizer import Vocabulary
 
-    vocabulary = text.Vocabulary(run.words)
+    vocabulary = Vocabulary(run.words)
     settings = run.info.settings
     stage = runs.trainable_stages(run.config.model)[0]
 
@@ -113,7 +115,7 @@ def _module(run: runs.Run, captioner: Any, beam: int) -> Any:
 
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")], autograph=False)
         def from_photos(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-            pixels, known = graph_photos.prepare_photos(images, image_size=settings.image_size, resize=settings.resize)
+            pixels, known = prepare_photos(images, image_size=settings.image_size, resize=settings.resize)
             return captions(captioner.encode(pixels), known)
 
         @tf.function(

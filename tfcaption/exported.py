@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tfcaption import photos
-from tfcaption.photos import PhotoError
+from tfcaption.preprocessing import photos
+from tfcaption.preprocessing.photos import PhotoError
 from tfcaption.records.captions import Hypothesis, PhotoCaptions, WordAttention, word_attention
 from tfcaption.runtime.paths import as_path, files_below, is_local
 from tfcaption.runtime.process import start_tensorflow, stderr_to_file

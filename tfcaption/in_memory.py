@@ -16,9 +16,9 @@ from tfcaption.input_pipeline import (
     read_shards,
     rows_per_batch,
 )
+from tfcaption.preprocessing.augmented_views import swap_left_right
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import PAD
-from tfcaption.views import swap_sides
 
 _READ_AT_ONCE = 512
 
@@ -88,7 +88,7 @@ def memory_batches(
         return tf.data.Dataset.from_tensor_slices(parts)
 
     def fetch(photos: tf.Tensor, rows: tf.Tensor, length: tf.Tensor, views: tf.Tensor) -> Batch:
-        tokens = swap_sides(tf.gather(table.tokens, tf.maximum(rows, 0))[..., :length], views, split.sides)
+        tokens = swap_left_right(tf.gather(table.tokens, tf.maximum(rows, 0))[..., :length], views, split.sides)
         known = photos >= 0
         photos = tf.maximum(photos, 0)  # a row that only fills up has the first photo, and no token
         inputs = decode_payloads(tf.gather_nd(table.payloads, tf.stack([photos, views], 1)), split.stage, split.shape)

@@ -12,6 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfcaption.damaged import LeftOut
+from tfcaption.preprocessing.augmented_views import swap_left_right
 from tfcaption.records.dataset_info import DATASET_FILE, FEATURES_FILE, DatasetInfo, FeaturesInfo
 from tfcaption.records.examples import (
     CAPTIONS_LENGTHS,
@@ -25,7 +26,6 @@ from tfcaption.records.examples import (
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import PAD
 from tfcaption.runtime.paths import as_path
-from tfcaption.views import swap_sides
 
 Batch = dict[str, tf.Tensor]
 """`photo_id` (rows,) string, empty for a row that only fills up; `inputs` (rows, ...) uint8 pixels or float16
@@ -372,7 +372,7 @@ def _parse(
     views = tf.zeros_like(photo_ids, tf.int64)
     if split.views > 1 and view_seed is not None:
         views = _draw(tf.strings.join(["view/", photo_ids]), tf.fill(tf.shape(photo_ids), split.views), view_seed)
-        dense = swap_sides(dense, views, split.sides)
+        dense = swap_left_right(dense, views, split.sides)
     payloads = payloads_of_views(payloads, views, split)
     missing = batch_size - tf.shape(serialized)[0]
 

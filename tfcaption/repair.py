@@ -135,11 +135,11 @@ def _count(contents: _Contents, photos: Sequence[PhotoRecord], info: ShardInfo) 
     import tensorflow as tf
     from PIL import Image
 
-    from tfcaption import text
+    from tfcaption.preprocessing.tokenizer import tokenize
 
     result = ShardStatistics(info.name.partition("-")[0], info)
     captions = [caption for photo in photos for caption in photo.captions]
-    spoken = iter(text.tokenize(tf.constant(captions, tf.string)).to_list())
+    spoken = iter(tokenize(tf.constant(captions, tf.string)).to_list())
     for photo in photos:
         words = [[word.decode() for word in next(spoken)] for _ in photo.captions]
         result.add(words, photo.token_ids)

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import photos, runs
+from tfcaption import runs
 from tfcaption.metrics.corpus import corpus_scores
+from tfcaption.preprocessing import photos
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.examples import photo_of

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import damaged, input_pipeline, search, text
+from tfcaption import damaged, input_pipeline, search
 from tfcaption.captioner import Captioner
 from tfcaption.input_pipeline import Split
+from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records import tfrecord
 from tfcaption.records.captions import Hypothesis, WordAttention, word_attention
 from tfcaption.records.examples import captions_of, token_ids_of
@@ -50,7 +51,7 @@ def caption_split(
     Raises:
         RecordError: a photo comes twice, or a record is damaged.
     """
-    vocabulary = text.Vocabulary(words)
+    vocabulary = Vocabulary(words)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def caption_and_judge(inputs: tf.Tensor, tokens: tf.Tensor) -> tuple[Any, ...]:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcaption import photos
-from tfcaption.photos import PhotoError
+from tfcaption.preprocessing import photos
+from tfcaption.preprocessing.photos import PhotoError
 from tfcaption.records.captions import PhotoCaptions
 from tfcaption.runtime.command import command_parser
 from tfcaption.serving.photo_captioner import PhotoCaptioner, caption_photos

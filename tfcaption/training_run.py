@@ -293,12 +293,12 @@ def new_captioner(run: Run, *, compiled: bool) -> Any:
     """The `Captioner` that a run begins with; says on standard output where its word vectors come from."""
     import numpy as np
 
-    from tfcaption import text
     from tfcaption.captioner import Captioner
+    from tfcaption.preprocessing.word_vectors import embedding_matrix
 
     model, seed = run.config.model, run.config.train.seed
     if model.glove:
-        embedding, coverage = text.embedding_matrix(run.words, model.glove, word_counts=run.info.word_counts, seed=seed)
+        embedding, coverage = embedding_matrix(run.words, model.glove, word_counts=run.info.word_counts, seed=seed)
         print(coverage, flush=True)
     else:
         shape = (len(run.words), model.embedding_units)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from tfcaption.photos import PhotoError
+from tfcaption.preprocessing.photos import PhotoError
 from tfcaption.records.captions import PhotoCaptions
 
 

@@ -5,8 +5,11 @@ Used by the Beam jobs and by `tfcaption.caption`, so that a photo looks the same
 
 import io
 import re
+from pathlib import Path
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from tfcaption.runtime.paths import files_below
 
 JPEG_QUALITY = 95
 # Larger ones are rejected by their header, before they are decoded. As large ones take up to 1.1 GB and some seconds (a
@@ -149,3 +152,16 @@ def _encode(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
+
+
+def is_photo_name(name: str) -> bool:
+    """True for a file name that ends as photos do and is not hidden.
+
+    Archives made on a Mac carry a hidden file beside each photo (__MACOSX/._NAME.jpg) that is none.
+    """
+    return Path(name).suffix.lower() in SUFFIXES and not Path(name).name.startswith(".")
+
+
+def photos_below(folder: str | Path) -> list[Path]:
+    """The photo files in a folder and in all folders below it, sorted; links to folders are not followed."""
+    return sorted(path for path in files_below(folder) if is_photo_name(path.name))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfcaption.photos import JPEG_QUALITY, MAX_PIXELS
+from tfcaption.preprocessing.photos import JPEG_QUALITY, MAX_PIXELS
 
 _EXIF_BYTES = 1 << 16
 _ORIENTATION_TAG = 0x0112

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 SMALLEST_SIDE = 0.75  # of a crop, as a share of the photo's
-SIDES = ("left", "right")  # words that change places where a photo is mirrored
+LEFT_RIGHT = ("left", "right")  # words that change places where a photo is mirrored
 
 
 def mirrored(views: Any) -> Any:
@@ -42,12 +42,12 @@ def cropped(images: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.round(shown), tf.uint8)
 
 
-def side_tokens(words: Sequence[str]) -> list[int]:
+def left_right_tokens(words: Sequence[str]) -> list[int]:
     """The tokens of `SIDES` in a vocabulary; none if it lacks one of them."""
-    return [words.index(side) for side in SIDES] if set(SIDES) <= set(words) else []
+    return [words.index(side) for side in LEFT_RIGHT] if set(LEFT_RIGHT) <= set(words) else []
 
 
-def swap_sides(tokens: tf.Tensor, views: tf.Tensor, sides: Sequence[int]) -> tf.Tensor:
+def swap_left_right(tokens: tf.Tensor, views: tf.Tensor, sides: Sequence[int]) -> tf.Tensor:
     """Captions as they are said of their photos' views: left is right in a mirrored one.
 
     The words alone decide, so what "is left" or "all right" changes too; in Flickr8k that is one caption of a thousand.

@@ -1,0 +1,104 @@
+"""Word vectors: GloVe files, and the embedding matrix of a vocabulary."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfcaption.records.vocabulary import PAD, SPECIAL_TOKENS
+from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.progress import Progress
+
+
+class GloveError(ValueError):
+    """A file of word vectors that is not in the GloVe text format; the message names the line."""
+
+
+def read_glove(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
+    """Read the vectors of some words from a file in the official GloVe text format (a word and numbers a line).
+
+    Streams the file and keeps only what is asked for, so a 1 GB file needs no memory to speak of.
+
+    Returns:
+        word -> (dimension,) float32, for the words that the file has.
+
+    Raises:
+        GloveError: the file is missing or empty, a line has another width than the first, or a number is none.
+    """
+    path = as_path(path)
+    if not path.is_file():
+        raise GloveError(f"{path}: no such file of word vectors")
+    wanted = {word.encode() for word in words}
+    vectors: dict[str, np.ndarray] = {}
+    dimension = 0
+    size = path.stat().st_size
+    with path.open("rb") as stream, Progress(size, unit="bytes", label=f"reading {path.name}") as progress:
+        done = 0
+        for number, line in enumerate(stream, start=1):
+            done += len(line)
+            if number % 10_000 == 0:
+                progress.update(done)
+            width = line.rstrip(b" \r\n").count(b" ")
+            dimension = dimension or width
+            if width != dimension or not dimension:
+                raise GloveError(f"{path}, line {number}: {width} numbers, the first line has {dimension}")
+            word = line[: line.index(b" ")]
+            if word not in wanted:
+                continue
+            try:
+                vector = np.array(line.split()[1:], np.float32)
+            except ValueError as error:
+                raise GloveError(f"{path}, line {number}: {error}") from error
+            vectors.setdefault(word.decode(), vector)
+        progress.update(size)
+    if not dimension:
+        raise GloveError(f"{path}: empty")
+    return vectors
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a vocabulary has a vector: share of its words, and of the words as they occur in training."""
+
+    by_type: float
+    by_token: float
+
+    def __str__(self) -> str:
+        return f"word vectors cover {self.by_type:.1%} of the vocabulary, {self.by_token:.1%} of its occurrences"
+
+
+def embedding_matrix(
+    words: Sequence[str], path: str | Path, *, word_counts: Sequence[int], seed: int
+) -> tuple[np.ndarray, Coverage]:
+    """The embedding matrix of a vocabulary from a GloVe file.
+
+    `<pad>` is zero; `<oov>`, `<start>`, `<end>` and words without a vector are drawn from a normal distribution
+    with the mean and standard deviation of the vectors found, from the seed.
+
+    Args:
+        words: the vocabulary, special tokens first.
+        path: file in the GloVe text format, of any dimension.
+        word_counts: occurrences of each word in the training split, for the coverage.
+        seed: of the rows that are drawn.
+
+    Returns:
+        (vocabulary, dimension) float32, and the coverage.
+
+    Raises:
+        GloveError: as `read_glove`, or no word of the vocabulary is in the file.
+    """
+    ordinary = words[len(SPECIAL_TOKENS) :]
+    vectors = read_glove(path, ordinary)
+    if not vectors:
+        raise GloveError(f"{path}: has none of the {len(ordinary)} words of the vocabulary")
+    found = np.stack(list(vectors.values()))
+    matrix = np.random.default_rng(seed).normal(found.mean(), found.std(), (len(words), found.shape[1]))
+    matrix[PAD] = 0
+    for index, word in enumerate(ordinary, start=len(SPECIAL_TOKENS)):
+        if word in vectors:
+            matrix[index] = vectors[word]
+    counts = np.array(word_counts[len(SPECIAL_TOKENS) :], np.float64)
+    covered = np.array([word in vectors for word in ordinary])
+    by_token = float((counts * covered).sum() / max(counts.sum(), 1))
+    return matrix.astype(np.float32), Coverage(by_type=float(covered.mean()), by_token=by_token)
