@@ -61,7 +61,7 @@ class Extractor:
         import tensorflow as tf
 
         from tfcaption.encoder import Encoder
-        from tfcaption.input_pipeline import decode_payloads
+        from tfcaption.input_pipeline.parsing import decode_payloads
         from tfcaption.preprocessing.augmented_views import cropped
 
         self.encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)

@@ -11,10 +11,14 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from tfcaption import damaged, input_pipeline, train
+from tfcaption import train
+from tfcaption.input_pipeline.batches import make_batches
+from tfcaption.input_pipeline.read_errors import explain_read_errors
+from tfcaption.input_pipeline.split import open_split
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.examples import FEATURES
+from tfcaption.records.reading import DamagedRecordSkipper
 from tfcaption.records.tfrecord import RecordError
 
 
@@ -81,12 +85,12 @@ def damaged_features(pooled, tmp_path):
 
 
 def opened(info, features, **options):
-    return input_pipeline.open_split("train", info, features, load_features_info(features), buckets=1, **options)
+    return open_split("train", info, features, load_features_info(features), buckets=1, **options)
 
 
 def photos_of(split):
     """Ids of an epoch's photos, and the number of its batches."""
-    found = list(input_pipeline.batches(split, batch_size_photos=8, shuffle_seed=1).as_numpy_iterator())
+    found = list(make_batches(split, batch_size_photos=8, shuffle_seed=1).as_numpy_iterator())
     return {photo.decode() for batch in found for photo in batch["photo_id"] if photo}, len(found)
 
 
@@ -107,13 +111,13 @@ def test_a_damaged_record_is_named_or_left_out_and_the_number_of_batches_stays(
     whole, batches = photos_of(opened(info, features, cache=cache))
     split = opened(info, features, cache=cache)
     shard = damage("train", CHANGES[change][0])
-    with pytest.raises(RecordError, match=rf"{shard}: record \d+ .*; rebuild"), damaged.named(split):
+    with pytest.raises(RecordError, match=rf"{shard}: record \d+ .*; rebuild"), explain_read_errors(split):
         photos_of(split)
-    left_out = damaged.LeftOut()
+    skipper = DamagedRecordSkipper()
     for _ in range(2):
-        found, same = photos_of(opened(info, features, cache=cache, left_out=left_out))
+        found, same = photos_of(opened(info, features, cache=cache, skipper=skipper))
         assert found < whole and len(whole - found) == 1 and same == batches
-    (fault,) = left_out.faults
+    (fault,) = skipper.faults
     assert fault.startswith(str(shard)) and CHANGES[change][1] in fault
     assert capsys.readouterr().err.splitlines() == [f"left out: {fault}"]
 
@@ -124,7 +128,7 @@ def test_a_shard_that_ends_early_between_two_records_is_noticed(cache, info, dam
     split = opened(info, features, cache=cache)
     size = len(tfrecord.frame_record(next(tf.data.TFRecordDataset(split.files[0]).as_numpy_iterator())))
     damage("train", lambda content: content[:size])
-    with pytest.raises(RecordError, match="30 records in the shards of train, not 48"), damaged.named(split):
+    with pytest.raises(RecordError, match="30 records in the shards of train, not 48"), explain_read_errors(split):
         photos_of(split)
 
 
@@ -144,7 +148,7 @@ def test_features_of_another_size_than_features_json_says_are_named(times, cache
 
     shard = damage("train", resized)
     said = rf"{shard}: record 1 holds {4096 * times:,.0f} bytes of features, not the 4,096 that features.json says"
-    with pytest.raises(RecordError, match=said), damaged.named(split):
+    with pytest.raises(RecordError, match=said), explain_read_errors(split):
         photos_of(split)
 
 
@@ -162,4 +166,4 @@ def test_a_training_stops_at_a_damaged_record_or_goes_on_without_it(
     metrics = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [line["left_out_records"] for line in metrics] == [1, 1]
     assert metrics[0]["left_out"] == metrics[1]["left_out"] and str(shard) in metrics[0]["left_out"][0]
-    assert f"left out: {metrics[0]['left_out'][0]}" in capsys.readouterr().err
+    assert f"skipped: {metrics[0]['left_out'][0]}" in capsys.readouterr().err

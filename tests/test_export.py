@@ -11,8 +11,11 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.test_training import config
-from tfcaption import input_pipeline, runs, search
+from tfcaption import runs, search
 from tfcaption.export import export
+from tfcaption.input_pipeline.batches import make_batches
+from tfcaption.input_pipeline.parsing import decode_jpeg
+from tfcaption.input_pipeline.split import open_split
 from tfcaption.preprocessing import photos
 from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records import tfrecord
@@ -95,7 +98,7 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
         photos.prepare_photo(paths[index].read_bytes(), image_size=settings.image_size, resize=settings.resize)
         for index in readable
     ]
-    features = captioner.encode(tf.stack([input_pipeline.decode_jpeg(jpeg) for jpeg in jpegs]))
+    features = captioner.encode(tf.stack([decode_jpeg(jpeg) for jpeg in jpegs]))
     search_all = tf.function(search.beam_search, autograph=False)
     expected = search_all(captioner, features, max_tokens=run.info.max_length, beam=2)
     np.testing.assert_allclose([found["scores"][index] for index in readable], expected.scores[:, 0], rtol=2e-2)
@@ -113,8 +116,8 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
 def test_its_second_signature_starts_from_the_features_that_the_variant_trains_from(run, exported):
     loaded = tf.saved_model.load(str(exported))
     features = load_features_info(run.config.data.features)
-    split = input_pipeline.open_split("dev", run.info, run.config.data.features, features, buckets=1, cache=False)
-    (batch,) = input_pipeline.batches(split, batch_size_photos=4).take(1)
+    split = open_split("dev", run.info, run.config.data.features, features, buckets=1, cache=False)
+    (batch,) = make_batches(split, batch_size_photos=4).take(1)
     found = loaded.signatures["from_features"](features=tf.cast(batch["inputs"], tf.float32))
     captioner, _ = runs.load_captioner(run)
     pooled = captioner.encode(batch["inputs"], split.stage)

@@ -142,7 +142,7 @@ def test_sound_photos_of_every_kind_are_prepared(kind):
 @given(damage_of(IMAGES["prepared"], IMAGES["progressive"]))
 def test_tensorflow_decodes_whatever_is_stored(data):
     """A JPEG that Pillow forgives and TensorFlow does not would end a training hours later."""
-    from tfcaption.input_pipeline import decode_jpeg
+    from tfcaption.input_pipeline.parsing import decode_jpeg
     from tfcaption.preprocessing.photos import PhotoError, prepare_photo
 
     try:

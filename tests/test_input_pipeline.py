@@ -11,20 +11,21 @@ from PIL import Image
 
 from tests.test_build_records import read_all
 from tests.test_extract_features import all_features
-from tfcaption import input_pipeline
+from tfcaption.input_pipeline.batches import make_batches
+from tfcaption.input_pipeline.split import batches_per_epoch, bucket_lengths, open_split
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import END, PAD, START
 
 
 def opened(folder, info, split="train", features=None, buckets=3, cache=False, **options):
-    return input_pipeline.open_split(split, info, folder, features, buckets=buckets, cache=cache, **options)
+    return open_split(split, info, folder, features, buckets=buckets, cache=cache, **options)
 
 
 def batches(folder, info, split="train", features=None, *, cache=False, buckets=3, **options):
     """All batches that hold a photo."""
     subject = opened(folder, info, split, features, buckets, cache)
-    found = input_pipeline.batches(subject, **({"batch_size_photos": 8} | options)).as_numpy_iterator()
+    found = make_batches(subject, **({"batch_size_photos": 8} | options)).as_numpy_iterator()
     return [batch for batch in found if any(batch["photo_id"])]
 
 
@@ -91,13 +92,13 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_another_order(sam
 def test_epochs_differ_and_any_position_goes_on_as_if_nothing_had_happened(sample_records, info, cache):
     subject = opened(sample_records, info, cache=cache)
     options = {"batch_size_photos": 8, "shuffle_seed": 3, "epochs": 3}
-    whole = list(input_pipeline.batches(subject, **options).as_numpy_iterator())
-    per_epoch = input_pipeline.batches_per_epoch(subject, 8)
+    whole = list(make_batches(subject, **options).as_numpy_iterator())
+    per_epoch = batches_per_epoch(subject, 8)
     assert len(whole) == 3 * per_epoch
     epochs = [whole[start : start + per_epoch] for start in range(0, len(whole), per_epoch)]
     assert order(epochs[0]) != order(epochs[1]) and sorted(order(epochs[0])) == sorted(order(epochs[1]))
     for position in (1, per_epoch - 1, per_epoch, 2 * per_epoch + 3):
-        rest = list(input_pipeline.batches(subject, **options, position=position).as_numpy_iterator())
+        rest = list(make_batches(subject, **options, position=position).as_numpy_iterator())
         assert len(rest) == len(whole) - position
         assert all(np.array_equal(a[k], b[k]) for a, b in zip(rest, whole[position:], strict=True) for k in a)
 
@@ -106,7 +107,7 @@ def test_epochs_differ_and_any_position_goes_on_as_if_nothing_had_happened(sampl
 def test_hosts_share_a_split_without_a_photo_lost_or_twice_and_take_equally_many_batches(sample_records, info, cache):
     shares = [opened(sample_records, info, cache=cache, host=host, hosts=2) for host in range(2)]
     assert shares[0].photos > shares[1].photos  # three shards
-    found = [list(input_pipeline.batches(share, batch_size_photos=4).as_numpy_iterator()) for share in shares]
+    found = [list(make_batches(share, batch_size_photos=4).as_numpy_iterator()) for share in shares]
     assert len(found[0]) == len(found[1])
     assert sorted(order(found[0]) + order(found[1])) == sorted(order(batches(sample_records, info)))
     with pytest.raises(RecordError, match="too few shards for 9 hosts"):
@@ -190,7 +191,7 @@ def test_bucket_lengths_waste_the_least_of_all_choices():
         choices = [
             (*rest, longest) for n in range(3) for rest in itertools.combinations(sorted(set(histogram) - {longest}), n)
         ]
-        best = input_pipeline.bucket_lengths(histogram, 3, longest)
+        best = bucket_lengths(histogram, 3, longest)
         assert best[-1] == longest and len(best) <= 3 and best == sorted(best)
         assert positions(best) == min(map(positions, choices))
-    assert input_pipeline.bucket_lengths({5: 9, 6: 1}, 8, 6) == [5, 6]
+    assert bucket_lengths({5: 9, 6: 1}, 8, 6) == [5, 6]

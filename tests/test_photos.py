@@ -190,7 +190,7 @@ def test_any_damage_gives_a_photo_or_a_photo_error():
 
 
 def test_tensorflow_decodes_the_very_pixels_that_pillow_does():
-    from tfcaption.input_pipeline import decode_jpeg
+    from tfcaption.input_pipeline.parsing import decode_jpeg
 
     generator = np.random.default_rng(0)
     noise = Image.fromarray(generator.integers(0, 255, (9, 12, 3), np.uint8)).resize((160, 120))

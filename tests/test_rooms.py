@@ -85,7 +85,6 @@ def circles(edges):
 
 KNOWN_CIRCLES = {
     frozenset(f"beam_jobs.{name}" for name in ("sources", "layouts", "tables", "web_dataset")),
-    frozenset(f"tfcaption.{name}" for name in ("damaged", "input_pipeline", "in_memory")),
 }
 
 

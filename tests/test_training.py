@@ -434,15 +434,16 @@ def test_two_hosts_train_as_one_process_does_on_the_same_global_batches(sample_r
 
 def one_process_with_the_hosts_batches(settings, info, hosts):
     """Losses of one replica that is given the batches of all hosts, put together by hand."""
-    from tfcaption import input_pipeline
+    from tfcaption.input_pipeline.batches import make_batches
+    from tfcaption.input_pipeline.split import open_split
     from tfcaption.training_run import new_captioner
 
     data = settings.data
     features = runs.load_features(settings, info)
     iterators = []
     for host in range(hosts):
-        split = input_pipeline.open_split("train", info, data.features, features, buckets=1, host=host, hosts=hosts)
-        batches = input_pipeline.batches(
+        split = open_split("train", info, data.features, features, buckets=1, host=host, hosts=hosts)
+        batches = make_batches(
             split, batch_size_photos=data.batch_size_photos // hosts, shuffle_seed=0, epochs=settings.train.epochs
         )
         iterators.append(list(batches.as_numpy_iterator()))

@@ -13,7 +13,7 @@ from tests.conftest import extracted, tree_bytes
 from tests.test_build_records import read_all
 from tests.test_extract_features import all_features, keras_resnet50
 from tests.test_input_pipeline import WAYS, captions_of, opened
-from tfcaption import input_pipeline
+from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.inspect import main as inspect
 from tfcaption.preprocessing.augmented_views import cropped, left_right_tokens, mirrored, swap_left_right, view_box
 from tfcaption.records.dataset_info import load_features_info
@@ -138,7 +138,7 @@ def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, t
     }
     assert found != swapped
     options = {"batch_size_photos": 8, "shuffle_seed": 4, "epochs": 6}
-    whole = list(input_pipeline.batches(subject, **options).as_numpy_iterator())
+    whole = list(make_batches(subject, **options).as_numpy_iterator())
     per_epoch = len(whole) // 6
     shown = {name: [] for name in found}
     for epoch in range(6):
@@ -157,7 +157,7 @@ def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, t
     counts = np.bincount([view for each in shown.values() for view in each])
     assert len(counts) == 3 and counts.min() > 0.25 * counts.sum()
     assert len({tuple(each) for each in shown.values()}) > len(shown) / 2  # drawn anew each epoch, for each photo
-    rest = list(input_pipeline.batches(subject, **options, position=per_epoch + 2).as_numpy_iterator())
+    rest = list(make_batches(subject, **options, position=per_epoch + 2).as_numpy_iterator())
     assert all(np.array_equal(a[k], b[k]) for a, b in zip(rest, whole[per_epoch + 2 :], strict=True) for k in a)
 
 
@@ -166,7 +166,7 @@ def test_without_shuffling_photos_are_shown_as_they_are(sample_records, info, po
     folders = (pooled, three_views)
     first, second = (
         list(
-            input_pipeline.batches(
+            make_batches(
                 opened(folder, info, "train", load_features_info(folder), cache=cache), batch_size_photos=8
             ).as_numpy_iterator()
         )

@@ -164,7 +164,7 @@ def plain_features_loop(files: Sequence[str], *, image_size: int, weights: str, 
     import tensorflow as tf
 
     from tfcaption.encoder import Encoder
-    from tfcaption.input_pipeline import decode_jpeg
+    from tfcaption.input_pipeline.parsing import decode_jpeg
 
     encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
     key = {PHOTO_JPEG: tf.io.FixedLenFeature((), tf.string)}

@@ -79,7 +79,7 @@ class RunCaptioner:
         """Captions of prepared photos, in their order."""
         import tensorflow as tf
 
-        from tfcaption.input_pipeline import decode_jpeg
+        from tfcaption.input_pipeline.parsing import decode_jpeg
 
         if not photos:
             return []

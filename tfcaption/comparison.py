@@ -64,19 +64,20 @@ def read_expected(records_path: str | Path, split: str) -> Expected:
     info = load_dataset_info(records_path)
     info.split(split)
     start_tensorflow()
-    from tfcaption import input_pipeline, scoring
+    from tfcaption.input_pipeline.split import open_split
+    from tfcaption.records.reading import read_references
 
-    opened = input_pipeline.open_split(split, info, records_path, buckets=1, cache=False)
-    train = input_pipeline.open_split("train", info, records_path, buckets=1, cache=False)
+    opened = open_split(split, info, records_path, buckets=1, cache=False)
+    train = open_split("train", info, records_path, buckets=1, cache=False)
     captions: list[list[str]] = []
     training: set[tuple[str, ...]] = set()
     with Progress(train.photos, unit="photos", label="reading training captions") as progress:
         for file in train.files:
-            photos = scoring.read_references(dataclasses.replace(train, files=[file])).values()
+            photos = read_references([file]).values()
             training.update(tuple(score_tokens(caption)) for photo in photos for caption in photo)
             captions.extend(photos)
             progress.update(len(captions))
-    return Expected(scoring.read_references(opened), frozenset(training), constant_caption(captions))
+    return Expected(read_references(opened.files), frozenset(training), constant_caption(captions))
 
 
 def compare(spoken: dict[str, str], expected: Expected, glove: str | None) -> tuple[dict[str, Any], dict[str, float]]:

@@ -92,12 +92,13 @@ def evaluate(
     run.info.split(split)
     start = time.monotonic()
     start_tensorflow()
-    from tfcaption import input_pipeline, scoring
     from tfcaption.ensemble import Ensemble
+    from tfcaption.evaluation.predictions import caption_split
+    from tfcaption.input_pipeline.split import open_split
 
     features = runs.load_features(config, run.info)
     # By photo, and read once.
-    opened = input_pipeline.open_split(
+    opened = open_split(
         split, run.info, data.features or data.records, features, buckets=data.length_buckets, cache=False
     )
     captioner, used = runs.load_captioner(run, checkpoint)
@@ -110,7 +111,7 @@ def evaluate(
         _first_photos(opened, limit) as some,
         Progress(some.photos, unit="photos", label=f"captioning {split}") as progress,
     ):
-        spoken = scoring.caption_split(
+        spoken = caption_split(
             captioner,
             some,
             run.words,

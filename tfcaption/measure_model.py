@@ -18,9 +18,10 @@ from tfcaption.runtime.process import StopRequest, start_tensorflow
 def measure_input(arguments: argparse.Namespace) -> list[Row]:
     """Photos and captions a second of our pipelines against a Keras sequence and a pipeline over the files."""
     start_tensorflow()
-    from tfcaption import input_pipeline
     from tfcaption.captioner import packs
     from tfcaption.config import TrainConfig
+    from tfcaption.input_pipeline.batches import make_batches
+    from tfcaption.input_pipeline.split import open_split
     from tfcaption.training import resolve_mode
 
     buckets = 1 if packs(resolve_mode(TrainConfig()).xla) else 8  # as a training by default
@@ -40,8 +41,8 @@ def measure_input(arguments: argparse.Namespace) -> list[Row]:
 
     def ours(folder: str, cache: bool, photos: bool) -> Iterator[int]:
         features = None if folder == arguments.records else load_features_info(folder)
-        split = input_pipeline.open_split("train", info, folder, features, buckets=buckets, cache=cache)
-        for found in input_pipeline.batches(split, batch_size_photos=batch, shuffle_seed=0, epochs=10**6):
+        split = open_split("train", info, folder, features, buckets=buckets, cache=cache)
+        for found in make_batches(split, batch_size_photos=batch, shuffle_seed=0, epochs=10**6):
             # Full batches hold each of these; the few at an epoch's end that are not full count as such too.
             yield len(found["inputs"]) if photos else found["tokens"].shape[0] * found["tokens"].shape[1]
 
@@ -142,13 +143,15 @@ def measure_search(arguments: argparse.Namespace) -> list[Row]:
     start_tensorflow()
     import tensorflow as tf
 
-    from tfcaption import input_pipeline, search
+    from tfcaption import search
+    from tfcaption.input_pipeline.batches import make_batches
+    from tfcaption.input_pipeline.split import open_split
 
     run = runs.load_run(arguments.run)
     captioner, _ = runs.load_captioner(run)
     info = load_features_info(arguments.features)
-    split = input_pipeline.open_split("dev", run.info, arguments.features, info, buckets=1, cache=False)
-    batches = list(input_pipeline.batches(split, batch_size_photos=min(arguments.photos, split.photos)).take(1))
+    split = open_split("dev", run.info, arguments.features, info, buckets=1, cache=False)
+    batches = list(make_batches(split, batch_size_photos=min(arguments.photos, split.photos)).take(1))
     features = tf.cast(batches[0]["inputs"], tf.float32)
     longest, count = run.info.max_length, len(features)
     predict = baselines.keras_word_by_word(captioner, longest=longest)

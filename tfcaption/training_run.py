@@ -38,7 +38,7 @@ class TrainingRun:
         import tensorflow as tf
 
         from tfcaption.captioner import packs
-        from tfcaption.damaged import LeftOut
+        from tfcaption.records.reading import DamagedRecordSkipper
         from tfcaption.training import Trainer, resolve_mode
 
         config = run.config
@@ -55,7 +55,7 @@ class TrainingRun:
             )
         if hosts > 1 and config.train.early_stopping_metric != "dev_loss":
             raise configs.ConfigError("train.early_stopping_metric must be dev_loss where several hosts train")
-        self.left_out = LeftOut() if config.data.damaged == "skip" else None
+        self.skipper = DamagedRecordSkipper() if config.data.damaged == "skip" else None
         mode = resolve_mode(config.train)
         self.buckets = 1 if packs(mode.xla) else config.data.length_buckets
         self.train_split, self.dev_split = self._open("train"), self._open("dev")
@@ -100,10 +100,10 @@ class TrainingRun:
         return self.config.train.objective == "cider"
 
     def _self_critical(self, captioner: Any, compiled: bool) -> Any:
-        from tfcaption import scoring
+        from tfcaption.records.reading import read_token_ids
         from tfcaption.self_critical import SelfCritical
 
-        photos = scoring.read_token_ids(self._open("train", alone=True))
+        photos = read_token_ids(self._open("train", alone=True).files, self.skipper)
         return SelfCritical(
             captioner,
             self.train_split.stage,
@@ -116,10 +116,10 @@ class TrainingRun:
 
     def _open(self, name: str, *, alone: bool = False) -> Any:
         """This host's share of a split; `alone` the whole of it, a row a photo, to be read once."""
-        from tfcaption import input_pipeline
+        from tfcaption.input_pipeline.split import open_split
 
         data = self.config.data
-        return input_pipeline.open_split(
+        return open_split(
             name,
             self.run.info,
             self.run.data_folder,
@@ -128,24 +128,24 @@ class TrainingRun:
             cache=False if alone else data.cache,
             cache_limit_mb=data.cache_limit_mb,
             by_photo=self._draws,
-            left_out=self.left_out,
+            skipper=self.skipper,
             host=0 if alone else self.host,
             hosts=1 if alone else self.hosts,
         )
 
     def _batches_per_epoch(self, split: Any) -> int:
-        from tfcaption import input_pipeline
+        from tfcaption.input_pipeline.split import batches_per_epoch
 
-        return input_pipeline.batches_per_epoch(split, self.config.data.batch_size_photos // self.hosts)
+        return batches_per_epoch(split, self.config.data.batch_size_photos // self.hosts)
 
     def iterator(self, split: Any, *, shuffled: bool, position: int = 0) -> Any:
         """An iterator over all epochs' batches, distributed over the replicas."""
         import tensorflow as tf
 
-        from tfcaption import input_pipeline
+        from tfcaption.input_pipeline.batches import make_batches
 
         data = self.config.data
-        dataset = input_pipeline.batches(
+        dataset = make_batches(
             split,
             batch_size_photos=data.batch_size_photos // self.hosts,
             captions=data.captions if shuffled else "all",
@@ -180,17 +180,17 @@ class TrainingRun:
 
     def run_to_end(self) -> Path:
         """Epoch after epoch."""
-        from tfcaption import damaged
+        from tfcaption.input_pipeline.read_errors import explain_read_errors
 
         history = self.history
         if not history.finished:
-            with damaged.named(self.train_split, self.dev_split):
+            with explain_read_errors(self.train_split, self.dev_split):
                 batches = self.iterator(self.train_split, shuffled=True, position=history.position)
                 dev_batches = self.iterator(self.dev_split, shuffled=False)
                 while not history.finished:
                     self._train_epoch(batches)
                     figures = self._dev_figures(dev_batches)
-                    history.end_epoch(left_out=self.left_out.faults if self.left_out else [], **figures)
+                    history.end_epoch(left_out=self.skipper.faults if self.skipper else [], **figures)
         print(history.verdict())
         return self.run.path
 
@@ -238,12 +238,12 @@ class TrainingRun:
         return summed[0] > 0, max(1, int(summed[1]))
 
     def _not_finite(self, label: str) -> str:
-        from tfcaption import input_pipeline
+        from tfcaption.input_pipeline.batches import make_batches
 
         names = "unknown, since data.deterministic is false"
         if self.config.data.deterministic:
             data = self.config.data
-            (batch,) = input_pipeline.batches(
+            (batch,) = make_batches(
                 self.train_split,
                 batch_size_photos=data.batch_size_photos // self.hosts,
                 captions=data.captions,
@@ -278,14 +278,15 @@ class TrainingRun:
         return figures | {"dev_seconds": time.monotonic() - start}
 
     def _dev_scores(self) -> dict[str, float]:
-        from tfcaption import scoring
+        from tfcaption.evaluation.predictions import caption_split
         from tfcaption.metrics.corpus import corpus_scores
+        from tfcaption.records.reading import read_references
 
         split = self._open("dev", alone=True)
-        spoken = scoring.caption_split(
+        spoken = caption_split(
             self.trainer.captioner, split, self.run.words, batch_size_photos=self.config.data.batch_size_photos
         )
-        scores = corpus_scores(spoken.captions, scoring.read_references(split))
+        scores = corpus_scores(spoken.captions, read_references(split.files, split.skipper))
         return {"dev_bleu_4": scores["bleu_4"], "dev_cider": scores["cider"]}
 
 

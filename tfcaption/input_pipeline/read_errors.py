@@ -1,11 +1,9 @@
-"""Damaged records that a training meets: named with the cure, or left out, counted and named."""
+"""Turns TensorFlow's read errors into errors that name the shard, the record and the fix."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
 import tensorflow as tf
 
 from tfcaption.records import tfrecord
@@ -15,41 +13,11 @@ from tfcaption.records.tfrecord import RecordError
 from tfcaption.runtime.paths import as_path
 
 if TYPE_CHECKING:
-    from tfcaption.input_pipeline import Split
-
-
-class LeftOut:
-    """Reads shards without their damaged records, and remembers those."""
-
-    def __init__(self) -> None:
-        self._faults: dict[str, None] = {}  # in the order in which they were met
-
-    @property
-    def faults(self) -> list[str]:
-        """What was left out so far, named with its file: each record once, however often it was met."""
-        return list(self._faults)
-
-    def read(self, path: str) -> Iterator[bytes]:
-        """The whole records of a shard; the first time, each other one is named on standard error."""
-        for found in tfrecord.salvage_frames(as_path(path).read_bytes(), path):
-            if isinstance(found, bytes):
-                yield found
-            elif str(found) not in self._faults:
-                self._faults[str(found)] = None
-                print(f"left out: {found}", file=sys.stderr, flush=True)
-
-    def dataset(self, path: tf.Tensor) -> tf.data.Dataset:
-        """The same as scalar strings; holds one shard in memory."""
-
-        def read(path: bytes) -> np.ndarray:
-            return np.array(list(self.read(path.decode())), object)
-
-        serialized = tf.numpy_function(read, [path], tf.string)
-        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(serialized, (None,)))
+    from tfcaption.input_pipeline.split import Split
 
 
 @contextmanager
-def named(*splits: "Split") -> Iterator[None]:
+def explain_read_errors(*splits: "Split") -> Iterator[None]:
     """Turn TensorFlow's errors about records into one that names the shard, the record and the cure.
 
     Args:

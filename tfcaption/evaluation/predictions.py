@@ -1,4 +1,4 @@
-"""Captions and token sums of a split, by one captioner: what training selects by and evaluation reports."""
+"""Captions and token sums of a split by one captioner: training selects by them, evaluation reports them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import damaged, input_pipeline, search
+from tfcaption import search
 from tfcaption.captioner import Captioner
-from tfcaption.input_pipeline import Split
+from tfcaption.input_pipeline.batches import make_batches
+from tfcaption.input_pipeline.parsing import Batch
+from tfcaption.input_pipeline.read_errors import explain_read_errors
+from tfcaption.input_pipeline.split import Split
 from tfcaption.preprocessing.tokenizer import Vocabulary
-from tfcaption.records import tfrecord
 from tfcaption.records.captions import Hypothesis, WordAttention, word_attention
-from tfcaption.records.examples import captions_of, token_ids_of
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.runtime.paths import as_path
 
 
 class SplitCaptions(NamedTuple):
@@ -89,25 +89,6 @@ def caption_split(
     return SplitCaptions(best, nbest, looked, float(np.exp(loss / tokens)), correct / tokens)
 
 
-def _batches(split: Split, batch_size_photos: int) -> Iterator[input_pipeline.Batch]:
-    with damaged.named(split):
-        yield from input_pipeline.batches(split, batch_size_photos=batch_size_photos)
-
-
-def read_references(split: Split) -> dict[str, list[str]]:
-    """Photo id -> raw captions of a split, straight from its shards."""
-    return dict(captions_of(serialized) for serialized in _read_records(split))
-
-
-def read_token_ids(split: Split) -> Iterator[list[list[int]]]:
-    """Token numbers of each photo's captions, from <start> to <end>, straight from a split's shards."""
-    return map(token_ids_of, _read_records(split))
-
-
-def _read_records(split: Split) -> Iterator[bytes]:
-    for file in split.files:
-        if split.left_out:
-            yield from split.left_out.read(file)
-            continue
-        with as_path(file).open("rb") as stream:
-            yield from tfrecord.read_frames(stream, file)
+def _batches(split: Split, batch_size_photos: int) -> Iterator[Batch]:
+    with explain_read_errors(split):
+        yield from make_batches(split, batch_size_photos=batch_size_photos)

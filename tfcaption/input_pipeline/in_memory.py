@@ -5,17 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.input_pipeline import (
-    CORES,
-    Batch,
-    Split,
-    batches_per_epoch,
-    decode_payloads,
-    parse_photos,
-    payloads_of_views,
-    read_shards,
-    rows_per_batch,
-)
+from tfcaption.input_pipeline.parsing import CORES, Batch, decode_payloads, parse_photos, payloads_of_views, read_shards
+from tfcaption.input_pipeline.split import Split, batches_per_epoch, rows_per_batch
 from tfcaption.preprocessing.augmented_views import swap_left_right
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import PAD
@@ -23,7 +14,7 @@ from tfcaption.records.vocabulary import PAD
 _READ_AT_ONCE = 512
 
 
-class Table(NamedTuple):
+class SplitTable(NamedTuple):
     """All photos and captions of a split."""
 
     photo_ids: tf.Tensor  # (photos,) string
@@ -33,7 +24,7 @@ class Table(NamedTuple):
     first_caption: np.ndarray  # (photos + 1,) where each photo's captions begin
 
 
-def load_table(split: Split) -> Table:
+def load_table(split: Split) -> SplitTable:
     """Read a split's shards once.
 
     Raises:
@@ -50,7 +41,7 @@ def load_table(split: Split) -> Table:
         counts.append(per_photo.row_lengths().numpy())
     if not photo_ids:
         raise RecordError(f"no record of split {split.name} can be read; build the records again")
-    return Table(
+    return SplitTable(
         tf.concat(photo_ids, 0),
         tf.concat(payloads, 0),
         tf.concat(tokens, 0),
@@ -104,7 +95,7 @@ def memory_batches(
 
 
 def _rows(
-    table: Table, width: int, *, every_caption: bool, shuffle: np.random.Generator | None
+    table: SplitTable, width: int, *, every_caption: bool, shuffle: np.random.Generator | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """An epoch's rows in their natural order: the photo of each, and its captions (rows, width), -1 for none."""
     counts = np.diff(table.first_caption)
@@ -120,7 +111,7 @@ def _rows(
 def _cut(
     photos: np.ndarray,
     rows: np.ndarray,
-    table: Table,
+    table: SplitTable,
     lengths: list[int],
     *,
     size: int,
