@@ -60,8 +60,8 @@ class Extractor:
         start_tensorflow()
         import tensorflow as tf
 
-        from tfcaption.encoder import Encoder
         from tfcaption.input_pipeline.parsing import decode_payloads
+        from tfcaption.models.encoder import Encoder
         from tfcaption.preprocessing.augmented_views import cropped
 
         self.encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
@@ -109,7 +109,7 @@ def settings_of(
     sides: list[int],
 ) -> FeatureSettings:
     """What decides the bytes of the features that `extractor` makes of the records `info`."""
-    from tfcaption.encoder import PREPROCESSING
+    from tfcaption.models.encoder import PREPROCESSING
 
     return FeatureSettings(
         stage=stage,

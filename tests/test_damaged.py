@@ -119,7 +119,7 @@ def test_a_damaged_record_is_named_or_left_out_and_the_number_of_batches_stays(
         assert found < whole and len(whole - found) == 1 and same == batches
     (fault,) = skipper.faults
     assert fault.startswith(str(shard)) and CHANGES[change][1] in fault
-    assert capsys.readouterr().err.splitlines() == [f"left out: {fault}"]
+    assert capsys.readouterr().err.splitlines() == [f"skipped: {fault}"]
 
 
 @WAYS

@@ -20,7 +20,7 @@ from beam_jobs.shards import write_shard
 from tests.conftest import extracted, tree_bytes
 from tests.test_build_records import read_all
 from tests.test_inspect import rewrite
-from tfcaption.encoder import Encoder
+from tfcaption.models.encoder import Encoder
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_dataset_info, load_features_info
 from tfcaption.records.examples import captions_of, feature_record, features_of

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcaption import encoder
-from tfcaption.caption_layout import PackedCaptions, PaddedCaptions
-from tfcaption.captioner import Captioner, token_sums, unevenness
 from tfcaption.config import ModelConfig
-from tfcaption.decoder import dropout
-from tfcaption.encoder import Encoder, EncoderError
+from tfcaption.models import encoder
+from tfcaption.models.captioner import Captioner
+from tfcaption.models.encoder import Encoder, EncoderError
+from tfcaption.models.layers import dropout
+from tfcaption.models.loss import attention_penalty, token_sums
+from tfcaption.models.token_layout import PackedTokens, PaddedTokens
 from tfcaption.records.vocabulary import END, PAD, START
 
 WORDS = 11
@@ -296,7 +297,7 @@ def test_the_gru_is_the_published_one():
 
 def test_packing_leaves_out_the_padding_and_nothing_else():
     tokens = captions().reshape(12, -1)
-    packed = PackedCaptions(tf.constant(tokens))
+    packed = PackedTokens(tf.constant(tokens))
     real = (tokens[:, 1:] != PAD).sum()
     assert len(packed.inputs) == len(packed.targets) == int(tf.reduce_sum(packed.counts)) == real
     unpacked, position = np.zeros_like(tokens), 0
@@ -405,7 +406,7 @@ def test_unevenness_is_the_doubly_stochastic_sum_over_captions_that_are_there():
     attention = np.random.default_rng(0).dirichlet(np.ones(4), (3, 5)).astype(np.float32)
     targets = np.array([[5, 6, 3, 0, 0], [5, 3, 0, 0, 0], [0, 0, 0, 0, 0]])
     expected = ((1 - attention[0, :3].sum(0)) ** 2).sum() + ((1 - attention[1, :2].sum(0)) ** 2).sum()
-    assert float(unevenness(tf.constant(attention), tf.constant(targets))) == pytest.approx(expected, rel=1e-5)
+    assert float(attention_penalty(tf.constant(attention), tf.constant(targets))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_attention_penalty_is_part_of_the_training_loss_alone():
@@ -417,7 +418,7 @@ def test_the_attention_penalty_is_part_of_the_training_loss_alone():
         features = features_of(model)
         sums.append([float(model.token_sums(features, tokens, seed).loss) for seed in (None, tf.constant([1, 2]))])
     attention = model.predict(features, tokens).attention
-    expected = 2 * float(unevenness(tf.reshape(attention, (12, 6, 4)), tf.reshape(tokens[..., 1:], (12, 6))))
+    expected = 2 * float(attention_penalty(tf.reshape(attention, (12, 6, 4)), tf.reshape(tokens[..., 1:], (12, 6))))
     assert sums[1][0] == pytest.approx(sums[0][0]) == pytest.approx(sums[0][1])
     assert sums[1][1] - sums[0][1] == pytest.approx(expected, rel=1e-3)
 
@@ -441,7 +442,7 @@ def test_a_block_of_the_transformer_is_the_published_one():
     rng = np.random.default_rng(0)
     for weight in block.weights:
         weight.assign(rng.normal(0, 0.3, weight.shape))
-    rows = PaddedCaptions(tf.constant(captions()[:3, 0]))
+    rows = PaddedTokens(tf.constant(captions()[:3, 0]))
     values = rng.normal(size=(*rows.inputs.shape, 16)).astype(np.float32)
     regions = rng.normal(size=(3, 4, 16)).astype(np.float32)
 

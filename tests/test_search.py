@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.test_model import DECODERS, WORDS, captioner, captions, features_of
 from tfcaption import search
-from tfcaption.ensemble import Ensemble
+from tfcaption.models.ensemble import Ensemble
 from tfcaption.records.vocabulary import END, OOV, PAD, START
 from tfcaption.search import beam_search, normalized, sample
 

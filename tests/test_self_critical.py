@@ -10,8 +10,8 @@ from nltk.translate import bleu_score
 from tests.test_metrics import brute_force_cider
 from tests.test_model import DECODERS, captioner, captions, features_of
 from tfcaption import self_critical
-from tfcaption.captioner import banned
 from tfcaption.config import TrainConfig
+from tfcaption.models.captioner import banned
 from tfcaption.records.vocabulary import END, OOV, PAD, START
 from tfcaption.search import LENGTH_ALPHA, sample
 from tfcaption.self_critical import SelfCritical

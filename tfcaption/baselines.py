@@ -163,8 +163,8 @@ def plain_features_loop(files: Sequence[str], *, image_size: int, weights: str, 
     start_tensorflow()
     import tensorflow as tf
 
-    from tfcaption.encoder import Encoder
     from tfcaption.input_pipeline.parsing import decode_jpeg
+    from tfcaption.models.encoder import Encoder
 
     encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
     key = {PHOTO_JPEG: tf.io.FixedLenFeature((), tf.string)}

@@ -92,9 +92,9 @@ def evaluate(
     run.info.split(split)
     start = time.monotonic()
     start_tensorflow()
-    from tfcaption.ensemble import Ensemble
     from tfcaption.evaluation.predictions import caption_split
     from tfcaption.input_pipeline.split import open_split
+    from tfcaption.models.ensemble import Ensemble
 
     features = runs.load_features(config, run.info)
     # By photo, and read once.

@@ -18,13 +18,13 @@ from tfcaption.runtime.process import StopRequest, start_tensorflow
 def measure_input(arguments: argparse.Namespace) -> list[Row]:
     """Photos and captions a second of our pipelines against a Keras sequence and a pipeline over the files."""
     start_tensorflow()
-    from tfcaption.captioner import packs
     from tfcaption.config import TrainConfig
     from tfcaption.input_pipeline.batches import make_batches
     from tfcaption.input_pipeline.split import open_split
+    from tfcaption.models.token_layout import uses_packed_tokens
     from tfcaption.training import resolve_mode
 
-    buckets = 1 if packs(resolve_mode(TrainConfig()).xla) else 8  # as a training by default
+    buckets = 1 if uses_packed_tokens(resolve_mode(TrainConfig()).xla) else 8  # as a training by default
     info = load_dataset_info(arguments.records)
     size, batch = info.settings.image_size, 64
     paths = baselines.find_photos(arguments.images)

@@ -208,7 +208,7 @@ def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Any, str]:
     Raises:
         RunError: there is no such checkpoint.
     """
-    from tfcaption.captioner import Captioner
+    from tfcaption.models.captioner import Captioner
 
     found = _checkpoint(run, checkpoint)
     captioner = Captioner(

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfcaption.captioner import Captioner, banned, packs
+from tfcaption.models.captioner import Captioner, banned
+from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.vocabulary import END, PAD, START
 
 LENGTH_ALPHA = 0.7
@@ -74,7 +75,7 @@ def beam_search(
             lambda sequences, state, of_photos: continuations(time, sequences, state, of_photos),
             (sequences, state, all_photos),
             otherwise=(tf.repeat(only_pad[None], rows, 0), tf.fill((rows, width), PAD), state),
-            packed=packs(compiled),
+            packed=uses_packed_tokens(compiled),
         )
 
     def advance(
@@ -180,7 +181,7 @@ def sample(
             draw,
             (previous, state, all_photos, uniform),
             otherwise=(tf.fill((photos * count,), PAD), tf.zeros((photos * count,)), state),
-            packed=packs(compiled),
+            packed=uses_packed_tokens(compiled),
         )
         sequences = tf.where(tf.range(max_tokens) == time, drawn[:, None], sequences)
         return time + 1, sequences, totals + log_p, ended | (drawn == END), state

@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption import search
-from tfcaption.captioner import Captioner
 from tfcaption.metrics.bleu import ReferenceNgrams, sentence_bleu
 from tfcaption.metrics.cider import Cider, TfIdf
 from tfcaption.metrics.tokens import Tokens
+from tfcaption.models.captioner import Captioner
 from tfcaption.records.examples import Stage
 from tfcaption.records.vocabulary import END, PAD, START
 

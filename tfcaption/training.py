@@ -12,8 +12,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.captioner import Captioner, TokenSums
 from tfcaption.config import TrainConfig
+from tfcaption.models.captioner import Captioner
+from tfcaption.models.loss import TokenSums
 from tfcaption.records.examples import Stage
 from tfcaption.self_critical import SelfCritical
 

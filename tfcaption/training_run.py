@@ -37,7 +37,7 @@ class TrainingRun:
         import keras
         import tensorflow as tf
 
-        from tfcaption.captioner import packs
+        from tfcaption.models.token_layout import uses_packed_tokens
         from tfcaption.records.reading import DamagedRecordSkipper
         from tfcaption.training import Trainer, resolve_mode
 
@@ -57,7 +57,7 @@ class TrainingRun:
             raise configs.ConfigError("train.early_stopping_metric must be dev_loss where several hosts train")
         self.skipper = DamagedRecordSkipper() if config.data.damaged == "skip" else None
         mode = resolve_mode(config.train)
-        self.buckets = 1 if packs(mode.xla) else config.data.length_buckets
+        self.buckets = 1 if uses_packed_tokens(mode.xla) else config.data.length_buckets
         self.train_split, self.dev_split = self._open("train"), self._open("dev")
         self.steps_per_epoch = self._batches_per_epoch(self.train_split)
         keras.mixed_precision.set_dtype_policy(mode.precision)
@@ -80,7 +80,7 @@ class TrainingRun:
             runs.save_encoder(run, captioner.encoder)
         split = self.train_split
         rows = "captions" if split.by_caption else "photos"
-        padding = "packed" if packs(mode.xla) else f"padded to {split.lengths} tokens"
+        padding = "packed" if uses_packed_tokens(mode.xla) else f"padded to {split.lengths} tokens"
         print(
             f"{replicas} replica(s) on {hosts} host(s), {tf.config.list_logical_devices()[-1].device_type}, "
             f"{captioner.compute_dtype} compute, XLA {'on' if mode.xla else 'off'}; from {split.stage}"
@@ -294,7 +294,7 @@ def new_captioner(run: Run, *, compiled: bool) -> Any:
     """The `Captioner` that a run begins with; says on standard output where its word vectors come from."""
     import numpy as np
 
-    from tfcaption.captioner import Captioner
+    from tfcaption.models.captioner import Captioner
     from tfcaption.preprocessing.word_vectors import embedding_matrix
 
     model, seed = run.config.model, run.config.train.seed

@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption import search
-from tfcaption.captioner import Captioner
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.parsing import Batch
 from tfcaption.input_pipeline.read_errors import explain_read_errors
 from tfcaption.input_pipeline.split import Split
+from tfcaption.models.captioner import Captioner
 from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records.captions import Hypothesis, WordAttention, word_attention
 from tfcaption.records.tfrecord import RecordError

@@ -6,8 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfcaption.captioner import Captioner, TokenSums, token_sums
-from tfcaption.decoder import Predicted
+from tfcaption.models.captioner import Captioner
+from tfcaption.models.decoder import Predicted
+from tfcaption.models.loss import TokenSums, token_sums
 from tfcaption.records.examples import Stage
 
 

@@ -6,9 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.caption_layout import Captions
 from tfcaption.config import ModelConfig
-from tfcaption.decoder import Decoder, Predicted, dropout, rectified
+from tfcaption.models.decoder import Decoder, Predicted
+from tfcaption.models.encoder import FEATURE_CHANNELS
+from tfcaption.models.layers import dropout, relu
+from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
 
 
@@ -43,8 +45,6 @@ class AttentionDecoder(Decoder):
 
     def build(self, config: ModelConfig) -> None:
         """Create all weights at once, so that both passes share them from the start."""
-        from tfcaption.encoder import FEATURE_CHANNELS
-
         units = config.gru_units
         for layer in (self.normalization, self.regions, self.context, self.photo):
             layer.build((None, FEATURE_CHANNELS))
@@ -69,7 +69,7 @@ class AttentionDecoder(Decoder):
         return (self.keys(regions), regions, self.photo(pooled)), tuple(tf.split(context, 2, -1))
 
     def teacher_forced(
-        self, captions: Captions, memory: Any, state: Any, dropout_seed: tf.Tensor | None = None
+        self, captions: TokenLayout, memory: Any, state: Any, dropout_seed: tf.Tensor | None = None
     ) -> Predicted:
         """See `Decoder.teacher_forced`."""
         embedded = dropout(self.embedding(captions.inputs), self.rate, dropout_seed, 1)
@@ -104,5 +104,5 @@ class AttentionDecoder(Decoder):
         return tf.matmul(tf.cast(attention, regions.dtype), regions), attention
 
     def _output(self, spoken: tf.Tensor, seen: tf.Tensor, photo: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        dense = rectified(self.dense(dropout(tf.concat([spoken, seen], -1), self.rate, seed, 2)) + photo)
+        dense = relu(self.dense(dropout(tf.concat([spoken, seen], -1), self.rate, seed, 2)) + photo)
         return self.logits(dropout(dense, self.rate, seed, 3))

@@ -7,11 +7,11 @@ recurrence, and the positions as rows of captions where they look at one another
 import keras
 import tensorflow as tf
 
-from tfcaption.gru import packed_gru
+from tfcaption.models.packed_gru import packed_gru
 from tfcaption.records.vocabulary import PAD
 
 
-class PaddedCaptions:
+class PaddedTokens:
     """Static shapes, for XLA and GPUs.
 
     Padding needs no mask: it comes after all real tokens, and the loss leaves it out.
@@ -46,7 +46,7 @@ class PaddedCaptions:
         return values
 
 
-class PackedCaptions:
+class PackedTokens:
     """No padding, for CPUs: rows sorted by falling length, so at each time step those that still go on come first, and
     all positions end to end, time step after time step.
 
@@ -95,4 +95,10 @@ class PackedCaptions:
         return tf.gather_nd(values, self._places)
 
 
-Captions = PaddedCaptions | PackedCaptions
+TokenLayout = PaddedTokens | PackedTokens
+
+
+def uses_packed_tokens(compiled: bool) -> bool:
+    """Whether captions are packed instead of padded: not for XLA, which wants static shapes, nor on a GPU, which wants
+    few steps; a CPU is as fast on few rows as on many."""
+    return not compiled and not tf.config.list_physical_devices("GPU")

@@ -1,19 +1,19 @@
 """Encoder and decoder as one Keras model, and its loss."""
 
-from typing import NamedTuple
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.attention import AttentionDecoder
-from tfcaption.caption_layout import Captions, PackedCaptions, PaddedCaptions
 from tfcaption.config import ModelConfig
-from tfcaption.decoder import Decoder, GruDecoder, Predicted
-from tfcaption.encoder import Encoder
+from tfcaption.models.attention_decoder import AttentionDecoder
+from tfcaption.models.decoder import Decoder, Predicted
+from tfcaption.models.encoder import Encoder
+from tfcaption.models.gru_decoder import GruDecoder
+from tfcaption.models.loss import TokenSums, attention_penalty, token_sums
+from tfcaption.models.token_layout import PackedTokens, PaddedTokens, TokenLayout, uses_packed_tokens
+from tfcaption.models.transformer_decoder import TransformerDecoder
 from tfcaption.records.examples import Stage
 from tfcaption.records.vocabulary import OOV, PAD, START
-from tfcaption.transformer import TransformerDecoder
 
 DECODERS: dict[str, type[Decoder]] = {
     "gru": GruDecoder,
@@ -22,20 +22,6 @@ DECODERS: dict[str, type[Decoder]] = {
 }
 
 BANNED = (PAD, OOV, START)  # in what the captioner says; never in the logits that reach a reference's loss
-
-
-class TokenSums(NamedTuple):
-    """Sums over the real target tokens of a batch, float32 scalars; means are formed over a whole split or batch."""
-
-    loss: tf.Tensor  # cross entropy, natural logarithm
-    correct: tf.Tensor  # the most probable token is the right one
-    tokens: tf.Tensor  # how many: words and <end>, no <pad>, no <start>
-
-
-def packs(compiled: bool) -> bool:
-    """Whether captions are packed instead of padded: not for XLA, which wants static shapes, nor on a GPU, which wants
-    few steps; a CPU is as fast on few rows as on many."""
-    return not compiled and not tf.config.list_physical_devices("GPU")
 
 
 class Captioner(keras.Model):
@@ -67,7 +53,7 @@ class Captioner(keras.Model):
             config, embedding, use_cudnn=False if compiled else "auto", max_tokens=max_tokens
         )
         self._attention_penalty = config.attention_penalty
-        self._packs = packs(compiled)
+        self._packs = uses_packed_tokens(compiled)
         self.built = True
 
     def encode(self, inputs: tf.Tensor, stage: Stage = "photo") -> tf.Tensor:
@@ -86,7 +72,7 @@ class Captioner(keras.Model):
             time - 1, regions) float32, None if the decoder has none.
         """
         photos, count, time = tf.unstack(tf.shape(tokens))
-        predicted = self._predict(features, PaddedCaptions(tf.reshape(tokens, (-1, time))), count, None, None)
+        predicted = self._predict(features, PaddedTokens(tf.reshape(tokens, (-1, time))), count, None, None)
 
         def by_photo(values: tf.Tensor | None) -> tf.Tensor | None:
             return None if values is None else tf.reshape(values, (photos, count, time - 1, values.shape[-1]))
@@ -112,14 +98,14 @@ class Captioner(keras.Model):
                 this seed (see `sample`); None: they are references, of weight 1.
         """
         rows = tf.reshape(tokens, (-1, tf.shape(tokens)[2]))
-        captions = PackedCaptions(rows) if self._packs else PaddedCaptions(rows)
+        captions = PackedTokens(rows) if self._packs else PaddedTokens(rows)
         # Drawn captions are those of the captioner that drew them, which drops from photos, not from words.
         word_seed = dropout_seed if weights is None else None
         predicted = self._predict(features, captions, tf.shape(tokens)[1], dropout_seed, word_seed)
         if weights is None:
             sums = token_sums(predicted.logits, captions.targets, label_smoothing)
             if dropout_seed is not None and self._attention_penalty and predicted.attention is not None:
-                penalty = self._attention_penalty * unevenness(predicted.attention, rows[:, 1:])
+                penalty = self._attention_penalty * attention_penalty(predicted.attention, rows[:, 1:])
                 sums = sums._replace(loss=sums.loss + penalty)
         else:
             # Of what they were drawn from: what is never drawn would rise unseen, until nothing else moved.
@@ -132,7 +118,7 @@ class Captioner(keras.Model):
     def _predict(
         self,
         features: tf.Tensor,
-        captions: Captions,
+        captions: TokenLayout,
         per_photo: tf.Tensor,
         photo_seed: tf.Tensor | None,
         word_seed: tf.Tensor | None,
@@ -145,39 +131,3 @@ class Captioner(keras.Model):
 def banned(vocabulary: int, value: float = float("-inf"), tokens: tuple[int, ...] = BANNED) -> tf.Tensor:
     """(vocabulary,) float32: `value` for these tokens, 0 for all others."""
     return tf.where(tf.reduce_any(tf.range(vocabulary)[:, None] == tf.constant(tokens), 1), value, 0.0)
-
-
-def unevenness(attention: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """How far captions are from looking at all regions alike, summed: the doubly stochastic regulariser of Xu et al.
-    2015 (arXiv:1502.03044, equation 14), a scalar.
-
-    Args:
-        attention: (rows, time, regions) float32.
-        targets: (rows, time) int; padding does not count.
-    """
-    real = tf.cast(targets != PAD, tf.float32)[..., None]
-    looked = tf.reduce_sum(attention * real, 1)
-    return tf.reduce_sum((1 - looked) ** 2 * tf.reduce_max(real, 1))
-
-
-def token_sums(
-    logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float = 0.0, weights: tf.Tensor | float = 1.0
-) -> TokenSums:
-    """Cross entropy and accuracy summed over the real targets.
-
-    The mask comes from the targets: <end> counts, <pad> does not, however much of it there is.
-
-    Args:
-        logits: (..., vocabulary) float32.
-        targets: (...) int, the inputs shifted by one.
-        label_smoothing: share of the target that is spread evenly over the vocabulary (Szegedy et al. 2016,
-            arXiv:1512.00567).
-        weights: of each target in the loss, broadcast to (...).
-    """
-    real = tf.cast(targets != PAD, tf.float32)
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    if label_smoothing:
-        even = tf.reduce_logsumexp(logits, -1) - tf.reduce_mean(logits, -1)
-        loss += label_smoothing * (even - loss)
-    correct = tf.cast(tf.argmax(logits, -1, targets.dtype) == targets, tf.float32)
-    return TokenSums(tf.reduce_sum(loss * weights * real), tf.reduce_sum(correct * real), tf.reduce_sum(real))

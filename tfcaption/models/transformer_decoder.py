@@ -6,9 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.caption_layout import Captions
 from tfcaption.config import ModelConfig
-from tfcaption.decoder import Decoder, Predicted, dropout
+from tfcaption.models.decoder import Decoder, Predicted
+from tfcaption.models.encoder import FEATURE_CHANNELS
+from tfcaption.models.layers import dropout
+from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
 
 _DROPOUT_PLACES = 3  # of each block
@@ -40,8 +42,6 @@ class TransformerDecoder(Decoder):
 
     def build(self) -> None:
         """Create all weights at once, so that both passes share them from the start."""
-        from tfcaption.encoder import FEATURE_CHANNELS
-
         self.embedding.build((None,))
         self.words.build((None, self.embedding_units))
         self.places.build((None,))
@@ -67,7 +67,7 @@ class TransformerDecoder(Decoder):
         return tuple(block.see(regions) for block in self.blocks), (tf.zeros((photos,), tf.int32), cache)
 
     def teacher_forced(
-        self, captions: Captions, memory: Any, state: Any, dropout_seed: tf.Tensor | None = None
+        self, captions: TokenLayout, memory: Any, state: Any, dropout_seed: tf.Tensor | None = None
     ) -> Predicted:
         """See `Decoder.teacher_forced`."""
         values = self._embedded(captions.inputs, captions.times, dropout_seed)
@@ -133,7 +133,7 @@ class _Block(keras.layers.Layer):
         return tf.transpose(x, (0, 2, 1, 3))
 
     def teacher_forced(
-        self, values: tf.Tensor, captions: Captions, seen: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor | None
+        self, values: tf.Tensor, captions: TokenLayout, seen: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The values of all positions, and how they look at the regions: (rows, time, regions), a mean over heads."""
         queries, keys, tokens = (

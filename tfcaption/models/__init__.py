@@ -1,0 +1,1 @@
+"""The networks: encoder, decoders, both as one captioner, and its loss."""
