@@ -167,9 +167,11 @@ def test_wrong_arguments_are_clear_errors(arguments, code, message, export, tmp_
 
 def test_a_run_gives_the_n_best_of_its_own_beam_search(sample, sample_records, pooled, tmp_path, capsys):
     """The same captions as searched photo by photo, from pixels that Pillow decoded."""
-    from tfcaption import runs, search
+    from tfcaption.decoding.beam_search import beam_search
     from tfcaption.preprocessing import photos
     from tfcaption.preprocessing.tokenizer import Vocabulary
+    from tfcaption.runs.checkpoints import load_captioner
+    from tfcaption.runs.directory import load_run
     from tfcaption.train import train
 
     run = train(config(tmp_path / "run", sample_records, 1, pooled))
@@ -178,13 +180,13 @@ def test_a_run_gives_the_n_best_of_its_own_beam_search(sample, sample_records, p
     arguments = ["--run", str(run), "--checkpoint=last", "--beam=4", "--nbest=3", "--json"]
     assert main([*arguments, *map(str, paths)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    loaded = runs.load_run(run)
-    captioner, _ = runs.load_captioner(loaded, "last")
+    loaded = load_run(run)
+    captioner, _ = load_captioner(loaded, "last")
     vocabulary = Vocabulary(loaded.words)
     for path, line in zip(paths, lines, strict=True):
         jpeg = photos.prepare_photo(path.read_bytes(), image_size=32, resize="squash")
         pixels = np.asarray(Image.open(io.BytesIO(jpeg)))[None]
-        found = search.beam_search(captioner, captioner.encode(pixels), max_tokens=loaded.info.max_length, beam=4)
+        found = beam_search(captioner, captioner.encode(pixels), max_tokens=loaded.info.max_length, beam=4)
         expected = [caption.decode() for caption in vocabulary.decode(found.tokens[0]).numpy()[:3]]
         assert line["path"] == str(path) and [spoken["caption"] for spoken in line["nbest"]] == expected
         scores = [spoken["score"] for spoken in line["nbest"]]

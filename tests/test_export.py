@@ -11,7 +11,8 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.test_training import config
-from tfcaption import runs, search
+from tfcaption.decoding.beam_search import beam_search
+from tfcaption.decoding.hypotheses import attention_weights
 from tfcaption.export import export
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.parsing import decode_jpeg
@@ -21,7 +22,8 @@ from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.examples import photo_of
-from tfcaption.runs import RunError
+from tfcaption.runs.checkpoints import load_captioner
+from tfcaption.runs.directory import RunError, load_run
 from tfcaption.train import train
 
 LOAD = """
@@ -57,7 +59,7 @@ def run(request, sample_records, pooled, trunk, tmp_path_factory):
         features={"frozen": pooled, "finetuned": trunk}[variant],
         **{"variant": variant, "decoder": decoder, "transformer_units": 64},
     )
-    return runs.load_run(train(settings))
+    return load_run(train(settings))
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
     attends = run.config.model.decoder != "gru"
     assert (found["attention"] is not None) == attends
     assert (found["captions"][2], found["scores"][2], found["nbest"][2]) == ("", 0.0, ["", ""])
-    captioner, _ = runs.load_captioner(run)
+    captioner, _ = load_captioner(run)
     settings = run.info.settings
     readable = [index for index in range(len(paths)) if index != 2]
     jpegs = [
@@ -99,12 +101,12 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
         for index in readable
     ]
     features = captioner.encode(tf.stack([decode_jpeg(jpeg) for jpeg in jpegs]))
-    search_all = tf.function(search.beam_search, autograph=False)
+    search_all = tf.function(beam_search, autograph=False)
     expected = search_all(captioner, features, max_tokens=run.info.max_length, beam=2)
     np.testing.assert_allclose([found["scores"][index] for index in readable], expected.scores[:, 0], rtol=2e-2)
     spoken = Vocabulary(run.words).decode(expected.tokens).numpy()
     if attends:
-        attention = search.attention_of(captioner, features, expected.tokens[:, 0]).numpy()
+        attention = attention_weights(captioner, features, expected.tokens[:, 0]).numpy()
     for row, index in enumerate(readable[:4]):  # of its records: the very same pixels
         assert found["nbest"][index] == [caption.decode() for caption in spoken[row]]
         assert found["captions"][index] == found["nbest"][index][0]
@@ -119,9 +121,9 @@ def test_its_second_signature_starts_from_the_features_that_the_variant_trains_f
     split = open_split("dev", run.info, run.config.data.features, features, buckets=1, cache=False)
     (batch,) = make_batches(split, batch_size_photos=4).take(1)
     found = loaded.signatures["from_features"](features=tf.cast(batch["inputs"], tf.float32))
-    captioner, _ = runs.load_captioner(run)
+    captioner, _ = load_captioner(run)
     pooled = captioner.encode(batch["inputs"], split.stage)
-    expected = search.beam_search(captioner, pooled, max_tokens=run.info.max_length, beam=2)
+    expected = beam_search(captioner, pooled, max_tokens=run.info.max_length, beam=2)
     np.testing.assert_allclose(found["nbest_scores"], expected.scores, rtol=1e-3)
     # The worse one of a beam of two may be one of two as good.
     spoken = Vocabulary(run.words).decode(expected.tokens)

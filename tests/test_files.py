@@ -8,12 +8,12 @@ import keras
 import pytest
 
 from beam_jobs import paths as beam_paths
-from tfcaption import runs
 from tfcaption.caption import main as caption
 from tfcaption.evaluate import main as evaluate
 from tfcaption.export import main as export
 from tfcaption.inspect import main as inspect
 from tfcaption.report import main as report
+from tfcaption.runs.metrics_log import METRICS_FILE
 from tfcaption.runtime import paths
 from tfcaption.runtime.paths import FilesystemError, as_path, copy_file, files_below, local_copy
 from tfcaption.train import main as train
@@ -114,7 +114,7 @@ def trained(place, records, features, *more, always=()):
     (place / "config.yaml").write_text(CONFIG.format(place=place, records=records, features=features))
     for override in more or ("train.epochs=2",):
         assert train(["--config", str(place / "config.yaml"), "--set", override, *always]) == 0
-    epochs = [json.loads(line) for line in (place / "run" / runs.METRICS_FILE).read_text().splitlines()]
+    epochs = [json.loads(line) for line in (place / "run" / METRICS_FILE).read_text().splitlines()]
     return [(epoch["epoch"], epoch["train_loss"], epoch["dev_loss"]) for epoch in epochs]
 
 
@@ -142,7 +142,7 @@ def test_what_a_training_begins_with_may_be_on_another_filesystem(sample_records
         trained(place, records, "null", "train.epochs=1", always=begin)
         again = [*begin, f"train.start_from={place}/run", f"run={place}/again"]
         trained(place, records, "null", "train.epochs=1", always=again)
-        lines = (place / "again" / runs.METRICS_FILE).read_text().splitlines()
+        lines = (place / "again" / METRICS_FILE).read_text().splitlines()
         figures.append([(json.loads(line)["train_loss"], json.loads(line)["dev_loss"]) for line in lines])
     assert len(figures[0]) == 1 and figures[0] == figures[1]
 

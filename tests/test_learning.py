@@ -5,8 +5,8 @@ import pytest
 
 from tests.conftest import IN_MEMORY, extracted
 from tests.test_training import config, figures
-from tfcaption import runs
-from tfcaption.runs import RunError
+from tfcaption.runs.checkpoints import load_captioner
+from tfcaption.runs.directory import RunError, load_run
 from tfcaption.train import train
 
 
@@ -63,7 +63,7 @@ def test_a_training_begins_with_the_best_weights_of_another_run(first, sample_re
     best = min(figures(first), key=lambda epoch: epoch["dev_loss"])
     (only,) = figures(train(later))
     assert only["dev_loss"] == pytest.approx(best["dev_loss"], rel=1e-3)  # features are rounded to float16
-    captioners = [runs.load_captioner(runs.load_run(path))[0] for path in (first, later.run)]
+    captioners = [load_captioner(load_run(path))[0] for path in (first, later.run)]
     for ours, theirs in zip(*(c.decoder.get_weights() for c in captioners), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 

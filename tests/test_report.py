@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcaption import plots, report, report_data, report_figures, runs
+from tfcaption import plots, report, report_data, report_figures
 from tfcaption.config import Config, save_config
 from tfcaption.records.dataset_info import DATASET_FILE, DatasetInfo, RecordSettings, ShardInfo, SplitInfo
 from tfcaption.records.examples import PhotoRecord, encode_record
 from tfcaption.records.sharding import shard_name
 from tfcaption.records.tfrecord import frame_record
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE
+from tfcaption.runs.directory import CONFIG_FILE
+from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE, append_lines
 
 SIZE = 256
 # Photo -> references and what the runs `plain` and `a_$b$` say.
@@ -133,7 +135,7 @@ def evaluation(column, split="dev", photos=PHOTOS, **scores):
 def write_run(path, data, evaluations, epochs=3, **train):
     path.mkdir(parents=True)
     config = Config.model_validate({"run": str(path), "data": {"records": str(data)}, "train": train})
-    save_config(config, path / runs.CONFIG_FILE)
+    save_config(config, path / CONFIG_FILE)
     for name in (DATASET_FILE, VOCABULARY_FILE):
         shutil.copyfile(data / name, path / name)
     for folder, (lines, scores) in evaluations.items():
@@ -141,11 +143,9 @@ def write_run(path, data, evaluations, epochs=3, **train):
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (path / folder / "captions.jsonl").write_text(text, encoding="utf-8")
         (path / folder / "metrics.json").write_text(json.dumps(scores))
-    runs.append_lines(
-        path / runs.STEPS_FILE, [{"step": s, "epoch": 1, "loss": 9 / s} for s in range(1, 4 * epochs + 1)]
-    )
+    append_lines(path / STEPS_FILE, [{"step": s, "epoch": 1, "loss": 9 / s} for s in range(1, 4 * epochs + 1)])
     history = [{"epoch": e, "step": 4 * e, "train_loss": 3 / e, "dev_loss": 4 / e} for e in range(1, epochs + 1)]
-    runs.append_lines(path / runs.METRICS_FILE, history)
+    append_lines(path / METRICS_FILE, history)
     return path
 
 
@@ -395,8 +395,8 @@ def test_without_matplotlib_the_extra_to_install_is_named(folder, monkeypatch, c
 def test_a_run_with_captions_and_nothing_else_has_a_page_beside_it(folder, tmp_path, capsys):
     lines = [{"id": photo, "caption": entry[1], "references": entry[0]} for photo, entry in PHOTOS.items()]
     run = write_run(tmp_path / "_bare", folder / "records", {"eval-dev": (lines, {})})
-    (run / runs.METRICS_FILE).unlink()
-    (run / runs.STEPS_FILE).write_text('{"step": 1')  # killed while writing
+    (run / METRICS_FILE).unlink()
+    (run / STEPS_FILE).write_text('{"step": 1')  # killed while writing
     assert report.main([str(run), "--photos", "2"]) == 0
     assert capsys.readouterr().out.startswith(f"page: {tmp_path / 'report' / 'report.html'}")
     tree = parse((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))

@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 
 from tests.test_model import DECODERS, WORDS, captioner, captions, features_of
-from tfcaption import search
+from tfcaption.decoding.beam_search import beam_search
+from tfcaption.decoding.hypotheses import LENGTH_ALPHA, attention_weights, length_normalized
+from tfcaption.decoding.sampling import sample
 from tfcaption.models.ensemble import Ensemble
 from tfcaption.records.vocabulary import END, OOV, PAD, START
-from tfcaption.search import beam_search, normalized, sample
 
 FEATURES = tf.constant(np.random.default_rng(3).normal(0, 2, (6, 2048)).astype(np.float32))
 
@@ -212,7 +213,7 @@ def test_a_low_temperature_draws_the_greedy_caption_and_its_score_is_the_caption
     np.testing.assert_array_equal(drawn.tokens, beam_search(model, FEATURES, max_tokens=8).tokens)
     for photo in range(6):
         total, length = forced_total(model, photo, drawn.tokens[photo, 0].numpy())
-        expected = float(normalized(tf.constant(total), tf.constant(length), search.LENGTH_ALPHA))
+        expected = float(length_normalized(tf.constant(total), tf.constant(length), LENGTH_ALPHA))
         assert float(drawn.scores[photo, 0]) == pytest.approx(expected, rel=1e-4)
 
 
@@ -221,7 +222,7 @@ def test_the_attention_of_a_found_caption_is_that_of_the_steps_that_spoke_it(dec
     model = captioner(encoder_weights=None, image_size=64, **DECODERS[decoder])
     features = features_of(model)
     found = beam_search(model, features, max_tokens=8, beam=2)
-    attention = search.attention_of(model, features, found.tokens[:, 0])
+    attention = attention_weights(model, features, found.tokens[:, 0])
     assert attention.shape == (6, 8, 4)
     for photo in range(6):
         tokens = tf.concat([[START], found.tokens[photo, 0]], 0)[None, None]
@@ -230,7 +231,7 @@ def test_the_attention_of_a_found_caption_is_that_of_the_steps_that_spoke_it(dec
 
 
 def test_a_captioner_without_attention_says_so(model):
-    assert search.attention_of(model, FEATURES, tf.constant([[5, END]] * 6)) is None
+    assert attention_weights(model, FEATURES, tf.constant([[5, END]] * 6)) is None
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -247,7 +248,7 @@ def test_every_decoder_is_searched_and_sampled_through_its_one_step_pass(decoder
             tf.gather(log_p, result.tokens, batch_dims=3) * tf.cast(result.tokens != PAD, tf.float32), -1
         )
         lengths = tf.math.count_nonzero(result.tokens, -1, dtype=tf.int32)
-        np.testing.assert_allclose(result.scores, normalized(totals, lengths, search.LENGTH_ALPHA), rtol=1e-3)
+        np.testing.assert_allclose(result.scores, length_normalized(totals, lengths, LENGTH_ALPHA), rtol=1e-3)
     alone = [beam_search(model, features[i : i + 1], max_tokens=8, beam=3).tokens[0] for i in range(6)]
     np.testing.assert_array_equal(found.tokens, alone)
     compiled = tf.function(lambda x: beam_search(model, x, max_tokens=8, beam=3, compiled=True), jit_compile=True)
@@ -272,6 +273,6 @@ def test_an_ensemble_speaks_by_the_mean_of_the_probabilities_of_captioners_of_an
     log_p = together.predict(features, tf.concat([tf.fill((6, 3, 1), START), found.tokens], -1)).logits
     totals = tf.reduce_sum(tf.where(found.tokens != PAD, tf.gather(log_p, found.tokens, batch_dims=3), 0.0), -1)
     lengths = tf.math.count_nonzero(found.tokens, -1, dtype=tf.int32)
-    np.testing.assert_allclose(found.scores, normalized(totals, lengths, search.LENGTH_ALPHA), rtol=1e-3)
+    np.testing.assert_allclose(found.scores, length_normalized(totals, lengths, LENGTH_ALPHA), rtol=1e-3)
     alone = beam_search(Ensemble(models[:1] * 2), features[:1] * 2, max_tokens=8, beam=3)
     np.testing.assert_array_equal(alone.tokens, beam_search(models[0], features[0], max_tokens=8, beam=3).tokens)

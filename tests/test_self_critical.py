@@ -11,9 +11,10 @@ from tests.test_metrics import brute_force_cider
 from tests.test_model import DECODERS, captioner, captions, features_of
 from tfcaption import self_critical
 from tfcaption.config import TrainConfig
+from tfcaption.decoding.hypotheses import LENGTH_ALPHA
+from tfcaption.decoding.sampling import sample
 from tfcaption.models.captioner import banned
 from tfcaption.records.vocabulary import END, OOV, PAD, START
-from tfcaption.search import LENGTH_ALPHA, sample
 from tfcaption.self_critical import SelfCritical
 from tfcaption.training import Mode, Trainer
 

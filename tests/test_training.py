@@ -16,9 +16,11 @@ import tensorflow as tf
 
 from tests.conftest import tree_bytes
 from tests.test_model import DECODERS, captioner, captions
-from tfcaption import runs
-from tfcaption.config import Config, TrainConfig
+from tfcaption.config import Config, TrainConfig, save_config
 from tfcaption.metrics.corpus import corpus_scores
+from tfcaption.records.vocabulary import load_vocabulary
+from tfcaption.runs.checkpoints import load_captioner
+from tfcaption.runs.directory import RunError, create_run, load_features, load_run
 from tfcaption.train import EXIT_PREEMPTED, TrainingFailed, train
 from tfcaption.training import Mode, Trainer, learning_rate_schedule
 
@@ -331,7 +333,7 @@ def test_a_run_directory_holds_what_later_commands_need(undisturbed):
     }
     assert [line["epoch"] for line in figures(undisturbed)] == [1, 2]
     assert any((undisturbed / "tensorboard").iterdir())
-    run = runs.load_run(undisturbed)
+    run = load_run(undisturbed)
     assert run.config == config(undisturbed, run.config.data.records, 2, run.config.data.features)
 
 
@@ -344,7 +346,7 @@ def test_one_epoch_and_one_more_equal_two(undisturbed, sample_records, pooled, t
 
 def launched(tmp_path, settings, **environment):
     """`tfcaption.train` in a process of its own."""
-    runs.save_config(settings, tmp_path / "config.yaml")
+    save_config(settings, tmp_path / "config.yaml")
     command = [sys.executable, "-m", "tfcaption.train", "--config", str(tmp_path / "config.yaml")]
     return subprocess.Popen(
         command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -439,7 +441,7 @@ def one_process_with_the_hosts_batches(settings, info, hosts):
     from tfcaption.training_run import new_captioner
 
     data = settings.data
-    features = runs.load_features(settings, info)
+    features = load_features(settings, info)
     iterators = []
     for host in range(hosts):
         split = open_split("train", info, data.features, features, buckets=1, host=host, hosts=hosts)
@@ -449,7 +451,7 @@ def one_process_with_the_hosts_batches(settings, info, hosts):
         iterators.append(list(batches.as_numpy_iterator()))
     keras.utils.set_random_seed(0)
     subject = Trainer(
-        new_captioner(runs.create_run(settings), compiled=False),
+        new_captioner(create_run(settings), compiled=False),
         tf.distribute.get_strategy(),
         settings.train,
         PLAIN,
@@ -522,7 +524,7 @@ def test_a_finished_run_is_left_alone_and_another_config_refused(undisturbed, sa
     before = figures(undisturbed)
     train(config(undisturbed, sample_records, 2, pooled))
     assert figures(undisturbed) == before and "finished after epoch 2" in capsys.readouterr().out
-    with pytest.raises(runs.RunError, match=r"model.gru_units was 32, is 48"):
+    with pytest.raises(RunError, match=r"model.gru_units was 32, is 48"):
         train(config(undisturbed, sample_records, 2, pooled, gru_units=48))
 
 
@@ -531,7 +533,7 @@ def test_a_training_that_was_refused_before_its_first_step_takes_the_mended_comm
     with pytest.raises(ValueError, match=r"none\.txt"):
         train(wrong)
     mended = config(tmp_path / "run", sample_records, 1, pooled)
-    assert runs.create_run(mended).config == runs.load_run(tmp_path / "run").config == mended
+    assert create_run(mended).config == load_run(tmp_path / "run").config == mended
 
 
 def test_training_and_selection_never_read_the_test_split(undisturbed, sample_records, pooled, tmp_path):
@@ -550,14 +552,14 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(sample_records, poole
 
 
 def test_glove_rows_survive_save_and_load(sample_records, pooled, tmp_path):
-    words = runs.records.load_vocabulary(sample_records)
+    words = load_vocabulary(sample_records)
     rows = np.random.default_rng(0).normal(size=(len(words), 7)).astype(np.float32)
     lines = (f"{word} {' '.join(map(str, row))}\n" for word, row in zip(words, rows, strict=True))
     (tmp_path / "glove.txt").write_text("".join(lines))
     chosen = config(
         tmp_path / "run", sample_records, 1, pooled, glove=str(tmp_path / "glove.txt"), train_embedding=False
     )
-    captioner, _ = runs.load_captioner(runs.load_run(train(chosen)))
+    captioner, _ = load_captioner(load_run(train(chosen)))
     stored = captioner.decoder.embedding.embeddings.numpy()
     np.testing.assert_allclose(stored[4:], rows[4:], rtol=1e-6)
     assert not stored[0].any() and stored[1:4].any(axis=1).all()
@@ -573,7 +575,7 @@ def test_a_loss_that_is_no_number_stops_the_run(sample_records, pooled, tmp_path
 def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undisturbed):
     from tfcaption.evaluate import evaluate
 
-    run = runs.load_run(undisturbed)
+    run = load_run(undisturbed)
     before = tree_bytes(undisturbed / "checkpoints")
     result = evaluate(undisturbed, split="test")
     assert tree_bytes(undisturbed / "checkpoints") == before
@@ -587,7 +589,7 @@ def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undistur
 def test_perplexity_is_over_all_tokens_of_the_split_however_it_is_batched(undisturbed):
     from tfcaption.evaluate import evaluate
 
-    run = runs.load_run(undisturbed)
+    run = load_run(undisturbed)
     dev = next(line for line in figures(undisturbed) if line["epoch"] == 2)
     last = evaluate(undisturbed, split="dev", checkpoint="last")
     assert last["perplexity"] == pytest.approx(np.exp(dev["dev_loss"]), rel=1e-5)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tfcaption import runs
 from tfcaption.preprocessing import photos
 from tfcaption.preprocessing.photos import PhotoError, photos_below
 from tfcaption.records.captions import Hypothesis, PhotoCaptions
+from tfcaption.runs.checkpoints import load_captioner
+from tfcaption.runs.directory import load_run
 from tfcaption.runtime.command import command_parser
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
@@ -52,21 +53,21 @@ class RunCaptioner:
     """
 
     def __init__(self, path: str | Path, *, checkpoint: str = "best", beam: int = BEAM) -> None:
-        run = runs.load_run(path)
+        run = load_run(path)
         self.beam = beam
         self._settings = run.info.settings
         start_tensorflow()
         import tensorflow as tf
 
-        from tfcaption import search
+        from tfcaption.decoding.beam_search import beam_search
         from tfcaption.preprocessing.tokenizer import Vocabulary
 
-        captioner, _ = runs.load_captioner(run, checkpoint)
+        captioner, _ = load_captioner(run, checkpoint)
         vocabulary = Vocabulary(run.words)
 
         @tf.function(autograph=False, reduce_retracing=True)
         def caption(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            found = search.beam_search(captioner, captioner.encode(images), max_tokens=run.info.max_length, beam=beam)
+            found = beam_search(captioner, captioner.encode(images), max_tokens=run.info.max_length, beam=beam)
             return vocabulary.decode(found.tokens), found.scores
 
         self._caption = caption

@@ -17,13 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from tfcaption import caption_files, runs
+from tfcaption import caption_files
 from tfcaption.comparison import Expected, compare, read_expected, table
 from tfcaption.config import Config
 from tfcaption.metrics.corpus import ScoreError
 from tfcaption.records.dataset_info import SPLITS, load_dataset_info, load_features_info
 from tfcaption.records.examples import Stage
 from tfcaption.records.sharding import shard_name
+from tfcaption.runs.checkpoints import load_captioner
+from tfcaption.runs.directory import RunError, load_features, load_run
 from tfcaption.runtime.command import command_parser
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
@@ -77,7 +79,7 @@ def evaluate(
         ValueError: `beam` or `limit` is below 1.
     """
     _check_positive(beam=beam, limit=limit)
-    run, *others = (runs.load_run(path) for path in (run_path, *together_with))
+    run, *others = (load_run(path) for path in (run_path, *together_with))
     config = run.config
     if records_path:
         config.data.records, config.data.features = records_path, None
@@ -86,9 +88,9 @@ def evaluate(
     data = config.data
     for other in others:
         if other.info != run.info or other.words != run.words:
-            raise runs.RunError(f"{other.path}: was trained on other records than {run.path}")
+            raise RunError(f"{other.path}: was trained on other records than {run.path}")
     if load_dataset_info(data.records) != run.info:
-        raise runs.RunError(f"{data.records}: other records than {run.path} was trained on")
+        raise RunError(f"{data.records}: other records than {run.path} was trained on")
     run.info.split(split)
     start = time.monotonic()
     start_tensorflow()
@@ -96,14 +98,14 @@ def evaluate(
     from tfcaption.input_pipeline.split import open_split
     from tfcaption.models.ensemble import Ensemble
 
-    features = runs.load_features(config, run.info)
+    features = load_features(config, run.info)
     # By photo, and read once.
     opened = open_split(
         split, run.info, data.features or data.records, features, buckets=data.length_buckets, cache=False
     )
-    captioner, used = runs.load_captioner(run, checkpoint)
+    captioner, used = load_captioner(run, checkpoint)
     if others:
-        loaded = [runs.load_captioner(other, checkpoint) for other in others]
+        loaded = [load_captioner(other, checkpoint) for other in others]
         captioner = Ensemble([captioner, *(other for other, _ in loaded)])
         used = ", ".join([used, *(path for _, path in loaded)])
     expected = (expected or read_expected(data.records, split)).first(limit)
@@ -312,7 +314,7 @@ def _evaluate_all(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
                 output=arguments.output,
             )
         }
-    folders = {path: arguments.records or runs.load_run(path).config.data.records for path in arguments.run}
+    folders = {path: arguments.records or load_run(path).config.data.records for path in arguments.run}
     known: dict[str, Expected] = {}
     results = {}
     score = partial(

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcaption import runs
+from tfcaption.runs.checkpoints import load_captioner
+from tfcaption.runs.directory import Run, RunError, load_run, trainable_stages
 from tfcaption.runtime.command import command_parser
 from tfcaption.runtime.paths import as_path, new_folder
 from tfcaption.runtime.process import start_tensorflow, stderr_to_file
@@ -49,13 +50,13 @@ def export(run_path: str | Path, output: str | Path, *, beam: int = 3, checkpoin
     Raises:
         RunError: no run, no checkpoint, or `output` is there already.
     """
-    run, output = runs.load_run(run_path), as_path(output)
+    run, output = load_run(run_path), as_path(output)
     if output.exists():
-        raise runs.RunError(f"{output}: is there already; remove it, or choose another --output")
+        raise RunError(f"{output}: is there already; remove it, or choose another --output")
     start_tensorflow()
     import tensorflow as tf
 
-    captioner, used = runs.load_captioner(run, checkpoint)
+    captioner, used = load_captioner(run, checkpoint)
     module = _module(run, captioner, beam)
     described = {
         "run": str(run.path),
@@ -65,7 +66,7 @@ def export(run_path: str | Path, output: str | Path, *, beam: int = 3, checkpoin
         "resize": run.info.settings.resize,
         "beam": beam,
         "vocabulary_size": len(run.words),
-        "features": runs.trainable_stages(run.config.model)[0],
+        "features": trainable_stages(run.config.model)[0],
     }
     with new_folder(output) as folder:
         with stderr_to_file("tfcaption-export-"):
@@ -79,26 +80,27 @@ def export(run_path: str | Path, output: str | Path, *, beam: int = 3, checkpoin
     return output
 
 
-def _module(run: runs.Run, captioner: Any, beam: int) -> Any:
+def _module(run: Run, captioner: Any, beam: int) -> Any:
     """What is saved: a module that holds the weights as plain variables, and its two functions."""
     import tensorflow as tf
 
-    from tfcaption import search
+    from tfcaption.decoding.beam_search import beam_search
+    from tfcaption.decoding.hypotheses import attention_weights
     from tfcaption.preprocessing.photos_in_graph import prepare_photos
     from tfcaption.preprocessing.tokenizer import Vocabulary
 
     vocabulary = Vocabulary(run.words)
     settings = run.info.settings
-    stage = runs.trainable_stages(run.config.model)[0]
+    stage = trainable_stages(run.config.model)[0]
 
     def captions(features: tf.Tensor, known: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = search.beam_search(captioner, features, max_tokens=run.info.max_length, beam=beam)
+        found = beam_search(captioner, features, max_tokens=run.info.max_length, beam=beam)
         there = known[:, None] & tf.math.is_finite(found.scores)
         spoken = tf.where(there, vocabulary.decode(found.tokens), "")
         scores = tf.where(there, found.scores, 0.0)
         found_all = {"captions": spoken[:, 0], "scores": scores[:, 0], "nbest_captions": spoken, "nbest_scores": scores}
         best = found.tokens[:, 0]
-        attention = search.attention_of(captioner, features, best)
+        attention = attention_weights(captioner, features, best)
         if attention is None:
             return found_all
         return {

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tfcaption import runs
-from tfcaption.runs import Run
+from tfcaption.runs.directory import CHECKPOINTS, Run
+from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE, append_lines, truncate_lines
 
 _SUMS = ("loss", "correct", "tokens", "captions", "seconds")
 
@@ -51,7 +51,7 @@ class History:
             sums=self._sums,
         )
         self._last_checkpoints, self._best_checkpoints = (
-            tf.train.CheckpointManager(checkpoint, str(run.path / runs.CHECKPOINTS / name), max_to_keep=1)
+            tf.train.CheckpointManager(checkpoint, str(run.path / CHECKPOINTS / name), max_to_keep=1)
             for name in ("last", "best")
         )
         if latest := self._last_checkpoints.latest_checkpoint:
@@ -59,8 +59,8 @@ class History:
             self.sums = dict(zip(_SUMS, self._sums.numpy().tolist(), strict=True))
             print(f"resuming in epoch {self.epoch + 1} after step {self.step:,} from {latest}", flush=True)
         if writes:
-            runs.keep_lines(run.path / runs.METRICS_FILE, "epoch", self.epoch)
-            runs.keep_lines(run.path / runs.STEPS_FILE, "step", self.step)
+            truncate_lines(run.path / METRICS_FILE, "epoch", self.epoch)
+            truncate_lines(run.path / STEPS_FILE, "step", self.step)
             self._summaries = tf.summary.create_file_writer(str(run.path / "tensorboard"))
 
     @property
@@ -98,7 +98,7 @@ class History:
             lines.append({"step": step, "epoch": self.epoch + 1, "loss": outcome.loss / outcome.tokens})
         self.sums["seconds"] += seconds
         if self._writes and lines:
-            runs.append_lines(self._run.path / runs.STEPS_FILE, lines)
+            append_lines(self._run.path / STEPS_FILE, lines)
             with self._summaries.as_default(step=self.step):
                 self._scalars({"step_loss": lines[-1]["loss"]})
 
@@ -136,7 +136,7 @@ class History:
             line: dict[str, Any] = {"epoch": self.epoch, "step": self.step, **figures}
             if left_out:
                 line |= {"left_out_records": len(left_out), "left_out": list(left_out)}
-            runs.append_lines(self._run.path / runs.METRICS_FILE, [line])
+            append_lines(self._run.path / METRICS_FILE, [line])
             with self._summaries.as_default(step=self.step):
                 self._scalars(figures)
             self._summaries.flush()

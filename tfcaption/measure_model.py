@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tfcaption import baselines, runs
+from tfcaption import baselines
 from tfcaption.config import Config, load_config
 from tfcaption.measurement import Row, scratch_folder, seconds_of
 from tfcaption.records.dataset_info import load_dataset_info, load_features_info
 from tfcaption.records.vocabulary import END, START
+from tfcaption.runs.checkpoints import load_captioner
+from tfcaption.runs.directory import create_run, load_run
 from tfcaption.runtime.process import StopRequest, start_tensorflow
 
 
@@ -84,7 +86,7 @@ def _train_rows(config: Config, arguments: argparse.Namespace) -> list[Row]:
     with scratch_folder() as scratch:
         config.run = str(scratch / "run")
         config.train.epochs = 10**4
-        run = runs.create_run(config)
+        run = create_run(config)
         training = TrainingRun(run, 0, 1, StopRequest())
         batches, waits = _timed(training.iterator(training.train_split, shuffled=True), arguments.profile)
         total = run.info.split("train").captions
@@ -143,12 +145,12 @@ def measure_search(arguments: argparse.Namespace) -> list[Row]:
     start_tensorflow()
     import tensorflow as tf
 
-    from tfcaption import search
+    from tfcaption.decoding.beam_search import beam_search
     from tfcaption.input_pipeline.batches import make_batches
     from tfcaption.input_pipeline.split import open_split
 
-    run = runs.load_run(arguments.run)
-    captioner, _ = runs.load_captioner(run)
+    run = load_run(arguments.run)
+    captioner, _ = load_captioner(run)
     info = load_features_info(arguments.features)
     split = open_split("dev", run.info, arguments.features, info, buckets=1, cache=False)
     batches = list(make_batches(split, batch_size_photos=min(arguments.photos, split.photos)).take(1))
@@ -164,7 +166,7 @@ def measure_search(arguments: argparse.Namespace) -> list[Row]:
 
             @tf.function(jit_compile=compiled, autograph=False, reduce_retracing=True)
             def find(batch: tf.Tensor, beam: int = beam, compiled: bool = compiled) -> tf.Tensor:
-                return search.beam_search(captioner, batch, max_tokens=longest, beam=beam, compiled=compiled).tokens
+                return beam_search(captioner, batch, max_tokens=longest, beam=beam, compiled=compiled).tokens
 
             def caption_all(find: Any = find) -> None:
                 for start in range(0, count - arguments.batch_size + 1, arguments.batch_size):

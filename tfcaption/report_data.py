@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from tfcaption import runs
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.preprocessing import photos
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.examples import photo_of
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.runs import RunError
+from tfcaption.runs.directory import Run, RunError, load_run
+from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.progress import Progress
 
@@ -30,7 +30,7 @@ class Evaluated:
     """A run and what `tfcaption.evaluate` wrote of it."""
 
     name: str
-    run: runs.Run
+    run: Run
     scores: dict[str, Any]  # metrics.json
     lines: dict[str, dict[str, Any]]  # of captions.jsonl, by photo id
     epochs: list[dict[str, Any]]  # of metrics.jsonl
@@ -119,7 +119,7 @@ def _common_split(paths: Sequence[Path]) -> str:
         if all(_evaluation(path, split).is_file() for path in paths):
             return split
     for path in paths:
-        runs.load_run(path)  # says so if it is none
+        load_run(path)  # says so if it is none
     split = next((s for s in PREFERRED_SPLITS if any(_evaluation(p, s).is_file() for p in paths)), PREFERRED_SPLITS[0])
     raise _not_evaluated([path for path in paths if not _evaluation(path, split).is_file()], split)
 
@@ -145,7 +145,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _read_run(name: str, path: Path, split: str) -> Evaluated:
-    run = runs.load_run(path)
+    run = load_run(path)
     file = _evaluation(path, split)
     if not file.is_file():
         raise _not_evaluated([path], split)
@@ -157,7 +157,7 @@ def _read_run(name: str, path: Path, split: str) -> Evaluated:
     except (OSError, ValueError, KeyError, TypeError) as error:
         again = f"python -m tfcaption.evaluate --run {path} --split {split}"
         raise RunError(f"{file.parent}: not readable ({error}); evaluate again with {again}") from error
-    epochs, steps = (_read_history(path / name) for name in (runs.METRICS_FILE, runs.STEPS_FILE))
+    epochs, steps = (_read_history(path / name) for name in (METRICS_FILE, STEPS_FILE))
     return Evaluated(name, run, scores, lines, epochs, steps)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import search
+from tfcaption.decoding.sampling import sample
 from tfcaption.metrics.bleu import ReferenceNgrams, sentence_bleu
 from tfcaption.metrics.cider import Cider, TfIdf
 from tfcaption.metrics.tokens import Tokens
@@ -61,7 +61,7 @@ class SelfCritical:
             float32, the reward of each less the mean of the photo's others.
         """
         features = self._captioner.encode(batch["inputs"], self._stage)
-        drawn = search.sample(
+        drawn = sample(
             self._captioner,
             features,
             max_tokens=self._max_tokens,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfcaption import config as configs
-from tfcaption import runs
+from tfcaption.runs.metrics_log import METRICS_FILE
 from tfcaption.runtime.command import command_parser
 from tfcaption.runtime.paths import is_local
 from tfcaption.train import EXIT_PREEMPTED
@@ -140,7 +140,7 @@ def _train(config: str | Path, overrides: Sequence[str], path: Path, end: float)
 
 def _figures(path: Path) -> dict[str, Any]:
     """The best epoch of a run, and the minutes that its epochs took."""
-    file = path / runs.METRICS_FILE
+    file = path / METRICS_FILE
     epochs = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
     if not epochs:
         return {}

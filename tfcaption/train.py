@@ -12,8 +12,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from tfcaption import config as configs
-from tfcaption import runs
 from tfcaption.config import Config
+from tfcaption.runs.directory import create_run
 from tfcaption.runtime.command import command_parser
 from tfcaption.runtime.folder_lock import locked
 from tfcaption.runtime.process import start_tensorflow, stop_signals
@@ -50,7 +50,7 @@ def train(config: Config) -> Path:
     """
     host, hosts = _place_among_hosts()
     with locked(config.run) if host == 0 else nullcontext():
-        run = runs.create_run(config, writes=host == 0)
+        run = create_run(config, writes=host == 0)
         start_tensorflow(multi_worker=hosts > 1)
         with stop_signals() as stop:
             return TrainingRun(run, host, hosts, stop).run_to_end()

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tfcaption import config as configs
-from tfcaption import runs
 from tfcaption.history import History
-from tfcaption.runs import Run
+from tfcaption.runs.checkpoints import restore, save_encoder
+from tfcaption.runs.directory import Run, check_weights, load_run, trainable_stages
 from tfcaption.runtime.process import StopRequest
 from tfcaption.runtime.progress import Progress
 
@@ -65,8 +65,8 @@ class TrainingRun:
         with self.strategy.scope():
             captioner = new_captioner(run, compiled=mode.xla)
             if config.train.start_from:
-                runs.restore(captioner, runs.load_run(config.train.start_from), run.words)
-            runs.check_weights(run, captioner.encoder.fingerprint(self.train_split.stage))
+                restore(captioner, load_run(config.train.start_from), run.words)
+            check_weights(run, captioner.encoder.fingerprint(self.train_split.stage))
             self.trainer = Trainer(
                 captioner,
                 self.strategy,
@@ -77,7 +77,7 @@ class TrainingRun:
                 objective=self._self_critical(captioner, mode.xla) if self._draws else None,
             )
         if host == 0:
-            runs.save_encoder(run, captioner.encoder)
+            save_encoder(run, captioner.encoder)
         split = self.train_split
         rows = "captions" if split.by_caption else "photos"
         padding = "packed" if uses_packed_tokens(mode.xla) else f"padded to {split.lengths} tokens"
@@ -321,7 +321,7 @@ def _extraction_advice(run: Run, encoder: Any, epochs: int) -> str:
     import numpy as np
     import tensorflow as tf
 
-    (stage, *_) = runs.trainable_stages(run.config.model)
+    (stage, *_) = trainable_stages(run.config.model)
     size = run.info.settings.image_size
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (16, size, size, 3)), tf.uint8)
     encode = tf.function(lambda images: encoder(images, end=stage), autograph=False)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcaption import search
+from tfcaption.decoding.beam_search import beam_search
+from tfcaption.decoding.hypotheses import attention_weights
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.parsing import Batch
 from tfcaption.input_pipeline.read_errors import explain_read_errors
@@ -56,9 +57,9 @@ def caption_split(
     @tf.function(autograph=False, reduce_retracing=True)
     def caption_and_judge(inputs: tf.Tensor, tokens: tf.Tensor) -> tuple[Any, ...]:
         features = captioner.encode(inputs, split.stage)
-        found = search.beam_search(captioner, features, max_tokens=split.lengths[-1], beam=beam)
+        found = beam_search(captioner, features, max_tokens=split.lengths[-1], beam=beam)
         best = found.tokens[:, 0]
-        weights = search.attention_of(captioner, features, best) if attention else None
+        weights = attention_weights(captioner, features, best) if attention else None
         looked = () if weights is None else (vocabulary.decode_each(best), weights)
         return vocabulary.decode(found.tokens), found.scores, looked, captioner.token_sums(features, tokens)
 

@@ -5,13 +5,9 @@ the training began with it), `checkpoints/last/` and `checkpoints/best/` (only w
 an epoch), `steps.jsonl` (a line a step), `tensorboard/`, `eval-SPLIT/`.
 """
 
-import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from tfcaption.config import Config, ModelConfig, load_config, save_config
 from tfcaption.records.dataset_info import (
@@ -29,8 +25,6 @@ from tfcaption.runtime.paths import as_path, copy_file
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
-METRICS_FILE = "metrics.jsonl"
-STEPS_FILE = "steps.jsonl"
 ENCODER_FILE = "encoder.weights.h5"
 
 
@@ -170,111 +164,3 @@ def _flat(config: Config) -> dict[str, Any]:
     for key, value in config.model_dump().items():
         flat |= {f"{key}.{name}": field for name, field in value.items()} if isinstance(value, dict) else {key: value}
     return flat
-
-
-def append_lines(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Add lines to a JSONL file."""
-    with path.open("a", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(line) + "\n" for line in lines)
-
-
-def keep_lines(path: Path, key: str, last: int) -> None:
-    """Drop what a JSONL file says of later than `last`: a resumed training will say it again."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        try:
-            if json.loads(line)[key] > last:
-                break
-        except ValueError:  # cut short by a kill
-            break
-        kept.append(line)
-    temporary = path.with_suffix(".incomplete")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
-
-
-def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Any, str]:
-    """The trained `Captioner` of a run, in float32.
-
-    Args:
-        run: as `load_run` gives it.
-        checkpoint: `best` (by `train.early_stopping_metric`) or `last`.
-
-    Returns:
-        The captioner, and the path of the checkpoint it was read from.
-
-    Raises:
-        RunError: there is no such checkpoint.
-    """
-    from tfcaption.models.captioner import Captioner
-
-    found = _checkpoint(run, checkpoint)
-    captioner = Captioner(
-        run.config.model,
-        image_size=run.info.settings.image_size,
-        embedding=np.zeros((len(run.words), embedding_units(found)), np.float32),
-        encoder_weights=str(run.path / ENCODER_FILE),
-        max_tokens=run.info.max_length,
-        compiled=False,
-    )
-    _read_checkpoint(captioner, run, found)
-    return captioner, found
-
-
-def restore(captioner: Any, source: Run, words: list[str]) -> None:
-    """Give a captioner the best weights of another run.
-
-    Args:
-        captioner: with a decoder of the same kind and sizes.
-        source: as `load_run` gives it.
-        words: the captioner's vocabulary.
-
-    Raises:
-        RunError: the source has another vocabulary or decoder, or no checkpoint yet.
-    """
-    if source.words != words:
-        raise RunError(f"{source.path}: has another vocabulary; train.start_from wants a run on the same records")
-    found = _checkpoint(source, "best")
-    try:
-        _read_checkpoint(captioner, source, found)
-    except (ValueError, AssertionError) as error:
-        raise RunError(f"train.start_from={source.path}: its model is not the one of this config: {error}") from error
-
-
-def _checkpoint(run: Run, name: str) -> str:
-    import tensorflow as tf
-
-    found: str | None = tf.train.latest_checkpoint(str(run.path / CHECKPOINTS / name))
-    if not found:
-        raise RunError(f"{run.path}: has no {name} checkpoint yet; train it for at least one epoch")
-    return found
-
-
-def _read_checkpoint(captioner: Any, run: Run, checkpoint: str) -> None:
-    import tensorflow as tf
-
-    restored = {"decoder": captioner.decoder}
-    if run.config.model.variant == "finetuned":
-        restored["head"] = captioner.encoder.head
-    tf.train.Checkpoint(**restored).restore(checkpoint).assert_existing_objects_matched().expect_partial()
-
-
-def save_encoder(run: Run, encoder: Any) -> None:
-    """Keep ResNet50 as the training begins with it, so that the run needs no other file to caption with."""
-    if not (run.path / ENCODER_FILE).is_file():
-        temporary = run.path / f"incomplete.{ENCODER_FILE}"
-        with tempfile.TemporaryDirectory() as folder:  # HDF5 knows local files only
-            encoder.base.save_weights(Path(folder) / ENCODER_FILE)
-            copy_file(Path(folder) / ENCODER_FILE, temporary)
-        temporary.replace(run.path / ENCODER_FILE)
-
-
-def embedding_units(checkpoint: str) -> int:
-    """Width of the word vectors in a checkpoint."""
-    import tensorflow as tf
-
-    reader = tf.compat.v1.train.NewCheckpointReader(checkpoint)
-    shapes = reader.get_variable_to_shape_map()
-    return next(shape[1] for name, shape in shapes.items() if name.startswith("decoder/embedding/"))

@@ -1,0 +1,1 @@
+"""Captions from a captioner: beam search and sampling in the graph."""

@@ -1,0 +1,89 @@
+"""Weights into a run directory and out of it."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfcaption.models.captioner import Captioner
+from tfcaption.models.encoder import Encoder
+from tfcaption.runs.directory import CHECKPOINTS, ENCODER_FILE, Run, RunError
+from tfcaption.runtime.paths import copy_file
+
+
+def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Captioner, str]:
+    """The trained `Captioner` of a run, in float32.
+
+    Args:
+        run: as `load_run` gives it.
+        checkpoint: `best` (by `train.early_stopping_metric`) or `last`.
+
+    Returns:
+        The captioner, and the path of the checkpoint it was read from.
+
+    Raises:
+        RunError: there is no such checkpoint.
+    """
+    found = _checkpoint(run, checkpoint)
+    captioner = Captioner(
+        run.config.model,
+        image_size=run.info.settings.image_size,
+        embedding=np.zeros((len(run.words), embedding_units(found)), np.float32),
+        encoder_weights=str(run.path / ENCODER_FILE),
+        max_tokens=run.info.max_length,
+        compiled=False,
+    )
+    _read_checkpoint(captioner, run, found)
+    return captioner, found
+
+
+def restore(captioner: Captioner, source: Run, words: list[str]) -> None:
+    """Give a captioner the best weights of another run.
+
+    Args:
+        captioner: with a decoder of the same kind and sizes.
+        source: as `load_run` gives it.
+        words: the captioner's vocabulary.
+
+    Raises:
+        RunError: the source has another vocabulary or decoder, or no checkpoint yet.
+    """
+    if source.words != words:
+        raise RunError(f"{source.path}: has another vocabulary; train.start_from wants a run on the same records")
+    found = _checkpoint(source, "best")
+    try:
+        _read_checkpoint(captioner, source, found)
+    except (ValueError, AssertionError) as error:
+        raise RunError(f"train.start_from={source.path}: its model is not the one of this config: {error}") from error
+
+
+def _checkpoint(run: Run, name: str) -> str:
+    found: str | None = tf.train.latest_checkpoint(str(run.path / CHECKPOINTS / name))
+    if not found:
+        raise RunError(f"{run.path}: has no {name} checkpoint yet; train it for at least one epoch")
+    return found
+
+
+def _read_checkpoint(captioner: Captioner, run: Run, checkpoint: str) -> None:
+    restored = {"decoder": captioner.decoder}
+    if run.config.model.variant == "finetuned":
+        restored["head"] = captioner.encoder.head
+    tf.train.Checkpoint(**restored).restore(checkpoint).assert_existing_objects_matched().expect_partial()
+
+
+def save_encoder(run: Run, encoder: Encoder) -> None:
+    """Keep ResNet50 as the training begins with it, so that the run needs no other file to caption with."""
+    if not (run.path / ENCODER_FILE).is_file():
+        temporary = run.path / f"incomplete.{ENCODER_FILE}"
+        with tempfile.TemporaryDirectory() as folder:  # HDF5 knows local files only
+            encoder.base.save_weights(Path(folder) / ENCODER_FILE)
+            copy_file(Path(folder) / ENCODER_FILE, temporary)
+        temporary.replace(run.path / ENCODER_FILE)
+
+
+def embedding_units(checkpoint: str) -> int:
+    """Width of the word vectors in a checkpoint."""
+    reader = tf.compat.v1.train.NewCheckpointReader(checkpoint)
+    shapes = reader.get_variable_to_shape_map()
+    return next(shape[1] for name, shape in shapes.items() if name.startswith("decoder/embedding/"))
