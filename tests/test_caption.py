@@ -172,7 +172,7 @@ def test_a_run_gives_the_n_best_of_its_own_beam_search(sample, sample_records, p
     from tfcaption.preprocessing.tokenizer import Vocabulary
     from tfcaption.runs.checkpoints import load_captioner
     from tfcaption.runs.directory import load_run
-    from tfcaption.train import train
+    from tfcaption.training.loop import train
 
     run = train(config(tmp_path / "run", sample_records, 1, pooled))
     capsys.readouterr()

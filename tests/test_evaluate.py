@@ -9,12 +9,14 @@ import pytest
 
 from tests.conftest import tree_bytes
 from tests.test_training import config
-from tfcaption.caption_files import read_captions
-from tfcaption.comparison import ROWS, compare, read_expected, table
-from tfcaption.evaluate import evaluate, evaluate_captions, main
+from tfcaption.evaluate import main
+from tfcaption.evaluation.caption_files import read_captions
+from tfcaption.evaluation.evaluator import evaluate, evaluate_captions
+from tfcaption.evaluation.references import load_references
+from tfcaption.evaluation.scores import ROWS, score_captions, score_table
 from tfcaption.metrics.corpus import ScoreError, corpus_scores
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, load_vocabulary
-from tfcaption.train import train
+from tfcaption.training.loop import train
 
 
 def read_lines(folder):
@@ -24,7 +26,7 @@ def read_lines(folder):
 @pytest.fixture(scope="module")
 def expected(sample_records):
     """What captions of the dev split are held against."""
-    return read_expected(sample_records, "dev")
+    return load_references(sample_records, "dev")
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +129,8 @@ def test_two_runs_share_one_reading_and_one_table(run, tmp_path, capsys):
 
 def test_no_human_column_where_a_photo_has_a_single_reference(expected):
     single = {photo: captions[: index + 1] for index, (photo, captions) in enumerate(expected.references.items())}
-    result, _ = compare(dict.fromkeys(single, "a"), dataclasses.replace(expected, references=single), None)
-    assert "human" not in result and "human" not in table({"run": result, "constant": result["constant"]})
+    result, _ = score_captions(dict.fromkeys(single, "a"), dataclasses.replace(expected, references=single), None)
+    assert "human" not in result and "human" not in score_table({"run": result, "constant": result["constant"]})
 
 
 # --- captions made elsewhere ---------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.examples import photo_of
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import RunError, load_run
-from tfcaption.train import train
+from tfcaption.training.loop import train
 
 LOAD = """
 import json, sys

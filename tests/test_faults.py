@@ -25,11 +25,12 @@ from tests.conftest import IN_MEMORY, tree_bytes
 from tests.fake_export import write_export
 from tests.test_training import config as training_config
 from tests.test_training import figures, step_losses
-from tfcaption import train
+from tfcaption import train as train_command
 from tfcaption.config import save_config
 from tfcaption.inspect import inspect_records
 from tfcaption.records.dataset_info import DATASET_FILE, FEATURES_FILE
 from tfcaption.runtime.folder_lock import locked
+from tfcaption.training.loop import train
 
 MOMENTS = 10  # of the slow tests
 PATIENCE = 120  # seconds, for what must end by itself
@@ -94,7 +95,7 @@ def test_a_second_job_on_a_folder_is_refused_and_says_who_holds_it(
             caption_images.main,
             ["--model=none", "--images", str(sample[0]), "--output", str(output)],
         ),
-        "train": (train.main, ["--config", str(small_run)]),
+        "train": (train_command.main, ["--config", str(small_run)]),
     }[command]
     with held(output) as process:
         before = tree_bytes(output)
@@ -355,7 +356,7 @@ def test_a_read_only_output_is_a_clear_error(small_disk, sample, small_run, caps
     mount("size=96k")
     mount("remount,ro")
     assert build_records.main(building(sample, disk / "out")) == 1
-    assert train.main(["--config", str(small_run), "--set", f"run={disk / 'run'}"]) == 1
+    assert train_command.main(["--config", str(small_run), "--set", f"run={disk / 'run'}"]) == 1
     for name, line in zip(("out", "run"), capsys.readouterr().err.splitlines(), strict=True):
         assert line == (
             f"error: {disk / name}: cannot be written into: Read-only file system; mend that or name another folder"
@@ -504,15 +505,15 @@ def test_a_training_on_a_full_disk_names_the_checkpoint_and_more_room_gives_the_
 ):
     disk, mount = small_disk
     mount("size=150m")
-    assert train.train(training_config(tmp_path / "whole", sample_records, 2, pooled))
+    assert train(training_config(tmp_path / "whole", sample_records, 2, pooled))
     settings = training_config(disk / "run", sample_records, 1, pooled)
-    train.train(settings)
+    train(settings)
     (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - 40_000))
     settings.train.epochs = 2
     save_config(settings, tmp_path / "config.yaml")
-    assert train.main(["--config", str(tmp_path / "config.yaml")]) == 1
+    assert train_command.main(["--config", str(tmp_path / "config.yaml")]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert re.match(rf"error: {disk}/run/checkpoints/\w+: the checkpoint cannot be written: .*No space left", error)
     (disk / "filler").unlink()
-    assert train.main(["--config", str(tmp_path / "config.yaml")]) == 0
+    assert train_command.main(["--config", str(tmp_path / "config.yaml")]) == 0
     assert step_losses(disk / "run") == step_losses(tmp_path / "whole")

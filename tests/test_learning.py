@@ -7,7 +7,7 @@ from tests.conftest import IN_MEMORY, extracted
 from tests.test_training import config, figures
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import RunError, load_run
-from tfcaption.train import train
+from tfcaption.training.loop import train
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tfcaption.train import train
 def test_eight_photos_can_be_learnt_by_heart(sample, tmp_path, decoder, variant, stage):
     """The cheapest end-to-end test: records, features, input, model, step, search and score, to BLEU-4 over 0.9."""
     from beam_jobs.build_records import main
-    from tfcaption.evaluate import evaluate
+    from tfcaption.evaluation.evaluator import evaluate
 
     images, _ = sample
     texts, photos = tmp_path / "text", tmp_path / "photos"

@@ -107,6 +107,6 @@ def test_no_part_imports_a_command():
             )
 
 
-@pytest.mark.parametrize("module", ["config", "comparison", "report_data", "preprocessing.photos"])
+@pytest.mark.parametrize("module", ["config", "report_data", "preprocessing.photos"])
 def test_the_contract_needs_no_tensorflow(module):
     assert not [name for name, _ in imports(f"tfcaption.{module}") if name.startswith(HEAVY)]

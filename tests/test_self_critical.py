@@ -9,14 +9,15 @@ from nltk.translate import bleu_score
 
 from tests.test_metrics import brute_force_cider
 from tests.test_model import DECODERS, captioner, captions, features_of
-from tfcaption import self_critical
 from tfcaption.config import TrainConfig
 from tfcaption.decoding.hypotheses import LENGTH_ALPHA
 from tfcaption.decoding.sampling import sample
 from tfcaption.models.captioner import banned
 from tfcaption.records.vocabulary import END, OOV, PAD, START
-from tfcaption.self_critical import SelfCritical
-from tfcaption.training import Mode, Trainer
+from tfcaption.training import self_critical
+from tfcaption.training.precision import ComputeMode
+from tfcaption.training.self_critical import SelfCritical
+from tfcaption.training.step import Trainer
 
 TARGETS = [[[START, *words, END]] * 2 for words in ([4, 5, 6], [7, 8, 9], [6, 4, 10], [9, 10, 7])]  # of four photos
 
@@ -167,12 +168,12 @@ def test_training_by_cider_learns_what_scores_well_though_it_never_reads_a_refer
     features = features_of(model, 4)
     config = TrainConfig(learning_rate=5e-4, objective="cider")
     strategy = tf.distribute.get_strategy()
-    warm = Trainer(model, strategy, TrainConfig(learning_rate=1e-3), Mode("float32", False), stage="pooled")
+    warm = Trainer(model, strategy, TrainConfig(learning_rate=1e-3), ComputeMode("float32", False), stage="pooled")
     batch = {"inputs": features, "tokens": tf.constant(tokens)}
     data = tf.data.Dataset.from_tensors(batch).repeat()
     warm.train_steps(iter(data), 60)
     objective = SelfCritical(model, "pooled", corpus(TARGETS), samples=8, bleu_weight=0.0, max_tokens=8, compiled=False)
-    trainer = Trainer(model, strategy, config, Mode("float32", False), stage="pooled", objective=objective)
+    trainer = Trainer(model, strategy, config, ComputeMode("float32", False), stage="pooled", objective=objective)
 
     def mean_reward():
         drawn = objective(batch, tf.constant([7, 7]))["tokens"].numpy()

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from tfcaption import sweep as module
 from tfcaption.config import ConfigError, load_config
-from tfcaption.sweep import main, sweep, trials
+from tfcaption.sweep import main
+from tfcaption.training import sweep as module
+from tfcaption.training.sweep import sweep, trials
 
 CONFIG = "configs/sample_frozen.yaml"
 STAND_IN = f"""#!{sys.executable}

@@ -21,8 +21,12 @@ from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.records.vocabulary import load_vocabulary
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import RunError, create_run, load_features, load_run
-from tfcaption.train import EXIT_PREEMPTED, TrainingFailed, train
-from tfcaption.training import Mode, Trainer, learning_rate_schedule
+from tfcaption.runtime.command import EXIT_PREEMPTED
+from tfcaption.runtime.errors import TrainingFailed
+from tfcaption.training.loop import train
+from tfcaption.training.optimizer import learning_rate_schedule
+from tfcaption.training.precision import ComputeMode
+from tfcaption.training.step import Trainer
 
 STAGES = {"frozen": "pooled", "finetuned": "trunk"}
 
@@ -47,7 +51,7 @@ def judged(subject, batch):
     return outcome
 
 
-PLAIN = Mode("float32", False)
+PLAIN = ComputeMode("float32", False)
 
 
 def trainer(variant="frozen", mode=PLAIN, model_options=None, **options):
@@ -122,7 +126,7 @@ def test_the_compiled_step_gives_the_losses_of_the_plain_one(decoder):
     batch = batch_of("finetuned")
     model = {"dropout": 0.0, **DECODERS[decoder]}
     slow = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-5, "model_options": model}
-    plain, compiled = (trainer("finetuned", Mode("float32", xla), **slow) for xla in (False, True))
+    plain, compiled = (trainer("finetuned", ComputeMode("float32", xla), **slow) for xla in (False, True))
     losses = [[outcome.loss for outcome in steps(subject, batch, 4)] for subject in (plain, compiled)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
     step = compiled._compiled_gradients
@@ -136,7 +140,7 @@ def test_the_compiled_step_gives_the_losses_of_the_plain_one(decoder):
 def test_several_steps_of_any_length_are_one_call_and_one_trace(variant, xla):
     options = {"learning_rate": 1e-4, "encoder_learning_rate": 1e-6, "model_options": {"dropout": 0.0}}
     lengths = [7, 12, 9, 7, 12]
-    together, apart = (trainer(variant, Mode("float32", xla), **options) for _ in range(2))
+    together, apart = (trainer(variant, ComputeMode("float32", xla), **options) for _ in range(2))
     batches = [batch_of(variant, length) for length in lengths]
     inputs = tf.TensorSpec(batches[0]["inputs"].shape, tf.float16)
     spec = {"inputs": inputs, "tokens": tf.TensorSpec((6, 2, None), tf.int32)}
@@ -224,7 +228,7 @@ def test_mixed_precision_learns_as_float32_does(policy):
     batch = batch_of("frozen")
     keras.mixed_precision.set_dtype_policy(policy)
     try:
-        mixed = trainer(mode=Mode(policy, False), model_options={"dropout": 0.0}, learning_rate=3e-4)
+        mixed = trainer(mode=ComputeMode(policy, False), model_options={"dropout": 0.0}, learning_rate=3e-4)
         losses = [outcome.loss for outcome in steps(mixed, batch, 30)]
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
@@ -238,7 +242,7 @@ def test_mixed_precision_learns_as_float32_does(policy):
 def test_a_float16_step_that_overflows_is_left_out_and_halves_the_loss_scale():
     batch = batch_of("frozen")
     batch["inputs"] *= 100  # for gradients that overflow
-    subject = trainer(mode=Mode("mixed_float16", False))
+    subject = trainer(mode=ComputeMode("mixed_float16", False))
     subject.loss_scale.assign(3e38)
     before = weights(subject.captioner)
     steps(subject, batch)
@@ -438,7 +442,7 @@ def one_process_with_the_hosts_batches(settings, info, hosts):
     """Losses of one replica that is given the batches of all hosts, put together by hand."""
     from tfcaption.input_pipeline.batches import make_batches
     from tfcaption.input_pipeline.split import open_split
-    from tfcaption.training_run import new_captioner
+    from tfcaption.training.assemble import new_captioner
 
     data = settings.data
     features = load_features(settings, info)
@@ -511,7 +515,7 @@ def test_without_features_a_training_says_what_they_would_save(undisturbed, samp
 
 @pytest.mark.slow
 def test_selection_by_dev_bleu_keeps_the_epoch_with_the_highest(sample_records, pooled, tmp_path):
-    from tfcaption.evaluate import evaluate
+    from tfcaption.evaluation.evaluator import evaluate
 
     settings = config(tmp_path / "run", sample_records, 4)
     settings.data.features = str(pooled)
@@ -573,7 +577,7 @@ def test_a_loss_that_is_no_number_stops_the_run(sample_records, pooled, tmp_path
 
 
 def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undisturbed):
-    from tfcaption.evaluate import evaluate
+    from tfcaption.evaluation.evaluator import evaluate
 
     run = load_run(undisturbed)
     before = tree_bytes(undisturbed / "checkpoints")
@@ -587,7 +591,7 @@ def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undistur
 
 
 def test_perplexity_is_over_all_tokens_of_the_split_however_it_is_batched(undisturbed):
-    from tfcaption.evaluate import evaluate
+    from tfcaption.evaluation.evaluator import evaluate
 
     run = load_run(undisturbed)
     dev = next(line for line in figures(undisturbed) if line["epoch"] == 2)
@@ -599,7 +603,7 @@ def test_perplexity_is_over_all_tokens_of_the_split_however_it_is_batched(undist
 
 def test_the_command_captions_a_photo_as_the_evaluation_does(undisturbed, sample, tmp_path, capsys):
     from tfcaption.caption import main
-    from tfcaption.evaluate import evaluate
+    from tfcaption.evaluation.evaluator import evaluate
 
     evaluate(undisturbed, split="test")
     lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]

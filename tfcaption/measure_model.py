@@ -24,7 +24,7 @@ def measure_input(arguments: argparse.Namespace) -> list[Row]:
     from tfcaption.input_pipeline.batches import make_batches
     from tfcaption.input_pipeline.split import open_split
     from tfcaption.models.token_layout import uses_packed_tokens
-    from tfcaption.training import resolve_mode
+    from tfcaption.training.precision import resolve_mode
 
     buckets = 1 if uses_packed_tokens(resolve_mode(TrainConfig()).xla) else 8  # as a training by default
     info = load_dataset_info(arguments.records)
@@ -80,7 +80,7 @@ def measure_train(arguments: argparse.Namespace) -> list[Row]:
 def _train_rows(config: Config, arguments: argparse.Namespace) -> list[Row]:
     import keras
 
-    from tfcaption.training_run import TrainingRun
+    from tfcaption.training.loop import TrainingRun
 
     variant = config.model.variant
     with scratch_folder() as scratch:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfcaption import plots, report_data, report_figures, report_page
-from tfcaption.comparison import ROWS
+from tfcaption.evaluation.scores import ROWS
 from tfcaption.metrics.tokens import ngrams, score_tokens
 from tfcaption.records.dataset_info import SPLITS
 from tfcaption.report_data import Evaluated, captions_by_run

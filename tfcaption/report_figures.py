@@ -59,7 +59,7 @@ def learning_rate(run: Evaluated, steps_per_epoch: float) -> tuple[list[float], 
     if train.schedule == "constant" and not train.warm_up_steps:
         return [0.0, last / steps_per_epoch], [train.learning_rate] * 2
     start_tensorflow()
-    from tfcaption.training import learning_rate_schedule
+    from tfcaption.training.optimizer import learning_rate_schedule
 
     schedule = learning_rate_schedule(train, train.learning_rate, round(train.epochs * steps_per_epoch))
     steps = np.linspace(0, last, 200)

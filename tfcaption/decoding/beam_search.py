@@ -5,13 +5,14 @@ from typing import Any
 import tensorflow as tf
 
 from tfcaption.decoding.hypotheses import LENGTH_ALPHA, NEG_INF, Hypotheses, compute_active_rows, length_normalized
-from tfcaption.models.captioner import Captioner, banned
+from tfcaption.models.captioner import banned
+from tfcaption.models.ensemble import CaptionModel
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.vocabulary import END, PAD, START
 
 
 def beam_search(
-    captioner: Captioner,
+    captioner: CaptionModel,
     features: tf.Tensor,
     *,
     max_tokens: int,

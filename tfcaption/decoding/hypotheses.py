@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfcaption.models.captioner import Captioner
+from tfcaption.models.ensemble import CaptionModel
 from tfcaption.records.vocabulary import START
 
 LENGTH_ALPHA = 0.7
@@ -42,7 +42,7 @@ def compute_active_rows(
     return tf.nest.map_structure(lambda other, new: tf.tensor_scatter_nd_update(other, rows, new), otherwise, found)
 
 
-def attention_weights(captioner: Captioner, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor | None:
+def attention_weights(captioner: CaptionModel, features: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor | None:
     """Where a captioner looked for each token of a caption.
 
     Args:

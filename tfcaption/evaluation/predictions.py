@@ -12,7 +12,7 @@ from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.parsing import Batch
 from tfcaption.input_pipeline.read_errors import explain_read_errors
 from tfcaption.input_pipeline.split import Split
-from tfcaption.models.captioner import Captioner
+from tfcaption.models.ensemble import CaptionModel
 from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records.captions import Hypothesis, WordAttention, word_attention
 from tfcaption.records.tfrecord import RecordError
@@ -29,7 +29,7 @@ class SplitCaptions(NamedTuple):
 
 
 def caption_split(
-    captioner: Captioner,
+    captioner: CaptionModel,
     split: Split,
     words: list[str],
     *,

@@ -37,6 +37,10 @@ class Ensemble:
         return token_sums(self.predict(features, tokens).logits, tokens[..., 1:])
 
 
+CaptionModel = Captioner | Ensemble
+"""What can be searched and scored."""
+
+
 class _Decoders:
     """The passes of `Decoder` that a search needs."""
 

@@ -2,6 +2,8 @@
 
 import argparse
 
+EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
 
 def command_parser(module: str, examples: str, *, usage: str | None = None) -> argparse.ArgumentParser:
     """A parser whose help begins with examples, and that takes no abbreviated options.

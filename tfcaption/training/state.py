@@ -1,4 +1,4 @@
-"""Where a training is: what is saved beside the weights, and the figures it leaves in its run directory."""
+"""Training state that is saved with the weights: epoch, best score, running sums; decides early stopping."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def _save(checkpoints: Any) -> None:
         ) from error
 
 
-class History:
+class TrainingState:
     """Epochs done, the best of them and the running epoch's sums; saved and restored with the weights.
 
     Args:

@@ -5,10 +5,8 @@ Keras' `fit` is not used: with XLA under `MirroredStrategy` it fails, and with a
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -16,20 +14,12 @@ from tfcaption.config import TrainConfig
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.loss import TokenSums
 from tfcaption.records.examples import Stage
-from tfcaption.self_critical import SelfCritical
-
-_INITIAL_LOSS_SCALE = 2.0**15
-_LOSS_SCALE_GROWTH_STEPS = 2000
-
-
-class Mode(NamedTuple):
-    """What `auto` in the config means on this machine."""
-
-    precision: str
-    xla: bool
+from tfcaption.training.optimizer import SummedAdam, learning_rate_schedule
+from tfcaption.training.precision import INITIAL_LOSS_SCALE, LOSS_SCALE_GROWTH_STEPS, ComputeMode
+from tfcaption.training.self_critical import SelfCritical
 
 
-class Outcome(NamedTuple):
+class StepSums(NamedTuple):
     """What one global batch gave: sums over all its tokens, before the update."""
 
     loss: float  # natural logarithm
@@ -37,43 +27,6 @@ class Outcome(NamedTuple):
     tokens: float  # zero: the batch was one that only fills up the epoch, nothing was changed
     captions: float
     finite: bool  # False: the loss or the gradient is not a number, nothing was changed
-
-
-def resolve_mode(config: TrainConfig) -> Mode:
-    """Precision and XLA as they will run: `auto` is what is fastest on this machine."""
-    gpu = bool(tf.config.list_physical_devices("GPU"))
-    fastest = "mixed_float16" if gpu else "mixed_bfloat16" if _multiplies_bfloat16() else "float32"
-    return Mode(
-        fastest if config.precision == "auto" else config.precision, gpu if config.xla == "auto" else config.xla
-    )
-
-
-def _multiplies_bfloat16() -> bool:
-    """Whether the CPU has instructions for it, twice as fast as float32; without them it is far slower."""
-    described = Path("/proc/cpuinfo")
-    flags = set(described.read_text().split()) if described.is_file() else set()
-    return bool(flags & {"avx512_bf16", "amx_bf16"})
-
-
-class SummedAdam(keras.optimizers.Adam):
-    """Adam for gradients that are summed over the replicas (and clipped) already; Keras would sum them again."""
-
-    def _all_reduce_sum_gradients(self, grads_and_vars: list[Any]) -> list[Any]:
-        return grads_and_vars
-
-
-def learning_rate_schedule(config: TrainConfig, peak: float, total_steps: int) -> Any:
-    """Learning rate by step: a linear warm-up to `peak`, then constant or half a cosine down to zero."""
-    schedules = keras.optimizers.schedules
-    warm_up = config.warm_up_steps
-    if config.schedule == "cosine":
-        return schedules.CosineDecay(
-            0.0 if warm_up else peak,
-            max(total_steps - warm_up, 1),
-            warmup_target=peak if warm_up else None,
-            warmup_steps=warm_up,
-        )
-    return schedules.PolynomialDecay(0.0, warm_up, end_learning_rate=peak) if warm_up else peak
 
 
 class Trainer:
@@ -94,7 +47,7 @@ class Trainer:
         captioner: Captioner,
         strategy: tf.distribute.Strategy,
         config: TrainConfig,
-        mode: Mode,
+        mode: ComputeMode,
         *,
         stage: Stage = "photo",
         total_steps: int = 1,
@@ -114,7 +67,7 @@ class Trainer:
             if encoder:
                 self.optimizers.append(self._optimizer(config.encoder_learning_rate, encoder, total_steps))
             # float16 gradients underflow without it; bfloat16 and float32 need none.
-            scale = _INITIAL_LOSS_SCALE if self._scaled else 1.0
+            scale = INITIAL_LOSS_SCALE if self._scaled else 1.0
             self.loss_scale = tf.Variable(scale, trainable=False, name="loss_scale")
             self._good_steps = tf.Variable(0, trainable=False, name="good_steps")
         self.traces = 0  # of the compiled step, at most one per bucket and replica
@@ -147,7 +100,7 @@ class Trainer:
             "good_steps": self._good_steps,
         }
 
-    def train_steps(self, batches: Any, count: int) -> list[Outcome]:
+    def train_steps(self, batches: Any, count: int) -> list[StepSums]:
         """Train on the next `count` batches in one call; fewer only if the last one was not finite.
 
         Args:
@@ -156,7 +109,7 @@ class Trainer:
         """
         return _outcomes(self._train_loop(batches, tf.constant(count)))
 
-    def evaluate_steps(self, batches: Any, count: int) -> list[Outcome]:
+    def evaluate_steps(self, batches: Any, count: int) -> list[StepSums]:
         """Sums over the next `count` batches in one call; changes no weight."""
         return _outcomes(self._evaluate_loop(batches, tf.constant(count)))
 
@@ -193,7 +146,7 @@ class Trainer:
                 (
                     tf.constant(0),
                     tf.constant(True),
-                    tf.TensorArray(tf.float32, size=count, element_shape=(len(Outcome._fields),)),
+                    tf.TensorArray(tf.float32, size=count, element_shape=(len(StepSums._fields),)),
                 ),
                 parallel_iterations=1,
             )
@@ -260,7 +213,7 @@ class Trainer:
     def _grow_loss_scale(self, gradients: list[tf.Tensor]) -> None:
         """A finite float16 step: apply it, and double the loss scale after a long row of them."""
         self._update(gradients)
-        grow = self._good_steps + 1 >= _LOSS_SCALE_GROWTH_STEPS
+        grow = self._good_steps + 1 >= LOSS_SCALE_GROWTH_STEPS
         self.loss_scale.assign(tf.where(grow, self.loss_scale * 2.0, self.loss_scale))
         self._good_steps.assign(tf.where(grow, 0, self._good_steps + 1))
 
@@ -320,9 +273,9 @@ def _nothing() -> tf.Tensor:
     return tf.constant([0.0, 0.0, 0.0, 0.0, 1.0])
 
 
-def _outcomes(matrix: tf.Tensor) -> list[Outcome]:
+def _outcomes(matrix: tf.Tensor) -> list[StepSums]:
     rows: np.ndarray = matrix.numpy()
     return [
-        Outcome(loss, correct, tokens, captions, finite > 0)
+        StepSums(loss, correct, tokens, captions, finite > 0)
         for loss, correct, tokens, captions, finite in rows.tolist()
     ]

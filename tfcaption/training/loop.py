@@ -1,26 +1,23 @@
-"""One training from its set-up to its end: data, model, step, history and stop requests brought together."""
+"""The training loop: epochs, checkpoints, requests to stop."""
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from tfcaption import config as configs
-from tfcaption.history import History
-from tfcaption.runs.checkpoints import restore, save_encoder
-from tfcaption.runs.directory import Run, check_weights, load_run, trainable_stages
-from tfcaption.runtime.process import StopRequest
+from tfcaption.config import Config
+from tfcaption.runs.directory import Run, check_weights, create_run, load_run
+from tfcaption.runtime.errors import Preempted, TrainingFailed
+from tfcaption.runtime.folder_lock import locked
+from tfcaption.runtime.process import StopRequest, start_tensorflow, stop_signals
 from tfcaption.runtime.progress import Progress
+from tfcaption.training.assemble import _extraction_advice, new_captioner
+from tfcaption.training.distribution import find_host
+from tfcaption.training.state import TrainingState
 
 SECONDS_PER_CALL = 1.0  # of training, before the host looks at signals and figures again
 MOST_STEPS_PER_CALL = 64
-
-
-class TrainingFailed(RuntimeError):
-    """A training that must not go on; the last checkpoint is kept."""
-
-
-class Preempted(RuntimeError):
-    """A training that was asked to stop, and saved a checkpoint."""
 
 
 class TrainingRun:
@@ -39,7 +36,9 @@ class TrainingRun:
 
         from tfcaption.models.token_layout import uses_packed_tokens
         from tfcaption.records.reading import DamagedRecordSkipper
-        from tfcaption.training import Trainer, resolve_mode
+        from tfcaption.runs.checkpoints import restore, save_encoder
+        from tfcaption.training.precision import resolve_mode
+        from tfcaption.training.step import Trainer
 
         config = run.config
         self.run, self.config, self.host, self.hosts, self.stop = run, config, host, hosts, stop
@@ -91,7 +90,7 @@ class TrainingRun:
         )
         if split.stage == "photo" and host == 0:
             print(_extraction_advice(run, captioner.encoder, config.train.epochs), flush=True)
-        self.history = History(self.trainer, run, writes=host == 0)
+        self.history = TrainingState(self.trainer, run, writes=host == 0)
         self.steps_per_call = 1
 
     @property
@@ -101,7 +100,7 @@ class TrainingRun:
 
     def _self_critical(self, captioner: Any, compiled: bool) -> Any:
         from tfcaption.records.reading import read_token_ids
-        from tfcaption.self_critical import SelfCritical
+        from tfcaption.training.self_critical import SelfCritical
 
         photos = read_token_ids(self._open("train", alone=True).files, self.skipper)
         return SelfCritical(
@@ -290,49 +289,25 @@ class TrainingRun:
         return {"dev_bleu_4": scores["bleu_4"], "dev_cider": scores["cider"]}
 
 
-def new_captioner(run: Run, *, compiled: bool) -> Any:
-    """The `Captioner` that a run begins with; says on standard output where its word vectors come from."""
-    import numpy as np
+def train(config: Config) -> Path:
+    """Train to the end, or from the last checkpoint on.
 
-    from tfcaption.models.captioner import Captioner
-    from tfcaption.preprocessing.word_vectors import embedding_matrix
+    Args:
+        config: the run.
 
-    model, seed = run.config.model, run.config.train.seed
-    if model.glove:
-        embedding, coverage = embedding_matrix(run.words, model.glove, word_counts=run.info.word_counts, seed=seed)
-        print(coverage, flush=True)
-    else:
-        shape = (len(run.words), model.embedding_units)
-        embedding = np.random.default_rng(seed).normal(0, 0.1, shape).astype(np.float32)
-    if model.weights == "random":
-        print("ResNet50 has random weights: good for a trial of the whole way, not for real photos", flush=True)
-    return Captioner(
-        model,
-        image_size=run.info.settings.image_size,
-        embedding=embedding,
-        encoder_weights=model.weights,
-        max_tokens=run.info.max_length,
-        compiled=compiled,
-    )
+    Returns:
+        The run directory.
 
-
-def _extraction_advice(run: Run, encoder: Any, epochs: int) -> str:
-    """What features would save, measured on one batch, and the command that makes them."""
-    import numpy as np
-    import tensorflow as tf
-
-    (stage, *_) = trainable_stages(run.config.model)
-    size = run.info.settings.image_size
-    images = tf.constant(np.random.default_rng(0).integers(0, 256, (16, size, size, 3)), tf.uint8)
-    encode = tf.function(lambda images: encoder(images, end=stage), autograph=False)
-    encode(images)
-    start = time.monotonic()
-    tf.nest.map_structure(lambda value: value.numpy(), encode(images))
-    seconds = (time.monotonic() - start) / 16
-    photos = run.info.split("train").photos + run.info.split("dev").photos
-    saved = seconds * photos * (epochs - 1)
-    return (
-        f"without data.features each epoch repeats ResNet50; some {saved / 60:,.1f} minutes of {epochs} epochs are "
-        f"saved by python -m beam_jobs.extract_features --records {run.config.data.records} --output "
-        f"features/{stage} --stage {stage} --weights {run.config.model.weights}, --set data.features=features/{stage}"
-    )
+    Raises:
+        ValueError: (ConfigError, RunError, RecordError, GloveError, EncoderError) what cannot be trained, before
+            any long work; (FolderInUse) another process trains this run.
+        OSError: the run directory cannot be written into.
+        TrainingFailed: the loss is no longer a number.
+        Preempted: by SIGTERM or Ctrl-C, after a checkpoint was saved.
+    """
+    host, hosts = find_host()
+    with locked(config.run) if host == 0 else nullcontext():
+        run = create_run(config, writes=host == 0)
+        start_tensorflow(multi_worker=hosts > 1)
+        with stop_signals() as stop:
+            return TrainingRun(run, host, hosts, stop).run_to_end()

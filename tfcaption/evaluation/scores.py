@@ -1,22 +1,17 @@
-"""Captions of a split beside what they are held against: references, training captions, a constant, a person."""
+"""All scores of captions, beside those of a constant caption and of a person; the table of them."""
 
-import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfcaption.evaluation.references import constant_caption
+from tfcaption.evaluation.references import References
 from tfcaption.metrics.corpus import check_captions, corpus_scores
 from tfcaption.metrics.diversity import caption_statistics
 from tfcaption.metrics.similarity import Vectors, embedding_cosine, shuffled
 from tfcaption.metrics.tokens import score_tokens
-from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.runtime.paths import as_path
-from tfcaption.runtime.process import start_tensorflow
-from tfcaption.runtime.progress import Progress
 
 ROWS = {  # metric -> label and format
     "bleu_1": ("BLEU-1", ".4f"),
@@ -42,45 +37,9 @@ ROWS = {  # metric -> label and format
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Expected:
-    """What captions of a split are held against."""
-
-    references: dict[str, list[str]]  # photo id -> raw captions, in the order of the shards
-    training: frozenset[tuple[str, ...]]  # score tokens of the training captions
-    constant: str  # the constant caption
-
-    def first(self, photos: int | None) -> "Expected":
-        """The same of the split's first photos; of all, for None."""
-        return dataclasses.replace(self, references=dict(itertools.islice(self.references.items(), photos)))
-
-
-def read_expected(records_path: str | Path, split: str) -> Expected:
-    """Read a split's references and the training captions, and pick the constant caption: once for several runs.
-
-    Raises:
-        RecordError: there are no such records or split, or they are damaged.
-    """
-    info = load_dataset_info(records_path)
-    info.split(split)
-    start_tensorflow()
-    from tfcaption.input_pipeline.split import open_split
-    from tfcaption.records.reading import read_references
-
-    opened = open_split(split, info, records_path, buckets=1, cache=False)
-    train = open_split("train", info, records_path, buckets=1, cache=False)
-    captions: list[list[str]] = []
-    training: set[tuple[str, ...]] = set()
-    with Progress(train.photos, unit="photos", label="reading training captions") as progress:
-        for file in train.files:
-            photos = read_references([file]).values()
-            training.update(tuple(score_tokens(caption)) for photo in photos for caption in photo)
-            captions.extend(photos)
-            progress.update(len(captions))
-    return Expected(read_references(opened.files), frozenset(training), constant_caption(captions))
-
-
-def compare(spoken: dict[str, str], expected: Expected, glove: str | None) -> tuple[dict[str, Any], dict[str, float]]:
+def score_captions(
+    spoken: dict[str, str], expected: References, glove: str | None
+) -> tuple[dict[str, Any], dict[str, float]]:
     """Score captions, and beside them the constant caption and a person.
 
     Args:
@@ -137,7 +96,7 @@ def _scores(
     return {**scores, **caption_statistics(spoken.values(), training), "photos": len(spoken)}, cosines
 
 
-def table(columns: dict[str, dict[str, Any]]) -> str:
+def score_table(columns: dict[str, dict[str, Any]]) -> str:
     """Metrics as rows, runs as columns; a dash where a run has none."""
     names = list(columns)
     widths = [max(len(name), 10) for name in names]

@@ -1,0 +1,13 @@
+"""Errors that are meant for the user: a command prints their message as one line; a bug shows its traceback."""
+
+
+class TfcaptionError(Exception):
+    """Base of all errors meant for users; the message says what was wrong, where, and what to do."""
+
+
+class TrainingFailed(TfcaptionError):
+    """A training run that must not continue; the last checkpoint is kept."""
+
+
+class Preempted(TfcaptionError):
+    """A training run that was asked to stop and has saved a checkpoint."""

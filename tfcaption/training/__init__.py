@@ -1,0 +1,1 @@
+"""Training: what a run is assembled of, the step, the loop, and its state."""
