@@ -67,13 +67,14 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
     from apache_beam.utils.shared import Shared
 
     from beam_jobs import caption_pipeline, options, output_folder, shards
-    from tfcaption.exported import ExportedCaptioner
 
     # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
     beam_options = options.beam_options(flags, output=arguments.output, local_mode="in_memory")
     root, names = caption_pipeline.list_photos(arguments.images)
     shared = Shared()
-    captioner = shared.acquire(lambda: ExportedCaptioner(arguments.model, batch_size=arguments.batch_size))
+    captioner = shared.acquire(
+        lambda: caption_pipeline.open_captioner(arguments.model, batch_size=arguments.batch_size)
+    )
     settings = caption_pipeline.CaptionSettings(
         model=captioner.fingerprint(),
         beam=captioner.beam,

@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam import pvalue
@@ -18,13 +18,18 @@ from pydantic import BaseModel, ConfigDict
 from beam_jobs import output_folder
 from beam_jobs.options import JobFailed, ProgressCounter
 from beam_jobs.shards import atomic_file, write_text
-from tfcaption.exported import ExportedCaptioner
 from tfcaption.preprocessing.photos import PhotoError, is_photo_name, photos_below
 from tfcaption.records.captions import PhotoCaptions
 from tfcaption.records.dataset_info import CAPTIONS_FILE, REJECTED_FILE, Rejection, ShardInfo, rejected_lines
 from tfcaption.records.sharding import shard_index, shard_name
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.runtime.paths import is_local
+from tfcaption.runtime.process import start_tensorflow
+from tfcaption.serving.export_folder import check_export
+
+if TYPE_CHECKING:
+    from tfcaption.serving.exported_captioner import ExportedCaptioner
 from tfcaption.serving.photo_captioner import caption_photos
 
 _REJECTED = "rejected"
@@ -72,10 +77,10 @@ def list_photos(images: str) -> tuple[str, list[str]]:
         found = FileSystems.match([pattern])[0].metadata_list
         ids = sorted(item.path.removeprefix(root).lstrip("/") for item in found if is_photo_name(item.path))
     if not ids:
-        raise ValueError(f"--images {images}: no photo there; name a folder or a pattern such as 'photos/*.jpg'")
+        raise UsageError(f"--images {images}: no photo there; name a folder or a pattern such as 'photos/*.jpg'")
     for photo in ids:
         if not photo.isprintable():  # nor can it stand in a line of JSON, where its bytes are no UTF-8
-            raise ValueError(f"--images {images}: {photo!r} is not a printable name; rename it")
+            raise UsageError(f"--images {images}: {photo!r} is not a printable name; rename it")
     return root, ids
 
 
@@ -93,7 +98,7 @@ def load_captions_info(output: str) -> CaptionsInfo:
     """
     info = _load(output, CAPTIONS_FILE, CaptionsInfo)
     if info is None:
-        raise ValueError(f"{output}: no {CAPTIONS_FILE}, so these captions are incomplete; run the job again")
+        raise UsageError(f"{output}: no {CAPTIONS_FILE}, so these captions are incomplete; run the job again")
     return info
 
 
@@ -106,7 +111,7 @@ def _load(output: str, name: str, kind: Any) -> Any:
     try:
         return kind.model_validate_json(content)
     except ValueError as error:
-        raise ValueError(f"{path}: not a description of captions ({error}); remove it") from error
+        raise UsageError(f"{path}: not a description of captions ({error}); remove it") from error
 
 
 def add_steps(
@@ -158,6 +163,19 @@ def add_steps(
     )
 
 
+def open_captioner(model: str, *, batch_size: int) -> "ExportedCaptioner":
+    """The exported captioner, with TensorFlow started in the process that captions, and in no other.
+
+    Raises:
+        ExportError: there is no export; a local path says so before TensorFlow starts.
+    """
+    check_export(model)
+    start_tensorflow()
+    from tfcaption.serving.exported_captioner import ExportedCaptioner  # imports TensorFlow
+
+    return ExportedCaptioner(model, batch_size=batch_size)
+
+
 class CaptionShard(beam.DoFn):
     """(shard name, ids of its photos) -> the shard's file; yields its ShardInfo, and the photos rejected."""
 
@@ -169,7 +187,7 @@ class CaptionShard(beam.DoFn):
         """Take this process' one captioner."""
         end_with_holder(self._output)
         self._captioner = self._shared.acquire(
-            lambda: ExportedCaptioner(self._model, batch_size=self._settings.batch_size)
+            lambda: open_captioner(self._model, batch_size=self._settings.batch_size)
         )
         if self._captioner.fingerprint() != self._settings.model:
             raise JobFailed(f"--model {self._model}: not the same on every worker; name a path that all can read")

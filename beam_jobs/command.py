@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.folder_lock import locked
 
 
@@ -32,13 +33,13 @@ def run_job(
         print(f"error: names of photos would be read as {encoding}; set PYTHONUTF8=1", file=sys.stderr)
         return 1
     logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
-    from beam_jobs.options import JobFailed
+    import beam_jobs.options  # noqa: F401
 
     logging.disable(logging.NOTSET)
     try:
         with locked(arguments.output):
             info = job(arguments, flags)
-    except (ValueError, OSError, JobFailed) as error:
+    except (TfcaptionError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if info is None:

@@ -24,6 +24,7 @@ from tfcaption.records.dataset_info import (
 )
 from tfcaption.records.examples import Stage, feature_record, features_of, features_size, inputs_of
 from tfcaption.records.tfrecord import RecordError, frame_record, read_frames
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
 
 
@@ -53,7 +54,7 @@ class Extractor:
     ) -> None:
         stages = get_args(Stage)
         if stages.index(stage) <= stages.index(made_from):
-            raise ValueError(f"--stage {stage} cannot be made from {made_from}, only from an earlier one")
+            raise UsageError(f"--stage {stage} cannot be made from {made_from}, only from an earlier one")
 
         from tfcaption.runtime.process import start_tensorflow
 

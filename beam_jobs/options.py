@@ -19,6 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, TestOptions
 from apache_beam.runners.worker import sdk_worker_main
 
+from tfcaption.runtime.errors import TfcaptionError, UsageError
 from tfcaption.runtime.paths import is_local
 from tfcaption.runtime.process import stderr_to_file
 from tfcaption.runtime.progress import Progress
@@ -33,7 +34,7 @@ _LOSSY_RUNNERS = {
 _LOSSY_MODE = "multi_threading"
 
 
-class JobFailed(RuntimeError):
+class JobFailed(TfcaptionError, RuntimeError):
     """A job that ran and must not be trusted; the message is for the user."""
 
 
@@ -57,18 +58,18 @@ def beam_options(flags: Sequence[str], *, output: str, local_mode: str = "multi_
         names = [name for action in parser._actions for name in action.option_strings]
         close = difflib.get_close_matches(unknown[0].partition("=")[0], names, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; see --help"
-        raise ValueError(f"unknown option {unknown[0]}{hint}")
+        raise UsageError(f"unknown option {unknown[0]}{hint}")
     runner = known.runner or LOCAL_RUNNER
     runner_name = runner.rpartition(".")[2].lower()
     for name, why in _LOSSY_RUNNERS.items():
         if runner_name == name.lower():
-            raise ValueError(f"--runner={runner} is refused: {why}; leave --runner out to run locally")
+            raise UsageError(f"--runner={runner} is refused: {why}; leave --runner out to run locally")
     if runner_name == "dataflowrunner" and is_local(output) and not known.dry_run:
-        raise ValueError(
+        raise UsageError(
             f"--output {output}: a path of this machine, where Dataflow's workers cannot write; name one in gs://"
         )
     if known.direct_running_mode == _LOSSY_MODE:
-        raise ValueError(
+        raise UsageError(
             f"--direct_running_mode={_LOSSY_MODE} is refused: it loses records without an error (Beam 2.77); "
             "leave it out to use all cores with multi_processing"
         )

@@ -13,6 +13,7 @@ from tfcaption.records.dataset_info import (
 )
 from tfcaption.records.sharding import is_shard_name
 from tfcaption.records.vocabulary import VOCABULARY_FILE
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import LOCK_FILE
 
 PARTIAL_CAPTIONS_FILE = "captions.incomplete.json"  # settings of shards of captions, until captions.json is written
@@ -52,13 +53,13 @@ def check(output: str, *, overwrite: bool, description: str) -> None:
         if other != description:
             for path in others:
                 if FileSystems.split(path)[1] in files:
-                    raise ValueError(
+                    raise UsageError(
                         f"--output {output}: holds {FileSystems.split(path)[1]} of another job; name a new folder"
                     )
     if others and not mine:
-        raise ValueError(f"--output {output}: holds files of others ({others[0]}); name a new folder")
+        raise UsageError(f"--output {output}: holds files of others ({others[0]}); name a new folder")
     if FileSystems.join(output, description) in mine and not overwrite:
-        raise ValueError(
+        raise UsageError(
             f"--output {output}: is complete (it has {description}); add --overwrite to make it again, "
             "or name another folder"
         )

@@ -36,6 +36,7 @@ from tfcaption.records.sharding import automatic_shard_count, order_key, shard_i
 from tfcaption.records.statistics import ShardStatistics, build_dataset_info, occurrences
 from tfcaption.records.tfrecord import read_frames
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, encode_words, vocabulary_words
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
 
 CAPTIONS_PER_CHUNK = 50_000
@@ -62,7 +63,7 @@ def shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
         return {split: automatic_shard_count(size) for split, size in sizes.items()}
     least = -(-max(sizes.values()) // MOST_PHOTOS_PER_SHARD)
     if shards < least:
-        raise ValueError(
+        raise UsageError(
             f"--shards {shards}: more than {MOST_PHOTOS_PER_SHARD:,} photos in a shard; name {least:,} or more, or auto"
         )
     return {split: max(1, round(shards * size / max(sizes.values()))) for split, size in sizes.items()}

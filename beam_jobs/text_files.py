@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from tfcaption.runtime.errors import TfcaptionError
 
-class SourceError(ValueError):
+
+class SourceError(TfcaptionError, ValueError):
     """Input that no job can start from; the message names the file and the cure."""
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcaption import baselines
 from tfcaption.benchmark import main
-from tfcaption.measurement import Row, ratio_to, repeated_photos
+from tfcaption.benchmarks import baselines
+from tfcaption.benchmarks.harness import Row, ratio_to, repeated_photos
 from tfcaption.records import tfrecord
 from tfcaption.records.examples import decode_record
 

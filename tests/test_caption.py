@@ -12,8 +12,8 @@ from PIL import Image
 from tests.fake_export import BEAM, MeanColour, expected_caption, write_export
 from tests.test_training import config
 from tfcaption.caption import main
-from tfcaption.exported import ExportedCaptioner, ExportError
 from tfcaption.preprocessing.photos import PhotoError, photos_below
+from tfcaption.serving.exported_captioner import ExportedCaptioner, ExportError
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,7 @@ def test_every_photo_is_captioned_once_or_named_with_its_reason(images, captions
 
 
 def test_the_description_counts_what_is_there(captions, export):
-    from tfcaption.exported import ExportedCaptioner
+    from tfcaption.serving.exported_captioner import ExportedCaptioner
 
     info = caption_pipeline.load_captions_info(str(captions))
     assert (info.photos_in, info.captioned, info.rejected) == (42, 40, {"empty file": 1, "truncated": 1})

@@ -13,7 +13,6 @@ from PIL import Image
 from tests.test_training import config
 from tfcaption.decoding.beam_search import beam_search
 from tfcaption.decoding.hypotheses import attention_weights
-from tfcaption.export import export
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.parsing import decode_jpeg
 from tfcaption.input_pipeline.split import open_split
@@ -24,6 +23,7 @@ from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.examples import photo_of
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import RunError, load_run
+from tfcaption.serving.export import export_captioner
 from tfcaption.training.loop import train
 
 LOAD = """
@@ -64,7 +64,7 @@ def run(request, sample_records, pooled, trunk, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    return export(run.path, tmp_path_factory.mktemp("exports") / "1", beam=2)
+    return export_captioner(run, tmp_path_factory.mktemp("exports") / "1", beam=2)
 
 
 def photo_files(run, folder):
@@ -136,4 +136,4 @@ def test_an_export_describes_itself_and_replaces_nothing(run, exported):
     assert described["beam"] == 2 and described["variant"] == run.config.model.variant
     assert described["image_size"] == run.info.settings.image_size
     with pytest.raises(RunError, match="is there already"):
-        export(run.path, exported)
+        export_captioner(run, exported)

@@ -62,5 +62,8 @@ def test_the_sdist_holds_all_that_a_worker_and_its_image_need(tmp_path):
     sources = {
         str(path.relative_to(ROOT)) for room in ("tfcaption", "beam_jobs") for path in (ROOT / room).rglob("*.py")
     }
-    data = {str(path.relative_to(ROOT)) for path in FOLDER.iterdir()} | {"tfcaption/report.html.in", "setup.py"}
+    data = {str(path.relative_to(ROOT)) for path in FOLDER.iterdir()} | {
+        "tfcaption/reporting/report.html.in",
+        "setup.py",
+    }
     assert (sources | data) - names == set()

@@ -17,13 +17,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcaption import plots, report, report_data, report_figures
+from tfcaption import report as command
 from tfcaption.config import Config, save_config
 from tfcaption.records.dataset_info import DATASET_FILE, DatasetInfo, RecordSettings, ShardInfo, SplitInfo
 from tfcaption.records.examples import PhotoRecord, encode_record
 from tfcaption.records.sharding import shard_name
 from tfcaption.records.tfrecord import frame_record
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE
+from tfcaption.reporting import plots
+from tfcaption.reporting.data import read_runs
+from tfcaption.reporting.figures import distinct_ngrams, learning_rate
+from tfcaption.reporting.report import PHOTO_SIZE, _frequent_trigrams, choose_photos, write_report
 from tfcaption.runs.directory import CONFIG_FILE
 from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE, append_lines
 
@@ -162,7 +166,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(folder):
     paths = [folder / "runs" / "plain", folder / "runs" / "a_$b$"]
-    return report.report(paths, output=folder / "out", photo_count=5)
+    return write_report(paths, output=folder / "out", photo_count=5)
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +232,7 @@ def test_where_a_run_looked_is_shaded_on_the_photo_word_by_word(folder, tmp_path
         write_run(tmp_path / name, folder / "records", evaluations)
         for name, evaluations in (("plain", evaluation(2)), ("looking", found))
     )
-    tree = parse(report.report([plain, looking], output=tmp_path / "page").read_text())
+    tree = parse(write_report([plain, looking], output=tmp_path / "page").read_text())
     for photo, card in cards(tree).items():
         (details,) = card.all("details", class_="looked")
         caption = PHOTOS[photo][1]
@@ -248,7 +252,7 @@ def test_a_photo_is_the_one_of_the_records_made_smaller(tree):
         kind, _, data = next(found[photo].all("img")).attributes["src"].partition(",")
         assert kind == "data:image/jpeg;base64"
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-            assert image.size == (report.PHOTO_SIZE, report.PHOTO_SIZE)
+            assert image.size == (PHOTO_SIZE, PHOTO_SIZE)
             mean = np.asarray(image).mean((0, 1))
         assert np.abs(mean - [40 * index, 200 - 30 * index, 90]).max() < 4
 
@@ -305,19 +309,19 @@ def test_the_controls_have_labels_and_the_headings_no_gaps(tree):
 
 def test_most_frequent_trigrams_are_counted_once_a_caption():
     captions = ["a dog a dog a dog", "A dog runs .", "a dog runs far", "cat"]
-    assert report._frequent_trigrams(captions) == [
+    assert _frequent_trigrams(captions) == [
         *("a dog runs 50.0%", "a dog a 25.0%", "dog a dog 25.0%", "dog runs far 25.0%")
     ]
 
 
 def test_distinct_n_is_the_share_of_different_ngrams():
-    assert report_figures.distinct_ngrams([["a", "b", "a"], ["a", "b"]]) == pytest.approx([2 / 5, 2 / 3, 1, 0])
+    assert distinct_ngrams([["a", "b", "a"], ["a", "b"]]) == pytest.approx([2 / 5, 2 / 3, 1, 0])
 
 
 @pytest.mark.parametrize(("photos", "count"), [(10, 6), (10, 7), (10, 10), (10, 50), (2, 60), (1, 1), (5, 0)])
 def test_best_and_worst_are_those_of_the_whole_split_and_no_photo_comes_twice(photos, count):
     scores = np.random.default_rng(photos).permutation(photos) / photos
-    chosen = report.choose_photos(scores, count)
+    chosen = choose_photos(scores, count)
     assert len(chosen) == min(count, photos)
     best, rest, worst = ([scores[row] for row, s in chosen.items() if s == k] for k in ("best", "random", "worst"))
     third = min(count, photos) // 3
@@ -338,7 +342,7 @@ def test_smoothing_takes_means_of_neighbours_and_leaves_a_short_line_alone():
 def test_the_learning_rate_is_a_warm_up_and_half_a_cosine():
     config = Config.model_validate({"train": {"schedule": "cosine", "warm_up_steps": 10, "epochs": 5}})
     run = SimpleNamespace(run=SimpleNamespace(config=config), epochs=[{"step": 20}, {"step": 100}])
-    x, y = report_figures.learning_rate(run, 20)
+    x, y = learning_rate(run, 20)
     for epoch, rate in zip(x, y, strict=True):
         done = (epoch * 20 - 10) / 90
         expected = epoch * 20 / 10 if done < 0 else (1 + math.cos(math.pi * done)) / 2
@@ -349,8 +353,8 @@ def test_dev_comes_before_test_and_only_a_split_that_all_runs_have(folder, tmp_p
     data = folder / "records"
     both = write_run(tmp_path / "both", data, evaluation(1) | evaluation(1, "test"))
     test = write_run(tmp_path / "test", data, evaluation(2, "test"))
-    assert report_data.read_runs([both])[0] == "dev"
-    assert report_data.read_runs([both, test])[0] == "test"
+    assert read_runs([both])[0] == "dev"
+    assert read_runs([both, test])[0] == "test"
 
 
 def test_a_run_without_evaluation_is_told_the_command(folder, tmp_path, capsys):
@@ -361,7 +365,7 @@ def test_a_run_without_evaluation_is_told_the_command(folder, tmp_path, capsys):
         ([bare, other], f"{bare}", "test"),
         ([other, "--split", "dev"], f"{other}", "dev"),
     ):
-        assert report.main([*map(str, arguments), "--output", str(tmp_path / "out")]) == 1
+        assert command.main([*map(str, arguments), "--output", str(tmp_path / "out")]) == 1
         error = capsys.readouterr().err
         assert error.startswith("error: ") and f"tfcaption.evaluate --run {named} --split {split}" in error
     assert not (tmp_path / "out").exists()
@@ -381,14 +385,14 @@ def test_what_cannot_be_compared_is_one_line_that_names_it(folder, tmp_path, cap
         ([torn], f"tfcaption.evaluate --run {torn} --split dev"),
         ([plain, "--records", tmp_path / "none"], f"{tmp_path / 'none'}: no such folder"),
     ):
-        assert report.main([*map(str, arguments), "--output", str(tmp_path / "out")]) == 1
+        assert command.main([*map(str, arguments), "--output", str(tmp_path / "out")]) == 1
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         assert message in line
 
 
 def test_without_matplotlib_the_extra_to_install_is_named(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert report.main([str(folder / "runs" / "plain")]) == 1
+    assert command.main([str(folder / "runs" / "plain")]) == 1
     assert "pip install 'tfcaption[report]'" in capsys.readouterr().err
 
 
@@ -397,7 +401,7 @@ def test_a_run_with_captions_and_nothing_else_has_a_page_beside_it(folder, tmp_p
     run = write_run(tmp_path / "_bare", folder / "records", {"eval-dev": (lines, {})})
     (run / METRICS_FILE).unlink()
     (run / STEPS_FILE).write_text('{"step": 1')  # killed while writing
-    assert report.main([str(run), "--photos", "2"]) == 0
+    assert command.main([str(run), "--photos", "2"]) == 0
     assert capsys.readouterr().out.startswith(f"page: {tmp_path / 'report' / 'report.html'}")
     tree = parse((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
     assert len(cards(tree)) == 2 and len(list(tree.all("svg"))) == 3  # no curves, no cosine
@@ -406,14 +410,14 @@ def test_a_run_with_captions_and_nothing_else_has_a_page_beside_it(folder, tmp_p
 
 def test_two_runs_of_one_name_are_told_apart_by_their_paths(folder, tmp_path):
     paths = [write_run(tmp_path / name / "run", folder / "records", evaluation(1)) for name in ("a", "b")]
-    assert [run.name for run in report_data.read_runs(paths)[1]] == list(map(str, paths))
+    assert [run.name for run in read_runs(paths)[1]] == list(map(str, paths))
 
 
 def test_runs_that_captioned_different_photos_are_compared_on_those_in_common_and_the_page_says_so(folder, tmp_path):
     fewer = {photo: PHOTOS[photo] for photo in ("dog.jpg", "man.jpg")}
     human = {"human": {"bleu_4": 0.3}}
     path = write_run(tmp_path / "human", folder / "records", evaluation(1, photos=fewer, bleu_4=0.1, **human))
-    page = report.report([folder / "runs" / "plain", path], output=tmp_path)
+    page = write_report([folder / "runs" / "plain", path], output=tmp_path)
     tree = parse(page.read_text(encoding="utf-8"))
     assert set(cards(tree)) == set(fewer) and "the 2 photos in common" in next(tree.all("header")).text
     table, _ = cells(tree, "Scores")  # a run may be called as a column is

@@ -17,8 +17,9 @@ from PIL import Image
 
 from tests.fake_export import BEAM, expected_caption, write_export
 from tfcaption import serve
-from tfcaption.exported import ExportedCaptioner
 from tfcaption.records.captions import Hypothesis, PhotoCaptions
+from tfcaption.serving.exported_captioner import ExportedCaptioner
+from tfcaption.serving.http_server import MAX_PHOTOS, make_server
 
 MAX_MEGABYTES = 0.1
 
@@ -30,7 +31,7 @@ def export(tmp_path_factory):
 
 def started(captioner):
     """A server in a thread, on a free port."""
-    server = serve.make_server(captioner, host="127.0.0.1", port=0, max_megabytes=MAX_MEGABYTES)
+    server = make_server(captioner, host="127.0.0.1", port=0, max_megabytes=MAX_MEGABYTES)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     return server
@@ -156,7 +157,7 @@ def test_photos_of_too_many_pixels_and_too_many_photos_are_refused(port, photos)
     Image.new("1", (10_000, 8_001)).save(bomb, "PNG")
     status, answer = captions(port, bomb.getvalue(), "image/png")
     assert status == 422 and answer["error"]["message"] == "decompression bomb: 10000x8001 pixels"
-    many = [(f"{index}.jpg", "image/jpeg", b"x") for index in range(serve.MAX_PHOTOS + 1)]
+    many = [(f"{index}.jpg", "image/jpeg", b"x") for index in range(MAX_PHOTOS + 1)]
     status, answer = captions(port, *form(*many))
     assert status == 413 and "more than 64 photos" in answer["error"]["message"]
     assert captions(port, *form(*many[:-1]))[0] == 422  # they are looked at, and damaged

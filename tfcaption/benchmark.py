@@ -3,6 +3,7 @@
 Prints a table (median, spread, ratio to the alternative), and writes it as JSON with --json.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -10,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tfcaption import measure_jobs, measure_model
-from tfcaption.measurement import ratio_to, table
-from tfcaption.runtime.command import command_parser
+from tfcaption.benchmarks.harness import Row, benchmark_table, ratio_to
+from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.process import start_tensorflow
 
 EXAMPLES = """examples:
   # the Beam job against a plain multiprocessing loop, on 6,000 photos
@@ -29,21 +30,44 @@ EXAMPLES = """examples:
   # peak memory of each command, on 400 photos and on 4,000
   python -m tfcaption.benchmark memory --images photos/ --photos 400"""
 
+BENCHMARKS = {
+    "records": "The Beam job, start-up included, against a loop over a pool of processes.",
+    "extract": "extract_features against one tf.data loop over the same model; both start-ups included.",
+    "input": "Photos and captions/s of our pipelines against a Keras sequence and a pipeline over the files.",
+    "train": "Seconds an epoch, from a stated number of steps, against Keras fit with the encoder in the graph.",
+    "search": "Captions/s from pooled features: search in the graph against `model.predict` word by word.",
+    "memory": "Peak memory of each command on some photos, and on ten times as many.",
+}
 
+
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    """Run the benchmark that the arguments name."""
+    if arguments.benchmark in ("records", "extract", "memory"):  # TensorFlow is in the processes that are measured
+        from tfcaption.benchmarks import jobs
+
+        measures = {
+            "records": jobs.measure_records,
+            "extract": jobs.measure_extract,
+            "memory": jobs.measure_memory,
+        }
+    else:
+        start_tensorflow()
+        from tfcaption.benchmarks.input import measure_input
+        from tfcaption.benchmarks.search import measure_search
+        from tfcaption.benchmarks.training import measure_train
+
+        measures = {"input": measure_input, "train": measure_train, "search": measure_search}
+    return measures[arguments.benchmark](arguments)
+
+
+@reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.benchmark", EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar="records|extract|input|train|search|memory")
-    for name, run in (
-        ("records", measure_jobs.measure_records),
-        ("extract", measure_jobs.measure_extract),
-        ("input", measure_model.measure_input),
-        ("train", measure_model.measure_train),
-        ("search", measure_model.measure_search),
-        ("memory", measure_jobs.measure_memory),
-    ):
-        command = commands.add_parser(name, help=run.__doc__, description=run.__doc__, allow_abbrev=False)
-        command.set_defaults(measure=run)
+    for name, about in BENCHMARKS.items():
+        command = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        command.set_defaults(benchmark=name)
         if name == "search":
             command.add_argument("--run", required=True, help="run directory of the frozen variant")
             command.add_argument("--features", required=True, help="pooled features that extract_features made")
@@ -72,12 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.add_argument("--naive_steps", type=int, default=3, help="of Keras fit (default: %(default)s)")
             command.add_argument("--profile", help="folder for a TensorBoard trace of our steps")
     arguments = parser.parse_args(argv)
-    try:
-        rows = arguments.measure(arguments)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(table(rows))
+    rows = measure(arguments)
+    print(benchmark_table(rows))
     if arguments.json:
         medians = {row.name: row.median for row in rows}
         figures = [

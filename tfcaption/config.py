@@ -22,10 +22,13 @@ from pydantic import (
     ValidationError,
 )
 
+from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import as_path
 
+BEAM = 3  # width of the search, wherever captions are made after training
 
-class ConfigError(ValueError):
+
+class ConfigError(TfcaptionError, ValueError):
     """A config that cannot be used; the message names the file or override, the field and the cure."""
 
 

@@ -16,7 +16,7 @@ from tfcaption.evaluation.references import References, load_references
 from tfcaption.evaluation.scores import score_table
 from tfcaption.records.dataset_info import SPLITS
 from tfcaption.runs.directory import load_run
-from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import as_path
 
 EXAMPLES = """examples:
@@ -29,6 +29,7 @@ EXAMPLES = """examples:
   python -m tfcaption.evaluate --captions captions.jsonl --records records/ --split test"""
 
 
+@reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.evaluate", EXAMPLES)
@@ -51,11 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--ensemble needs two or more runs")
     if arguments.output and not arguments.captions:
         parser.error("--output is for --captions; a run's scores go into its own directory")
-    try:
-        results = _evaluate_all(arguments)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    results = _evaluate_all(arguments)
     columns: dict[str, dict[str, Any]] = {}
     for path, result in results.items():
         columns["constant"] = result["constant"]

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from tfcaption.contact_sheet import contact_sheet
-from tfcaption.inspection import Inspection, inspect_features, inspect_records
+from tfcaption.inspection.contact_sheet import contact_sheet
+from tfcaption.inspection.verification import Inspection, inspect_features, inspect_records
 from tfcaption.records.dataset_info import DATASET_FILE, FEATURES_FILE, PARTIAL_FEATURES_FILE, load_features_info
-from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.folder_lock import locked
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
@@ -53,6 +53,7 @@ def summary(found: Inspection) -> str:
     return "\n".join(lines)
 
 
+@reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 1 if anything is wrong with the records or features."""
     parser = command_parser("tfcaption.inspect", EXAMPLES)
@@ -69,17 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     folder = as_path(arguments.records)
-    try:
-        if any((folder / name).exists() for name in (FEATURES_FILE, PARTIAL_FEATURES_FILE)):
-            return _features(folder)
-        if arguments.repair and folder.is_dir():
-            given = dict(pair.partition("=")[::2] for pair in arguments.set)
-            if not _repaired(folder, {key: yaml.safe_load(value) for key, value in given.items()}):
-                return 1
-        return _records(folder, arguments.show, as_path(arguments.output))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if any((folder / name).exists() for name in (FEATURES_FILE, PARTIAL_FEATURES_FILE)):
+        return _features(folder)
+    if arguments.repair and folder.is_dir():
+        given = dict(pair.partition("=")[::2] for pair in arguments.set)
+        if not _repaired(folder, {key: yaml.safe_load(value) for key, value in given.items()}):
+            return 1
+    return _records(folder, arguments.show, as_path(arguments.output))
 
 
 def _records(folder: Path, show: int, output: Path) -> int:
@@ -106,7 +103,7 @@ def _records(folder: Path, show: int, output: Path) -> int:
 
 def _repaired(folder: Path, given: Mapping[str, Any]) -> bool:
     """Repair records and say so; whether nothing must be built again."""
-    from tfcaption.repair import repair_records
+    from tfcaption.inspection.repair import repair_records
 
     start_tensorflow()  # captions are tokenized again
     with locked(folder):

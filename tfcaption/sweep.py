@@ -8,7 +8,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tfcaption.runtime.command import EXIT_PREEMPTED, command_parser
+from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.errors import Preempted
 from tfcaption.training.sweep import sweep
 
 EXAMPLES = """examples:
@@ -20,6 +21,7 @@ EXAMPLES = """examples:
       --grid train.seed=0,1,2 --set train.epochs=5 data.features=/data/pooled"""
 
 
+@reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.sweep", EXAMPLES)
@@ -41,12 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             overrides=arguments.set,
             budget_minutes=arguments.budget_minutes,
         )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on", file=sys.stderr)
-        return EXIT_PREEMPTED
+        raise Preempted("stopped") from None
     print(f"\n{table}\n\nsweep: {arguments.output}")
     print(
         f"curves and captions: tfcaption.evaluate --run RUN ..., then tfcaption.report RUN ... of {arguments.output}/"

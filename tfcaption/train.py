@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from tfcaption import config as configs
-from tfcaption.runtime.command import EXIT_PREEMPTED, command_parser
-from tfcaption.runtime.errors import Preempted, TrainingFailed
+from tfcaption.runtime.command import command_parser, reports_errors
 
 EXAMPLES = """examples:
   python -m tfcaption.train --config configs/flickr8k_frozen.yaml
@@ -22,6 +21,7 @@ EXAMPLES = """examples:
 exit code 75: stopped by SIGTERM or Ctrl-C after saving a checkpoint; the same command goes on"""
 
 
+@reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.train", EXAMPLES)
@@ -35,16 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="override fields of the config",
     )
     arguments = parser.parse_args(argv)
-    try:
-        from tfcaption.training.loop import train
+    config = configs.load_config(arguments.config, arguments.set)
+    from tfcaption.training.loop import train
 
-        path = train(configs.load_config(arguments.config, arguments.set))
-    except (ValueError, OSError, TrainingFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Preempted as stopped:
-        print(f"{stopped}; the same command goes on", file=sys.stderr)
-        return EXIT_PREEMPTED
+    path = train(config)
     print(f"run: {path}")
     return 0
 

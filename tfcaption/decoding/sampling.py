@@ -5,14 +5,13 @@ from typing import Any
 import tensorflow as tf
 
 from tfcaption.decoding.hypotheses import LENGTH_ALPHA, NEG_INF, Hypotheses, compute_active_rows, length_normalized
-from tfcaption.models.captioner import banned
-from tfcaption.models.ensemble import CaptionModel
+from tfcaption.models.captioner import Captioner, banned
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.vocabulary import END, PAD, START
 
 
 def sample(
-    captioner: CaptionModel,
+    captioner: Captioner,
     features: tf.Tensor,
     *,
     max_tokens: int,

@@ -19,6 +19,7 @@ from tfcaption.records.dataset_info import load_dataset_info, load_features_info
 from tfcaption.records.examples import Stage
 from tfcaption.records.sharding import shard_name
 from tfcaption.runs.directory import RunError, load_features, load_run
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.runtime.progress import Progress
@@ -211,7 +212,7 @@ def check_positive(**numbers: int | None) -> None:
     """Refuse options below 1, by name."""
     for name, number in numbers.items():
         if number is not None and number < 1:
-            raise ValueError(f"--{name} {number}: must be at least 1")
+            raise UsageError(f"--{name} {number}: must be at least 1")
 
 
 @contextmanager

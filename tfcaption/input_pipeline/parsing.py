@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.input_pipeline.split import Split
+from tfcaption.preprocessing.photos_in_graph import decode_jpeg
 from tfcaption.records.examples import (
     CAPTIONS_LENGTHS,
     CAPTIONS_TOKENS,
@@ -21,14 +22,6 @@ Batch = dict[str, tf.Tensor]
 features; `tokens` (rows, captions, time) int32, padded with <pad>."""
 
 CORES = os.cpu_count() or 1
-
-
-def decode_jpeg(jpeg: tf.Tensor) -> tf.Tensor:
-    """Pixels of one prepared photo: scalar string -> (size, size, 3) uint8.
-
-    The accurate inverse transform, because TensorFlow's default depends on the platform.
-    """
-    return tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def decode_payloads(payloads: tf.Tensor, stage: Stage, shape: tuple[int, ...]) -> tf.Tensor:

@@ -8,9 +8,10 @@ from tfcaption.metrics.bleu import ReferenceNgrams, corpus_bleu
 from tfcaption.metrics.cider import cider_d
 from tfcaption.metrics.rouge import rouge_l
 from tfcaption.metrics.tokens import tokenize
+from tfcaption.runtime.errors import TfcaptionError
 
 
-class ScoreError(ValueError):
+class ScoreError(TfcaptionError, ValueError):
     """Captions that cannot be scored; the message names the photo."""
 
 

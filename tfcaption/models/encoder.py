@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.records.examples import Stage
+from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import as_path, local_copy
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -25,7 +26,7 @@ SPLIT_LAYER = "conv5_block1_out"
 FEATURE_CHANNELS = 2048
 
 
-class EncoderError(ValueError):
+class EncoderError(TfcaptionError, ValueError):
     """Weights that cannot be loaded; the message names the file and the cure."""
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import files_below
 
 JPEG_QUALITY = 95
@@ -27,7 +28,7 @@ _OTHER_FRAMES = frozenset(range(0xC2, 0xD0)) - {0xC4}
 _SCAN_TO_END = re.compile(rb"[^\xff]*(?:\xff[\x00\xd0-\xd7][^\xff]*)*\xff\xd9")
 
 
-class PhotoError(ValueError):
+class PhotoError(TfcaptionError, ValueError):
     """A photo that cannot be used.
 
     Attributes:

@@ -14,6 +14,14 @@ _EXIF_BYTES = 1 << 16
 _ORIENTATION_TAG = 0x0112
 
 
+def decode_jpeg(jpeg: tf.Tensor) -> tf.Tensor:
+    """Pixels of one prepared photo: scalar string -> (size, size, 3) uint8.
+
+    The accurate inverse transform, because TensorFlow's default depends on the platform.
+    """
+    return tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
+
+
 def prepare_photos(data: tf.Tensor, *, image_size: int, resize: str) -> tuple[tf.Tensor, tf.Tensor]:
     """Decode and resize a batch of photo files; a damaged one does not harm the others.
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from tfcaption.records.vocabulary import PAD, SPECIAL_TOKENS
+from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.progress import Progress
 
 
-class GloveError(ValueError):
+class GloveError(TfcaptionError, ValueError):
     """A file of word vectors that is not in the GloVe text format; the message names the line."""
 
 

@@ -7,8 +7,10 @@ from typing import Any, BinaryIO
 import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from tfcaption.runtime.errors import TfcaptionError
 
-class RecordError(ValueError):
+
+class RecordError(TfcaptionError, ValueError):
     """A record, shard or description of them that breaks the contract; the message names the file."""
 
 

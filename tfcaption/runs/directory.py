@@ -20,6 +20,7 @@ from tfcaption.records.dataset_info import (
 from tfcaption.records.examples import Stage
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import VOCABULARY_FILE, load_vocabulary
+from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.folder_lock import LOCK_FILE
 from tfcaption.runtime.paths import as_path, copy_file
 
@@ -28,7 +29,7 @@ CHECKPOINTS = "checkpoints"
 ENCODER_FILE = "encoder.weights.h5"
 
 
-class RunError(ValueError):
+class RunError(TfcaptionError, ValueError):
     """A run directory that cannot be used; the message names it and the cure."""
 
 

@@ -5,6 +5,10 @@ class TfcaptionError(Exception):
     """Base of all errors meant for users; the message says what was wrong, where, and what to do."""
 
 
+class UsageError(TfcaptionError, ValueError):
+    """An option or argument that cannot be used."""
+
+
 class TrainingFailed(TfcaptionError):
     """A training run that must not continue; the last checkpoint is kept."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import is_local
 
 LOCK_FILE = ".lock"  # says who holds the lock; one that a killed process left behind locks nothing
@@ -22,7 +23,7 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # a filesystem that 
 _held: set[Path] = set()  # by this process, or waited for by it
 
 
-class FolderInUse(ValueError):
+class FolderInUse(TfcaptionError, ValueError):
     """Another process writes into the folder; the message says which."""
 
 

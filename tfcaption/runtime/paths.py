@@ -15,10 +15,11 @@ from pathlib import Path, PurePath, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, cast
 
+from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.process import start_tensorflow
 
 
-class FilesystemError(OSError, ValueError):  # as io.UnsupportedOperation: of input and output, and the user's to mend
+class FilesystemError(TfcaptionError, OSError, ValueError):
     """A path on a filesystem that cannot be read from here; the message says what to do."""
 
 

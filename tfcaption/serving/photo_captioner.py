@@ -1,10 +1,15 @@
 """The interface of everything that captions photos, and batches in which some photos are damaged."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from tfcaption.preprocessing.photos import PhotoError
+from tfcaption.preprocessing.photos import PhotoError, photos_below
 from tfcaption.records.captions import PhotoCaptions
+from tfcaption.runtime.errors import UsageError
+from tfcaption.runtime.paths import as_path
+
+BATCH_SIZE = 16
 
 
 class PhotoCaptioner(Protocol):
@@ -41,3 +46,37 @@ def _prepare(captioner: PhotoCaptioner, photo: bytes | PhotoError) -> bytes | Ph
         return captioner.prepare(photo)
     except PhotoError as error:
         return error
+
+
+def find_photos(names: Sequence[str]) -> list[str]:
+    """Photo files from files, folders (all photos below) and `-` (paths on standard input, one a line).
+
+    Raises:
+        ValueError: a folder without photos.
+    """
+    found: list[str] = []
+    for name in names:
+        if name == "-":
+            found += find_photos([line for line in sys.stdin.read().splitlines() if line.strip() and line != "-"])
+        elif as_path(name).is_dir():
+            below = photos_below(name)
+            if not below:
+                raise UsageError(f"{name}: no photo below it")
+            found += map(str, below)
+        else:
+            found.append(name)
+    return found
+
+
+def caption_files(captioner: PhotoCaptioner, paths: Sequence[str]) -> Iterator[tuple[str, PhotoCaptions | PhotoError]]:
+    """Caption photo files, a batch at a time; yields captions or what is wrong with it of each, in their order."""
+    for start in range(0, len(paths), BATCH_SIZE):
+        group = paths[start : start + BATCH_SIZE]
+        yield from zip(group, caption_photos(captioner, [_read(path) for path in group]), strict=True)
+
+
+def _read(path: str) -> bytes | PhotoError:
+    try:
+        return as_path(path).read_bytes()
+    except OSError as error:
+        return PhotoError("unreadable", error.strerror or str(error))

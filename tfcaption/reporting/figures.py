@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfcaption import plots
 from tfcaption.metrics.tokens import LONGEST_NGRAM, ngrams, score_tokens
-from tfcaption.plots import Figure, Line
-from tfcaption.report_data import Evaluated, captions_by_run
+from tfcaption.reporting import plots
+from tfcaption.reporting.data import Evaluated, captions_by_run
+from tfcaption.reporting.plots import Figure, Line
 from tfcaption.runtime.process import start_tensorflow
 
 

@@ -14,6 +14,7 @@ from tfcaption.preprocessing import photos
 from tfcaption.records import tfrecord
 from tfcaption.records.examples import PHOTO_JPEG, PhotoRecord, encode_record
 from tfcaption.records.vocabulary import END, OOV, PAD, START
+from tfcaption.runtime.errors import UsageError
 
 
 def find_photos(folder: str | Path) -> list[Path]:
@@ -24,7 +25,7 @@ def find_photos(folder: str | Path) -> list[Path]:
     """
     found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not found:
-        raise ValueError(f"{folder}: no JPEG photo below it")
+        raise UsageError(f"{folder}: no JPEG photo below it")
     return found
 
 

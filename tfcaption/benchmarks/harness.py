@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tfcaption import baselines
+from tfcaption.benchmarks import baselines
+from tfcaption.runtime.errors import UsageError
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Row:
         return statistics.median(self.values)
 
 
-def table(rows: Sequence[Row]) -> str:
+def benchmark_table(rows: Sequence[Row]) -> str:
     """Rows as text: median, range, and how many times the reference's speed."""
     medians = {row.name: row.median for row in rows}
     lines = [f"{'':58} {'median':>10} {'range':>21} {'ratio':>8}"]
@@ -80,7 +81,7 @@ def run_module(*arguments: object) -> None:
     """Run `python -m` with these arguments; raises ValueError with the last line of what it complains of."""
     done = subprocess.run([sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"{arguments[0]} failed: {done.stderr.strip().splitlines()[-1]}")
+        raise UsageError(f"{arguments[0]} failed: {done.stderr.strip().splitlines()[-1]}")
 
 
 def seconds_of(work: Callable[[], object]) -> float:

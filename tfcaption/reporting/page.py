@@ -1,14 +1,18 @@
 """The HTML of a report: one page that holds its figures, photos, styles and script, and needs no network."""
 
 import base64
+import io
+import math
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-from tfcaption.heat_maps import shade
-from tfcaption.plots import COLOURS, Figure
+import numpy as np
+from PIL import Image
+
+from tfcaption.reporting.plots import COLOURS, Figure
 
 TEMPLATE_FILE = Path(__file__).with_name("report.html.in")
 # On a dark page the same hues, lighter.
@@ -34,7 +38,7 @@ class Photo(NamedTuple):
     section: str  # a key of SECTIONS
 
 
-class Table(NamedTuple):
+class PageTable(NamedTuple):
     """A table whose first column names its rows."""
 
     columns: list[str]
@@ -47,7 +51,7 @@ def render(
     title: str,
     notes: Sequence[str],
     runs: Sequence[str],
-    tables: Sequence[tuple[str, str, Table]],
+    tables: Sequence[tuple[str, str, PageTable]],
     figures: Sequence[Figure],
     photos: Sequence[Photo],
     score: str,
@@ -85,7 +89,7 @@ def _colour(run: int) -> str:
     return f"--run: var(--run-{run % len(COLOURS)})"
 
 
-def _table(heading: str, note: str, table: Table) -> str:
+def _table(heading: str, note: str, table: PageTable) -> str:
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in table.columns)
     body = ""
     for row, (name, cells) in enumerate(table.rows):
@@ -154,3 +158,21 @@ def _looked(looked: Sequence[tuple[str, Sequence[float]]], run: int, name: str) 
         f'<details class="looked" data-run="{run}"><summary>where {escape(name)} looked</summary>'
         f"<ol>{words}</ol></details>\n"
     )
+
+
+DARKEST = 190  # of 255, where it did not look at all
+
+
+def shade(weights: Sequence[float]) -> bytes:
+    """A PNG to lay over a photo: black, transparent where a word looked most, a pixel a region.
+
+    Args:
+        weights: of the regions, row by row; a square number of them.
+    """
+    side = math.isqrt(len(weights))
+    values = np.asarray(weights, np.float64).reshape(side, side)
+    opacity = DARKEST * (1 - values / max(values.max(), 1e-9))
+    pixels = np.stack([np.zeros_like(opacity), opacity], -1).round().astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels, "LA").save(stream, "PNG")
+    return stream.getvalue()

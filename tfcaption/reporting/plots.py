@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfcaption.runtime.errors import TfcaptionError
+
 INK = "#1b1b1f"  # of text and axes; `currentColor` in the SVG
 # Okabe and Ito's palette, which colour-blind people can tell apart; `var(--run-0)`, `var(--run-1)` ... in the SVG.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f5f00", "#6a3d9a")
@@ -14,7 +16,7 @@ _SIZE_INCHES = (5.2, 3.4)
 _DOTS_PER_INCH = 150
 
 
-class PlotError(ValueError):
+class PlotError(TfcaptionError, ValueError):
     """Figures cannot be drawn; the message names the cure."""
 
 

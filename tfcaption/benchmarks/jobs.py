@@ -6,9 +6,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from tfcaption.benchmarks.harness import Row, repeated_photos, run_module, scratch_folder, seconds_of
 from tfcaption.config import Config, save_config
-from tfcaption.measurement import Row, repeated_photos, run_module, scratch_folder, seconds_of
 from tfcaption.records.dataset_info import load_dataset_info
+from tfcaption.runtime.errors import UsageError
 
 
 def measure_records(arguments: argparse.Namespace) -> list[Row]:
@@ -24,7 +25,7 @@ def measure_records(arguments: argparse.Namespace) -> list[Row]:
                 job = [*("--images", folder), *("--captions", texts), *("--output", scratch / f"{workers}-{repeat}")]
                 # In a process of its own, as a user's script would be.
                 loop = (
-                    "from tfcaption.baselines import plain_records_loop as loop; import sys, pathlib\n"
+                    "from tfcaption.benchmarks.baselines import plain_records_loop as loop; import sys, pathlib\n"
                     "if __name__ == '__main__':\n"
                     "    paths = sorted(map(str, pathlib.Path(sys.argv[1]).iterdir()))\n"
                     f"    loop(paths, output=sys.argv[2], processes={workers}, image_size=224)\n"
@@ -59,7 +60,9 @@ def measure_extract(arguments: argparse.Namespace) -> list[Row]:
         info = load_dataset_info(made)
         files = [str(made / shard.name) for split in info.splits.values() for shard in split.shards if shard.records]
         settings = {"image_size": 224, "weights": arguments.weights, "batch_size": 64, "output": str(scratch / "plain")}
-        code = f"from tfcaption.baselines import plain_features_loop as loop; loop({files!r}, **{settings!r})"
+        code = (
+            f"from tfcaption.benchmarks.baselines import plain_features_loop as loop; loop({files!r}, **{settings!r})"
+        )
         job = ["--records", made, "--stage=pooled", "--weights", arguments.weights]
         for repeat in range(arguments.repeats):
             plain.values.append(
@@ -125,5 +128,5 @@ def _peak_megabytes(command: Sequence[object]) -> float:
     )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise ValueError(f"{command[0]} failed")
+        raise UsageError(f"{command[0]} failed")
     return usage.ru_maxrss / 1000

@@ -1,0 +1,138 @@
+"""Benchmark of training: seconds an epoch, beside Keras fit."""
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfcaption.benchmarks import baselines
+from tfcaption.benchmarks.harness import Row, scratch_folder, seconds_of
+from tfcaption.config import Config, load_config
+from tfcaption.records.vocabulary import END, START
+from tfcaption.runs.directory import create_run
+from tfcaption.runtime.process import StopRequest
+from tfcaption.training.loop import TrainingRun
+
+
+def measure_train(arguments: argparse.Namespace) -> list[Row]:
+    """Seconds of an epoch, from a stated number of steps, against Keras fit with the encoder in the graph."""
+    rows: list[Row] = []
+    for path in arguments.configs:
+        config = load_config(path, arguments.set)
+        rows += _train_rows(config, arguments)
+    return rows
+
+
+def _train_rows(config: Config, arguments: argparse.Namespace) -> list[Row]:
+
+    variant = config.model.variant
+    with scratch_folder() as scratch:
+        config.run = str(scratch / "run")
+        config.train.epochs = 10**4
+        run = create_run(config)
+        training = TrainingRun(run, 0, 1, StopRequest())
+        batches, waits = _timed(training.iterator(training.train_split, shuffled=True), arguments.profile)
+        total = run.info.split("train").captions
+        naive = Row(f"Keras fit, encoder in the graph, {variant}", "s an epoch")
+        name = f"tfcaption.train from {training.train_split.stage}, {variant}"
+        ours = Row(name, "s an epoch", naive.name)
+        training.trainer.train_steps(batches, 3)  # traces
+
+        pairs = baselines.keras_sequence(
+            baselines.find_photos(arguments.images),
+            [[START, *[4 + k % 50 for k in range(10)], END]] * 100_000,
+            longest=run.info.max_length,
+            image_size=run.info.settings.image_size,
+            batch_size=64,
+        )
+        model = baselines.keras_captioner(
+            vocabulary_size=len(run.words),
+            image_size=run.info.settings.image_size,
+            weights=config.model.weights,
+            gru_units=config.model.gru_units,
+            dense_units=config.model.dense_units,
+            finetuned=variant == "finetuned",
+        )
+        model.fit(pairs, steps_per_epoch=1, verbose=0)  # traces
+        figures = []
+        for _ in range(arguments.repeats):
+            seconds = seconds_of(lambda: model.fit(pairs, steps_per_epoch=arguments.naive_steps, verbose=0))
+            naive.values.append(seconds / (64 * arguments.naive_steps) * total)
+            waits.clear()
+            start = time.monotonic()
+            with _profile(arguments.profile):
+                outcomes = training.trainer.train_steps(batches, arguments.steps)
+            seconds = time.monotonic() - start
+            captions = sum(outcome.captions for outcome in outcomes)
+            tokens = sum(outcome.tokens for outcome in outcomes)
+            ours.values.append(seconds / captions * total)
+            figures.append((captions / seconds, tokens / seconds, sum(waits) / seconds))
+        rate, token_rate, wait = (statistics.median(column) for column in zip(*figures, strict=True))
+        arithmetic = ""
+        if config.model.decoder == "gru":
+            arithmetic = (
+                f"{_flops(training) * token_rate / 1e9:,.0f} GFLOP/s for real tokens; "
+                f"a matrix product {_matrix_product() / 1e9:,.0f}; "
+            )
+        ours.note = (
+            f" ({rate:,.0f} captions/s, {token_rate:,.0f} real tokens/s, {wait:.1%} of the time waiting for input, "
+            f"{arithmetic}from {arguments.steps} steps)"
+        )
+        naive.note = f" (from {arguments.naive_steps} steps of 64 captions)"
+        keras.backend.clear_session()
+        return [naive, ours]
+
+
+def _timed(batches: Any, profile: str | None) -> tuple[Any, list[float]]:
+    """The same batches, and the seconds that each was waited for."""
+
+    waits: list[float] = []
+
+    def one_by_one() -> Iterator[Any]:
+        for _ in range(10**9):
+            start = time.monotonic()
+            batch = next(batches)
+            waits.append(time.monotonic() - start)
+            yield batch
+
+    return iter(tf.data.Dataset.from_generator(one_by_one, output_signature=batches.element_spec)), waits
+
+
+@contextmanager
+def _profile(folder: str | None) -> Iterator[None]:
+
+    if folder:
+        tf.profiler.experimental.start(folder)
+    yield
+    if folder:
+        tf.profiler.experimental.stop()
+
+
+def _flops(training: Any) -> float:
+    """Floating point operations that training a real token takes, with the GRU decoder: forward, twice that backward.
+
+    The head's are spread over the tokens of all captions of a photo.
+    """
+    model, info = training.config.model, training.run.info
+    words, units = len(training.run.words), model.gru_units
+    embedding = training.trainer.captioner.decoder.embedding.output_dim
+    decoder = 2 * (3 * units * (embedding + units) + units * model.dense_units + model.dense_units * words)
+    if training.train_split.stage != "trunk":
+        return 3 * decoder
+    positions = training.train_split.shape[0] * training.train_split.shape[1]
+    block = 2 * positions * (2 * 2048 * 512 + 9 * 512 * 512)
+    split = info.split("train")
+    return 3 * (decoder + 2 * block * split.photos / (split.tokens - split.captions))
+
+
+def _matrix_product() -> float:
+    """Floating point operations a second of one large float32 matrix product."""
+
+    a, b = tf.random.normal((4096, 1024)), tf.random.normal((1024, 3072))
+    times = [seconds_of(lambda: tf.matmul(a, b).numpy()) for _ in range(7)]
+    return 2 * 4096 * 1024 * 3072 / statistics.median(times)

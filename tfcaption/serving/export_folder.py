@@ -1,0 +1,54 @@
+"""What an export's folder says of itself, read without TensorFlow."""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tfcaption.runtime.errors import TfcaptionError
+from tfcaption.runtime.paths import as_path, is_local
+
+EXPORT_FILE = "assets.extra/export.json"
+INFO_FILES = (EXPORT_FILE, "export.json")  # where an export may keep its description
+
+
+class ExportError(TfcaptionError, ValueError):
+    """A path that holds no usable export; the message names it and the fix."""
+
+
+class ExportInfo(BaseModel):
+    """What `export.json` says that its user must know."""
+
+    model_config = ConfigDict(extra="ignore")
+    image_size: int  # pixels, both sides
+    resize: str  # squash, crop or pad
+    beam: int  # captions of a photo
+
+
+def check_export(path: str) -> None:
+    """Refuse a local path that holds no SavedModel, before TensorFlow takes its seconds to start.
+
+    Raises:
+        ExportError: there is none.
+    """
+    if is_local(path) and not Path(path, "saved_model.pb").is_file():
+        raise ExportError(
+            f"{path}: not an exported model (saved_model.pb is missing); create one with tfcaption.export"
+        )
+
+
+def load_export_info(path: str) -> ExportInfo:
+    """Read the description of an export.
+
+    Raises:
+        ExportError: there is none, or it is not readable.
+    """
+    for name in INFO_FILES:
+        if (file := as_path(path) / name).is_file():
+            try:
+                return ExportInfo.model_validate(json.loads(file.read_text(encoding="utf-8")))
+            except (ValidationError, ValueError) as error:
+                raise ExportError(f"{path}/{name}: does not describe an export ({error}); export it again") from error
+    raise ExportError(
+        f"{path}: a SavedModel, but not a captioner ({EXPORT_FILE} is missing); create one with tfcaption.export"
+    )

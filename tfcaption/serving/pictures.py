@@ -1,0 +1,44 @@
+"""Photos with their captions below, as pictures."""
+
+import io
+import textwrap
+from collections import Counter
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from tfcaption.preprocessing import photos
+from tfcaption.runtime.paths import as_path
+
+PICTURE_WIDTH = 640
+FONT_SIZE = 22
+
+
+def picture(path: str, caption: str) -> Image.Image:
+    """The photo with its caption below, PICTURE_WIDTH wide."""
+    with Image.open(io.BytesIO(as_path(path).read_bytes()), formats=photos.FORMATS) as opened:
+        photo = photos.to_rgb(opened)
+    photo = photo.resize((PICTURE_WIDTH, max(1, round(photo.height * PICTURE_WIDTH / photo.width))))
+    font = ImageFont.load_default(FONT_SIZE)
+    lines = textwrap.wrap(caption, PICTURE_WIDTH * 2 // FONT_SIZE) or [""]
+    sheet = Image.new("RGB", (PICTURE_WIDTH, photo.height + FONT_SIZE * (len(lines) + 1) * 5 // 4), "white")
+    sheet.paste(photo)
+    text = (FONT_SIZE, photo.height + FONT_SIZE // 2)
+    ImageDraw.Draw(sheet).multiline_text(text, "\n".join(lines), fill="black", font=font)
+    return sheet
+
+
+class PictureFolder:
+    """Writes pictures with captions into a folder, named for their photos; numbered where two names are the same."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder, self._names = as_path(folder), Counter[str]()
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, path: str, caption: str) -> None:
+        """Write one picture."""
+        stem = Path(path).stem
+        self._names[stem] += 1
+        number = f"-{self._names[stem]}" if self._names[stem] > 1 else ""
+        with (self._folder / f"{stem}{number}.jpg").open("wb") as stream:
+            picture(path, caption).save(stream, "JPEG", quality=90)
