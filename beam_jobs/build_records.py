@@ -1,13 +1,13 @@
 """Photos and captions -> records/: shards, vocabulary.txt, dataset.json, rejected.jsonl.
 
-Prints a summary and the path of the records. The pipeline itself is in `record_pipeline.py`.
+Prints a summary and the path of the records. The pipeline itself is in `pipelines/records.py`.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from beam_jobs.command import run_job
+from beam_jobs.execution.command import run_job
 from tfcaption.preprocessing import photos
 from tfcaption.records.dataset_info import DATASET_FILE, SPLITS, DatasetInfo, RecordSettings, load_dataset_info
 from tfcaption.runtime.command import command_parser
@@ -124,38 +124,43 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     import apache_beam as beam
     import PIL
 
-    from beam_jobs import held_out, options, output_folder, paths, record_pipeline, sources
+    from beam_jobs.errors import SourceError
+    from beam_jobs.execution import output_folder, paths
+    from beam_jobs.execution.options import beam_options
+    from beam_jobs.execution.runner import run_pipeline
+    from beam_jobs.pipelines.records import add_steps
+    from beam_jobs.sources import held_out
+    from beam_jobs.sources.base import Columns
+    from beam_jobs.sources.reader import read_source
 
-    beam_options = options.beam_options(flags, output=arguments.output)
-    output_folder.check(arguments.output, overwrite=arguments.overwrite, description=DATASET_FILE)
+    options = beam_options(flags, output=arguments.output)
+    output_folder.check_writable(arguments.output, overwrite=arguments.overwrite, description=DATASET_FILE)
     shares = dict(zip(SPLITS, arguments.shares, strict=True))
-    listing = sources.read_source(
+    listing = read_source(
         arguments.images,
         arguments.captions,
         source=arguments.source,
         shares=shares,
         seed=arguments.seed,
-        columns=sources.Columns(*arguments.columns),
+        columns=Columns(*arguments.columns),
     )
     arguments.source = listing.source
-    held = [*arguments.held_out, *held_out.beside(paths.as_path(arguments.captions), listing.source)]
-    held_out.check(listing, held, allow_overlap=arguments.allow_overlap)
+    held = [*arguments.held_out, *held_out.held_out_beside(paths.as_path(arguments.captions), listing.source)]
+    held_out.check_held_out(listing, held, allow_overlap=arguments.allow_overlap)
     print(
         f"{len(listing.photos):,} photos, {listing.captions_in:,} captions; {'; '.join(listing.notes)}",
         flush=True,
     )
     if not any(photo.split == "train" for photo in listing.photos):
-        raise sources.SourceError(f"{arguments.captions}: no photo is left for the training split")
-    output_folder.clean(arguments.output, description=DATASET_FILE)
+        raise SourceError(f"{arguments.captions}: no photo is left for the training split")
+    output_folder.remove_previous(arguments.output, description=DATASET_FILE)
     settings = RecordSettings(
         **{name: getattr(arguments, name) for name in RecordSettings.model_fields if hasattr(arguments, name)}
         | {"shares": shares, "pillow_version": PIL.__version__}
     )
-    pipeline = beam.Pipeline(options=beam_options)
-    record_pipeline.add_steps(pipeline, listing, settings, output=arguments.output, max_rejected=arguments.max_rejected)
-    done = options.run_pipeline(
-        pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records"
-    )
+    pipeline = beam.Pipeline(options=options)
+    add_steps(pipeline, listing, settings, output=arguments.output, max_rejected=arguments.max_rejected)
+    done = run_pipeline(pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records")
     return load_dataset_info(paths.as_path(arguments.output)) if done else None
 
 

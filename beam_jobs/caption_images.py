@@ -1,6 +1,6 @@
 """Photos -> captions: a folder of photos through an exported captioner, a shard of captions at a time.
 
-Prints a summary and the path of the captions. The pipeline itself is in `caption_pipeline.py`.
+Prints a summary and the path of the captions. The pipeline itself is in `pipelines/captions.py`.
 """
 
 import argparse
@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from beam_jobs.command import run_job
+from beam_jobs.execution.command import run_job
 from tfcaption.records.dataset_info import CAPTIONS_FILE
 from tfcaption.records.sharding import automatic_shard_count
 from tfcaption.runtime.command import command_parser
 
 if TYPE_CHECKING:
-    from beam_jobs.caption_pipeline import CaptionsInfo
+    from beam_jobs.pipelines.captions import CaptionsInfo
 
 EXAMPLES = """examples:
   python -m beam_jobs.caption_images --model exports/flickr8k/1 --images photos/ --output captions/
@@ -66,35 +66,44 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
     import apache_beam as beam
     from apache_beam.utils.shared import Shared
 
-    from beam_jobs import caption_pipeline, options, output_folder, shards
+    from beam_jobs.execution import output_folder
+    from beam_jobs.execution.options import beam_options
+    from beam_jobs.execution.runner import run_pipeline
+    from beam_jobs.execution.shard_writer import write_text
+    from beam_jobs.pipelines.captions import (
+        CaptionSettings,
+        add_steps,
+        list_photos,
+        load_captions_info,
+        open_captioner,
+        settings_there,
+    )
 
     # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
-    beam_options = options.beam_options(flags, output=arguments.output, local_mode="in_memory")
-    root, names = caption_pipeline.list_photos(arguments.images)
+    options = beam_options(flags, output=arguments.output, local_mode="in_memory")
+    root, names = list_photos(arguments.images)
     shared = Shared()
-    captioner = shared.acquire(
-        lambda: caption_pipeline.open_captioner(arguments.model, batch_size=arguments.batch_size)
-    )
-    settings = caption_pipeline.CaptionSettings(
+    captioner = shared.acquire(lambda: open_captioner(arguments.model, batch_size=arguments.batch_size))
+    settings = CaptionSettings(
         model=captioner.fingerprint(),
         beam=captioner.beam,
         batch_size=arguments.batch_size,
         shards=arguments.shards or automatic_shard_count(len(names)),
     )
     # Shards that an earlier run with the same settings left are kept, whether it came to its end or not.
-    go_on = caption_pipeline.settings_there(arguments.output) == settings and not arguments.overwrite
+    go_on = settings_there(arguments.output) == settings and not arguments.overwrite
     description = CAPTIONS_FILE
-    output_folder.check(arguments.output, overwrite=arguments.overwrite or go_on, description=description)
-    (output_folder.clean_halves if go_on else output_folder.clean)(arguments.output, description=description)
-    partial = output_folder.PARTIAL_CAPTIONS_FILE
-    shards.write_text(arguments.output, partial, settings.model_dump_json(indent=1) + "\n")
-    output_folder.remove(arguments.output, description)  # other photos may be there by now
-    pipeline = beam.Pipeline(options=beam_options)
-    caption_pipeline.add_steps(
-        pipeline, names, settings, root=root, model=arguments.model, shared=shared, output=arguments.output
+    output_folder.check_writable(arguments.output, overwrite=arguments.overwrite or go_on, description=description)
+    (output_folder.remove_partial_files if go_on else output_folder.remove_previous)(
+        arguments.output, description=description
     )
-    done = options.run_pipeline(pipeline, arguments.output, total=len(names), unit="photos", label="captioning")
-    return caption_pipeline.load_captions_info(arguments.output) if done else None
+    partial = output_folder.PARTIAL_CAPTIONS_FILE
+    write_text(arguments.output, partial, settings.model_dump_json(indent=1) + "\n")
+    output_folder.remove_file(arguments.output, description)  # other photos may be there by now
+    pipeline = beam.Pipeline(options=options)
+    add_steps(pipeline, names, settings, root=root, model=arguments.model, shared=shared, output=arguments.output)
+    done = run_pipeline(pipeline, arguments.output, total=len(names), unit="photos", label="captioning")
+    return load_captions_info(arguments.output) if done else None
 
 
 def summary(info: "CaptionsInfo", seconds: float) -> str:

@@ -1,13 +1,13 @@
 """records/ -> features/: every photo through ResNet50 once, one record shard in, one feature shard out.
 
-Prints a summary and the path of the features. The pipeline itself is in `feature_pipeline.py`.
+Prints a summary and the path of the features. The pipeline itself is in `pipelines/features.py`.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from beam_jobs.command import run_job
+from beam_jobs.execution.command import run_job
 from tfcaption.records.dataset_info import (
     FEATURES_FILE,
     PARTIAL_FEATURES_FILE,
@@ -92,10 +92,15 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     import apache_beam as beam
     from apache_beam.utils.shared import Shared
 
-    from beam_jobs import feature_pipeline, options, output_folder, paths, shards
+    from beam_jobs.execution import output_folder, paths
+    from beam_jobs.execution.options import beam_options
+    from beam_jobs.execution.runner import run_pipeline
+    from beam_jobs.execution.shard_writer import write_text
+    from beam_jobs.pipelines.feature_extractor import FeatureExtractor
+    from beam_jobs.pipelines.features import add_steps, check_source, settings_of, settings_there
 
     # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
-    beam_options = options.beam_options(flags, output=arguments.output, local_mode="in_memory")
+    options = beam_options(flags, output=arguments.output, local_mode="in_memory")
     info = load_dataset_info(paths.as_path(arguments.records))
     source = load_features_info(paths.as_path(arguments.features)) if arguments.features else None
     made = {
@@ -105,9 +110,9 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     }
     shared = Shared()
     extractor = shared.acquire(
-        lambda: feature_pipeline.Extractor(image_size=info.settings.image_size, weights=arguments.weights, **made)
+        lambda: FeatureExtractor(image_size=info.settings.image_size, weights=arguments.weights, **made)
     )
-    settings = feature_pipeline.settings_of(
+    settings = settings_of(
         extractor,
         info,
         views=source.settings.views if source else arguments.views,
@@ -115,14 +120,16 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         **made,
     )
     if source:
-        feature_pipeline.check_source(arguments.features, source.settings, extractor, settings)
+        check_source(arguments.features, source.settings, extractor, settings)
     # Shards that an earlier run with the same settings left are kept, whether it came to its end or not.
-    go_on = feature_pipeline.settings_there(arguments.output) == settings and not arguments.overwrite
-    output_folder.check(arguments.output, overwrite=arguments.overwrite or go_on, description=FEATURES_FILE)
-    (output_folder.clean_halves if go_on else output_folder.clean)(arguments.output, description=FEATURES_FILE)
-    shards.write_text(arguments.output, PARTIAL_FEATURES_FILE, settings.model_dump_json(indent=1) + "\n")
-    pipeline = beam.Pipeline(options=beam_options)
-    feature_pipeline.add_steps(
+    go_on = settings_there(arguments.output) == settings and not arguments.overwrite
+    output_folder.check_writable(arguments.output, overwrite=arguments.overwrite or go_on, description=FEATURES_FILE)
+    (output_folder.remove_partial_files if go_on else output_folder.remove_previous)(
+        arguments.output, description=FEATURES_FILE
+    )
+    write_text(arguments.output, PARTIAL_FEATURES_FILE, settings.model_dump_json(indent=1) + "\n")
+    pipeline = beam.Pipeline(options=options)
+    add_steps(
         pipeline,
         info,
         settings,
@@ -132,13 +139,13 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         output=arguments.output,
     )
     photos = sum(split.photos for split in info.splits.values())
-    done = options.run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
+    done = run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
     return load_features_info(paths.as_path(arguments.output)) if done else None
 
 
 def _sides(arguments: argparse.Namespace) -> list[int]:
     """The tokens that change places in mirrored views, which a single view never is."""
-    from beam_jobs import paths
+    from beam_jobs.execution import paths
     from tfcaption.preprocessing.augmented_views import left_right_tokens
 
     return left_right_tokens(load_vocabulary(paths.as_path(arguments.records))) if arguments.views > 1 else []

@@ -20,9 +20,9 @@ def fuzz(target, seconds, found):
     import atheris
 
     with atheris.instrument_imports(include=["beam_jobs", "tfcaption", "PIL", "tarfile", "csv", "json"]):
-        from beam_jobs import sources
+        from beam_jobs.sources import reader
         from tests import hostile
-    sources.entry_points = lambda group: []  # to look for layouts of other packages takes longer than to read captions
+    reader.entry_points = lambda group: []  # to look for layouts of other packages takes longer than to read captions
     with tempfile.TemporaryDirectory() as folder:
         check = hostile.targets(folder)[target]
         limits = [f"-max_total_time={seconds}", "-max_len=20000", "-timeout=20", "-rss_limit_mb=2500"]

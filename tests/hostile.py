@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from beam_jobs.sources import SourceError, read_source
+from beam_jobs.sources import SourceError
+from beam_jobs.sources.reader import read_source
 from tfcaption.preprocessing import photos
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import SPLITS, rejected_lines

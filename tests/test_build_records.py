@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from beam_jobs import options
 from beam_jobs.build_records import main
+from beam_jobs.execution.options import beam_options
+from beam_jobs.pipelines import records
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.test_photos import encoded, picture, truncated
 from tests.test_sources import Source
@@ -203,9 +204,8 @@ def test_lossy_runners_and_unknown_options_are_refused(source, tmp_path, capsys,
 
 
 def test_a_shard_too_large_to_put_in_order_in_memory_is_refused(source, tmp_path, capsys, monkeypatch):
-    from beam_jobs import record_pipeline
 
-    monkeypatch.setattr(record_pipeline, "MOST_PHOTOS_PER_SHARD", 3)
+    monkeypatch.setattr(records, "MOST_PHOTOS_PER_SHARD", 3)
     assert build(source, tmp_path / "out", "--shards=1") == 1
     assert "--shards 1: more than 3 photos in a shard; name 2 or more, or auto" in capsys.readouterr().err
     assert build(source, tmp_path / "out", "--shards=2") == 0
@@ -213,26 +213,24 @@ def test_a_shard_too_large_to_put_in_order_in_memory_is_refused(source, tmp_path
 
 
 def test_local_runs_use_all_cores_of_a_runner_that_downloads_nothing():
-    given = options.beam_options([], output="out").get_all_options()
+    given = beam_options([], output="out").get_all_options()
     assert (given["runner"], given["direct_running_mode"], given["direct_num_workers"]) == (
         "FnApiRunner",
         "multi_processing",
         0,
     )
-    assert (
-        options.beam_options(["--direct_num_workers", "3"], output="out").get_all_options()["direct_num_workers"] == 3
-    )
+    assert beam_options(["--direct_num_workers", "3"], output="out").get_all_options()["direct_num_workers"] == 3
 
 
 def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, capsys, monkeypatch):
-    from beam_jobs import record_pipeline
+    from beam_jobs.pipelines.records import WriteShard
 
-    class Lossy(record_pipeline.WriteShard):
+    class Lossy(WriteShard):
         def process(self, element, vocabulary):
             name, group = element
             yield from super().process((name, [photo for photo in group if photo][1:]), vocabulary)
 
-    monkeypatch.setattr(record_pipeline, "WriteShard", Lossy)
+    monkeypatch.setattr(records, "WriteShard", Lossy)
     assert build(source, tmp_path / "out") == 1
     assert "conservation check" in capsys.readouterr().err
     assert not (tmp_path / "out" / "dataset.json").exists()
@@ -240,7 +238,7 @@ def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, cap
 
 def test_a_worker_that_does_not_tokenize_never_imports_tensorflow():
     code = (
-        "import sys, beam_jobs.record_pipeline as p; from beam_jobs import sources\n"
+        "import sys, beam_jobs.pipelines.records as p; from beam_jobs.sources import base as sources\n"
         "from tfcaption.records.dataset_info import RecordSettings\n"
         "from tfcaption.records.vocabulary import SPECIAL_TOKENS\n"
         "s = RecordSettings(source='flickr8k', image_size=32, resize='squash', min_count=1, max_words=9,\n"

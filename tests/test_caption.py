@@ -133,7 +133,7 @@ def test_what_is_no_export_is_named_with_the_cure(export, tmp_path, album, capsy
     damaged = shutil.copytree(export, tmp_path / "damaged")
     (damaged / "saved_model.pb").write_bytes(b"\x08\x01 no protocol buffer")
     for path, message in (
-        (tmp_path / "none", "is no export (it has no saved_model.pb); make one with tfcaption.export"),
+        (tmp_path / "none", "not an exported model (saved_model.pb is missing); create one with tfcaption.export"),
         (plain, "a SavedModel, but no captioner"),
         (other, "a SavedModel, but no captioner"),
         (odd, "export.json: does not describe an export"),

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from beam_jobs import caption_pipeline
 from beam_jobs.caption_images import main
+from beam_jobs.pipelines.captions import CaptionShard, load_captions_info
 from tests.conftest import tree_bytes
 from tests.fake_export import BEAM, expected_caption, write_export
 from tfcaption.records.sharding import shard_index
@@ -79,7 +79,7 @@ def test_every_photo_is_captioned_once_or_named_with_its_reason(images, captions
 def test_the_description_counts_what_is_there(captions, export):
     from tfcaption.serving.exported_captioner import ExportedCaptioner
 
-    info = caption_pipeline.load_captions_info(str(captions))
+    info = load_captions_info(str(captions))
     assert (info.photos_in, info.captioned, info.rejected) == (42, 40, {"empty file": 1, "truncated": 1})
     assert info.settings.model == ExportedCaptioner(str(export)).fingerprint() and info.settings.beam == BEAM
     assert [shard.name for shard in info.shards] == [f"captions-{i:05d}-of-00004.jsonl" for i in range(4)]
@@ -150,7 +150,7 @@ def test_captions_of_another_model_are_kept_unless_overwritten(images, export, c
     assert job(images, other, copy) == 1
     assert "is complete" in capsys.readouterr().err and tree_bytes(copy) == tree_bytes(captions)
     assert job(images, other, copy, "--overwrite") == 0
-    models = [caption_pipeline.load_captions_info(str(folder)).settings.model for folder in (copy, captions)]
+    models = [load_captions_info(str(folder)).settings.model for folder in (copy, captions)]
     assert models[0] != models[1] and lines(copy) == lines(captions)
 
 
@@ -178,12 +178,12 @@ def test_the_other_jobs_leave_captions_alone(captions, sample, tmp_path, capsys)
 
 
 def test_lost_photos_fail_the_conservation_check(images, export, tmp_path, capsys, monkeypatch):
-    original = caption_pipeline.CaptionShard.process
+    original = CaptionShard.process
 
     def lossy(self, element):
         yield from original(self, (element[0], element[1][1:]))
 
-    monkeypatch.setattr(caption_pipeline.CaptionShard, "process", lossy)
+    monkeypatch.setattr(CaptionShard, "process", lossy)
     assert job(images, export, tmp_path / "out") == 1
     assert "conservation check: 42 photos in 4 shards" in capsys.readouterr().err
     assert not (tmp_path / "out" / "captions.json").exists()
@@ -213,7 +213,7 @@ def test_what_no_job_can_start_from_is_a_clear_error(images, export, tmp_path, c
     for photos, model, message in (
         (tmp_path / "nothing", export, "no photo there; name a folder or a pattern"),
         (tmp_path / "none" / "*.jpg", export, "no photo there"),
-        (images, tmp_path / "nothing", "nothing: is no export"),
+        (images, tmp_path / "nothing", "nothing: not an exported model"),
     ):
         assert job(photos, model, tmp_path / "out") == 1
         assert message in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -5,7 +5,11 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from beam_jobs import build_records, options, record_pipeline, sources
+from beam_jobs import build_records
+from beam_jobs.execution.options import beam_options
+from beam_jobs.pipelines.records import Tokenize, add_steps
+from beam_jobs.sources.base import Listing
+from beam_jobs.sources.reader import read_source
 from tfcaption.records.dataset_info import RecordSettings
 
 pytest.importorskip("apitools", reason="needs apache-beam[gcp]: pip install 'tfcaption[gcp]'")
@@ -30,14 +34,14 @@ def records_job(listing, output, flags=FLAGS):
         **{"shards": 3, "shares": {}, "pillow_version": ""},
     )
     output.mkdir()
-    pipeline = beam.Pipeline(options=options.beam_options(flags, output=str(output)))
-    record_pipeline.add_steps(pipeline, listing, settings, output=str(output), max_rejected=0.01)
+    pipeline = beam.Pipeline(options=beam_options(flags, output=str(output)))
+    add_steps(pipeline, listing, settings, output=str(output), max_rejected=0.01)
     return pipeline.run().job.proto_pipeline
 
 
 @pytest.fixture(scope="module")
 def listing(sample):
-    return sources.read_source(*sample)
+    return read_source(*sample)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +92,7 @@ def test_no_pixel_goes_through_a_shuffle(job):
 
 
 def test_what_is_shuffled_is_some_hundred_bytes_a_photo(listing):
-    tokenize = record_pipeline.Tokenize({"train": 3, "dev": 1, "test": 1}, seed=0, first=listing.photos[0].id)
+    tokenize = Tokenize({"train": 3, "dev": 1, "test": 1}, seed=0, first=listing.photos[0].id)
     shuffled = [found for found in tokenize.process(listing.photos) if isinstance(found, tuple)]
     assert len(shuffled) == 60 + 5  # and a mark for each shard, so that empty ones are written
     coder = coders.TupleCoder([coders.StrUtf8Coder(), coders.FastPrimitivesCoder()])
@@ -117,7 +121,7 @@ def test_workers_get_the_package_and_run_in_the_image(job):
 
 
 def test_the_job_does_not_grow_with_the_data(listing, job, tmp_path):
-    longer = sources.Listing(listing.photos * 50, listing.rejections * 50, source=listing.source)
+    longer = Listing(listing.photos * 50, listing.rejections * 50, source=listing.source)
     assert abs(records_job(longer, tmp_path / "out").ByteSize() - job.ByteSize()) < 500
 
 
@@ -126,7 +130,7 @@ def test_an_output_that_the_workers_do_not_share_is_refused(sample, tmp_path, ca
     command = ["--images", str(images), "--captions", str(texts), "--output", str(tmp_path / "out")]
     assert build_records.main([*command, *(flag for flag in FLAGS if "dry_run" not in flag)]) == 1
     assert f"--output {tmp_path / 'out'}: a path of this machine" in capsys.readouterr().err
-    given = options.beam_options(["--runner=DataflowRunner"], output="gs://bucket/records").get_all_options()
+    given = beam_options(["--runner=DataflowRunner"], output="gs://bucket/records").get_all_options()
     assert given["runner"] == "DataflowRunner"
 
 

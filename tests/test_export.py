@@ -135,5 +135,5 @@ def test_an_export_describes_itself_and_replaces_nothing(run, exported):
     described = json.loads((exported / "assets.extra" / "export.json").read_text())
     assert described["beam"] == 2 and described["variant"] == run.config.model.variant
     assert described["image_size"] == run.info.settings.image_size
-    with pytest.raises(RunError, match="is there already"):
+    with pytest.raises(RunError, match="exists; remove it"):
         export_captioner(run, exported)

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from beam_jobs import feature_pipeline
+from beam_jobs.execution.shard_writer import write_shard
 from beam_jobs.extract_features import main
-from beam_jobs.shards import write_shard
+from beam_jobs.pipelines import features as feature_pipeline
+from beam_jobs.pipelines.feature_extractor import FeatureExtractor
+from beam_jobs.pipelines.features import ExtractShard
 from tests.conftest import extracted, tree_bytes
 from tests.test_build_records import read_all
 from tests.test_inspect import rewrite
@@ -125,7 +127,7 @@ def test_a_rerun_makes_only_the_shards_that_are_missing_or_damaged(sample_record
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     written = []
-    original = feature_pipeline.write_shard
+    original = write_shard
     monkeypatch.setattr(
         feature_pipeline, "write_shard", lambda folder, name, data: written.append(name) or original(folder, name, data)
     )
@@ -192,13 +194,13 @@ def test_a_damaged_record_shard_is_named(sample_records, tmp_path, capsys):
 
 
 def test_a_lost_shard_fails_the_conservation_check(sample_records, tmp_path, capsys, monkeypatch):
-    original = feature_pipeline.ExtractShard.process
+    original = ExtractShard.process
 
     def lossy(self, element):
         results = list(original(self, element))
         yield from () if element[1].name.startswith("dev-") else results
 
-    monkeypatch.setattr(feature_pipeline.ExtractShard, "process", lossy)
+    monkeypatch.setattr(ExtractShard, "process", lossy)
     arguments = ["--records", str(sample_records), "--output", str(tmp_path / "out"), "--stage=pooled"]
     assert main([*arguments, "--weights=random"]) == 1
     assert "conservation check" in capsys.readouterr().err
@@ -226,7 +228,7 @@ def test_killed_at_any_moment_it_is_complete_or_absent_and_a_rerun_gives_the_sam
 
 
 def test_a_remaining_batch_gives_what_a_full_one_gives(sample_records):
-    extractor = feature_pipeline.Extractor(image_size=32, weights="random", stage="pooled", batch_size=8)
+    extractor = FeatureExtractor(image_size=32, weights="random", stage="pooled", batch_size=8)
     jpegs = [record.jpeg for _, record in read_all(sample_records)[1].values()][:8]
     whole = extractor(jpegs)
     assert whole.dtype == np.float16 and whole.shape == (8, 2048)

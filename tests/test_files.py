@@ -7,7 +7,7 @@ import sys
 import keras
 import pytest
 
-from beam_jobs import paths as beam_paths
+from beam_jobs.execution import paths as beam_paths
 from tfcaption.caption import main as caption
 from tfcaption.evaluate import main as evaluate
 from tfcaption.export import main as export

@@ -5,9 +5,9 @@ import shutil
 import pytest
 from PIL import Image
 
-from beam_jobs import held_out
 from beam_jobs.build_records import main
-from beam_jobs.sources import SourceError, read_source
+from beam_jobs.sources import SourceError, held_out
+from beam_jobs.sources.reader import read_source
 from tests.conftest import IN_MEMORY
 from tfcaption.records.tfrecord import RecordError
 
@@ -93,7 +93,7 @@ def test_dev_and_test_photos_of_records_are_held_out_and_those_to_train_on_are_n
     listing = read_source(images, other)
     count = len((texts / "Flickr_8k.testImages.txt").read_text().split())
     with pytest.raises(SourceError, match=f"held out elsewhere: {count} .*, test of {sample_records}"):
-        held_out.check(listing, [sample_records], allow_overlap=False)
+        held_out.check_held_out(listing, [sample_records], allow_overlap=False)
 
 
 def test_what_is_neither_a_list_nor_records_is_an_error_that_names_it(tmp_path):

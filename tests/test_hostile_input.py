@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs import sources
+from beam_jobs.sources import reader
 from tests import hostile
 from tests.test_photos import encoded, picture
 from tests.test_web_dataset import sample, write_tar
@@ -80,7 +80,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     hostile.photo_folder(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "entry_points", lambda group: [])
+        patch.setattr(reader, "entry_points", lambda group: [])
         yield folder
 
 

@@ -6,9 +6,10 @@ from importlib.metadata import EntryPoint
 import pytest
 from PIL import Image
 
-from beam_jobs import sources
-from beam_jobs.layouts import LAYOUTS, Flickr8k
-from beam_jobs.sources import CaptionLine, Columns, Source, SourceError, read_source, text_lines
+from beam_jobs.sources import SourceError, reader
+from beam_jobs.sources.base import CaptionLine, Columns, Source, text_lines
+from beam_jobs.sources.flickr import Flickr8k
+from beam_jobs.sources.reader import ENTRY_POINTS, LAYOUTS, read_source
 
 NAMES = [f"{letter}.jpg" for letter in "abcdef"]
 CAPTIONS = {name: (f"The first, of {name[0]} .", f'A "second" of {name[0]} .') for name in NAMES}
@@ -274,8 +275,8 @@ class Lines(Source):
 
 def test_another_package_adds_a_layout_by_an_entry_point(images, texts, monkeypatch):
     write(texts / "captions.lines", [f"{name} {caption}" for name in NAMES for caption in CAPTIONS[name]])
-    entry = EntryPoint("lines", f"{__name__}:Lines", sources.ENTRY_POINTS)
-    monkeypatch.setattr(sources, "entry_points", lambda group: [entry] if group == sources.ENTRY_POINTS else [])
+    entry = EntryPoint("lines", f"{__name__}:Lines", ENTRY_POINTS)
+    monkeypatch.setattr(reader, "entry_points", lambda group: [entry] if group == ENTRY_POINTS else [])
     listing = read_source(images, texts)
     assert listing.source == "lines" and {photo.id: photo.captions for photo in listing.photos} == CAPTIONS
 

@@ -5,9 +5,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from beam_jobs import build_records, caption_images, extract_features, options, shards
-from beam_jobs.layouts import Folder
-from beam_jobs.paths import as_path
+from beam_jobs import build_records, caption_images, extract_features
+from beam_jobs.execution.options import beam_options
+from beam_jobs.execution.paths import as_path
+from beam_jobs.execution.shard_writer import write_text
+from beam_jobs.sources.folder import Folder
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.fake_export import write_export
 from tests.object_stores import BUCKET, google_server, s3_server
@@ -73,7 +75,7 @@ def test_records_are_read_from_a_store_and_written_to_it(store, tmp_path, capsys
 
 def test_a_folder_in_a_store_may_have_brackets_in_its_name(store):
     url, flags, put = store
-    options.beam_options(flags, output="out")
+    beam_options(flags, output="out")
     for name in ("photos/[1]/a.JPG", "photos/[1]/a.txt", "photos/[1]/b.txt", "photos/1/c.jpg"):
         put(name, b"any")
     (captions,) = Folder().files(as_path(f"{url}/photos"))
@@ -83,9 +85,9 @@ def test_a_folder_in_a_store_may_have_brackets_in_its_name(store):
 
 def test_an_empty_file_comes_to_be_in_s3(monkeypatch):
     with _s3(monkeypatch) as (url, flags, _):
-        options.beam_options(flags, output="out")
-        shards.write_text(f"{url}/folder", "empty", "")
-        shards.write_text(f"{url}/folder", "full", "text")
+        beam_options(flags, output="out")
+        write_text(f"{url}/folder", "empty", "")
+        write_text(f"{url}/folder", "full", "text")
         assert stored(f"{url}/folder") == {"empty": b"", "full": b"text"}
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from beam_jobs.sources import read_source
+from beam_jobs.sources.reader import read_source
 from tests.conftest import tree_bytes
 from tfcaption import sample_data
 from tfcaption.sample_data import COLOURS, PLACES, Scene, Thing, describe, draw_scene, write_sample

@@ -5,7 +5,8 @@ import os
 import pytest
 from PIL import Image
 
-from beam_jobs.sources import SourceError, read_source
+from beam_jobs.sources import SourceError
+from beam_jobs.sources.reader import read_source
 
 
 class Source:

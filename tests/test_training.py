@@ -258,7 +258,8 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from tests.test_model import captioner
 from tests.test_training import batch_of
 from tfcaption.config import TrainConfig
-from tfcaption.training import Mode, Trainer
+from tfcaption.training.precision import ComputeMode
+from tfcaption.training.step import Trainer
 data = tf.data.Dataset.from_tensors(batch_of("finetuned")).repeat()
 options = tf.data.Options()
 options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -270,7 +271,7 @@ for replicas in (1, 2):
     with strategy.scope():
         xla = sys.argv[1] == "xla"
         model = captioner("finetuned", encoder_weights=None, dropout=0.0, compiled=xla)
-        subject = Trainer(model, strategy, config, Mode("float32", xla), stage="trunk")
+        subject = Trainer(model, strategy, config, ComputeMode("float32", xla), stage="trunk")
     batches = iter(strategy.experimental_distribute_dataset(data))
     losses[replicas] = [o.loss for o in (*subject.train_steps(batches, 20), *subject.evaluate_steps(batches, 1))]
 print(json.dumps(losses), flush=True)
@@ -390,7 +391,7 @@ def test_asked_to_stop_it_saves_exits_with_its_own_code_and_goes_on_within_the_e
     start = time.monotonic()
     _, error = process.communicate()
     assert process.returncode == EXIT_PREEMPTED and time.monotonic() - start < 30
-    assert "the same command goes on" in error
+    assert "run the same command to resume" in error
     stopped = len(step_losses(run))
     assert stopped < len(step_losses(undisturbed))
     train(config(run, sample_records, 2, pooled))

@@ -8,9 +8,11 @@ import tracemalloc
 
 import pytest
 
-from beam_jobs import tars
 from beam_jobs.build_records import main
-from beam_jobs.sources import Columns, SourceError, read_source
+from beam_jobs.sources import SourceError
+from beam_jobs.sources.base import Columns
+from beam_jobs.sources.reader import read_source
+from beam_jobs.sources.tar_members import members
 from tests.conftest import IN_MEMORY
 from tests.test_build_records import read_all
 from tests.test_photos import encoded, picture
@@ -202,7 +204,7 @@ def test_listing_holds_one_header_at_a_time(tmp_path):
         for index in range(count):
             stream.addfile(tarfile.TarInfo(f"{index:06}.jpg"))
     tracemalloc.start()
-    assert sum(1 for _ in tars.members(tmp_path / "a.tar")) == count
+    assert sum(1 for _ in members(tmp_path / "a.tar")) == count
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1_000_000
@@ -219,8 +221,8 @@ def test_records_of_tars_are_those_of_the_same_photos_in_a_folder(sample_records
         (tmp_path / "folder" / f"{key}.txt").write_text(text)
         parts[str(index % 2)] += [member(f"{key}.txt", text.encode()), member(name, record.jpeg)]
     (tmp_path / "tars").mkdir()
-    for name, members in parts.items():
-        write_tar(tmp_path / "tars" / f"{name}.tar", *members)
+    for name, found in parts.items():
+        write_tar(tmp_path / "tars" / f"{name}.tar", *found)
     for source in ("folder", "tars"):
         arguments = ["--images", str(tmp_path / source), "--captions", str(tmp_path / source), "--image_size=32"]
         assert main([*arguments, "--output", str(tmp_path / f"{source}-records"), *IN_MEMORY]) == 0
@@ -232,15 +234,15 @@ def test_records_of_tars_are_those_of_the_same_photos_in_a_folder(sample_records
 
 
 def test_a_photo_that_is_too_large_is_rejected_before_it_is_read_whole(tmp_path, monkeypatch):
-    from beam_jobs import record_pipeline
-    from beam_jobs.sources import Location
+    from beam_jobs.pipelines.records import _read
+    from beam_jobs.sources.base import Location
 
     path = tmp_path / "large"
     path.write_bytes(b"x" * 5000)
     monkeypatch.setattr(photos, "MAX_BYTES", 1000)
     for location in (Location(str(path)), Location(str(path), 100, 4000)):
-        data = record_pipeline._read(location)
+        data = _read(location)
         assert len(data) == 1001
         with pytest.raises(photos.PhotoError, match="too large: more than 1,000 bytes"):
             photos.prepare_photo(data, image_size=32, resize="squash")
-    assert len(record_pipeline._read(Location(str(path), 4500, 200))) == 200
+    assert len(_read(Location(str(path), 4500, 200))) == 200

@@ -15,9 +15,10 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils.shared import Shared
 from pydantic import BaseModel, ConfigDict
 
-from beam_jobs import output_folder
-from beam_jobs.options import JobFailed, ProgressCounter
-from beam_jobs.shards import atomic_file, write_text
+from beam_jobs.errors import JobFailed
+from beam_jobs.execution import output_folder
+from beam_jobs.execution.progress import ProgressCounter
+from beam_jobs.execution.shard_writer import atomic_file, write_text
 from tfcaption.preprocessing.photos import PhotoError, is_photo_name, photos_below
 from tfcaption.records.captions import PhotoCaptions
 from tfcaption.records.dataset_info import CAPTIONS_FILE, REJECTED_FILE, Rejection, ShardInfo, rejected_lines
@@ -282,4 +283,4 @@ def _finish(
         )
     write_text(output, REJECTED_FILE, rejected_lines(rejected))
     write_text(output, CAPTIONS_FILE, info.model_dump_json(indent=1) + "\n")
-    output_folder.remove(output, output_folder.PARTIAL_CAPTIONS_FILE)
+    output_folder.remove_file(output, output_folder.PARTIAL_CAPTIONS_FILE)

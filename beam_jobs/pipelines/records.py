@@ -17,10 +17,11 @@ from apache_beam import pvalue
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from beam_jobs import output_folder
-from beam_jobs.options import JobFailed, ProgressCounter
-from beam_jobs.shards import write_shard, write_text
-from beam_jobs.sources import CaptionedPhoto, Listing, Location
+from beam_jobs.errors import JobFailed
+from beam_jobs.execution import output_folder
+from beam_jobs.execution.progress import ProgressCounter
+from beam_jobs.execution.shard_writer import write_shard, write_text
+from beam_jobs.sources.base import CaptionedPhoto, Listing, Location
 from tfcaption.preprocessing import photos
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
@@ -325,7 +326,7 @@ def _finish(
     _check_conservation(info, rejections)
     write_text(output, DATASET_FILE, info.model_dump_json(indent=1) + "\n")
     for name in listed:
-        output_folder.remove(output, name)
+        output_folder.remove_file(output, name)
 
 
 def _duplicates(shards: Iterable[ShardStatistics]) -> list[dict[str, str]]:

@@ -7,11 +7,12 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
-from beam_jobs.sources import CaptionLine, Columns, Listing, Location, Source, decoded_lines
-from beam_jobs.splits import known_split
-from beam_jobs.tables import CAPTION_COLUMNS, SPLIT_COLUMNS, usual_column
-from beam_jobs.tars import Member, members, tar_files
-from beam_jobs.text_files import SourceError, stream_lines
+from beam_jobs.errors import SourceError
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Location, Source, decoded_lines
+from beam_jobs.sources.splits import known_split
+from beam_jobs.sources.table import CAPTION_COLUMNS, SPLIT_COLUMNS, usual_column
+from beam_jobs.sources.tar_members import Member, members, tar_files
+from beam_jobs.sources.text_files import stream_lines
 from tfcaption.preprocessing import photos
 
 TEXT, JSON = ".txt", ".json"

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from beam_jobs.sources import CaptionLine, Columns, Listing, Source, text_lines
-from beam_jobs.splits import known_split
-from beam_jobs.text_files import SourceError
+from beam_jobs.errors import SourceError
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
+from beam_jobs.sources.splits import known_split
 from tfcaption.preprocessing import photos
 
 # Column names in use, most telling first; the first one that is there counts.

@@ -4,11 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tfcaption.runtime.errors import TfcaptionError
-
-
-class SourceError(TfcaptionError, ValueError):
-    """Input that no job can start from; the message names the file and the cure."""
+from beam_jobs.errors import SourceError
 
 
 def file_lines(path: Path) -> Iterator[tuple[int, bytes]]:

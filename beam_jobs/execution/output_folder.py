@@ -2,8 +2,8 @@
 
 from apache_beam.io.filesystems import FileSystems
 
-from beam_jobs.options import remove_progress
-from beam_jobs.shards import TEMPORARY_MARK
+from beam_jobs.execution.progress import remove_progress
+from beam_jobs.execution.shard_writer import TEMPORARY_MARK
 from tfcaption.records.dataset_info import (
     CAPTIONS_FILE,
     DATASET_FILE,
@@ -37,7 +37,7 @@ def _own_files(output: str, description: str) -> tuple[list[str], list[str]]:
     return mine, others
 
 
-def check(output: str, *, overwrite: bool, description: str) -> None:
+def check_writable(output: str, *, overwrite: bool, description: str) -> None:
     """Refuse an output folder that a job must not write into.
 
     Args:
@@ -65,7 +65,7 @@ def check(output: str, *, overwrite: bool, description: str) -> None:
         )
 
 
-def clean(output: str, *, description: str) -> None:
+def remove_previous(output: str, *, description: str) -> None:
     """Remove what an earlier run of a job left, its description first, so that the rest never looks complete."""
     mine, _ = _own_files(output, description)
     last = FileSystems.join(output, description)
@@ -75,7 +75,7 @@ def clean(output: str, *, description: str) -> None:
     remove_progress(output)
 
 
-def clean_halves(output: str, *, description: str) -> None:
+def remove_partial_files(output: str, *, description: str) -> None:
     """Remove only the half-written files that a killed run left."""
     mine, _ = _own_files(output, description)
     halves = [path for path in mine if TEMPORARY_MARK in path]
@@ -84,7 +84,7 @@ def clean_halves(output: str, *, description: str) -> None:
     remove_progress(output)
 
 
-def remove(output: str, name: str) -> None:
+def remove_file(output: str, name: str) -> None:
     """Remove one file, if it is there."""
     path = FileSystems.join(output, name)
     if FileSystems.exists(path):

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from beam_jobs.options import JobFailed
+from beam_jobs.errors import JobFailed
 from tfcaption.records.dataset_info import ShardInfo
 from tfcaption.records.tfrecord import frame_record
 
@@ -46,7 +46,7 @@ def _upload_at_least_nothing(stream: BinaryIO) -> None:
         uploader._write_to_s3(b"")
 
 
-class Described:
+class ShardDigest:
     """What `dataset.json` says of a shard, from its frames as they come."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ def write_shard(folder: str, name: str, serialized: Iterable[bytes]) -> ShardInf
     Returns:
         What `dataset.json` says of the shard.
     """
-    described = Described()
+    described = ShardDigest()
     with atomic_file(folder, name) as stream:
         for data in serialized:
             frame = frame_record(data)

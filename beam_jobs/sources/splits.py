@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from beam_jobs.text_files import SourceError, photo_names
+from beam_jobs.errors import SourceError
+from beam_jobs.sources.text_files import photo_names
 from tfcaption.records.sharding import hash_share
 
 # What data sets call their splits. COCO's restval is what Karpathy's split adds to the training photos.

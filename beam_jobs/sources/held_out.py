@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from beam_jobs.layouts import Flickr8k
-from beam_jobs.paths import as_path
-from beam_jobs.sources import Listing
-from beam_jobs.text_files import SourceError, photo_names
+from beam_jobs.errors import SourceError
+from beam_jobs.execution.paths import as_path
+from beam_jobs.sources.base import Listing
+from beam_jobs.sources.flickr import Flickr8k
+from beam_jobs.sources.text_files import photo_names
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.examples import photo_of
@@ -37,7 +38,7 @@ def held_out_photos(paths: Iterable[str | Path]) -> dict[str, str]:
     return {comparable(name): where for path in map(as_path, paths) for where, name in _names(path)}
 
 
-def beside(captions: Path, source: str) -> list[Path]:
+def held_out_beside(captions: Path, source: str) -> list[Path]:
     """Flickr8k's official dev and test files, where they lie beside captions of another layout."""
     if source == Flickr8k.name:
         return []
@@ -46,7 +47,7 @@ def beside(captions: Path, source: str) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def check(listing: Listing, paths: Sequence[str | Path], *, allow_overlap: bool) -> None:
+def check_held_out(listing: Listing, paths: Sequence[str | Path], *, allow_overlap: bool) -> None:
     """See that no photo to train on is held out.
 
     Args:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from beam_jobs.text_files import SourceError
+from beam_jobs.errors import SourceError
 
 
 class Member(NamedTuple):

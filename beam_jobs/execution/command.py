@@ -33,7 +33,7 @@ def run_job(
         print(f"error: names of photos would be read as {encoding}; set PYTHONUTF8=1", file=sys.stderr)
         return 1
     logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
-    import beam_jobs.options  # noqa: F401
+    import apache_beam  # noqa: F401
 
     logging.disable(logging.NOTSET)
     try:

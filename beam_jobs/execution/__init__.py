@@ -1,0 +1,1 @@
+"""Running a job on any Beam runner: options, progress, its output folder and shards."""

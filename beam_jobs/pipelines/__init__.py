@@ -1,0 +1,1 @@
+"""The Beam pipelines: what each job computes."""

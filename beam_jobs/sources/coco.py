@@ -1,0 +1,83 @@
+"""The JSON layouts: MS COCO's annotations and Karpathy's splits."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from beam_jobs.errors import SourceError
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source
+from beam_jobs.sources.splits import known_split
+
+
+class JsonFiles(Source):
+    """JSON files with names of one pattern."""
+
+    pattern: str
+
+    def files(self, captions: Path) -> list[Path]:
+        """See `Source.files`."""
+        found = sorted(captions.glob(self.pattern)) if captions.is_dir() else [captions]
+        return [path for path in found if path.match(self.pattern)]
+
+
+class Karpathy(JsonFiles):
+    """Karpathy's dataset_coco.json, dataset_flickr8k.json, dataset_flickr30k.json, with splits."""
+
+    name, pattern = "karpathy", "dataset_*.json"
+    layout = "dataset_*.json with a list `images` of filename, split and sentences"
+
+    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+        """See `Source.read`."""
+        for path in files:
+            (images,) = _lists(path, "images")
+            for number, image in enumerate(images):
+                where = f"{path.name}, images[{number}]"
+                try:
+                    name, split, sentences = image["filename"], image["split"], image["sentences"]
+                    captions = [sentence["raw"] for sentence in sentences]
+                except (KeyError, TypeError) as error:
+                    raise SourceError(f"{where}: not what dataset_*.json holds ({error!r})") from error
+                for index, caption in enumerate(captions):
+                    listing.captions_in += 1
+                    yield CaptionLine(f"{where}.sentences[{index}]", str(name), caption, known_split(split, where))
+
+
+class Coco(JsonFiles):
+    """MS COCO's annotations: train and val files make the splits train and dev; one alone is divided by a hash."""
+
+    name, pattern = "coco", "captions_*.json"
+    layout = "captions_train2017.json and captions_val2017.json, or one such file"
+
+    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+        """See `Source.read`."""
+        for path in files:
+            split = None
+            if len(files) > 1:
+                split = known_split(path.stem.removeprefix("captions_").rstrip("0123456789"), path.name)
+            images, annotations = _lists(path, "images", "annotations")
+            try:
+                names = {image["id"]: str(image["file_name"]) for image in images}
+                for number, annotation in enumerate(annotations):
+                    where = f"{path.name}, annotations[{number}]"
+                    listing.captions_in += 1
+                    name = names.get(annotation["image_id"])
+                    if name is None:
+                        detail = f"no image {annotation['image_id']} in {path.name}"
+                        listing.reject("caption", where, "unknown photo", detail)
+                    else:
+                        yield CaptionLine(where, name, annotation["caption"], split)
+            except (KeyError, TypeError) as error:
+                raise SourceError(f"{path}: not COCO's annotations of captions ({error!r})") from error
+
+
+def _lists(path: Path, *keys: str) -> list[list[Any]]:
+    """Some lists in a JSON file."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path}: not JSON: {error}") from error
+    for key in keys:
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise SourceError(f"{path}: has no list `{key}`")
+    return [content[key] for key in keys]

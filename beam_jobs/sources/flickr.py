@@ -1,0 +1,50 @@
+"""The layouts of Flickr8k and Flickr30k: lines NAME#K<TAB>CAPTION."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
+from tfcaption.records.dataset_info import SPLITS
+
+
+class Numbered(Source):
+    """Lines NAME#K<TAB>CAPTION."""
+
+    file_name: str
+
+    def files(self, captions: Path) -> list[Path]:
+        """See `Source.files`."""
+        path = captions / self.file_name if captions.is_dir() else captions
+        return [path] if path.name == self.file_name and path.is_file() else []
+
+    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+        """See `Source.read`."""
+        seen: dict[str, int] = {}
+        (path,) = files
+        for number, text in text_lines(path, listing):
+            where = f"{path.name}:{number}"
+            key, tab, caption = text.partition("\t")
+            name, hash_sign, index = key.strip().rpartition("#")
+            if not tab or not hash_sign or not name or not index.isdecimal():
+                listing.reject("caption", where, "malformed line", f"not NAME#K<TAB>CAPTION: {text[:80]!r}")
+            elif key in seen:
+                listing.reject("caption", where, "duplicate id", f"{key} is also in line {seen[key]}")
+            else:
+                seen[key] = number
+                yield CaptionLine(where, name, caption)
+
+
+class Flickr8k(Numbered):
+    """The official archives of Flickr8k."""
+
+    name, file_name = "flickr8k", "Flickr8k.token.txt"
+    layout = "Flickr8k.token.txt with lines NAME#K<TAB>CAPTION, and Flickr_8k.{train,dev,test}Images.txt"
+    split_files: ClassVar = {split: f"Flickr_8k.{split}Images.txt" for split in SPLITS}
+
+
+class Flickr30k(Numbered):
+    """The official archive of Flickr30k."""
+
+    name, file_name = "flickr30k", "results_20130124.token"
+    layout = "results_20130124.token with lines NAME#K<TAB>CAPTION"
