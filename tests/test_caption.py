@@ -134,8 +134,8 @@ def test_what_is_no_export_is_named_with_the_cure(export, tmp_path, album, capsy
     (damaged / "saved_model.pb").write_bytes(b"\x08\x01 no protocol buffer")
     for path, message in (
         (tmp_path / "none", "not an exported model (saved_model.pb is missing); create one with tfcaption.export"),
-        (plain, "a SavedModel, but no captioner"),
-        (other, "a SavedModel, but no captioner"),
+        (plain, "a SavedModel, but not a captioner"),
+        (other, "a SavedModel, but not a captioner"),
         (odd, "export.json: does not describe an export"),
         (damaged, "cannot be loaded"),
     ):
@@ -143,7 +143,7 @@ def test_what_is_no_export_is_named_with_the_cure(export, tmp_path, album, capsy
             ExportedCaptioner(str(path))
         assert str(raised.value).startswith(str(path)) and message in str(raised.value), raised.value
     assert main(["--model", str(tmp_path / "none"), str(album)]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none'}: is no export")
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none'}: not an exported model")
 
 
 @pytest.mark.parametrize(

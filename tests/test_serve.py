@@ -238,4 +238,4 @@ def test_the_command_serves_on_this_machine_only_until_it_is_interrupted(export,
 
 def test_a_path_without_an_export_is_a_clear_error(tmp_path, capsys):
     assert serve.main(["--model", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: is no export")
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: not an exported model")
