@@ -21,7 +21,7 @@ def fuzz(target, seconds, found):
 
     with atheris.instrument_imports(include=["beam_jobs", "tfcaption", "PIL", "tarfile", "csv", "json"]):
         from beam_jobs.sources import reader
-        from tests import hostile
+        from tests.support import hostile
     reader.entry_points = lambda group: []  # to look for layouts of other packages takes longer than to read captions
     with tempfile.TemporaryDirectory() as folder:
         check = hostile.targets(folder)[target]

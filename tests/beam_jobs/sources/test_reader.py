@@ -1,0 +1,167 @@
+"""The Flickr8k layout, whole and damaged: a clear error, or a named and counted rejection."""
+
+import os
+
+import pytest
+
+from beam_jobs.sources import SourceError
+from beam_jobs.sources.reader import read_source
+from tests.support.sources import Source
+
+
+@pytest.fixture
+def source(tmp_path):
+    return Source(tmp_path)
+
+
+def rejections(listing, kind):
+    return [(r.id, r.reason) for r in listing.rejections if r.kind == kind]
+
+
+def test_a_sound_source_is_read_whole(source):
+    listing = source.read()
+    assert [photo.id for photo in listing.photos] == [f"{name}.jpg" for name in "abcdefghij"]
+    assert {photo.split for photo in listing.photos} == {"train", "dev", "test"}
+    assert listing.photos[0].captions == ("A photo of a .", "A photo of a .")
+    assert (listing.rejections, listing.captions_in, listing.photos_in) == ([], 20, 10)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"no tab here", "malformed line"),
+        (b"a.jpg\tno number", "malformed line"),
+        (b"a.jpg#x\tno number", "malformed line"),
+        (b"../../etc/passwd#0\tA secret .", "unsafe name"),
+        (b"/etc/passwd#0\tA secret .", "unsafe name"),
+        (b"..#0\tA secret .", "unsafe name"),
+        (b"C:\\photo.jpg#0\tA secret .", "unsafe name"),
+        (b"a.jpg#0\tAgain .", "duplicate id"),
+        (b"a.jpg#7\t", "empty caption"),
+        (b"a.jpg#7\t . !", "empty caption"),
+        (b"a.jpg#7\tcaf\xe9 in Latin-1", "not UTF-8"),
+    ],
+)
+def test_a_bad_line_is_rejected_by_file_and_line(source, line, reason):
+    source.lines.append(line)
+    listing = source.read()
+    assert rejections(listing, "caption") == [("Flickr8k.token.txt:21", reason)]
+    assert len(listing.photos) == 10 and listing.captions_in == 21
+
+
+def test_the_phantom_photo_of_flickr8k_is_named(source):
+    source.lines += [f"2258277193_586949ec62.jpg.1#{k}\tNobody .".encode() for k in range(5)]
+    listing = source.read()
+    assert rejections(listing, "photo") == [("2258277193_586949ec62.jpg.1", "missing photo")]
+    assert listing.rejections[0].captions == 5
+
+
+def test_photos_without_captions_and_captions_without_photo_are_named(source):
+    source.photo("lonely.jpg")
+    (source.images / "a.jpg").unlink()
+    source.lines = [line for line in source.lines if not line.startswith(b"b.jpg")]
+    expected = [("a.jpg", "missing photo"), ("b.jpg", "no captions"), ("lonely.jpg", "no captions")]
+    assert rejections(source.read(), "photo") == expected
+
+
+def test_a_photo_whose_only_captions_are_empty_has_no_captions(source):
+    source.photo("z.jpg")
+    source.lines.append(b"z.jpg#0\t.")
+    listing = source.read()
+    assert rejections(listing, "photo") == [("z.jpg", "no captions")]
+    assert rejections(listing, "caption") == [("Flickr8k.token.txt:21", "empty caption")]
+
+
+def test_a_split_file_s_photo_that_is_nowhere_is_named(source):
+    with (source.texts / "Flickr_8k.devImages.txt").open("a") as stream:
+        stream.write("ghost.jpg\n")
+    assert rejections(source.read(), "photo") == [("ghost.jpg", "no captions")]
+
+
+def test_pipes_devices_and_broken_links_are_no_photos(source):
+    os.mkfifo(source.images / "pipe.jpg")
+    (source.images / "zero.jpg").symlink_to("/dev/zero")
+    (source.images / "gone.jpg").symlink_to("nowhere")
+    (source.images / "link.jpg").symlink_to("a.jpg")
+    names = ["gone.jpg", "link.jpg", "pipe.jpg", "zero.jpg"]
+    source.lines += [f"{name}#0\tA photo .".encode() for name in names]
+    with (source.texts / "Flickr_8k.devImages.txt").open("a") as stream:
+        stream.writelines(f"{name}\n" for name in names)
+    listing = source.read()
+    assert rejections(listing, "photo") == [(name, "missing photo") for name in names if name != "link.jpg"]
+    assert "link.jpg" in {photo.id for photo in listing.photos}
+
+
+def test_two_files_of_one_name_are_ambiguous(source):
+    source.photo("copy/a.jpg")
+    assert rejections(source.read(), "photo") == [("a.jpg", "ambiguous photo")]
+
+
+def test_the_hidden_files_of_mac_archives_are_no_photos(source):
+    source.photo("__MACOSX/._a.jpg")
+    (source.images / "readme.txt").write_text("hello")
+    assert source.read().rejections == []
+
+
+def test_photos_in_no_split_file_are_left_out_where_all_three_files_are_there(source):
+    source.photo("extra.jpg")
+    source.lines.append(b"extra.jpg#0\tAn extra one .")
+    listing = source.read()
+    assert rejections(listing, "unused") == [("extra.jpg", "in no split")]
+    assert listing.photos_in == 10
+
+
+def test_without_split_files_a_hash_divides_the_photos_by_the_shares(source):
+    for file in source.texts.glob("Flickr_8k.*"):
+        file.unlink()
+    for index in range(400):
+        source.photo(f"{index}.jpg")
+        source.lines.append(f"{index}.jpg#0\tNumber {index} .".encode())
+    listing = source.read(shares={"train": 0.5, "dev": 0.25, "test": 0.25})
+    sizes = {split: sum(photo.split == split for photo in listing.photos) for split in ("train", "dev", "test")}
+    assert sum(sizes.values()) == 410 and 170 < sizes["train"] < 240 and 70 < sizes["dev"] < 135
+    assert source.read(shares={"train": 0.5, "dev": 0.25, "test": 0.25}).photos == listing.photos
+    other = source.read(shares={"train": 0.5, "dev": 0.25, "test": 0.25}, seed=1)
+    assert other.photos != listing.photos
+
+
+def test_what_is_left_over_goes_to_the_split_whose_file_is_missing(source):
+    (source.texts / "Flickr_8k.testImages.txt").unlink()
+    splits = {photo.id: photo.split for photo in source.read().photos}
+    assert (splits["i.jpg"], splits["j.jpg"], splits["a.jpg"], splits["g.jpg"]) == ("test", "test", "train", "dev")
+
+
+def test_a_photo_in_two_splits_is_an_error_that_names_both_lines(source):
+    with (source.texts / "Flickr_8k.testImages.txt").open("a") as stream:
+        stream.write("a.jpg\n")
+    with pytest.raises(SourceError, match=r"testImages.txt, line 3: a.jpg is in two splits.*trainImages.txt, line 1"):
+        source.read()
+
+
+def test_what_cannot_be_started_from_is_an_error_that_names_it(source, tmp_path):
+    with pytest.raises(SourceError, match="--images .*nowhere"):
+        read_source(tmp_path / "nowhere", source.texts)
+    with pytest.raises(SourceError, match="--captions .*nowhere"):
+        read_source(source.images, tmp_path / "nowhere")
+    with pytest.raises(SourceError, match="text: holds no captions of a known layout .flickr8k: "):
+        read_source(source.images, source.texts)
+    with pytest.raises(SourceError, match="nothing of the layout flickr8k there: Flickr8k.token.txt"):
+        read_source(source.images, source.texts, source="flickr8k")
+    with pytest.raises(SourceError, match="--source flikr8k: no such layout; there are auto, flickr8k"):
+        read_source(source.images, source.texts, source="flikr8k")
+    source.lines = []
+    with pytest.raises(SourceError, match="is empty"):
+        source.read()
+    (source.texts / "Flickr8k.token.txt").write_bytes("a.jpg#0\tA photo .".encode("utf-16"))
+    with pytest.raises(SourceError, match="UTF-16"):
+        read_source(source.images, source.texts)
+    source.lines = [b"a.jpg#0\tA photo ."]
+    (source.texts / "Flickr_8k.devImages.txt").write_bytes(b"\xe9.jpg\n")
+    with pytest.raises(SourceError, match="devImages.txt, line 1: not UTF-8"):
+        source.read()
+
+
+def test_line_ends_and_byte_order_marks_do_not_matter(source):
+    sound = source.read().photos
+    source.lines = [b"\xef\xbb\xbf" + source.lines[0] + b"\r", *[line + b"\r" for line in source.lines[1:]], b""]
+    assert source.read().photos == sound

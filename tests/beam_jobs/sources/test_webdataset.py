@@ -1,0 +1,220 @@
+"""Tars of photos and captions: read where they lie, unsafe members named and never followed, damage found."""
+
+import io
+import itertools
+import tarfile
+import tracemalloc
+
+import pytest
+
+from beam_jobs.build_records import main
+from beam_jobs.sources import SourceError
+from beam_jobs.sources.base import Columns
+from beam_jobs.sources.reader import read_source
+from beam_jobs.sources.tar_members import members
+from tests.conftest import IN_MEMORY
+from tests.support.records import read_all
+from tests.support.tars import member, photo, sample, write_tar
+from tfcaption.preprocessing import photos
+
+
+def read(path, **options):
+    return read_source(path, path, **options)
+
+
+def captions_of(listing):
+    return {found.id: found.captions for found in listing.photos}
+
+
+def rejected(listing):
+    return [(rejection.kind, rejection.id, rejection.reason) for rejection in listing.rejections]
+
+
+def test_tars_are_recognised_and_every_photo_of_them_is_read_with_its_captions(tmp_path):
+    write_tar(tmp_path / "0.tar", *sample("000", "One .", "Two ."), *sample("001", "Three ."))
+    (tmp_path / "below").mkdir()
+    write_tar(
+        tmp_path / "below" / "1.tar", *sample("002", "Four .", folder="./"), *sample("003", "Five .", folder="a/b/")
+    )
+    listing = read(tmp_path)
+    assert listing.source == "webdataset" and listing.rejections == [] and listing.captions_in == 5
+    expected = {"000.png": ("One .", "Two ."), "001.png": ("Three .",), "002.png": ("Four .",), "003.png": ("Five .",)}
+    assert captions_of(listing) == expected
+    assert captions_of(read(tmp_path / "0.tar")) == {name: expected[name] for name in ("000.png", "001.png")}
+
+
+@pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_a_location_is_the_very_bytes_of_the_photo(tmp_path, kind):
+    name = "x" * (90 if kind == tarfile.USTAR_FORMAT else 150)  # the others store a long name before the member
+    contents = {f"{name}{width}": photo(width) for width in (40, 41, 52)}
+    pairs = [(member(f"{key}.png", data), member(f"{key}.txt", b"A")) for key, data in contents.items()]
+    path = write_tar(tmp_path / "a.tar", *itertools.chain(*pairs), kind=kind)
+    for found in read(path).photos:
+        offset, size = found.location.offset, found.location.size
+        assert path.read_bytes()[offset : offset + size] == contents[found.id.partition(".")[0]]
+
+
+def test_captions_in_json_have_usual_names_and_one_that_the_text_file_holds_too_is_one(tmp_path):
+    path = write_tar(
+        tmp_path / "a.tar",
+        *sample("a", "One .", "One .", caption="One .", url="http://x", split="train"),
+        *sample("b", "One .", captions=["Two .", " One . "], split="val"),
+        member("c.json", b'{"text": "Three .", "split": "test", "caption": null}'),
+        member("c.jpg", photo()),
+        member("d.json", b'{"satz": "Vier .", "teil": "test"}'),
+        member("d.jpg", photo()),
+    )
+    listing = read(path)
+    assert captions_of(listing) == {"a.png": ("One .", "One ."), "b.png": ("One .", "Two .")}
+    assert {found.id: found.split for found in listing.photos} == {"a.png": "train", "b.png": "dev"}
+    assert listing.captions_in == 4 and {name for _, name, _ in rejected(listing)} == {"c.jpg", "d.jpg"}
+    listing = read(path, columns=Columns("-", "satz", "teil"))
+    assert {found.id: (found.captions, found.split) for found in listing.photos}["d.jpg"] == (("Vier .",), "test")
+
+
+UNSAFE = {
+    "up": member("../up.png", b"x"),
+    "up inside": member("a/../../up.png", b"x"),
+    "absolute": member("/etc/up.png", b"x"),
+    "backslash": member("C:\\up.png", b"x"),
+    "link": member("up.png", type=tarfile.SYMTYPE, linkname="/etc/passwd"),
+    "hard link": member("up.png", type=tarfile.LNKTYPE, linkname="a.png"),
+    "device": member("up.png", type=tarfile.CHRTYPE),
+    "pipe": member("up.png", type=tarfile.FIFOTYPE),
+}
+
+
+@pytest.mark.parametrize("case", UNSAFE)
+def test_an_unsafe_member_is_rejected_by_its_name_and_counted(tmp_path, case):
+    info, data = UNSAFE[case]
+    text = tarfile.TarInfo.frombuf(info.tobuf(), "utf-8", "strict")
+    text.name = text.name.replace(".png", ".txt")
+    listing = read(write_tar(tmp_path / "a.tar", *sample("a", "One ."), (info, data), (text, data)))
+    assert captions_of(listing) == {"a.png": ("One .",)}
+    assert rejected(listing) == [
+        ("photo", info.name, "unsafe member"),
+        ("caption", f"a.tar/{text.name}", "unsafe member"),
+    ]
+    assert listing.photos_in == 2 and listing.captions_in == 2
+
+
+def test_folders_hidden_files_and_other_kinds_of_files_are_passed_over(tmp_path):
+    folder = member("a/", type=tarfile.DIRTYPE)
+    others = [member("a/._000.png", b"Mac"), member("000.cls", b"7"), member("000.seg.png", photo()), member("README")]
+    listing = read(write_tar(tmp_path / "a.tar", folder, *sample("000", "One ."), *others))
+    assert captions_of(listing) == {"000.png": ("One .",)} and listing.rejections == []
+
+
+def test_photos_of_one_name_are_ambiguous_and_a_second_member_of_captions_a_duplicate(tmp_path):
+    write_tar(tmp_path / "a.tar", *sample("0", "One ."), *sample("1", "Two ."), member("1.txt", b"Again ."))
+    write_tar(tmp_path / "b.tar", *sample("0", "Three ."), *sample("2", "Four .", folder="x/"))
+    listing = read(tmp_path)
+    assert captions_of(listing) == {"1.png": ("Two .",), "2.png": ("Four .",)}
+    assert rejected(listing) == [("caption", "a.tar/1.txt", "duplicate id"), ("photo", "0.png", "ambiguous photo")]
+    assert "a.tar, byte " in listing.rejections[1].detail and "b.tar, byte " in listing.rejections[1].detail
+    assert listing.rejections[1].captions == 2 and listing.captions_in == 5
+
+
+def test_bad_captions_are_named_by_tar_and_member(tmp_path):
+    bad = {
+        "b.json": (b"{", "malformed line"),
+        "c.json": (b"[1]", "malformed line"),
+        "d.json": (b'{"caption": 7}', "not text"),
+        "e.json": (b'{"caption": "\\ud800 a dog"}', "not UTF-8"),
+        "f.json": (b"[" * 100_000, "malformed line"),
+        "g.txt": (b"caf\xe9", "not UTF-8"),
+        "h.txt": (b"x" * 1_000_001, "malformed line"),
+        "i.txt": (b" . ", "empty caption"),
+    }
+    pairs = [(member(name, data), member(f"{name[0]}.jpg", b"x")) for name, (data, _) in bad.items()]
+    bad["lonely.txt"] = (b"No photo .", "unknown photo")
+    lonely = member("lonely.txt", bad["lonely.txt"][0])
+    listing = read(write_tar(tmp_path / "a.tar", *sample("a", "One ."), *itertools.chain(*pairs), lonely))
+    found = {r.id.partition("[")[0].partition(":")[0]: r.reason for r in listing.rejections if r.kind == "caption"}
+    assert found == {f"a.tar/{name}": reason for name, (_, reason) in bad.items()}
+    assert {r.id for r in listing.rejections if r.reason == "no captions"} == {f"{letter}.jpg" for letter in "bcdefghi"}
+    assert captions_of(listing) == {"a.png": ("One .",)} and listing.captions_in == 10
+
+
+def test_damage_anywhere_in_a_tar_is_an_error_that_names_it(tmp_path):
+    data = write_tar(tmp_path / "a.tar", *sample("a", "One ."), *sample("b", "Two .")).read_bytes()
+    with tarfile.open(fileobj=io.BytesIO(data)) as stream:
+        headers = [found.offset for found in stream]
+    size = tarfile.TarInfo.frombuf(data[headers[2] : headers[2] + 512], "utf-8", "strict")
+    size.size = -1024
+    negative = size.tobuf(tarfile.GNU_FORMAT)
+    damaged = {
+        "no tar": b"no tar at all" * 100,
+        "empty": b"",
+        "compressed": b"\x1f\x8b" + data,
+        "header": data[: headers[2]] + b"\xff" * 8 + data[headers[2] + 8 :],
+        "cut in a member": data[: headers[2] + 600],
+        "cut in a header": data[: headers[2] + 100],
+        "cut at a header": data[: headers[2]],
+        "two tars": data + data,
+        "negative size": data[: headers[2]] + negative + data[headers[2] + 512 :],
+    }
+    for case, content in damaged.items():
+        (tmp_path / "a.tar").write_bytes(content)
+        with pytest.raises(SourceError, match="a.tar: .*(get it again|is empty)"):
+            pytest.fail(f"{case}: {read(tmp_path / 'a.tar')}")
+
+
+def test_photos_and_captions_may_lie_in_tars_of_their_own_but_not_in_a_folder_without_any(tmp_path):
+    path = write_tar(tmp_path / "a.tar", *sample("a", "One ."))
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(SourceError, match="photos: holds no .tar; name the same as --captions"):
+        read_source(tmp_path / "photos", path)
+    (tmp_path / "captions.csv").write_text("image,caption\na.png,One .\n")
+    with pytest.raises(SourceError, match="--images .*a.tar: is a file; name the folder of the photos"):
+        read_source(path, tmp_path / "captions.csv")
+
+
+def test_listing_holds_one_header_at_a_time(tmp_path):
+    count = 5_000
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.USTAR_FORMAT) as stream:
+        for index in range(count):
+            stream.addfile(tarfile.TarInfo(f"{index:06}.jpg"))
+    tracemalloc.start()
+    assert sum(1 for _ in members(tmp_path / "a.tar")) == count
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_records_of_tars_are_those_of_the_same_photos_in_a_folder(sample_records, tmp_path):
+    """The photos of records, once in tars and once in files, with text beside them."""
+    _, found = read_all(sample_records)
+    (tmp_path / "folder").mkdir()
+    parts = {"0": [], "1": []}
+    for index, (name, (_, record)) in enumerate(sorted(found.items())):
+        key, text = name.removesuffix(".jpg"), "".join(f"{caption}\n" for caption in record.captions)
+        (tmp_path / "folder" / name).write_bytes(record.jpeg)
+        (tmp_path / "folder" / f"{key}.txt").write_text(text)
+        parts[str(index % 2)] += [member(f"{key}.txt", text.encode()), member(name, record.jpeg)]
+    (tmp_path / "tars").mkdir()
+    for name, found in parts.items():
+        write_tar(tmp_path / "tars" / f"{name}.tar", *found)
+    for source in ("folder", "tars"):
+        arguments = ["--images", str(tmp_path / source), "--captions", str(tmp_path / source), "--image_size=32"]
+        assert main([*arguments, "--output", str(tmp_path / f"{source}-records"), *IN_MEMORY]) == 0
+    for path in (tmp_path / "folder-records").iterdir():
+        if path.name != "dataset.json":
+            assert path.read_bytes() == (tmp_path / "tars-records" / path.name).read_bytes()
+    assert len(read_all(tmp_path / "tars-records")[1]) == 60
+    assert not list(tmp_path.rglob("tars/*.jpg"))  # nothing was unpacked
+
+
+def test_a_photo_that_is_too_large_is_rejected_before_it_is_read_whole(tmp_path, monkeypatch):
+    from beam_jobs.pipelines.records import _read
+    from beam_jobs.sources.base import Location
+
+    path = tmp_path / "large"
+    path.write_bytes(b"x" * 5000)
+    monkeypatch.setattr(photos, "MAX_BYTES", 1000)
+    for location in (Location(str(path)), Location(str(path), 100, 4000)):
+        data = _read(location)
+        assert len(data) == 1001
+        with pytest.raises(photos.PhotoError, match="too large: more than 1,000 bytes"):
+            photos.prepare_photo(data, image_size=32, resize="squash")
+    assert len(_read(Location(str(path), 4500, 200))) == 200

@@ -1,0 +1,235 @@
+"""The whole job through its command: what it writes, rejects and refuses."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from beam_jobs.build_records import main
+from beam_jobs.execution.options import beam_options
+from beam_jobs.pipelines import records
+from tests.conftest import IN_MEMORY, tree_bytes
+from tests.support.photos import encoded, picture
+from tests.support.records import build, damage, read_all
+from tests.support.sources import Source
+from tfcaption.inspect import inspect_records
+from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.records.dataset_info import load_dataset_info
+from tfcaption.records.vocabulary import END, SPECIAL_TOKENS, load_vocabulary
+
+
+@pytest.fixture
+def source(tmp_path):
+    return Source(tmp_path)
+
+
+def test_every_photo_is_written_once_with_its_captions_and_tokens(source, tmp_path):
+    assert build(source, tmp_path / "out", "--shards=4") == 0
+    info, found = read_all(tmp_path / "out")
+    words = load_vocabulary(tmp_path / "out")
+    assert set(found) == {f"{name}.jpg" for name in "abcdefghij"}
+    vocabulary = Vocabulary(words)
+    for split, record in found.values():
+        assert record.captions == [f"A photo of {record.photo_id[0]} ."] * 2
+        assert vocabulary.encode(tf.constant(record.captions), max_words=37).to_list() == record.token_ids
+        assert split == {"g": "dev", "h": "dev", "i": "test", "j": "test"}.get(record.photo_id[0], "train")
+    assert info.captions_in == 20 and info.photos_in == 10 and info.captions_per_photo == 2
+    assert len(info.splits["train"].shards) == 4
+    assert inspect_records(tmp_path / "out").faults == []
+
+
+def test_the_vocabulary_counts_the_training_split_only(source, tmp_path):
+    source.lines += [f"g.jpg#{k}\tzebra zebra zebra".encode() for k in range(5, 9)]
+    assert build(source, tmp_path / "out") == 0
+    info, _ = read_all(tmp_path / "out")
+    words = load_vocabulary(tmp_path / "out")
+    assert words == [*SPECIAL_TOKENS, "a", "of", "photo", "b", "c", "d", "e", "f"]
+    assert dict(zip(words, info.word_counts, strict=True)) == {
+        **{"<pad>": 0, "<oov>": 0, "<start>": 0, "<end>": 0, "a": 14, "of": 12, "photo": 12},
+        **dict.fromkeys("bcdef", 2),
+    }
+    # dev: 4 x "a photo of ?" with ? unknown, and 12 zebras
+    assert info.splits["dev"].oov_rate == pytest.approx(16 / 28)
+
+
+def test_long_captions_are_cut_and_counted(source, tmp_path):
+    assert build(source, tmp_path / "out", "--max_words=3") == 0
+    info, found = read_all(tmp_path / "out")
+    assert all(len(ids) == 5 and ids[-1] == END for _, record in found.values() for ids in record.token_ids)
+    assert info.splits["train"].truncated_captions == 12 and info.max_length == 5
+
+
+def test_another_seed_gives_another_order(sample, sample_records, tmp_path):
+    images, texts = sample
+    arguments = ["--images", str(images), "--captions", str(texts), "--image_size=32", "--min_count=1", "--shards=3"]
+    assert main([*arguments, "--output", str(tmp_path / "out"), "--seed=1", *IN_MEMORY]) == 0
+    assert tree_bytes(tmp_path / "out").keys() == tree_bytes(sample_records).keys()
+    assert tree_bytes(tmp_path / "out") != tree_bytes(sample_records)
+
+
+def test_bad_photos_and_captions_are_named_and_the_good_ones_written(source, tmp_path):
+    expected = damage(source)
+    assert build(source, tmp_path / "out", "--max_rejected=0.5") == 0
+    info, found = read_all(tmp_path / "out")
+    lines = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    assert {line["id"]: line["reason"] for line in lines if line["kind"] == "photo"} == expected
+    reasons = [line["reason"] for line in lines if line["kind"] == "caption"]
+    assert sorted(reasons) == ["empty caption", "malformed line", "not UTF-8", "unsafe name"]
+    assert len(found) == 10 and info.photos_in == 15 and info.captions_in == 29
+    assert sum(info.rejected_photos.values()) == 5
+    assert inspect_records(tmp_path / "out").faults == []
+
+
+def test_names_of_photos_and_folders_that_are_no_text_do_no_harm(source, tmp_path):
+    folder = source.images / os.fsdecode(b"\xe9t\xe9")
+    folder.mkdir()
+    (source.images / "a.jpg").rename(folder / "a.jpg")
+    Image.new("RGB", (8, 8)).save(folder / os.fsdecode(b"caf\xe9.jpg"))
+    assert build(source, tmp_path / "out", "--max_rejected=0.5") == 0
+    (line,) = (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line)["id"] == "caf\udce9.jpg" and json.loads(line)["reason"] == "no captions"
+    assert len(read_all(tmp_path / "out")[1]) == 10
+
+
+def test_photos_whose_files_are_the_same_in_several_splits_are_named(source, tmp_path, capsys):
+    for index, name in enumerate("abcdefghij"):  # a and b, c and g, d and e and h are the same
+        colour = {"b": 0, "g": 2, "e": 3, "h": 3}.get(name, index)
+        Image.new("RGB", (8, 8), (20 * colour, 0, 0)).save(source.images / f"{name}.jpg", "PNG")
+    expected = [{"c.jpg": "train", "g.jpg": "dev"}, {"d.jpg": "train", "e.jpg": "train", "h.jpg": "dev"}]
+    for output, flags in {"one": ["--shards=1"], "three": ["--shards=3"]}.items():
+        assert build(source, tmp_path / output, *flags) == 0
+        assert load_dataset_info(tmp_path / output).duplicates == expected
+        said = capsys.readouterr().out
+        assert "same in several splits: 2 (c.jpg in train; g.jpg in dev, d.jpg in train; h.jpg in dev; 1 more)" in said
+    (source.images / "c.jpg").write_bytes((source.images / "c.jpg").read_bytes() + b"another byte")
+    assert build(source, tmp_path / "other") == 0
+    assert load_dataset_info(tmp_path / "other").duplicates == expected[1:]
+
+
+def test_too_many_rejections_fail_with_their_reasons_and_leave_no_dataset_json(source, tmp_path, capsys):
+    damage(source)
+    assert build(source, tmp_path / "out") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: 5 of 15 photos were rejected") and "1 truncated" in error
+    assert "rejected.jsonl" in error and "--max_rejected" in error
+    assert not (tmp_path / "out" / "dataset.json").exists()
+    assert len((tmp_path / "out" / "rejected.jsonl").read_text().splitlines()) == 9
+
+
+def test_complete_records_are_kept_unless_overwritten_and_incomplete_ones_cleaned(source, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert build(source, output) == 0
+    first = tree_bytes(output)
+    assert build(source, output, "--seed=5") == 1
+    assert "--overwrite" in capsys.readouterr().err and tree_bytes(output) == first
+    (output / "dataset.json").unlink()
+    (output / "train-00007-of-00099.tfrecord").write_bytes(b"old")
+    (output / "train-00000-of-00001.tfrecord.incomplete-ab12").write_bytes(b"half")
+    (output / "notes.txt").write_text("mine")
+    assert build(source, output) == 0
+    assert tree_bytes(output) == {**first, "notes.txt": b"mine"}
+    assert build(source, output, "--overwrite", "--seed=5") == 0
+    assert tree_bytes(output)["dataset.json"] != first["dataset.json"]
+
+
+def test_a_folder_of_other_files_is_refused(source, tmp_path, capsys):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.doc").write_text("precious")
+    assert build(source, tmp_path / "home") == 1
+    assert "thesis.doc" in capsys.readouterr().err
+    assert build(source, tmp_path / "home" / "thesis.doc") == 1
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_a_photo_that_is_no_photo_anywhere_leaves_no_training_split(source, tmp_path, capsys):
+    for file in source.images.glob("[a-f].jpg"):
+        file.unlink()
+    assert build(source, tmp_path / "out") == 1
+    assert "no photo is left for the training split" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--direct_running_mode=multi_threading"], "loses records"),
+        (["--direct_num_worker=2"], "did you mean --direct_num_workers"),
+        (["--bogus"], "unknown option --bogus"),
+    ],
+)
+def test_lossy_runners_and_unknown_options_are_refused(source, tmp_path, capsys, flags, message):
+    assert build(source, tmp_path / "out", beam=flags) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_shard_too_large_to_put_in_order_in_memory_is_refused(source, tmp_path, capsys, monkeypatch):
+
+    monkeypatch.setattr(records, "MOST_PHOTOS_PER_SHARD", 3)
+    assert build(source, tmp_path / "out", "--shards=1") == 1
+    assert "--shards 1: more than 3 photos in a shard; name 2 or more, or auto" in capsys.readouterr().err
+    assert build(source, tmp_path / "out", "--shards=2") == 0
+    assert sum(split.photos for split in load_dataset_info(tmp_path / "out").splits.values()) == 10
+
+
+def test_local_runs_use_all_cores_of_a_runner_that_downloads_nothing():
+    given = beam_options([], output="out").get_all_options()
+    assert (given["runner"], given["direct_running_mode"], given["direct_num_workers"]) == (
+        "FnApiRunner",
+        "multi_processing",
+        0,
+    )
+    assert beam_options(["--direct_num_workers", "3"], output="out").get_all_options()["direct_num_workers"] == 3
+
+
+def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, capsys, monkeypatch):
+    from beam_jobs.pipelines.records import WriteShard
+
+    class Lossy(WriteShard):
+        def process(self, element, vocabulary):
+            name, group = element
+            yield from super().process((name, [photo for photo in group if photo][1:]), vocabulary)
+
+    monkeypatch.setattr(records, "WriteShard", Lossy)
+    assert build(source, tmp_path / "out") == 1
+    assert "conservation check" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_a_worker_that_does_not_tokenize_never_imports_tensorflow():
+    code = (
+        "import sys, beam_jobs.pipelines.records as p; from beam_jobs.sources import base as sources\n"
+        "from tfcaption.records.dataset_info import RecordSettings\n"
+        "from tfcaption.records.vocabulary import SPECIAL_TOKENS\n"
+        "s = RecordSettings(source='flickr8k', image_size=32, resize='squash', min_count=1, max_words=9,\n"
+        "    seed=0, shards=None, shares={}, pillow_version='')\n"
+        "place = sources.Location(sys.argv[1])\n"
+        "photo = p.TokenizedPhoto(sources.CaptionedPhoto('a', place, ('a',), 'train'), (('a',),))\n"
+        "element = ('train-00000-of-00001.tfrecord', [photo])\n"
+        "result, = p.WriteShard(s, sys.argv[2]).process(element, ([*SPECIAL_TOKENS, 'a'], []))\n"
+        "print(result.info.records, 'tensorflow' in sys.modules)"
+    )
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        photo = Path(folder) / "a.png"
+        photo.write_bytes(encoded(picture()))
+        command = [sys.executable, "-c", code, str(photo), folder]
+        assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() == ["1", "False"]
+
+
+@pytest.mark.slow
+def test_real_flickr8k_gives_7000_photos_and_35000_captions(shared_data, tmp_path):
+    folder = shared_data / "data" / "flickr8k"
+    arguments = ["--images", str(folder), "--captions", str(folder / "Flickr8k_text")]
+    for workers in (1, 2):
+        assert main([*arguments, "--output", str(tmp_path / str(workers)), f"--direct_num_workers={workers}"]) == 0
+    info = load_dataset_info(tmp_path / "1")
+    assert (info.splits["train"].photos, info.splits["dev"].photos, info.captions_in) == (6000, 1000, 35000)
+    assert info.vocabulary_size == 4 + 2536 and info.max_length == 36 + 2
+    assert not (info.rejected_photos or info.rejected_captions or info.unused_photos)
+    assert tree_bytes(tmp_path / "1") == tree_bytes(tmp_path / "2")

@@ -1,0 +1,219 @@
+"""Captions at scale: every photo captioned or named, in the same bytes however it came about."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from beam_jobs.caption_images import main
+from beam_jobs.pipelines.captions import CaptionShard, load_captions_info
+from tests.conftest import tree_bytes
+from tests.support.fake_export import BEAM, expected_caption, write_export
+from tfcaption.records.sharding import shard_index
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    return write_export(tmp_path_factory.mktemp("export") / "mean")
+
+
+@pytest.fixture(scope="module")
+def images(sample, tmp_path_factory):
+    """Forty photos in two folders, one of them empty and one cut short."""
+    folder = tmp_path_factory.mktemp("images") / "photos"
+    for index, photo in enumerate(sorted(sample[0].iterdir())[:40]):
+        target = folder / ("a" if index % 2 else "b")
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, target)
+    (folder / "a" / "cut.jpg").write_bytes(photo.read_bytes()[:-200])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def captions(images, export, tmp_path_factory):
+    output = tmp_path_factory.mktemp("captions") / "captions"
+    assert job(images, export, output) == 0
+    return output
+
+
+def job(images, export, output, *flags):
+    arguments = ["--model", str(export), "--images", str(images), "--output", str(output)]
+    return main([*arguments, "--shards=4", "--batch_size=8", *flags])
+
+
+def lines(folder):
+    """Every line of every shard, by id."""
+    found = {}
+    for shard in sorted(folder.glob("captions-*.jsonl")):
+        for line in map(json.loads, shard.read_text().splitlines()):
+            assert line["id"] not in found
+            found[line["id"]] = line
+    return found
+
+
+def inodes(folder):
+    return {path.name: path.stat().st_ino for path in folder.glob("captions-*.jsonl")}
+
+
+def test_every_photo_is_captioned_once_or_named_with_its_reason(images, captions):
+    found = lines(captions)
+    rejected = [json.loads(line) for line in (captions / "rejected.jsonl").read_text().splitlines()]
+    assert [(line["id"], line["reason"]) for line in rejected] == [
+        ("a/cut.jpg", "truncated"),
+        ("empty.png", "empty file"),
+    ]
+    good = {f"{path.parent.name}/{path.name}": path for path in images.rglob("shapes_*.jpg")}
+    assert set(found) == set(good) and len(good) == 40
+    for photo, path in good.items():
+        assert found[photo]["caption"] == expected_caption(path.read_bytes()) == found[photo]["nbest"][0]["caption"]
+        assert len(found[photo]["nbest"]) == BEAM and found[photo]["nbest"][2]["caption"] == "rows 8"
+
+
+def test_the_description_counts_what_is_there(captions, export):
+    from tfcaption.serving.exported_captioner import ExportedCaptioner
+
+    info = load_captions_info(str(captions))
+    assert (info.photos_in, info.captioned, info.rejected) == (42, 40, {"empty file": 1, "truncated": 1})
+    assert info.settings.model == ExportedCaptioner(str(export)).fingerprint() and info.settings.beam == BEAM
+    assert [shard.name for shard in info.shards] == [f"captions-{i:05d}-of-00004.jsonl" for i in range(4)]
+    for shard in info.shards:
+        content = (captions / shard.name).read_bytes()
+        ids = [json.loads(line)["id"] for line in content.splitlines()]
+        assert (shard.records, shard.bytes) == (len(ids), len(content)) and ids == sorted(ids) and len(ids) > 4
+        assert {f"captions-{shard_index(i, shards=4, seed=0):05d}-of-00004.jsonl" for i in ids} == {shard.name}
+    assert {path.name for path in captions.iterdir()} == {
+        *(shard.name for shard in info.shards),
+        *("captions.json", "rejected.jsonl"),
+    }
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_bytes_of_one(images, export, captions, tmp_path):
+    flags = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    assert job(images, export, tmp_path / "two", *flags) == 0
+    assert tree_bytes(tmp_path / "two") == tree_bytes(captions)
+
+
+def test_a_pattern_takes_only_what_it_names(images, export, captions, tmp_path):
+    assert job(images / "b" / "*.jpg", export, tmp_path / "some") == 0
+    assert sorted(lines(tmp_path / "some")) == sorted(path.name for path in (images / "b").iterdir())
+    assert job(images / "**.jpg", export, tmp_path / "all") == 0
+    assert lines(tmp_path / "all") == lines(captions)
+
+
+def test_a_rerun_keeps_the_shards_that_are_right(images, export, captions, tmp_path):
+    copy = shutil.copytree(captions, tmp_path / "copy")
+    before = inodes(copy)
+    (copy / "captions-00001-of-00004.jsonl").unlink()
+    content = (copy / "captions-00002-of-00004.jsonl").read_bytes()
+    (copy / "captions-00002-of-00004.jsonl").write_bytes(content[:-20])
+    assert job(images, export, copy) == 0
+    assert tree_bytes(copy) == tree_bytes(captions)
+    assert {name for name, inode in inodes(copy).items() if before[name] == inode} == {
+        "captions-00000-of-00004.jsonl",
+        "captions-00003-of-00004.jsonl",
+    }
+
+
+def test_a_rerun_makes_again_only_the_shards_whose_photos_came_went_or_were_mended(images, export, captions, tmp_path):
+    photos = shutil.copytree(images, tmp_path / "photos")
+    copy = shutil.copytree(captions, tmp_path / "copy")
+    source = next((photos / "a").glob("shapes_*"))
+    shutil.copy(source, photos / "empty.png")  # was rejected
+    shutil.copy(source, photos / "new.jpg")
+    gone = next((photos / "b").iterdir())
+    gone.unlink()
+    changed = {
+        f"captions-{shard_index(photo, shards=4, seed=0):05d}-of-00004.jsonl"
+        for photo in ("empty.png", "new.jpg", f"b/{gone.name}")
+    }
+    before = inodes(copy)
+    assert job(photos, export, copy) == 0
+    after = inodes(copy)
+    assert {name for name in before if before[name] != after[name]} == changed and len(changed) < 4
+    assert job(photos, export, tmp_path / "fresh") == 0
+    assert tree_bytes(copy) == tree_bytes(tmp_path / "fresh")
+    assert set(lines(copy)) == set(lines(captions)) - {f"b/{gone.name}"} | {"empty.png", "new.jpg"}
+
+
+def test_captions_of_another_model_are_kept_unless_overwritten(images, export, captions, tmp_path, capsys):
+    other = shutil.copytree(export, tmp_path / "other")
+    (other / "assets.extra" / "notes").write_text("other")
+    copy = shutil.copytree(captions, tmp_path / "copy")
+    assert job(images, other, copy) == 1
+    assert "is complete" in capsys.readouterr().err and tree_bytes(copy) == tree_bytes(captions)
+    assert job(images, other, copy, "--overwrite") == 0
+    models = [load_captions_info(str(folder)).settings.model for folder in (copy, captions)]
+    assert models[0] != models[1] and lines(copy) == lines(captions)
+
+
+def test_folders_of_other_jobs_and_people_are_never_written_into(sample_records, images, export, tmp_path, capsys):
+    copy = shutil.copytree(sample_records, tmp_path / "records")
+    for folder, message in ((copy, "holds dataset.json of another job"), (images, "holds files of others")):
+        before = tree_bytes(folder)
+        for flags in ([], ["--overwrite"]):
+            assert job(images, export, folder, *flags) == 1
+            assert message in capsys.readouterr().err
+        assert tree_bytes(folder) == before
+
+
+def test_the_other_jobs_leave_captions_alone(captions, sample, tmp_path, capsys):
+    from beam_jobs.build_records import main as build_records
+
+    copy = shutil.copytree(captions, tmp_path / "copy")
+    for last in ("captions.json", "captions.incomplete.json"):
+        (copy / "captions.json").rename(copy / last)
+        before = tree_bytes(copy)
+        arguments = ["--images", str(sample[0]), "--captions", str(sample[1]), "--output", str(copy), "--overwrite"]
+        assert build_records(arguments) == 1
+        assert f"holds {last} of another job" in capsys.readouterr().err and tree_bytes(copy) == before
+        (copy / last).rename(copy / "captions.json")
+
+
+def test_lost_photos_fail_the_conservation_check(images, export, tmp_path, capsys, monkeypatch):
+    original = CaptionShard.process
+
+    def lossy(self, element):
+        yield from original(self, (element[0], element[1][1:]))
+
+    monkeypatch.setattr(CaptionShard, "process", lossy)
+    assert job(images, export, tmp_path / "out") == 1
+    assert "conservation check: 42 photos in 4 shards" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "captions.json").exists()
+
+
+def test_killed_at_any_moment_it_is_complete_or_absent_and_a_rerun_gives_the_same_bytes(
+    images, export, captions, tmp_path
+):
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "beam_jobs.caption_images", "--model", str(export), "--images", str(images)]
+    command += ["--shards=4", "--batch_size=8", "--output", str(output)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(output.glob("captions-*.jsonl")):
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    expected = tree_bytes(captions)
+    for name, content in tree_bytes(output).items():
+        if name.startswith("captions-") and name.endswith(".jsonl"):
+            assert content == expected[name]
+    assert job(images, export, output) == 0
+    assert tree_bytes(output) == expected
+
+
+def test_what_no_job_can_start_from_is_a_clear_error(images, export, tmp_path, capsys):
+    (tmp_path / "nothing").mkdir()
+    for photos, model, message in (
+        (tmp_path / "nothing", export, "no photo there; name a folder or a pattern"),
+        (tmp_path / "none" / "*.jpg", export, "no photo there"),
+        (images, tmp_path / "nothing", "nothing: not an exported model"),
+    ):
+        assert job(photos, model, tmp_path / "out") == 1
+        assert message in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -1,0 +1,235 @@
+"""Every photo through ResNet50 once: what is stored, what a rerun keeps, what is refused."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from beam_jobs.execution.shard_writer import write_shard
+from beam_jobs.extract_features import main
+from beam_jobs.pipelines import features as feature_pipeline
+from beam_jobs.pipelines.feature_extractor import FeatureExtractor
+from beam_jobs.pipelines.features import ExtractShard
+from tests.conftest import extracted, tree_bytes
+from tests.support.features import all_features, keras_resnet50
+from tests.support.records import read_all, rewrite
+from tfcaption.models.encoder import Encoder
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import load_dataset_info, load_features_info
+from tfcaption.records.examples import captions_of, feature_record
+
+
+def keras_features(sample_records, layer):
+    """By Keras alone: one photo at a time, pixels by Pillow, preprocessing by Keras, at a layer of ResNet50."""
+    model = keras_resnet50(layer)
+    _, found = read_all(sample_records)
+    for name, (_, record) in list(found.items())[:8]:
+        yield name, model(np.asarray(Image.open(io.BytesIO(record.jpeg)), np.float32))
+
+
+@pytest.mark.parametrize(("stage", "layer"), [("pooled", "conv5_block3_out"), ("trunk", "conv5_block1_out")])
+def test_stored_features_are_those_of_keras_within_float16(sample_records, stage, layer, request):
+    stored = all_features(request.getfixturevalue(stage))
+    assert set(stored) == set(read_all(sample_records)[1])
+    for name, maps in keras_features(sample_records, layer):
+        expected = maps.mean((0, 1)) if stage == "pooled" else maps
+        found = np.frombuffer(stored[name], np.float16).reshape(expected.shape)
+        np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("stage", ["map", "pooled"])
+def test_going_on_from_stored_features_gives_those_of_the_photos_within_float16(sample_records, trunk, stage, tmp_path):
+    direct = all_features(extracted(sample_records, tmp_path / "direct", stage))
+    staged = extracted(sample_records, tmp_path / "staged", stage, "--features", str(trunk))
+    settings = load_features_info(staged).settings
+    assert (settings.made_from, settings.stage) == ("trunk", stage)
+    assert settings.weights == load_features_info(tmp_path / "direct").settings.weights
+    for name, features in all_features(staged).items():
+        expected = np.frombuffer(direct.pop(name), np.float16).astype(np.float32)
+        found = np.frombuffer(features, np.float16).astype(np.float32)
+        np.testing.assert_allclose(found, expected, rtol=5e-3, atol=5e-3 * np.abs(expected).max())
+    assert not direct
+
+
+def test_what_does_not_fit_is_not_gone_on_from(sample_records, pooled, trunk, tmp_path, capsys):
+    arguments = ["--records", str(sample_records), "--output", str(tmp_path / "out"), "--weights=random"]
+    assert main([*arguments, "--stage=map", "--features", str(pooled)]) == 1
+    assert "map cannot be made from pooled" in capsys.readouterr().err
+    copy = shutil.copytree(trunk, tmp_path / "copy")
+    for field, message in (("records", "made of other records"), ("weights", "made with other weights")):
+        described = json.loads((trunk / "features.json").read_text())
+        described["settings"][field] = "another"
+        (copy / "features.json").write_text(json.dumps(described))
+        assert main([*arguments, "--stage=map", "--features", str(copy)]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_feature_records_keep_the_captions_and_drop_the_photo(sample_records, pooled):
+    info = load_dataset_info(sample_records)
+    features = load_features_info(pooled)
+    for split, described in info.splits.items():
+        for ours, theirs in zip(features.splits[split], described.shards, strict=True):
+            assert (ours.name, ours.records) == (theirs.name, theirs.records)
+            with (pooled / ours.name).open("rb") as a, (sample_records / theirs.name).open("rb") as b:
+                for new, old in zip(tfrecord.read_frames(a, ""), tfrecord.read_frames(b, ""), strict=True):
+                    kept, before = tfrecord.parse_example(new), tfrecord.parse_example(old)
+                    assert set(before) - set(kept) == {"photo/jpeg"} and set(kept) - set(before) == {"features"}
+                    assert all(kept[key] == before[key] for key in before if key != "photo/jpeg")
+
+
+def test_the_description_says_what_decides_the_features(sample_records, pooled):
+    settings = load_features_info(pooled).settings
+    assert (settings.stage, settings.shape, settings.dtype) == ("pooled", [2048], "float16")
+    assert settings.records == load_dataset_info(sample_records).fingerprint()
+    assert settings.weights == Encoder(image_size=32, weights="random", finetuned=True).fingerprint("pooled")
+
+
+def test_a_rerun_makes_only_the_shards_that_are_missing_or_damaged(sample_records, pooled, tmp_path, monkeypatch):
+    expected = tree_bytes(pooled)
+    copy = shutil.copytree(pooled, tmp_path / "copy")
+    settings = load_features_info(copy).settings
+    (copy / "features.json").unlink()
+    (copy / "features.incomplete.json").write_text(settings.model_dump_json())
+    missing, damaged, *_ = sorted(copy.glob("train-*"))
+    missing.unlink()
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    written = []
+    original = write_shard
+    monkeypatch.setattr(
+        feature_pipeline, "write_shard", lambda folder, name, data: written.append(name) or original(folder, name, data)
+    )
+    extracted(sample_records, copy, "pooled")
+    assert sorted(written) == [missing.name, damaged.name]
+    assert tree_bytes(copy) == expected
+    extracted(sample_records, copy, "pooled")  # complete: nothing to do
+    assert len(written) == 2 and tree_bytes(copy) == expected
+
+
+def test_complete_features_of_other_settings_are_kept_unless_overwritten(sample_records, pooled, tmp_path, capsys):
+    copy = shutil.copytree(pooled, tmp_path / "copy")
+    arguments = ["--records", str(sample_records), "--output", str(copy), "--stage=map", "--weights=random"]
+    assert main(arguments) == 1
+    assert "is complete" in capsys.readouterr().err and tree_bytes(copy) == tree_bytes(pooled)
+    assert main([*arguments, "--overwrite"]) == 0
+    assert load_features_info(copy).settings.shape == [1, 1, 2048]
+
+
+def test_the_folder_of_the_records_is_never_written_into(sample_records, tmp_path, capsys):
+    copy = shutil.copytree(sample_records, tmp_path / "copy")
+    before = tree_bytes(copy)
+    for flags in ([], ["--overwrite"]):
+        arguments = ["--records", str(copy), "--output", str(copy), "--stage=pooled", "--weights=random", *flags]
+        assert main(arguments) == 1
+        assert "holds dataset.json of another job" in capsys.readouterr().err
+    assert tree_bytes(copy) == before
+
+
+def test_a_photo_that_does_not_decode_is_named(sample_records, tmp_path, capsys):
+    copy = shutil.copytree(sample_records, tmp_path / "copy")
+    rewrite(copy, lambda read: setattr(read[1], "jpeg", b"\xff\xd8 no photo"))
+    shard = load_dataset_info(copy).splits["dev"].shards[0].name
+    arguments = ["--records", str(copy), "--output", str(tmp_path / "out"), "--stage=pooled", "--weights=random"]
+    assert main(arguments) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"error: {shard}, shapes_") and "does not decode" in error
+    assert not (tmp_path / "out" / "features.json").exists()
+
+
+def test_stored_features_that_are_not_what_they_should_be_are_named(sample_records, trunk, tmp_path, capsys):
+    copy = shutil.copytree(trunk, tmp_path / "copy")
+    shard = sorted(copy.glob("train-*"))[0]
+    frames = list(tfrecord.read_frames(io.BytesIO(shard.read_bytes()), "shard"))
+    frames[1] = feature_record(frames[1], b"too few")
+    write_shard(str(copy), shard.name, iter(frames))
+    arguments = ["--records", str(sample_records), "--features", str(copy), "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--stage=pooled", "--weights=random"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    photo = captions_of(frames[1])[0]
+    assert error == f"error: {shard.name}, {photo}: its features are not of stage trunk; extract them again"
+
+
+def test_a_damaged_record_shard_is_named(sample_records, tmp_path, capsys):
+    copy = shutil.copytree(sample_records, tmp_path / "copy")
+    shard = sorted(copy.glob("train-*"))[0]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    arguments = ["--records", str(copy), "--output", str(tmp_path / "out"), "--stage=pooled", "--weights=random"]
+    assert main(arguments) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert shard.name in error and "checksum" in error
+
+
+def test_a_lost_shard_fails_the_conservation_check(sample_records, tmp_path, capsys, monkeypatch):
+    original = ExtractShard.process
+
+    def lossy(self, element):
+        results = list(original(self, element))
+        yield from () if element[1].name.startswith("dev-") else results
+
+    monkeypatch.setattr(ExtractShard, "process", lossy)
+    arguments = ["--records", str(sample_records), "--output", str(tmp_path / "out"), "--stage=pooled"]
+    assert main([*arguments, "--weights=random"]) == 1
+    assert "conservation check" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "features.json").exists()
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_is_complete_or_absent_and_a_rerun_gives_the_same_bytes(
+    sample_records, pooled, tmp_path
+):
+    command = [sys.executable, "-m", "beam_jobs.extract_features", "--records", str(sample_records), "--stage=pooled"]
+    command += ["--weights=random", "--batch_size=16", "--output", str(tmp_path / "out")]
+    for _ in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not list((tmp_path / "out").glob("*.tfrecord")):
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        expected = tree_bytes(pooled)
+        for name, content in tree_bytes(tmp_path / "out").items():
+            if name.endswith(".tfrecord") and not name.startswith(".progress"):
+                assert content == expected[name]
+    extracted(sample_records, tmp_path / "out", "pooled")
+    assert tree_bytes(tmp_path / "out") == expected
+
+
+def test_a_remaining_batch_gives_what_a_full_one_gives(sample_records):
+    extractor = FeatureExtractor(image_size=32, weights="random", stage="pooled", batch_size=8)
+    jpegs = [record.jpeg for _, record in read_all(sample_records)[1].values()][:8]
+    whole = extractor(jpegs)
+    assert whole.dtype == np.float16 and whole.shape == (8, 2048)
+    for count in (1, 5):
+        np.testing.assert_array_equal(extractor(jpegs[:count]), whole[:count])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--records", "none", "--weights=random"], "none: no such folder"),
+        (["--records", "{records}", "--weights=none.h5"], "none.h5: no such file"),
+    ],
+)
+def test_wrong_paths_are_clear_errors(arguments, message, sample_records, tmp_path, capsys):
+    filled = [argument.format(records=sample_records) for argument in arguments]
+    assert main([*filled, "--output", str(tmp_path / "out"), "--stage=pooled"]) == 1
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_descriptions_that_cannot_be_read_are_clear_errors(pooled, tmp_path, sample_records, capsys):
+    copy = shutil.copytree(pooled, tmp_path / "copy")
+    (copy / "features.json").write_text(json.dumps({"schema_version": 1}))
+    arguments = ["--records", str(sample_records), "--output", str(copy), "--stage=pooled", "--weights=random"]
+    assert main(arguments) == 1
+    assert "features.json: not a description of features" in capsys.readouterr().err

@@ -1,0 +1,79 @@
+"""inspect finds every damage done to records, and shows them."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from tests.support.records import rewrite
+from tfcaption.inspect import inspect_records, main
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import load_dataset_info
+from tfcaption.records.examples import decode_record
+
+
+@pytest.fixture
+def copy(sample_records, tmp_path):
+    return shutil.copytree(sample_records, tmp_path / "copy")
+
+
+def test_sound_records_have_no_fault(sample_records, capsys):
+    assert main([str(sample_records)]) == 0
+    assert "no faults" in capsys.readouterr().out
+
+
+def test_a_flipped_bit_a_cut_and_a_missing_shard_are_named(copy, capsys):
+    first, second, third = (copy / shard.name for shard in load_dataset_info(copy).splits["train"].shards)
+    damaged = bytearray(first.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    first.write_bytes(damaged)
+    second.write_bytes(second.read_bytes()[:-9])
+    third.unlink()
+    assert main([str(copy)]) == 1
+    error = capsys.readouterr().err
+    for message in (f"{first.name}: record", f"{second.name}: record", f"{third.name}: no such file"):
+        assert message in error
+
+
+def test_a_photo_in_two_splits_is_named(copy):
+    info = load_dataset_info(copy)
+    shard = info.splits["train"].shards[0]
+    with (copy / shard.name).open("rb") as stream:
+        stolen = decode_record(next(tfrecord.read_frames(stream, shard.name)))
+    rewrite(copy, lambda read: read.__setitem__(0, stolen))
+    assert any("is also in" in fault for fault in inspect_records(copy).faults)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda read: setattr(read[0], "jpeg", b"no photo"), "does not decode"),
+        (lambda read: setattr(read[0], "token_ids", [[2, 9_999, 3]] * 5), "out of range"),
+        (lambda read: setattr(read[0], "token_ids", [[2, 0, 3]] * 5), "out of range"),
+        (lambda read: setattr(read[0], "token_ids", [[4, 5, 6]] * 5), "from <start> to <end>"),
+        (lambda read: read.pop(), "readable records"),
+    ],
+)
+def test_wrong_content_with_right_checksums_is_named(copy, change, message):
+    rewrite(copy, change)
+    assert any(message in fault for fault in inspect_records(copy).faults)
+
+
+def test_a_rejection_that_vanished_is_named(copy):
+    content = json.loads((copy / "dataset.json").read_text())
+    content["rejected_photos"] = {"truncated": 1}
+    (copy / "dataset.json").write_text(json.dumps(content))
+    assert any("rejected.jsonl" in fault for fault in inspect_records(copy).faults)
+
+
+def test_show_writes_a_picture_of_each_split(sample_records, tmp_path):
+    assert main([str(sample_records), "--show", "5", "--output", str(tmp_path / "pictures")]) == 0
+    for split in ("train", "dev", "test"):
+        with Image.open(tmp_path / "pictures" / f"{split}.png") as image:
+            assert image.width == 1040 and image.height > 2 * 260
+
+
+def test_a_folder_without_records_is_a_clear_error(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 1
+    assert "incomplete" in capsys.readouterr().err

@@ -1,0 +1,61 @@
+"""Records for tests: built, read whole, rewritten, damaged."""
+
+from PIL import Image
+
+from beam_jobs.build_records import main
+from tests.conftest import IN_MEMORY
+from tests.support.photos import encoded, truncated
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import load_dataset_info
+from tfcaption.records.examples import decode_record, encode_record
+
+
+def build(source, output, *flags, beam=IN_MEMORY):
+    (source.texts / "Flickr8k.token.txt").write_bytes(b"\n".join([*source.lines, b""]))
+    arguments = ["--images", str(source.images), "--captions", str(source.texts), "--output", str(output)]
+    return main([*arguments, "--image_size=32", "--min_count=2", *flags, *beam])
+
+
+def read_all(folder):
+    info = load_dataset_info(folder)
+    found = {}
+    for split, split_info in info.splits.items():
+        for shard in split_info.shards:
+            with (folder / shard.name).open("rb") as stream:
+                for data in tfrecord.read_frames(stream, shard.name):
+                    record = decode_record(data)
+                    assert record.photo_id not in found
+                    found[record.photo_id] = (split, record)
+    return info, found
+
+
+def damage(source):
+    """Six photos that cannot be used, each in its own way, and three captions; returns photo -> reason."""
+    bad = {
+        "empty.jpg": (b"", "empty file"),
+        "cut.jpg": (truncated(), "truncated"),
+        "page.jpg": (b"<html>404</html>", "not an image"),
+        "bomb.png": (encoded(Image.new("1", (12_000, 12_000))), "decompression bomb"),
+    }
+    for name, (data, _) in bad.items():
+        (source.images / name).write_bytes(data)
+        source.lines.append(f"{name}#0\tA photo of damage .".encode())
+    with (source.texts / "Flickr_8k.trainImages.txt").open("a") as stream:
+        stream.writelines(f"{name}\n" for name in bad)
+    source.lines += [b"phantom.jpg.1#0\tA ghost .", b"no tab", b"../up.jpg#0\tUp .", b"a.jpg#9\t.", b"a.jpg#8\tcaf\xe9"]
+    return {name: reason for name, (_, reason) in bad.items()} | {"phantom.jpg.1": "missing photo"}
+
+
+def rewrite(copy, change):
+    """Change the first record of a dev shard and make dataset.json agree, so that only the content is wrong."""
+    import hashlib
+
+    info = load_dataset_info(copy)
+    shard = info.splits["dev"].shards[0]
+    with (copy / shard.name).open("rb") as stream:
+        read = [decode_record(data) for data in tfrecord.read_frames(stream, shard.name)]
+    change(read)
+    content = b"".join(tfrecord.frame_record(encode_record(record)) for record in read)
+    (copy / shard.name).write_bytes(content)
+    shard.bytes, shard.sha256 = len(content), hashlib.sha256(content).hexdigest()
+    (copy / "dataset.json").write_text(info.model_dump_json())

@@ -1,0 +1,49 @@
+"""Trainers and batches for tests of the step."""
+
+import numpy as np
+import tensorflow as tf
+
+from tests.support.models import captioner, captions
+from tfcaption.config import TrainConfig
+from tfcaption.training.precision import ComputeMode
+from tfcaption.training.step import Trainer
+
+STAGES = {"frozen": "pooled", "finetuned": "trunk"}
+
+
+def features(variant):
+    """Six photos as the variant's cheapest stage: (6, 2048) pooled, or (6, 1, 1, 2048) trunk."""
+    shape = {"frozen": (6, 2048), "finetuned": (6, 1, 1, 2048)}[variant]
+    return np.maximum(np.random.default_rng(4).normal(size=shape), 0).astype(np.float16)
+
+
+def batch_of(variant, length=7):
+    return {"inputs": tf.constant(features(variant)), "tokens": tf.constant(captions(length))}
+
+
+def steps(subject, batch, count=1):
+    """Train `count` steps on one batch; their outcomes."""
+    return subject.train_steps(iter(tf.data.Dataset.from_tensors(batch).repeat()), count)
+
+
+def judged(subject, batch):
+    (outcome,) = subject.evaluate_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
+    return outcome
+
+
+PLAIN = ComputeMode("float32", False)
+
+
+def trainer(variant="frozen", mode=PLAIN, model_options=None, **options):
+    config = TrainConfig(**({"learning_rate": 3e-3, "encoder_learning_rate": 1e-3} | options))
+    model = captioner(variant, encoder_weights=None, compiled=mode.xla, **(model_options or {}))
+    stage = STAGES[variant]
+    return Trainer(model, tf.distribute.get_strategy(), config, mode, stage=stage)
+
+
+def weights(layer):
+    return {variable.path: variable.numpy() for variable in layer.variables}
+
+
+def changed(before, after):
+    return {path for path in before if not np.array_equal(before[path], after[path])}

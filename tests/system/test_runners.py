@@ -1,0 +1,118 @@
+"""The same jobs on every runner that this machine can run: the same bytes, or a refusal that says why."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from beam_jobs import build_records, extract_features
+from tests.conftest import tree_bytes
+
+ROOT = Path(__file__).parents[2]
+PORTABLE = ["--runner=PortableRunner", "--job_endpoint=embed"]
+LOOPBACK = [*PORTABLE, "--environment_type=LOOPBACK"]
+
+
+def build(sample, output, *flags):
+    images, texts = sample
+    arguments = ["--images", str(images), "--captions", str(texts), "--output", str(output)]
+    return build_records.main([*arguments, "--image_size=32", "--min_count=1", "--shards=3", *flags])
+
+
+def extract(sample_records, output, *flags):
+    arguments = ["--records", str(sample_records), "--output", str(output), "--stage=pooled", "--weights=random"]
+    return extract_features.main([*arguments, "--batch_size=16", *flags])
+
+
+@pytest.mark.parametrize("flags", [["--direct_num_workers=2"], LOOPBACK], ids=["processes", "job_server"])
+def test_records_are_the_same_bytes_on_every_runner(sample, sample_records, tmp_path, flags):
+    assert len(tree_bytes(sample_records)) == 3 + 5
+    assert build(sample, tmp_path / "out", *flags) == 0
+    assert tree_bytes(tmp_path / "out") == tree_bytes(sample_records)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(["--direct_running_mode=multi_processing", "--direct_num_workers=2"], marks=pytest.mark.slow),
+        LOOPBACK,
+    ],
+    ids=["processes", "job_server"],
+)
+def test_features_are_the_same_bytes_on_every_runner(sample_records, pooled, tmp_path, flags):
+    assert extract(sample_records, tmp_path / "out", *flags) == 0
+    assert tree_bytes(tmp_path / "out") == tree_bytes(pooled)
+
+
+def test_prism_gives_the_same_bytes(sample, sample_records, tmp_path):
+    prism = shutil.which("prism")
+    if prism is None:
+        pytest.skip("needs Beam's engine `prism` on the PATH (pip does not bring it)")
+    assert build(sample, tmp_path / "out", "--runner=PrismRunner", f"--prism_location={prism}") == 0
+    assert tree_bytes(tmp_path / "out") == tree_bytes(sample_records)
+
+
+@pytest.mark.parametrize("name", ["DaskRunner", "BundleBasedDirectRunner"])
+@pytest.mark.parametrize("spelling", ["{}", "apache_beam.runners.some.module.{}"])
+def test_a_runner_that_loses_records_is_refused_with_the_reason(sample, tmp_path, capsys, name, spelling):
+    assert build(sample, tmp_path / "out", f"--runner={spelling.format(name)}") == 1
+    error = capsys.readouterr().err
+    assert f"{name} is refused: it" in error and "leave --runner out" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Python of an environment with the sdist and the dependencies of this one, and nothing of the checkout."""
+    folder = tmp_path_factory.mktemp("installed")
+    build = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", folder, "sdist", "--dist-dir", folder]
+    subprocess.run(build, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    (site,) = folder.glob("venv/lib/python*/site-packages")
+    # A line of a .pth file is only put on the path: the editable installation of the checkout does not come with it.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    (archive,) = folder.glob("tfcaption-*.tar.gz")
+    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--target", site, archive]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True)
+    return folder / "venv" / "bin" / "python"
+
+
+@contextmanager
+def worker_pool(python, folder):
+    """Flags for workers that a pool of another environment starts, as processes of their own."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"}
+    environment.pop("PYTHONPATH", None)
+    command = [python, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
+    with (folder / "pool.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=log)
+    try:
+        with grpc.insecure_channel(f"localhost:{port}") as channel:
+            grpc.channel_ready_future(channel).result(timeout=60)
+        yield [*PORTABLE, "--environment_type=EXTERNAL", f"--environment_config=localhost:{port}"]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.mark.slow
+def test_workers_of_an_installed_package_give_the_same_bytes(installed, sample, sample_records, pooled, tmp_path):
+    code = "import beam_jobs, tfcaption; print(beam_jobs.__file__, tfcaption.__file__, sep='\\n')"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    found = subprocess.run([installed, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert all(Path(path).is_relative_to(installed.parents[1]) for path in found.stdout.split()) and found.stdout
+    with worker_pool(installed, tmp_path) as flags:
+        assert build(sample, tmp_path / "records", *flags) == 0
+        assert extract(sample_records, tmp_path / "pooled", *flags) == 0
+    assert tree_bytes(tmp_path / "records") == tree_bytes(sample_records)
+    assert tree_bytes(tmp_path / "pooled") == tree_bytes(pooled)
+    assert (tmp_path / "pool.log").read_text().count("Starting worker") >= 2

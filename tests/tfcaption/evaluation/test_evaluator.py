@@ -1,0 +1,257 @@
+"""The evaluation scores every photo once, runs and foreign captions alike, and says what it cannot score."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.conftest import tree_bytes
+from tests.support.runs import config
+from tfcaption.evaluate import main
+from tfcaption.evaluation.caption_files import read_captions
+from tfcaption.evaluation.evaluator import evaluate, evaluate_captions
+from tfcaption.evaluation.references import load_references
+from tfcaption.evaluation.scores import ROWS, score_captions, score_table
+from tfcaption.metrics.corpus import ScoreError, corpus_scores
+from tfcaption.records.vocabulary import SPECIAL_TOKENS, load_vocabulary
+from tfcaption.training.loop import train
+
+
+def read_lines(folder):
+    return [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def expected(sample_records):
+    """What captions of the dev split are held against."""
+    return load_references(sample_records, "dev")
+
+
+@pytest.fixture(scope="module")
+def references(expected):
+    """Photo id -> raw captions of the dev split."""
+    return expected.references
+
+
+@pytest.fixture(scope="module")
+def run(sample_records, pooled, tmp_path_factory):
+    """A run of one epoch, with word vectors."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    generator = np.random.default_rng(0)
+    words = load_vocabulary(sample_records)[len(SPECIAL_TOKENS) :]
+    lines = [f"{word} {' '.join(f'{x:.4f}' for x in generator.normal(size=5))}\n" for word in words]
+    (folder / "glove.txt").write_text("".join(lines))
+    return train(config(folder / "run", sample_records, 1, pooled, glove=str(folder / "glove.txt")))
+
+
+@pytest.fixture(scope="module")
+def evaluated(run):
+    """Its evaluation on the dev split, and the lines that it wrote."""
+    result = evaluate(run, split="dev", beam=2)
+    return result, read_lines(run / "eval-dev")
+
+
+@pytest.fixture(scope="module")
+def foreign(references, tmp_path_factory):
+    """A file with the first reference of each photo of the dev split."""
+    path = tmp_path_factory.mktemp("foreign") / "first.jsonl"
+    lines = [{"id": photo, "caption": captions[0]} for photo, captions in references.items()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+# --- a run -----------------------------------------------------------------------------------------------
+
+
+def test_each_photo_is_written_once_with_its_captions_best_first(evaluated, references):
+    result, lines = evaluated
+    assert [line["id"] for line in lines] == sorted(references) and result["photos"] == len(references)
+    for line in lines:
+        assert line["references"] == references[line["id"]]
+        scores = [found["score"] for found in line["nbest"]]
+        assert scores == sorted(scores, reverse=True) and len(scores) == 2
+        assert (line["caption"], line["score"]) == (line["nbest"][0]["caption"], scores[0])
+
+
+def test_what_is_written_is_what_is_returned_and_follows_from_the_captions(evaluated, run):
+    result, lines = evaluated
+    assert json.loads((run / "eval-dev" / "metrics.json").read_text()) == result
+    again = corpus_scores({x["id"]: x["caption"] for x in lines}, {x["id"]: x["references"] for x in lines})
+    assert again == {key: result[key] for key in again}
+    cosines = [line["cosine"] for line in lines if "cosine" in line]
+    assert result["cosine"] == pytest.approx(np.mean(cosines), abs=1e-4)
+    for percent in (10, 50, 90):
+        assert result[f"cosine_p{percent}"] == pytest.approx(np.percentile(cosines, percent), abs=1e-4)
+    assert "beam 2" in result["protocol"] and "/best/" in result["checkpoint"]
+
+
+def test_beside_a_run_stand_the_constant_caption_and_a_person(evaluated, references):
+    result, _ = evaluated
+    constant, human = result["constant"], result["human"]
+    said = corpus_scores(dict.fromkeys(references, constant["caption"]), references)
+    person = corpus_scores({p: c[0] for p, c in references.items()}, {p: c[1:] for p, c in references.items()})
+    assert said.items() <= constant.items() and person.items() <= human.items()
+    assert constant["distinct_captions"] == 1 and constant["novel_share"] == 0.0
+    assert set(ROWS) - set(result["human"]) == {"perplexity", "token_accuracy"} and set(ROWS) <= set(result)
+
+
+def test_a_limit_scores_the_first_photos_with_the_same_captions(evaluated, run, references, tmp_path):
+    _, lines = evaluated
+    copy = shutil.copytree(run, tmp_path / "run")
+    before = tree_bytes(copy)
+    result = evaluate(copy, split="dev", beam=2, limit=3)
+    assert before.items() <= tree_bytes(copy).items()  # what is known of the whole split stays
+    first = list(references)[:3]
+    assert {line["id"]: line["caption"] for line in read_lines(copy / "eval-dev-first-3")} == {
+        line["id"]: line["caption"] for line in lines if line["id"] in first
+    }
+    assert (
+        result["photos"] == result["constant"]["photos"] == 3
+        and f"the first 3 of {len(references)} photos" in result["protocol"]
+    )
+
+
+def test_two_runs_share_one_reading_and_one_table(run, tmp_path, capsys):
+    other = shutil.copytree(run, tmp_path / "other")
+    before = tree_bytes(other / "checkpoints")
+    assert main(["--run", str(run), str(other), "--split", "test", "--beam", "1", "--checkpoint", "last"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.count("reading training captions") == 1
+    (header,) = [line.split() for line in printed.out.splitlines() if "constant" in line and "human" in line][:1]
+    assert header == ["constant", "run", "other", "human"]
+    (row,) = [line.split() for line in printed.out.splitlines() if line.startswith("CIDEr-D")]
+    assert row[2] == row[3]
+    assert read_lines(run / "eval-test") == read_lines(other / "eval-test")
+    assert tree_bytes(other / "checkpoints") == before
+
+
+def test_no_human_column_where_a_photo_has_a_single_reference(expected):
+    single = {photo: captions[: index + 1] for index, (photo, captions) in enumerate(expected.references.items())}
+    result, _ = score_captions(dict.fromkeys(single, "a"), dataclasses.replace(expected, references=single), None)
+    assert "human" not in result and "human" not in score_table({"run": result, "constant": result["constant"]})
+
+
+# --- captions made elsewhere ---------------------------------------------------------------------------------
+
+
+def test_the_references_themselves_score_full_marks(foreign, references, sample_records, tmp_path, capsys):
+    arguments = ["--captions", str(foreign), "--records", str(sample_records), "--output", str(tmp_path / "scores")]
+    assert main(arguments) == 0
+    result = json.loads((tmp_path / "scores" / "metrics.json").read_text())
+    assert [result[f"bleu_{n}"] for n in range(1, 5)] == pytest.approx([1] * 4) and result["rouge_l"] == 1.0
+    assert result["cider"] > result["human"]["cider"] > 0
+    assert result["mean_words"] == result["human"]["mean_words"]
+    written = {line["id"]: line["caption"] for line in read_lines(tmp_path / "scores")}
+    assert written == {photo: captions[0] for photo, captions in references.items()}
+    assert "first.jsonl" in capsys.readouterr().out
+
+
+def test_our_own_captions_score_as_they_did(evaluated, run, sample_records):
+    result, _ = evaluated
+    path = run / "eval-dev" / "captions.jsonl"
+    again = evaluate_captions(path, records_path=sample_records)
+    shared = [key for key in ROWS if key in again]
+    assert {key: again[key] for key in shared} == {key: result[key] for key in shared} and "cider" in shared
+
+
+def test_the_coco_results_format_reads_as_the_lines_do(foreign, references, tmp_path):
+    entries = [json.loads(line) for line in foreign.read_text().splitlines()]
+    listed = [{"image_id": entry["id"].removesuffix(".jpg"), "caption": entry["caption"]} for entry in entries]
+    (tmp_path / "results.json").write_text(json.dumps(listed, indent=2))
+    assert read_captions(tmp_path / "results.json", references) == read_captions(foreign, references)
+
+
+def test_ids_match_with_or_without_extension_and_coco_numbers(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text(
+        "\ufeff"  # as some editors write
+        '{"id": "dog", "caption": "1"}\n\n{"image_id": "cat.png", "id": 7, "caption": "2"}\r\n'
+        '{"image_id": 391895, "caption": "3\u2028"}\n{"id": 12, "caption": "4"}'
+    )
+    photos = ["dog.jpg", "cat", "COCO_val2014_000000391895.jpg", "12.jpg"]
+    assert read_captions(path, photos) == dict(zip(photos, ["1", "2", "3\u2028", "4"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "FILE: no captions in it"),
+        ("[]", "FILE: no captions in it"),
+        ('{"id": "a", "caption": "x"}\n{"id": "b", "capt', "FILE, line 2: is no JSON"),
+        ('[{"id": "a", "caption": "x"},\n{"id": "b"', "FILE, line 2: is no JSON"),
+        ('"a dog"', "FILE, line 1: must be {"),
+        ('[{"id": "a.jpg", "caption": "x"}, ["a dog"]]', "FILE, entry 2: must be {"),
+        ('{"id": "a.jpg", "caption": ["a", "dog"]}', "FILE, line 1: the caption must be a string, not list"),
+        ('{"id": "a.jpg"}', "FILE, line 1: the caption must be a string, not NoneType"),
+        ('{"caption": "x"}', "FILE, line 1: needs an image_id or id"),
+        ('{"id": 1.5, "caption": "x"}', "FILE, line 1: needs an image_id or id"),
+        ('{"id": "zebra", "caption": "x"}', "FILE, line 1: zebra is no photo of this split"),
+        ('{"id": "b", "caption": "x"}', "FILE, line 1: b could be b.jpg or b.png"),
+        ('{"id": "a.jpg", "caption": "x"}\n{"id": "a", "caption": "y"}', "FILE, line 2: a.jpg .* already, in line 1"),
+        (b'{"id": "a", "caption": "x"}\n{"id": "b", "caption": "\xff"}', "FILE, line 2: is not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_scored_is_refused_by_line(content, message, tmp_path):
+    path = tmp_path / "FILE"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ScoreError, match=f"^{tmp_path}/{message}"):
+        read_captions(path, ["a.jpg", "b.jpg", "b.png"])
+
+
+def test_photos_without_a_caption_are_refused_unless_beyond_the_limit(foreign, references, sample_records, tmp_path):
+    path = tmp_path / "some.jsonl"
+    path.write_text("".join(foreign.read_text().splitlines(keepends=True)[:2]))
+    missing = len(references) - 2
+    with pytest.raises(ScoreError, match=rf"some.jsonl: has no caption for {missing} of {len(references)} photos"):
+        evaluate_captions(path, records_path=sample_records)
+    assert evaluate_captions(path, records_path=sample_records, limit=2)["photos"] == 2
+
+
+def test_wrong_arguments_are_one_line(foreign, run, sample_records, tmp_path, capsys):
+    known = str(foreign)
+    for arguments, message in (
+        (["--captions", known, "--records", str(tmp_path / "none")], f"error: {tmp_path}/none: no such folder"),
+        (["--captions", "none", "--records", str(sample_records)], "error: none: no such file"),
+        (["--captions", known, "--records", "x", "--limit", "0"], "error: --limit 0: must be at least 1"),
+        (["--run", str(run), "--beam", "0"], "error: --beam 0: must be at least 1"),
+        (["--run", str(run), "none"], "error: none: is no run directory"),
+    ):
+        assert main(arguments) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(message)
+    for arguments in (["--captions", known], ["--run", str(run), "--output", "x"], []):
+        with pytest.raises(SystemExit):
+            main(arguments)
+
+
+@pytest.mark.slow
+def test_several_runs_are_scored_together_from_the_stage_that_all_can_go_on_from(
+    run, sample_records, trunk, tmp_path, capsys
+):
+    other = train(config(tmp_path / "other", sample_records, 1, trunk, variant="finetuned"))
+    assert main(["--run", str(run), str(other), "--ensemble", str(tmp_path / "both"), "--beam", "2"]) == 0
+    assert "both" in capsys.readouterr().out
+    result, lines = json.loads((tmp_path / "both" / "metrics.json").read_text()), read_lines(tmp_path / "both")
+    assert str(run) in result["checkpoint"] and str(other) in result["checkpoint"]
+    assert {line["id"] for line in lines} == {line["id"] for line in read_lines(run / "eval-dev")}
+    perplexities = [json.loads((path / "eval-dev" / "metrics.json").read_text())["perplexity"] for path in (run, other)]
+    assert result["perplexity"] < max(perplexities)  # the mean of probabilities is never worse than the worse one
+    twice = evaluate(run, split="dev", beam=2, together_with=[run], output=tmp_path / "twice")
+    alone = evaluate(run, split="dev", beam=2)
+    assert twice["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-4) and twice["bleu_4"] == alone["bleu_4"]
+    with pytest.raises(SystemExit):
+        main(["--run", str(run), "--ensemble", str(tmp_path / "one")])
+
+
+def test_with_records_named_the_features_of_the_training_need_not_be_there(run, sample_records, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    config_file = moved / "config.yaml"
+    lines = config_file.read_text().splitlines(keepends=True)
+    gone = ["  features: /nowhere\n" if line.startswith("  features:") else line for line in lines]
+    assert gone != lines
+    config_file.write_text("".join(gone))
+    found = evaluate(moved, split="dev", beam=2, records_path=str(sample_records))
+    assert found["perplexity"] == pytest.approx(evaluate(run, split="dev", beam=2)["perplexity"], rel=1e-2)

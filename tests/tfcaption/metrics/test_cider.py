@@ -1,0 +1,25 @@
+"""CIDEr-D, against the formulas."""
+
+import pytest
+
+from tests.support.cider import brute_force_cider
+from tfcaption.metrics.corpus import corpus_scores
+
+
+def test_cider_is_that_of_the_formulas(drawn):
+    score = corpus_scores(*drawn)["cider"]
+    assert score == pytest.approx(brute_force_cider(*drawn)) and score > 0.1
+
+
+def test_cider_of_one_photo_is_zero_and_of_perfect_captions_ten():
+    assert corpus_scores({"a": "a big dog runs"}, {"a": ["a big dog runs"]})["cider"] == 0.0
+    captions = {"a": "a big dog runs", "b": "two men on ice", "c": ""}
+    references = {photo: [caption] for photo, caption in captions.items()}
+    assert corpus_scores(captions, references)["cider"] == pytest.approx(20 / 3)  # the empty caption scores nothing
+
+
+def test_cider_tells_captions_that_belong_from_the_same_captions_exchanged(drawn):
+    _, references = drawn
+    own = {photo: captions[0] for photo, captions in references.items()}
+    exchanged = dict(zip(own, [*list(own.values())[1:], own["photo0"]], strict=True))
+    assert corpus_scores(own, references)["cider"] > 2 * corpus_scores(exchanged, references)["cider"]

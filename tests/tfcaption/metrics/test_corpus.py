@@ -1,0 +1,63 @@
+"""Scores agree with reference values, and refuse what would be scored wrongly."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tfcaption.metrics.corpus import ScoreError, corpus_scores
+from tfcaption.metrics.tokens import score_tokens
+
+GOLDEN = ["constant_caption", "human_0_against_the_other_4", "human_2_against_the_other_4"]
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_scores_agree_with_the_reference_scores(shared_data, case):
+    """All that is left comes from one caption with brackets, which coco-caption takes for words."""
+    golden = json.loads((shared_data / "golden" / "caption_scores_dev200.json").read_text())[case]
+    scores = corpus_scores(golden["hypotheses"], golden["references"])
+    for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"):
+        assert scores[name] == pytest.approx(golden["scores"][name], abs=1e-9)
+    assert scores["cider"] == pytest.approx(golden["scores"]["cider"], abs=3e-4)
+
+
+def test_scores_know_neither_the_names_nor_any_order(drawn):
+    hypotheses, references = drawn
+    renamed = {f"x{photo}": caption.upper() + " ." for photo, caption in reversed(hypotheses.items())}
+    shuffled = {f"x{photo}": captions[::-1] for photo, captions in references.items()}
+    assert corpus_scores(renamed, shuffled) == pytest.approx(corpus_scores(hypotheses, references))
+
+
+def test_one_letter_words_count_and_punctuation_and_case_do_not():
+    assert score_tokens('A dog , "Rex" , is (not) I !') == ["a", "dog", "rex", "is", "not", "i"]
+    assert score_tokens("the dog's t-shirt isn't red") == ["the", "dog", "'s", "t-shirt", "is", "n't", "red"]
+    assert score_tokens("In Washington D.C.") == score_tokens("in washington d.c. .")
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "message"),
+    [
+        ({"a": ["a", "dog"]}, {"a": ["a dog"]}, "a: the caption must be a string, not list"),
+        ({"a": "a dog"}, {"a": "a dog"}, "a: references must be a list of strings"),
+        ({"a": "a dog"}, {"a": [["a", "dog"]]}, "a: references must be a list of strings"),
+        ({"a": "a dog"}, {}, "a: has a caption but no references"),
+        ({"a": "a dog"}, {"a": []}, "a: its list of references is empty"),
+        ({"a": "a dog"}, {"a": ["a"], "b": ["b"]}, "b: has references but no caption"),
+        ({}, {}, "no captions"),
+    ],
+)
+def test_what_would_be_scored_wrongly_is_refused(hypotheses, references, message):
+    with pytest.raises(ScoreError, match=message):
+        corpus_scores(hypotheses, references)
+
+
+def test_an_empty_caption_scores_nothing_and_is_no_error():
+    assert set(corpus_scores({"a": ""}, {"a": ["a dog"]}).values()) == {0.0}
+    assert set(corpus_scores({"a": "a dog"}, {"a": ["", "."]}).values()) == {0.0}
+
+
+def test_metrics_need_no_tensorflow():
+    code = "import sys, tfcaption.metrics as m; m.corpus_scores({'a': 'b'}, {'a': ['b']})"
+    code += "; print('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

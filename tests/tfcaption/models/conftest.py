@@ -1,0 +1,24 @@
+"""Models that the tests of this room share."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.models import DECODERS, captioner
+
+
+@pytest.fixture(scope="module")
+def model():
+    return captioner(dropout=0.4)
+
+
+@pytest.fixture(params=DECODERS)
+def any_model(request):
+    """A model with each decoder, over four regions."""
+    return captioner(encoder_weights=None, image_size=64, **DECODERS[request.param])
+
+
+@pytest.fixture(scope="module")
+def images():
+    blocks = np.random.default_rng(4).integers(0, 256, (6, 4, 4, 3))
+    return tf.constant(np.kron(blocks, np.ones((1, 8, 8, 1))).astype(np.uint8))

@@ -1,0 +1,118 @@
+"""ResNet50: preprocessing, stages, what trains, weights."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.models import captioner
+from tfcaption.models import encoder
+from tfcaption.models.encoder import Encoder, EncoderError
+
+
+def test_preprocessing_is_that_of_keras(images):
+    expected = keras.applications.resnet50.preprocess_input(images.numpy().astype(np.float32))
+    np.testing.assert_array_equal(encoder.preprocess(images), expected)
+
+
+def test_the_two_halves_are_resnet50(images):
+    half = Encoder(image_size=32, weights="random", finetuned=False)
+    whole = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
+    for layer in (layer for layer in whole.layers if layer.weights):
+        source = half.trunk if layer.name in {found.name for found in half.trunk.layers} else half.head
+        layer.set_weights(source.get_layer(layer.name).get_weights())
+    expected = whole(encoder.preprocess(images), training=False)
+    np.testing.assert_allclose(half(images, end="map"), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_stages_follow_one_another(images):
+    subject = Encoder(image_size=32, weights="random", finetuned=True)
+    trunk = subject(images, end="trunk")
+    maps = subject(trunk, start="trunk", end="map")
+    assert [tuple(x.shape[1:]) for x in (images, trunk, maps)] == [
+        subject.feature_shape(stage) for stage in ("photo", "trunk", "map")
+    ]
+    pooled = subject(maps, start="map")
+    np.testing.assert_allclose(pooled, maps.numpy().mean((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(pooled, subject(images), rtol=1e-5)
+    assert subject.feature_shape("pooled") == (2048,)
+
+
+def test_the_head_as_matrix_products_is_the_head_with_its_gradients():
+    subject = Encoder(image_size=96, weights="random", finetuned=True)
+    maps = tf.nn.relu(tf.random.stateless_normal((4, *subject.feature_shape("trunk")), [1, 2]))
+    results = []
+    for head in (lambda x: subject.head(x, training=False), lambda x: encoder.products_of_head(subject.head, x)):
+        with tf.GradientTape() as tape:
+            output = head(maps)
+            loss = tf.reduce_mean(output**2)
+        results.append([output, *tape.gradient(loss, subject.head.trainable_variables)])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * float(tf.reduce_max(tf.abs(a))))
+
+
+def test_the_fingerprint_tells_weights_and_what_a_stage_depends_on():
+    subject = Encoder(image_size=32, weights="random", finetuned=True)
+    trunk, pooled = subject.fingerprint("trunk"), subject.fingerprint("pooled")
+    bias = subject.head.get_layer("conv5_block3_3_conv").bias
+    bias.assign(bias + 1e-3)
+    assert subject.fingerprint("trunk") == trunk and subject.fingerprint("pooled") != pooled
+    bias = subject.trunk.get_layer("conv1_conv").bias
+    bias.assign(bias + 1e-3)
+    assert subject.fingerprint("trunk") != trunk
+
+
+def test_only_conv5_block2_and_conv5_block3_can_train():
+    names = {variable.path.split("/")[-2] for variable in captioner("finetuned").encoder.trainable_variables}
+    assert {name[:12] for name in names} == {"conv5_block2", "conv5_block3"}
+    head = captioner("finetuned").encoder.head
+    with_weights = {layer.name for layer in head.layers if layer.weights}
+    assert names == with_weights
+    assert captioner("frozen").encoder.trainable_variables == []
+
+
+def test_the_decoder_begins_with_the_same_weights_whatever_the_encoder_is():
+    first, second = (captioner(encoder_weights=weights).decoder.get_weights() for weights in ("random", None))
+    other = captioner(encoder_weights=None, seed=1).decoder.get_weights()
+    for one, same, different in zip(first, second, other, strict=True):
+        np.testing.assert_array_equal(one, same)
+        assert not one.any() or (one == 1).all() or not np.array_equal(one, different)
+
+
+def test_random_weights_are_the_same_each_time_and_tell_pictures_apart(images):
+    first = Encoder(image_size=32, weights="random", finetuned=False)(images).numpy()
+    encoder._random_weights.cache_clear()
+    again = Encoder(image_size=32, weights="random", finetuned=False)(images).numpy()
+    np.testing.assert_array_equal(first, again)
+    assert first.std(0).mean() > 0.1 * first.mean()
+
+
+def test_random_weights_are_the_same_under_every_precision_policy():
+    prints = set()
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.mixed_precision.set_dtype_policy(policy)
+        encoder._random_weights.cache_clear()
+        try:
+            prints.add(Encoder(image_size=32, weights="random", finetuned=False).fingerprint("pooled"))
+        finally:
+            keras.mixed_precision.set_dtype_policy("float32")
+    assert len(prints) == 1
+
+
+def test_real_weights_load_and_missing_or_wrong_ones_are_clear_errors(tmp_path, shared_data):
+    path = shared_data / "data" / "resnet50" / "resnet50_imagenet_notop.weights.h5"
+    photo = shared_data / "data" / "flickr8k" / "Flicker8k_Dataset" / "1000268201_693b08cb0e.jpg"
+    image = tf.io.decode_jpeg(tf.io.read_file(str(photo)))[None]
+    maps = Encoder(image_size=224, weights=str(path), finetuned=False)(image, end="map")
+    whole = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(224, 224, 3))
+    whole.load_weights(path)
+    np.testing.assert_allclose(maps, whole(encoder.preprocess(image), training=False), rtol=1e-3, atol=1e-3)
+
+
+def test_missing_or_wrong_weights_are_clear_errors(tmp_path):
+    with pytest.raises(EncoderError, match="nowhere.h5: no such file"):
+        Encoder(image_size=32, weights=str(tmp_path / "nowhere.h5"), finetuned=False)
+    wrong = tmp_path / "wrong.weights.h5"
+    keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(wrong)
+    with pytest.raises(EncoderError, match="wrong.weights.h5: not weights of ResNet50"):
+        Encoder(image_size=32, weights=str(wrong), finetuned=False)

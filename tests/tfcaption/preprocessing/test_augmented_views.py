@@ -1,0 +1,183 @@
+"""Several views of a training photo: what they show, what is stored of them, what an epoch shows."""
+
+import io
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from beam_jobs.extract_features import main
+from tests.conftest import extracted, tree_bytes
+from tests.support.features import all_features, keras_resnet50
+from tests.support.records import read_all
+from tests.support.splits import WAYS, captions_of, opened
+from tfcaption.input_pipeline.batches import make_batches
+from tfcaption.inspect import main as inspect
+from tfcaption.preprocessing.augmented_views import cropped, left_right_tokens, mirrored, swap_left_right, view_box
+from tfcaption.records.dataset_info import load_features_info
+from tfcaption.records.vocabulary import load_vocabulary
+
+SIZE = 2 * 2048  # bytes of pooled features
+
+
+@pytest.fixture(scope="session")
+def three_views(sample_records, tmp_path_factory):
+    """Pooled features of three views of each training photo."""
+    return extracted(sample_records, tmp_path_factory.mktemp("features") / "views", "pooled", "--views", "3")
+
+
+def between(places):
+    """(places, 32): how much each of 32 pixels counts at places between them."""
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(32)))
+
+
+def test_a_view_is_a_large_part_of_its_photo_and_every_other_one_is_mirrored():
+    boxes = np.array([[view_box(f"{photo}.jpg", view) for view in range(1, 5)] for photo in range(500)])
+    top, left, bottom, right = np.moveaxis(boxes, 2, 0)
+    assert (boxes >= 0).all() and (boxes <= 1).all()
+    assert (left > right).all(0).tolist() == [True, False, True, False]
+    assert mirrored(tf.range(5)).numpy().tolist() == [False, True, False, True, False]
+    for side in (bottom - top, abs(right - left)):
+        assert side.min() > 0.7499 and side.max() <= 1 and abs(side.mean() - 0.875) < 0.01
+    assert len(np.unique(top)) > 1900  # each view of each photo is cropped elsewhere
+
+
+def test_what_a_box_shows_is_bilinear_between_the_pixels():
+    rows, columns = np.mgrid[:64, :64]
+    image = np.stack([2 * rows, 3 * columns, rows + columns], -1).astype(np.uint8)  # so a crop is as linear
+    boxes = np.array([[0, 0, 1, 1], [0, 1, 1, 0], [0.1, 0.9, 0.9, 0.15]], np.float32)
+    shown = cropped(tf.constant(np.stack([image] * 3)), tf.constant(boxes)).numpy()
+    assert np.array_equal(shown[0], image) and np.array_equal(shown[1], image[:, ::-1])
+    down, across = np.linspace(0.1 * 63, 0.9 * 63, 64)[:, None], np.linspace(0.9 * 63, 0.15 * 63, 64)[None]
+    expected = np.stack(np.broadcast_arrays(2 * down, 3 * across, down + across), -1)
+    assert np.abs(shown[2] - expected).max() <= 0.501
+
+
+def test_the_first_view_is_the_photo_itself_and_only_training_photos_have_more(sample_records, pooled, three_views):
+    single, several = all_features(pooled), all_features(three_views)
+    for name, (split, _) in read_all(sample_records)[1].items():
+        assert several[name][:SIZE] == single[name]
+        assert len(several[name]) == SIZE * (3 if split == "train" else 1)
+        assert len({several[name][start : start + SIZE] for start in range(0, len(several[name]), SIZE)}) in (1, 3)
+
+
+def test_further_views_are_keras_features_of_the_cropped_photo(sample_records, three_views):
+    model = keras_resnet50("conv5_block3_out")
+    stored, (_, found) = all_features(three_views), read_all(sample_records)
+    for name in [name for name, (split, _) in found.items() if split == "train"][:4]:
+        photo = np.asarray(Image.open(io.BytesIO(found[name][1].jpeg)), np.float32)
+        for view in (1, 2):
+            top, left, bottom, right = (31 * side for side in view_box(name, view))
+            rows, columns = (between(np.linspace(*ends, 32)) for ends in ((top, bottom), (left, right)))
+            pixels = np.round(np.einsum("ij,jkc,lk->ilc", rows, photo, columns))
+            expected = model(pixels).mean((0, 1))
+            shown = np.frombuffer(stored[name], np.float16).reshape(3, 2048)[view]
+            np.testing.assert_allclose(shown, expected, rtol=5e-3, atol=5e-3 * np.abs(expected).max())
+
+
+@pytest.fixture(scope="session")
+def three_maps(sample_records, tmp_path_factory):
+    """Map features of the same views."""
+    return extracted(sample_records, tmp_path_factory.mktemp("features") / "maps", "map", "--views", "3")
+
+
+def test_later_stages_have_the_views_of_the_features_they_are_made_of(
+    sample_records, three_views, three_maps, tmp_path
+):
+    staged = extracted(sample_records, tmp_path / "pooled", "pooled", "--features", str(three_maps))
+    assert load_features_info(staged).settings.views == 3
+    direct = all_features(three_views)
+    for name, features in all_features(staged).items():
+        expected = np.frombuffer(direct[name], np.float16).astype(np.float32)
+        found = np.frombuffer(features, np.float16)
+        np.testing.assert_allclose(found, expected, rtol=5e-3, atol=5e-3 * np.abs(expected).max())
+
+
+def test_a_rerun_keeps_views_and_other_numbers_of_views_are_refused(sample_records, three_views, capsys):
+    arguments = ["--records", str(sample_records), "--output", str(three_views), "--weights=random", "--batch_size=16"]
+    before = {path.name: path.stat().st_mtime_ns for path in three_views.glob("*.tfrecord")}
+    assert main([*arguments, "--stage=pooled", "--views=3"]) == 0
+    assert {path.name: path.stat().st_mtime_ns for path in three_views.glob("*.tfrecord")} == before
+    assert main([*arguments, "--stage=pooled", "--views=2"]) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    for flags in (["--views=0"], ["--views=2", "--features=trunk"]):
+        with pytest.raises(SystemExit):
+            main([*arguments, "--stage=pooled", *flags])
+        assert "--views" in capsys.readouterr().err
+
+
+def test_inspect_says_how_views_and_features_of_features_are_made_again(
+    sample_records, three_views, three_maps, tmp_path, capsys
+):
+    later = extracted(sample_records, tmp_path / "later", "pooled", "--features", str(three_maps))
+    for folder in (shutil.copytree(three_views, tmp_path / "copy"), later):
+        before = tree_bytes(folder)
+        next(folder.glob("train-*")).unlink()
+        assert inspect([str(folder)]) == 1
+        command = capsys.readouterr().err.splitlines()[-1]
+        command = command.replace("RECORDS", str(sample_records)).replace("MAP", str(three_maps))
+        assert main(command.replace("WEIGHTS", "random").split()[3:]) == 0
+        assert tree_bytes(folder) == before
+
+
+@WAYS
+@pytest.mark.parametrize("by_photo", [True, False], ids=["photos", "captions"])
+def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, three_views, cache, by_photo):
+    features = load_features_info(three_views)
+    subject = opened(three_views, info, "train", features, cache=cache, by_photo=by_photo)
+    stored, words = all_features(three_views), load_vocabulary(sample_records)
+    left, right = words.index("left"), words.index("right")
+    found = {
+        name: record.token_ids for name, (split, record) in read_all(sample_records)[1].items() if split == "train"
+    }
+    swapped = {
+        name: [[{left: right, right: left}.get(t, t) for t in caption] for caption in captions]
+        for name, captions in found.items()
+    }
+    assert found != swapped
+    options = {"batch_size_photos": 8, "shuffle_seed": 4, "epochs": 6}
+    whole = list(make_batches(subject, **options).as_numpy_iterator())
+    per_epoch = len(whole) // 6
+    shown = {name: [] for name in found}
+    for epoch in range(6):
+        heard = {name: [] for name in found}
+        for batch in whole[epoch * per_epoch : (epoch + 1) * per_epoch]:
+            for row, photo in enumerate(batch["photo_id"]):
+                if name := photo.decode():
+                    view = stored[name].index(batch["inputs"][row].tobytes()) // SIZE
+                    said = captions_of(batch, row)
+                    assert all(caption in (found, swapped)[view % 2][name] for caption in said)
+                    heard[name] += [found[name][(found, swapped)[view % 2][name].index(caption)] for caption in said]
+                    shown[name].append(view)
+        assert {name: sorted(captions) for name, captions in heard.items()} == {
+            name: sorted(captions) for name, captions in found.items()
+        }
+    counts = np.bincount([view for each in shown.values() for view in each])
+    assert len(counts) == 3 and counts.min() > 0.25 * counts.sum()
+    assert len({tuple(each) for each in shown.values()}) > len(shown) / 2  # drawn anew each epoch, for each photo
+    rest = list(make_batches(subject, **options, position=per_epoch + 2).as_numpy_iterator())
+    assert all(np.array_equal(a[k], b[k]) for a, b in zip(rest, whole[per_epoch + 2 :], strict=True) for k in a)
+
+
+@WAYS
+def test_without_shuffling_photos_are_shown_as_they_are(sample_records, info, pooled, three_views, cache):
+    folders = (pooled, three_views)
+    first, second = (
+        list(
+            make_batches(
+                opened(folder, info, "train", load_features_info(folder), cache=cache), batch_size_photos=8
+            ).as_numpy_iterator()
+        )
+        for folder in folders
+    )
+    assert all(np.array_equal(a[key], b[key]) for a, b in zip(first, second, strict=True) for key in a)
+
+
+def test_sides_stay_where_the_vocabulary_lacks_one_of_them():
+    tokens = tf.constant([[[1, 4, 5]], [[1, 5, 4]]])
+    assert left_right_tokens(["<pad>", "left"]) == []
+    assert np.array_equal(swap_left_right(tokens, tf.constant([1, 1]), []), tokens)
+    swapped = swap_left_right(tokens, tf.constant([1, 2]), [4, 5]).numpy()
+    assert swapped.tolist() == [[[1, 5, 4]], [[1, 5, 4]]]

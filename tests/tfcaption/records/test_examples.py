@@ -1,0 +1,36 @@
+"""The data contract, checked against TensorFlow's own reading of it."""
+
+import pytest
+import tensorflow as tf
+
+from tfcaption.records.examples import PhotoRecord, decode_record, encode_record
+from tfcaption.records.tfrecord import RecordError
+
+RECORD = PhotoRecord(
+    photo_id="é.jpg", jpeg=b"\xff\xd8 bytes \x00", captions=["A dog .", "Ein Hund"], token_ids=[[2, 4, 5, 3], [2, 1, 3]]
+)
+
+
+def test_records_are_the_bytes_of_a_tensorflow_example():
+    data = encode_record(RECORD)
+    example = tf.train.Example.FromString(data)
+    assert example.SerializeToString(deterministic=True) == data
+    feature = example.features.feature
+    assert feature["photo/id"].bytes_list.value == ["é.jpg".encode()]
+    assert feature["photo/jpeg"].bytes_list.value == [RECORD.jpeg]
+    assert list(feature["captions/tokens"].int64_list.value) == [2, 4, 5, 3, 2, 1, 3]
+    assert list(feature["captions/lengths"].int64_list.value) == [4, 3]
+    assert feature["captions/text"].bytes_list.value == [b"A dog .", b"Ein Hund"]
+
+
+def test_decode_is_the_inverse_of_encode():
+    assert decode_record(encode_record(RECORD)) == RECORD
+
+
+def test_lengths_that_do_not_add_up_are_an_error():
+    example = tf.train.Example.FromString(encode_record(RECORD))
+    example.features.feature["captions/lengths"].int64_list.value[0] = 5
+    with pytest.raises(RecordError, match="7 tokens"):
+        decode_record(example.SerializeToString())
+    with pytest.raises(RecordError, match="keys missing"):
+        decode_record(tf.train.Example().SerializeToString())

@@ -1,0 +1,139 @@
+"""The exported model: loaded by TensorFlow alone, it says what the captioner says."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.support.runs import config
+from tfcaption.decoding.beam_search import beam_search
+from tfcaption.decoding.hypotheses import attention_weights
+from tfcaption.input_pipeline.batches import make_batches
+from tfcaption.input_pipeline.parsing import decode_jpeg
+from tfcaption.input_pipeline.split import open_split
+from tfcaption.preprocessing import photos
+from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import load_features_info
+from tfcaption.records.examples import photo_of
+from tfcaption.runs.checkpoints import load_captioner
+from tfcaption.runs.directory import RunError, load_run
+from tfcaption.serving.export import export_captioner
+from tfcaption.training.loop import train
+
+LOAD = """
+import json, sys
+import tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+found = loaded.signatures["serving_default"](images=tf.constant([open(path, "rb").read() for path in sys.argv[2:]]))
+assert not {"tfcaption", "beam_jobs", "tensorflow_text"} & set(sys.modules)
+print(json.dumps({
+    "captions": [caption.decode() for caption in found["captions"].numpy()],
+    "scores": found["scores"].numpy().tolist(),
+    "words": [[word.decode() for word in row] for row in found["words"].numpy()] if "words" in found else None,
+    "attention": found["attention"].numpy().tolist() if "words" in found else None,
+    "nbest": [[caption.decode() for caption in row] for row in found["nbest_captions"].numpy()],
+}))
+"""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("frozen", "gru"),
+        pytest.param(("finetuned", "attention"), marks=pytest.mark.slow),
+        pytest.param(("finetuned", "transformer"), marks=pytest.mark.slow),
+    ],
+)
+def run(request, sample_records, pooled, trunk, tmp_path_factory):
+    variant, decoder = request.param
+    settings = config(
+        tmp_path_factory.mktemp("run") / "run",
+        sample_records,
+        1,
+        features={"frozen": pooled, "finetuned": trunk}[variant],
+        **{"variant": variant, "decoder": decoder, "transformer_units": 64},
+    )
+    return load_run(train(settings))
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    return export_captioner(run, tmp_path_factory.mktemp("exports") / "1", beam=2)
+
+
+def photo_files(run, folder):
+    """Photos of the records as they are, two of other sizes and kinds, and one that is damaged in their midst."""
+    (shard, *_) = run.info.split("dev").shards
+    path = f"{run.config.data.records}/{shard.name}"
+    with open(path, "rb") as stream:  # noqa: PTH123
+        stored = [photo_of(serialized)[1] for serialized in tfrecord.read_frames(stream, path)][:4]
+    large = Image.open(io.BytesIO(stored[0])).resize((200, 150), Image.Resampling.BICUBIC)
+    for kind in ("PNG", "JPEG"):
+        buffer = io.BytesIO()
+        large.save(buffer, kind)
+        stored.append(buffer.getvalue())
+    stored.insert(2, stored[0][:100])
+    paths = [folder / f"{index}.jpg" for index in range(len(stored))]
+    for path, content in zip(paths, stored, strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorflow_alone(run, exported, tmp_path):
+    paths = photo_files(run, tmp_path)
+    done = subprocess.run([sys.executable, "-c", LOAD, exported, *paths], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    attends = run.config.model.decoder != "gru"
+    assert (found["attention"] is not None) == attends
+    assert (found["captions"][2], found["scores"][2], found["nbest"][2]) == ("", 0.0, ["", ""])
+    captioner, _ = load_captioner(run)
+    settings = run.info.settings
+    readable = [index for index in range(len(paths)) if index != 2]
+    jpegs = [
+        photos.prepare_photo(paths[index].read_bytes(), image_size=settings.image_size, resize=settings.resize)
+        for index in readable
+    ]
+    features = captioner.encode(tf.stack([decode_jpeg(jpeg) for jpeg in jpegs]))
+    search_all = tf.function(beam_search, autograph=False)
+    expected = search_all(captioner, features, max_tokens=run.info.max_length, beam=2)
+    np.testing.assert_allclose([found["scores"][index] for index in readable], expected.scores[:, 0], rtol=2e-2)
+    spoken = Vocabulary(run.words).decode(expected.tokens).numpy()
+    if attends:
+        attention = attention_weights(captioner, features, expected.tokens[:, 0]).numpy()
+    for row, index in enumerate(readable[:4]):  # of its records: the very same pixels
+        assert found["nbest"][index] == [caption.decode() for caption in spoken[row]]
+        assert found["captions"][index] == found["nbest"][index][0]
+        if attends:
+            np.testing.assert_allclose(found["attention"][index], attention[row], rtol=1e-3, atol=1e-4)
+            assert "".join(found["words"][index]) == found["captions"][index].replace(" ", "")
+
+
+def test_its_second_signature_starts_from_the_features_that_the_variant_trains_from(run, exported):
+    loaded = tf.saved_model.load(str(exported))
+    features = load_features_info(run.config.data.features)
+    split = open_split("dev", run.info, run.config.data.features, features, buckets=1, cache=False)
+    (batch,) = make_batches(split, batch_size_photos=4).take(1)
+    found = loaded.signatures["from_features"](features=tf.cast(batch["inputs"], tf.float32))
+    captioner, _ = load_captioner(run)
+    pooled = captioner.encode(batch["inputs"], split.stage)
+    expected = beam_search(captioner, pooled, max_tokens=run.info.max_length, beam=2)
+    np.testing.assert_allclose(found["nbest_scores"], expected.scores, rtol=1e-3)
+    # The worse one of a beam of two may be one of two as good.
+    spoken = Vocabulary(run.words).decode(expected.tokens)
+    np.testing.assert_array_equal(found["nbest_captions"][:, 0], spoken[:, 0])
+    assert np.mean(found["nbest_captions"].numpy() == spoken.numpy()) >= 0.75
+
+
+def test_an_export_describes_itself_and_replaces_nothing(run, exported):
+    described = json.loads((exported / "assets.extra" / "export.json").read_text())
+    assert described["beam"] == 2 and described["variant"] == run.config.model.variant
+    assert described["image_size"] == run.info.settings.image_size
+    with pytest.raises(RunError, match="exists; remove it"):
+        export_captioner(run, exported)

@@ -1,0 +1,136 @@
+"""Configs: typed, strict, overridable, and the same after a round trip."""
+
+from pathlib import Path
+
+import pytest
+
+from tfcaption.config import ConfigError, load_config, save_config
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def path(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("run: runs/x\ntrain:\n  learning_rate: 1e-4\n")
+    return file
+
+
+def test_files_and_overrides_are_read_by_the_type_of_the_field(path):
+    config = load_config(path, ["train.epochs=3", "model.glove=null", "data.length_buckets=5", "train.xla=true"])
+    assert config.train.learning_rate == 1e-4 and config.train.epochs == 3
+    assert config.model.glove is None and config.data.length_buckets == 5 and config.train.xla is True
+    assert load_config(path, ["train.learning_rate=2e-3"]).train.learning_rate == 2e-3
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_every_config_in_the_repository_is_valid_and_survives_a_round_trip(file, tmp_path):
+    config = load_config(file)
+    save_config(config, tmp_path / "copy.yaml")
+    assert load_config(tmp_path / "copy.yaml") == config
+    assert file.stem.endswith(Path(config.run).name)
+
+
+def test_a_config_says_only_what_differs_from_its_base(tmp_path):
+    (tmp_path / "whole.yaml").write_text("run: runs/a\ndata: {records: r}\nmodel: {dropout: 0.1, gru_units: 8}\n")
+    folder = tmp_path / "later"
+    folder.mkdir()
+    (folder / "second.yaml").write_text("base: ../whole.yaml\nrun: runs/b\nmodel: {dropout: 0.2}\n")
+    (folder / "third.yaml").write_text("base: second.yaml\ntrain: {epochs: 2}\n")
+    written_out = tmp_path / "written_out.yaml"
+    written_out.write_text("run: runs/b\ndata: {records: r}\nmodel: {dropout: 0.3, gru_units: 8}\ntrain: {epochs: 2}\n")
+    assert load_config(folder / "third.yaml", ["model.dropout=0.3"]) == load_config(written_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: none.yaml", "none.yaml, the base of .*config.yaml: no such config file"),
+        ("base: config.yaml", "its own base"),
+        ("base: ../{folder}/config.yaml", "its own base"),
+        ("base: [config.yaml]", "base: must be the name of a config file"),
+        ("base:", "base: must be the name of a config file, not None"),
+    ],
+)
+def test_a_base_that_cannot_be_read_is_an_error_that_names_the_file(path, text, message):
+    path.write_text(text.format(folder=path.parent.name))
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("train: {epoch: 2}", "unknown key train.epoch, did you mean epochs"), ("model: {dropout: 2}", "model.dropout: ")],
+)
+def test_a_mistake_in_a_base_is_reported_under_the_name_of_the_base(tmp_path, text, message):
+    (tmp_path / "shared.yaml").write_text(text)
+    (tmp_path / "run.yaml").write_text("base: shared.yaml\nmodel: {dropout: 0.2}\n")
+    with pytest.raises(ConfigError, match=rf"shared\.yaml: {message}"):
+        load_config(tmp_path / "run.yaml")
+
+
+def test_there_is_a_config_for_each_variant_on_flickr8k_and_the_sample():
+    assert {file.stem for file in CONFIGS} >= {
+        *("flickr8k_frozen", "flickr8k_finetuned", "sample_frozen", "sample_finetuned")
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epoch=3", "unknown key train.epoch, did you mean epochs?"),
+        ("trian.epochs=3", "unknown key trian, did you mean train?"),
+        ("train.epochs=many", "train.epochs"),
+        ("train.epochs=0", "train.epochs"),
+        ("train.epochs=2.5", "train.epochs"),
+        ("model.variant=thawed", "model.variant"),
+        ("model.glove=no", "model.glove"),
+        ("train.epochs", "write KEY=VALUE"),
+        ("run.name=x", "run is a field"),
+    ],
+)
+def test_mistakes_are_errors_that_name_the_field(path, override, message):
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, [override])
+    assert message in str(caught.value)
+
+
+def test_missing_and_malformed_files_are_clear_errors(tmp_path):
+    with pytest.raises(ConfigError, match="no such config file"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("train: [")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_config(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_config(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("just words")
+    with pytest.raises(ConfigError, match="must hold sections"):
+        load_config(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:pathlib.Path.touch [{path}]",
+        "!!python/object/apply:os.system ['touch {path}']",
+        "!!python/object/new:pathlib.Path [{path}]",
+        "!!python/name:os.system",
+        "[" * 1_000,
+    ],
+)
+def test_yaml_that_makes_objects_or_has_no_end_is_an_error_and_does_nothing(tmp_path, value):
+    path = tmp_path / "made"
+    value = value.replace("{path}", str(path))
+    (tmp_path / "bad.yaml").write_text(f"run: {value}")
+    with pytest.raises(ConfigError, match="bad.yaml: not YAML"):
+        load_config(tmp_path / "bad.yaml")
+    with pytest.raises(ConfigError, match="--set run="):
+        load_config(CONFIGS[0], [f"run={value}"])
+    assert not path.exists()
+
+
+def test_a_config_that_is_not_utf_8_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "bad.yaml").write_bytes(b"run: caf\xe9")
+    with pytest.raises(ConfigError, match="bad.yaml: not YAML"):
+        load_config(tmp_path / "bad.yaml")

@@ -1,0 +1,298 @@
+"""Whole training runs: stopped, killed, resumed, distributed, refused."""
+
+import json
+import shutil
+import socket
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.conftest import tree_bytes
+from tests.support.runs import config, figures, launched, step_losses, wait_for_steps
+from tests.support.trainers import PLAIN, steps
+from tfcaption.metrics.corpus import corpus_scores
+from tfcaption.records.vocabulary import load_vocabulary
+from tfcaption.runs.checkpoints import load_captioner
+from tfcaption.runs.directory import RunError, create_run, load_features, load_run
+from tfcaption.runtime.command import EXIT_PREEMPTED
+from tfcaption.runtime.errors import TrainingFailed
+from tfcaption.training.loop import train
+from tfcaption.training.step import Trainer
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sample_records, pooled, tmp_path_factory):
+    return train(config(tmp_path_factory.mktemp("runs") / "two", sample_records, 2, pooled))
+
+
+def test_a_run_directory_holds_what_later_commands_need(undisturbed):
+    assert {p.name for p in undisturbed.iterdir()} == {
+        *("config.yaml", "vocabulary.txt", "dataset.json", "encoder.weights.h5"),
+        *("checkpoints", "metrics.jsonl", "steps.jsonl", "tensorboard"),
+    }
+    assert [line["epoch"] for line in figures(undisturbed)] == [1, 2]
+    assert any((undisturbed / "tensorboard").iterdir())
+    run = load_run(undisturbed)
+    assert run.config == config(undisturbed, run.config.data.records, 2, run.config.data.features)
+
+
+def test_one_epoch_and_one_more_equal_two(undisturbed, sample_records, pooled, tmp_path):
+    train(config(tmp_path / "run", sample_records, 1, pooled))
+    train(config(tmp_path / "run", sample_records, 2, pooled))
+    assert figures(tmp_path / "run") == figures(undisturbed)
+    assert step_losses(tmp_path / "run") == step_losses(undisturbed)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_started_again_it_takes_the_steps_of_an_undisturbed_run(
+    undisturbed, sample_records, pooled, tmp_path
+):
+    run = tmp_path / "run"
+    for least in (2, 6):  # within the first epoch, at its end or in the second
+        process = launched(tmp_path, config(run, sample_records, 2, pooled))
+        wait_for_steps(run, least, process)
+        process.kill()
+        process.wait()
+    train(config(run, sample_records, 2, pooled))
+    assert step_losses(run) == step_losses(undisturbed)
+    assert figures(run) == figures(undisturbed)
+
+
+def test_asked_to_stop_it_saves_exits_with_its_own_code_and_goes_on_within_the_epoch(
+    undisturbed, sample_records, pooled, tmp_path
+):
+    run = tmp_path / "run"
+    process = launched(tmp_path, config(run, sample_records, 2, pooled))
+    wait_for_steps(run, 1, process)
+    process.terminate()
+    start = time.monotonic()
+    _, error = process.communicate()
+    assert process.returncode == EXIT_PREEMPTED and time.monotonic() - start < 30
+    assert "run the same command to resume" in error
+    stopped = len(step_losses(run))
+    assert stopped < len(step_losses(undisturbed))
+    train(config(run, sample_records, 2, pooled))
+    assert step_losses(run) == step_losses(undisturbed) and figures(run) == figures(undisturbed)
+
+
+def test_a_half_written_checkpoint_is_never_loaded(undisturbed, sample_records, pooled, tmp_path):
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    last = run / "checkpoints" / "last"
+    (last / "ckpt-999.index").write_bytes(b"half")
+    (last / "ckpt-999.data-00000-of-00001").write_bytes(b"half")
+    train(config(run, sample_records, 2, pooled))
+    assert figures(run) == figures(undisturbed)
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@pytest.mark.slow
+def test_two_hosts_train_as_one_process_does_on_the_same_global_batches(sample_records, pooled, info, tmp_path):
+    run = tmp_path / "run"
+    settings = config(run, sample_records, 2, pooled, dropout=0.0)
+    settings.train.learning_rate = 1e-4
+    hosts = [f"localhost:{port}" for port in free_ports(2)]
+    processes = [
+        launched(
+            tmp_path,
+            settings,
+            TF_CONFIG=json.dumps({"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}),
+        )
+        for index in range(2)
+    ]
+    outputs = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    settings.run = str(tmp_path / "alone")
+    alone = one_process_with_the_hosts_batches(settings, info, hosts=2)
+    np.testing.assert_allclose([line["loss"] for line in step_losses(run)], alone, rtol=1e-5)
+    assert [line["epoch"] for line in figures(run)] == [1, 2]
+
+
+def one_process_with_the_hosts_batches(settings, info, hosts):
+    """Losses of one replica that is given the batches of all hosts, put together by hand."""
+    from tfcaption.input_pipeline.batches import make_batches
+    from tfcaption.input_pipeline.split import open_split
+    from tfcaption.training.assemble import new_captioner
+
+    data = settings.data
+    features = load_features(settings, info)
+    iterators = []
+    for host in range(hosts):
+        split = open_split("train", info, data.features, features, buckets=1, host=host, hosts=hosts)
+        batches = make_batches(
+            split, batch_size_photos=data.batch_size_photos // hosts, shuffle_seed=0, epochs=settings.train.epochs
+        )
+        iterators.append(list(batches.as_numpy_iterator()))
+    keras.utils.set_random_seed(0)
+    subject = Trainer(
+        new_captioner(create_run(settings), compiled=False),
+        tf.distribute.get_strategy(),
+        settings.train,
+        PLAIN,
+        stage="pooled",
+    )
+    losses = []
+    for parts in zip(*iterators, strict=True):
+        longest = max(part["tokens"].shape[-1] for part in parts)
+        tokens = [np.pad(p["tokens"], [(0, 0), (0, 0), (0, longest - p["tokens"].shape[-1])]) for p in parts]
+        batch = {"inputs": np.concatenate([p["inputs"] for p in parts]), "tokens": np.concatenate(tokens)}
+        (outcome,) = steps(subject, batch)
+        if outcome.tokens:
+            losses.append(outcome.loss / outcome.tokens)
+    return losses
+
+
+@pytest.mark.slow
+def test_training_from_features_gives_the_losses_of_training_from_photos(sample_records, pooled, trunk, tmp_path):
+    for variant, features in (("frozen", pooled), ("finetuned", trunk)):
+        losses = []
+        for source in (None, features):
+            settings = config(tmp_path / f"{variant}-{source is None}", sample_records, 5, variant=variant, dropout=0.0)
+            settings.data.features = source and str(source)
+            settings.data.cache = False  # by photo, and in the same order
+            # Adam makes much of the float16 of stored features where rates are higher.
+            settings.train.learning_rate, settings.train.encoder_learning_rate = 1e-4, 2e-5
+            losses.append([line["loss"] for line in step_losses(train(settings))])
+        assert len(losses[0]) >= 20
+        np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)
+
+
+def test_features_that_do_not_fit_are_refused_with_the_field_that_differs(
+    sample_records, pooled, trunk, tmp_path, capsys
+):
+    settings = config(tmp_path / "run", sample_records, 1, variant="finetuned")
+    settings.data.features = str(pooled)
+    message = "stage is pooled, but model.variant=finetuned with model.decoder=gru trains from trunk"
+    with pytest.raises(ValueError, match=message):
+        train(settings)
+    other = shutil.copytree(trunk, tmp_path / "other")
+    for field, message in (("records", "made of other records"), ("weights", "made with other weights")):
+        description = json.loads((trunk / "features.json").read_text())
+        description["settings"][field] = "0" * 64
+        (other / "features.json").write_text(json.dumps(description))
+        settings.data.features, settings.run = str(other), str(tmp_path / field)
+        with pytest.raises(ValueError, match=message):
+            train(settings)
+
+
+@pytest.mark.slow
+def test_without_features_a_training_says_what_they_would_save(undisturbed, sample_records, tmp_path, capsys):
+    train(config(tmp_path / "run", sample_records, 1))
+    printed = capsys.readouterr().out
+    assert f"python -m beam_jobs.extract_features --records {sample_records} --output features/pooled" in printed
+    assert "1 replica(s) on 1 host(s), CPU, float32 compute, XLA off; from photo, in memory, by photos" in printed
+
+
+@pytest.mark.slow
+def test_selection_by_dev_bleu_keeps_the_epoch_with_the_highest(sample_records, pooled, tmp_path):
+    from tfcaption.evaluation.evaluator import evaluate
+
+    settings = config(tmp_path / "run", sample_records, 4)
+    settings.data.features = str(pooled)
+    settings.train.early_stopping_metric, settings.train.learning_rate = "dev_bleu_4", 1e-2
+    scores = [line["dev_bleu_4"] for line in figures(train(settings))]
+    assert evaluate(settings.run, split="dev", beam=1)["bleu_4"] == pytest.approx(max(scores), abs=1e-6)
+
+
+def test_a_finished_run_is_left_alone_and_another_config_refused(undisturbed, sample_records, pooled, capsys):
+    before = figures(undisturbed)
+    train(config(undisturbed, sample_records, 2, pooled))
+    assert figures(undisturbed) == before and "finished after epoch 2" in capsys.readouterr().out
+    with pytest.raises(RunError, match=r"model.gru_units was 32, is 48"):
+        train(config(undisturbed, sample_records, 2, pooled, gru_units=48))
+
+
+def test_a_training_that_was_refused_before_its_first_step_takes_the_mended_command(sample_records, pooled, tmp_path):
+    wrong = config(tmp_path / "run", sample_records, 1, pooled, glove=str(tmp_path / "none.txt"))
+    with pytest.raises(ValueError, match=r"none\.txt"):
+        train(wrong)
+    mended = config(tmp_path / "run", sample_records, 1, pooled)
+    assert create_run(mended).config == load_run(tmp_path / "run").config == mended
+
+
+def test_training_and_selection_never_read_the_test_split(undisturbed, sample_records, pooled, tmp_path):
+    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in (sample_records, pooled)]
+    for copy in copies:
+        for shard in copy.glob("test-*"):
+            shard.unlink()
+    assert figures(train(config(tmp_path / "run", copies[0], 2, copies[1]))) == figures(undisturbed)
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(sample_records, pooled, tmp_path):
+    hopeless = config(tmp_path / "run", sample_records, 9, pooled)
+    hopeless.train.learning_rate, hopeless.train.early_stopping_epochs = 1e-30, 2
+    train(hopeless)
+    assert len(figures(tmp_path / "run")) == 3  # the first is the best, then two without a better one
+
+
+def test_glove_rows_survive_save_and_load(sample_records, pooled, tmp_path):
+    words = load_vocabulary(sample_records)
+    rows = np.random.default_rng(0).normal(size=(len(words), 7)).astype(np.float32)
+    lines = (f"{word} {' '.join(map(str, row))}\n" for word, row in zip(words, rows, strict=True))
+    (tmp_path / "glove.txt").write_text("".join(lines))
+    chosen = config(
+        tmp_path / "run", sample_records, 1, pooled, glove=str(tmp_path / "glove.txt"), train_embedding=False
+    )
+    captioner, _ = load_captioner(load_run(train(chosen)))
+    stored = captioner.decoder.embedding.embeddings.numpy()
+    np.testing.assert_allclose(stored[4:], rows[4:], rtol=1e-6)
+    assert not stored[0].any() and stored[1:4].any(axis=1).all()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(sample_records, pooled, tmp_path):
+    exploding = config(tmp_path / "run", sample_records, 1, pooled)
+    exploding.train.learning_rate, exploding.train.gradient_clip_norm = 1e30, 1e30
+    with pytest.raises(TrainingFailed, match=r"not a number in step \d.*\(photos: shapes_"):
+        train(exploding)
+
+
+def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undisturbed):
+    from tfcaption.evaluation.evaluator import evaluate
+
+    run = load_run(undisturbed)
+    before = tree_bytes(undisturbed / "checkpoints")
+    result = evaluate(undisturbed, split="test")
+    assert tree_bytes(undisturbed / "checkpoints") == before
+    lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]
+    assert len({line["id"] for line in lines}) == len(lines) == run.info.splits["test"].photos == result["photos"]
+    again = corpus_scores({x["id"]: x["caption"] for x in lines}, {x["id"]: x["references"] for x in lines})
+    assert again == {key: result[key] for key in again}
+    assert json.loads((undisturbed / "eval-test" / "metrics.json").read_text()) == result
+
+
+def test_perplexity_is_over_all_tokens_of_the_split_however_it_is_batched(undisturbed):
+    from tfcaption.evaluation.evaluator import evaluate
+
+    run = load_run(undisturbed)
+    dev = next(line for line in figures(undisturbed) if line["epoch"] == 2)
+    last = evaluate(undisturbed, split="dev", checkpoint="last")
+    assert last["perplexity"] == pytest.approx(np.exp(dev["dev_loss"]), rel=1e-5)
+    assert last["token_accuracy"] == pytest.approx(dev["dev_accuracy"])
+    assert last["photos"] == run.info.splits["dev"].photos
+
+
+def test_the_command_captions_a_photo_as_the_evaluation_does(undisturbed, sample, tmp_path, capsys):
+    from tfcaption.caption import main
+    from tfcaption.evaluation.evaluator import evaluate
+
+    evaluate(undisturbed, split="test")
+    lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]
+    paths = [str(sample[0] / line["id"]) for line in lines]
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    capsys.readouterr()
+    assert main(["--run", str(undisturbed), *paths[:3], str(tmp_path / "bad.jpg"), *paths[3:], "gone.jpg"]) == 1
+    printed = capsys.readouterr()
+    expected = [f"{path}\t{line['caption']}" for path, line in zip(paths, lines, strict=True)]
+    assert printed.out.splitlines() == expected
+    assert "bad.jpg: empty file" in printed.err and "gone.jpg" in printed.err

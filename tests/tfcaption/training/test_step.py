@@ -1,0 +1,160 @@
+"""The train step: what moves and what does not."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.models import DECODERS
+from tests.support.trainers import batch_of, changed, judged, steps, trainer, weights
+from tfcaption.training.precision import ComputeMode
+
+
+def test_frozen_means_that_no_encoder_weight_or_statistic_moves():
+    batch = batch_of("frozen")
+    subject = trainer("frozen")
+    before = weights(subject.captioner)
+    steps(subject, batch, 3)
+    after = weights(subject.captioner)
+    assert changed(before, after) == {path for path in before if path.startswith("decoder") or "/decoder/" in path}
+
+
+def test_fine_tuning_moves_exactly_conv5_block2_and_conv5_block3_and_no_statistic():
+    batch = batch_of("finetuned")
+    subject = trainer("finetuned")
+    before = weights(subject.captioner.encoder)
+    steps(subject, batch, 3)
+    moved = changed(before, weights(subject.captioner.encoder))
+    expected = {p for p in before if p.split("/")[-2][:12] in ("conv5_block2", "conv5_block3") and "moving" not in p}
+    assert moved == expected
+
+
+def test_the_encoder_has_its_own_learning_rate():
+    """Adam's first step moves a weight by its learning rate, whatever the gradient."""
+    batch = batch_of("finetuned")
+    subject = trainer("finetuned", encoder_learning_rate=1e-5, learning_rate=1e-3)
+    before = weights(subject.captioner)
+    steps(subject, batch)
+    moves = {path: np.abs(value - before[path]).max() for path, value in weights(subject.captioner).items()}
+    head = max(move for path, move in moves.items() if "conv5_block3" in path)
+    assert head == pytest.approx(1e-5, rel=0.05)
+    assert max(moves.values()) == pytest.approx(1e-3, rel=0.05)
+
+
+def test_evaluating_changes_no_weight():
+    batch = batch_of("finetuned")
+    subject = trainer("finetuned")
+    before = weights(subject.captioner)
+    judged(subject, batch)
+    assert changed(before, weights(subject.captioner)) == set()
+
+
+def test_swapping_photos_changes_the_loss_and_a_constant_photo_is_worse():
+    batch = batch_of("frozen")
+    subject = trainer("frozen", model_options={"dropout": 0.0})
+    steps(subject, batch, 150)
+    own = judged(subject, batch).loss
+    swapped = judged(subject, {**batch, "inputs": batch["inputs"][::-1]}).loss
+    constant = judged(subject, {**batch, "inputs": tf.zeros_like(batch["inputs"]) + 127}).loss
+    assert own < 0.5 * swapped and own < 0.5 * constant
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    ["gru", pytest.param("luong", marks=pytest.mark.slow), pytest.param("transformer", marks=pytest.mark.slow)],
+)
+def test_the_compiled_step_gives_the_losses_of_the_plain_one(decoder):
+    batch = batch_of("finetuned")
+    model = {"dropout": 0.0, **DECODERS[decoder]}
+    slow = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-5, "model_options": model}
+    plain, compiled = (trainer("finetuned", ComputeMode("float32", xla), **slow) for xla in (False, True))
+    losses = [[outcome.loss for outcome in steps(subject, batch, 4)] for subject in (plain, compiled)]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    step = compiled._compiled_gradients
+    arguments = (batch["inputs"], batch["tokens"], None, tf.constant([0, 0]), tf.constant(1.0))
+    assert "HloModule" in step.experimental_get_compiler_ir(*arguments)(stage="hlo")
+
+
+@pytest.mark.parametrize(
+    ("variant", "xla"), [pytest.param("finetuned", False, marks=pytest.mark.slow), ("frozen", True)]
+)
+def test_several_steps_of_any_length_are_one_call_and_one_trace(variant, xla):
+    options = {"learning_rate": 1e-4, "encoder_learning_rate": 1e-6, "model_options": {"dropout": 0.0}}
+    lengths = [7, 12, 9, 7, 12]
+    together, apart = (trainer(variant, ComputeMode("float32", xla), **options) for _ in range(2))
+    batches = [batch_of(variant, length) for length in lengths]
+    inputs = tf.TensorSpec(batches[0]["inputs"].shape, tf.float16)
+    spec = {"inputs": inputs, "tokens": tf.TensorSpec((6, 2, None), tf.int32)}
+    data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
+    losses = [outcome.loss for outcome in together.train_steps(iter(data), 5)]
+    one_by_one = [steps(apart, one)[0].loss for one in batches]
+    np.testing.assert_allclose(losses, one_by_one, rtol=1e-5)
+    assert together.traces == 1 and int(together.step) == int(together.position) == 5
+
+
+def test_a_batch_without_tokens_only_moves_the_position():
+    batch = batch_of("finetuned")
+    subject = trainer("finetuned")
+    steps(subject, batch)
+    before = weights(subject.captioner) | {v.path: v.numpy() for o in subject.optimizers for v in o.variables}
+    (outcome,) = steps(subject, {**batch, "tokens": tf.zeros_like(batch["tokens"])})
+    after = weights(subject.captioner) | {v.path: v.numpy() for o in subject.optimizers for v in o.variables}
+    assert changed(before, after) == set() and outcome.tokens == 0 and outcome.finite
+    assert (int(subject.step), int(subject.position)) == (1, 2)
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_ends_the_call():
+    batch = batch_of("frozen")
+    subject = trainer("frozen")
+    subject.captioner.decoder.logits.bias.assign(np.full(11, np.inf, np.float32))
+    before = weights(subject.captioner)
+    outcomes = steps(subject, batch, 5)
+    assert [outcome.finite for outcome in outcomes] == [False] and int(subject.step) == 0
+    assert changed(before, weights(subject.captioner)) == set()
+
+
+TWO_REPLICAS = """
+import json, sys
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tests.support.models import captioner
+from tests.support.trainers import batch_of
+from tfcaption.config import TrainConfig
+from tfcaption.training.precision import ComputeMode
+from tfcaption.training.step import Trainer
+data = tf.data.Dataset.from_tensors(batch_of("finetuned")).repeat()
+options = tf.data.Options()
+options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+data = data.with_options(options)
+config = TrainConfig(gradient_clip_norm=0.5, learning_rate=2e-4, encoder_learning_rate=2e-6)
+losses = {}
+for replicas in (1, 2):
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+    with strategy.scope():
+        xla = sys.argv[1] == "xla"
+        model = captioner("finetuned", encoder_weights=None, dropout=0.0, compiled=xla)
+        subject = Trainer(model, strategy, config, ComputeMode("float32", xla), stage="trunk")
+    batches = iter(strategy.experimental_distribute_dataset(data))
+    losses[replicas] = [o.loss for o in (*subject.train_steps(batches, 20), *subject.evaluate_steps(batches, 1))]
+print(json.dumps(losses), flush=True)
+import os
+os._exit(0)  # closing distributed iterators takes seconds
+"""
+
+
+@pytest.mark.parametrize("xla", ["plain", pytest.param("xla", marks=pytest.mark.slow)])
+def test_two_replicas_train_exactly_as_one_does(xla):
+    """Each replica has another number of tokens, so a mean of replica means would differ."""
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, "-c", TWO_REPLICAS, xla]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    losses = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(losses["2"], losses["1"], rtol=1e-5)
+    assert losses["1"][-1] < 0.95 * losses["1"][0]
