@@ -25,7 +25,7 @@ from tfcaption.records.sharding import automatic_shard_count, is_shard_name, ord
 from tfcaption.records.statistics import ShardStatistics, build_dataset_info, occurrences
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, load_vocabulary
-from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.paths import as_path, atomic_path
 
 
 @dataclass
@@ -258,9 +258,8 @@ def _describe_again(
 
 
 def _write(folder: Path, name: str, text: str, done: Repair) -> None:
-    temporary = folder / f"{name}.incomplete-repair"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(folder / name)
+    with atomic_path(folder / name) as path:
+        path.write_text(text, encoding="utf-8")
     done.written.append(name)
 
 

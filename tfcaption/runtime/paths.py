@@ -230,6 +230,14 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 @contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, which it replaces when the block ends without an error."""
+    temporary = path.with_name(f"{path.name}.incomplete")
+    yield temporary
+    temporary.replace(path)
+
+
+@contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A local folder to write into, which appears as `path` when the block ends without an error."""
     if is_local(path):
