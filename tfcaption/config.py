@@ -1,7 +1,7 @@
-"""What a run is made of: typed fields with defaults that work, a YAML file, dotted overrides.
+"""Config of a training run: typed fields with working defaults, read from YAML, with `section.field=value` overrides.
 
-Unknown keys and values of the wrong type are errors. A config file holds only what differs from the defaults here, or
-from another file that it names as its `base`.
+Unknown keys and values of the wrong type are errors. A config file lists only the fields that differ from the defaults
+here, or from another config file that it names as its `base`.
 """
 
 import difflib
@@ -25,11 +25,11 @@ from pydantic import (
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import as_path
 
-BEAM = 3  # width of the search, wherever captions are made after training
+BEAM = 3  # default beam width of evaluation, export and captioning
 
 
 class ConfigError(TfcaptionError, ValueError):
-    """A config that cannot be used; the message names the file or override, the field and the cure."""
+    """A config cannot be used; the message names the file or override, the field and the fix."""
 
 
 class _Section(BaseModel):
@@ -37,35 +37,38 @@ class _Section(BaseModel):
 
 
 class DataConfig(_Section):
-    """Where the records are and how batches are made of them."""
+    """The records to train on, and how they are batched."""
 
-    records: str = "records"  # folder that build_records wrote
-    features: str | None = None  # folder that extract_features made of them; None: photos go through ResNet50 each step
-    batch_size_photos: PositiveInt = 64  # global batch: photos a step, over all replicas, each with its captions
-    captions: Literal["all", "one"] = "all"  # of each photo in an epoch: all, or one drawn anew
-    length_buckets: PositiveInt = 8  # padded caption lengths with XLA or on a GPU; a CPU packs captions instead
-    cache: bool | Literal["auto"] = "auto"  # hold the data in memory, encoded; auto: what is within the limit
-    cache_limit_mb: PositiveInt = 2048  # of a split, on each host
-    shuffle_buffer_photos: PositiveInt = 2048  # encoded photos held to shuffle among, where the data streams
-    deterministic: bool = True  # the same seed gives the same batches
-    damaged: Literal["stop", "skip"] = "stop"  # records: stop at the first one, or leave them out, counted and named
+    records: str = "records"  # folder written by build_records
+    # Folder written by extract_features from these records. None: run ResNet50 on the photos in every step.
+    features: str | None = None
+    batch_size_photos: PositiveInt = 64  # photos per step over all replicas, each with its captions
+    captions: Literal["all", "one"] = "all"  # captions per photo and epoch: all, or one sampled in each epoch
+    length_buckets: PositiveInt = 8  # number of padded caption lengths with XLA or on a GPU; a CPU packs captions
+    cache: bool | Literal["auto"] = "auto"  # keep encoded records in memory; auto: splits within cache_limit_mb
+    cache_limit_mb: PositiveInt = 2048  # per split and host
+    shuffle_buffer_photos: PositiveInt = 2048  # size of the shuffle buffer when the data is streamed
+    deterministic: bool = True  # batches depend on the seed alone
+    # Damaged records: stop at the first one, or skip them, counted and named in the log.
+    damaged: Literal["stop", "skip"] = "stop"
 
 
 class ModelConfig(_Section):
     """The captioner."""
 
     variant: Literal["frozen", "finetuned"] = "frozen"  # finetuned also trains conv5_block2_* and conv5_block3_*
-    weights: str = "imagenet"  # of ResNet50: imagenet (Keras downloads them), a file, or random
-    glove: str | None = None  # file of word vectors in the GloVe text format; None: drawn at random
-    embedding_units: PositiveInt = 100  # without glove; with it, the width of its vectors
+    weights: str = "imagenet"  # ResNet50 weights: imagenet (downloaded by Keras), a file, or random
+    glove: str | None = None  # word vectors in the GloVe text format; None: random initial embedding
+    embedding_units: PositiveInt = 100  # embedding width without glove; with glove, the vectors set the width
     train_embedding: bool = True
-    # gru reads the photo as one vector, attention and transformer look at its regions
+    # gru reads the photo as one vector; attention and transformer attend to its regions.
     decoder: Literal["gru", "attention", "transformer"] = "gru"
-    gru_units: PositiveInt = 1024  # of each GRU, and of the context that starts it
-    dense_units: PositiveInt = 1024  # before the logits of gru and attention
-    attention_score: Literal["bahdanau", "luong"] = "bahdanau"  # of attention: additive or multiplicative
-    attention_units: PositiveInt = 512
-    attention_penalty: NonNegativeFloat = 0.0  # in training, on captions that leave regions out (doubly stochastic)
+    gru_units: PositiveInt = 1024  # of each GRU and of the photo context that initialises it
+    dense_units: PositiveInt = 1024  # width of the dense layer before the logits (gru, attention)
+    attention_score: Literal["bahdanau", "luong"] = "bahdanau"  # additive or multiplicative attention (attention)
+    attention_units: PositiveInt = 512  # width of attention keys and queries (attention)
+    # Weight of the doubly stochastic attention penalty in the loss, against captions that ignore regions (attention).
+    attention_penalty: NonNegativeFloat = 0.0
     transformer_units: PositiveInt = 512
     transformer_layers: PositiveInt = 2
     transformer_heads: PositiveInt = 8
@@ -73,36 +76,38 @@ class ModelConfig(_Section):
 
 
 class TrainConfig(_Section):
-    """The optimisation."""
+    """Objective and optimizer."""
 
-    start_from: str | None = None  # run whose best weights it begins with: to fine-tune later, or by another objective
-    # cider: self-critical, by CIDEr-D of captions that the model draws; from a model that cross_entropy has trained,
-    # at a fraction of its learning rate; dropout is of the photo, not of the words
+    start_from: str | None = None  # run whose best weights initialise this one
+    # cider: self-critical sequence training (SCST) with a CIDEr-D reward on sampled captions. Start from a
+    # cross-entropy checkpoint with a fraction of its learning rate. Dropout applies to photo features only.
     objective: Literal["cross_entropy", "cider"] = "cross_entropy"
-    drawn_captions: int = Field(default=5, ge=2)  # of each photo, by cider
-    bleu_weight: NonNegativeFloat = 0.0  # of their mean BLEU-1 to 4, 0 to 1, beside their CIDEr-D, 0 to 10, by cider
+    drawn_captions: int = Field(default=5, ge=2)  # sampled captions per photo (cider)
+    # Weight of the mean of BLEU-1 to BLEU-4 (0 to 1) in the reward, beside CIDEr-D (0 to 10) with weight 1 (cider).
+    bleu_weight: NonNegativeFloat = 0.0
     epochs: PositiveInt = 12
-    learning_rate: PositiveFloat = 1e-3  # Adam, for the decoder
-    encoder_learning_rate: PositiveFloat = 2e-5  # Adam, for the fine-tuned blocks
-    schedule: Literal["constant", "cosine"] = "constant"  # of both learning rates, down to zero for cosine
-    warm_up_steps: NonNegativeInt = 0  # over which both rise from zero
-    weight_decay: NonNegativeFloat = 0.0  # decoupled (AdamW), of all but biases and BatchNorm
+    learning_rate: PositiveFloat = 1e-3  # Adam, decoder
+    encoder_learning_rate: PositiveFloat = 2e-5  # Adam, fine-tuned blocks of ResNet50
+    schedule: Literal["constant", "cosine"] = "constant"  # of both learning rates; cosine decays to zero
+    warm_up_steps: NonNegativeInt = 0  # steps of linear warm-up from zero, for both learning rates
+    weight_decay: NonNegativeFloat = 0.0  # decoupled (AdamW); not applied to biases and BatchNorm
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     gradient_clip_norm: PositiveFloat = 5.0  # global norm over all trained weights
-    ema_decay: float = Field(default=0.0, ge=0, lt=1)  # moving average of the weights that is scored and kept; 0: none
-    early_stopping_epochs: PositiveInt = 3  # epochs without a better dev result before the run ends
-    # decides which checkpoint is best, too; the scores are those of greedy search
+    # Decay of the exponential moving average of the weights. The average is scored and saved as the best; 0: off.
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    early_stopping_epochs: PositiveInt = 3  # epochs without a better dev metric before the run ends
+    # Dev metric for early stopping and for the best checkpoint. BLEU-4 and CIDEr-D are of greedy captions.
     early_stopping_metric: Literal["dev_loss", "dev_bleu_4", "dev_cider"] = "dev_loss"
-    checkpoint_minutes: PositiveFloat = 15.0  # between checkpoints within an epoch; there is one after each epoch too
-    # auto: mixed_float16 on a GPU, mixed_bfloat16 on a CPU that multiplies it, float32 elsewhere
+    checkpoint_minutes: PositiveFloat = 15.0  # between checkpoints within an epoch; each epoch ends with one
+    # auto: mixed_float16 on a GPU, mixed_bfloat16 on a CPU with bfloat16 instructions, else float32.
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    # auto: on a GPU; on a CPU XLA's convolutions are slower than oneDNN's
+    # auto: on a GPU only; on a CPU XLA's convolutions are slower than oneDNN's.
     xla: bool | Literal["auto"] = "auto"
     seed: int = 0  # of initial weights, dropout and the order of photos
 
 
 class Config(_Section):
-    """One run."""
+    """All fields of one training run."""
 
     run: str = "runs/captioner"  # run directory: config.yaml, checkpoints/, metrics.jsonl, tensorboard/
     data: DataConfig = DataConfig()
@@ -113,11 +118,11 @@ class Config(_Section):
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     """Read a YAML config and apply overrides such as `train.epochs=3`.
 
-    `base: other.yaml` in it, from the config's own folder, stands for all that is written there and not here.
+    Fields that are missing here come from `base: OTHER.yaml`, a path relative to this config's folder, if it is given.
 
     Raises:
-        ConfigError: the file or its base is missing or not YAML, a key is unknown (names the nearest), a value does
-            not fit; it names the file that is wrong, of a chain of bases too.
+        ConfigError: the file or its base is missing or not YAML, a key is unknown (the nearest one is suggested), or a
+            value is invalid. The message names the faulty file, even in a chain of bases.
     """
     path = as_path(path)
     content = _read(path, ())
@@ -127,17 +132,17 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
 
 def save_config(config: Config, path: str | Path) -> None:
-    """Write a config that `load_config` reads back unchanged."""
+    """Write all fields of a config as YAML; `load_config` reads it back unchanged."""
     as_path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
 
 
 def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:
-    """What a config file says, on top of its base."""
-    named = f", the base of {read_by[-1]}" if read_by else ""
+    """The content of a config file, merged over its base."""
+    role = f", the base of {read_by[-1]}" if read_by else ""
     if os.path.normpath(path) in map(os.path.normpath, read_by):
-        raise ConfigError(f"{path}{named}, is its own base")
+        raise ConfigError(f"{path}{role}, is its own base")
     if not path.is_file():
-        raise ConfigError(f"{path}{named}: no such config file")
+        raise ConfigError(f"{path}{role}: no such config file")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -150,7 +155,7 @@ def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(base, str):
         raise ConfigError(f"{path}: base: must be the name of a config file, not {base!r}")
     merged = _read(path.parent / base, (*read_by, path))
-    _validated(merged, path.parent / base)  # here, so that its mistakes are reported under its own name
+    _validated(merged, path.parent / base)  # before the merge, so that errors in the base name the base
     for key, value in content.items():
         section = merged.get(key)
         merged[key] = section | value if isinstance(section, dict) and isinstance(value, dict) else value
@@ -181,7 +186,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
 
 def _explain(error: ValidationError) -> str:
-    """All that is wrong, a clause each."""
+    """All errors in one line, one clause each."""
     clauses = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
@@ -197,4 +202,4 @@ def _nearest(location: Sequence[int | str]) -> str:
     for part in location[:-1]:
         section = section.model_fields[str(part)].annotation
     close = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.5)
-    return f", did you mean {close[0]}?" if close else f"; there are {', '.join(section.model_fields)}"
+    return f", did you mean {close[0]}?" if close else f"; known keys: {', '.join(section.model_fields)}"

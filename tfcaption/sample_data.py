@@ -1,6 +1,6 @@
-"""A small captioned data set, drawn: coloured shapes on textured backgrounds, in the layout of Flickr8k.
+"""Writes a synthetic captioned data set: coloured shapes on textured backgrounds, in the layout of Flickr8k.
 
-Lets the whole way be tried without any download. Deterministic from a seed. Prints the folders it wrote.
+With it every command can be tried without a download. The files depend on the seed alone. Prints the folders it wrote.
 """
 
 import random
@@ -27,7 +27,7 @@ SHAPES = ("circle", "square", "triangle")
 RADIUS = {"small": 14, "large": 27}
 TEXTURES = ("plain", "striped", "dotted", "checked")
 PLACES = {"left": (40, 60), "right": (120, 60), "top": (80, 32), "bottom": (80, 88), "middle": (80, 60)}
-RELATIONS = {  # the first shape's place and the second's, from the first shape's point of view
+RELATIONS = {  # centres of the first and the second shape, in pixels; the key says where the first one is
     "above": ((80, 30), (80, 90)),
     "below": ((80, 90), (80, 30)),
     "left of": ((40, 60), (120, 60)),
@@ -39,7 +39,7 @@ SPLIT_SHARES = {"train": 0.8, "dev": 0.1, "test": 0.1}
 
 @dataclass(frozen=True)
 class Thing:
-    """One shape in a picture."""
+    """One shape in a picture: its size, colour and kind."""
 
     size: str
     colour: str
@@ -47,18 +47,18 @@ class Thing:
 
     @property
     def short(self) -> str:
-        """Without its size: red circle."""
+        """Noun phrase without the size: red circle."""
         return f"{self.colour} {self.shape}"
 
     @property
     def full(self) -> str:
-        """With its size: large red circle."""
+        """Noun phrase with the size: large red circle."""
         return f"{self.size} {self.short}"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What one picture shows: one thing at a place, or two in a relation."""
+    """Content of one picture: one shape at a position, or two shapes in a spatial relation."""
 
     texture: str
     things: tuple[Thing, ...]
@@ -66,7 +66,7 @@ class Scene:
 
 
 def draw_scene(scene: Scene, generator: random.Random) -> object:
-    """The picture of a scene, a 160x120 RGB `PIL.Image.Image`."""
+    """Render a scene as a 160x120 RGB `PIL.Image.Image`."""
     from PIL import Image, ImageDraw
 
     tone = generator.randint(120, 170)
@@ -95,7 +95,7 @@ def draw_scene(scene: Scene, generator: random.Random) -> object:
 
 
 def draw_random_scene(generator: random.Random) -> Scene:
-    """A scene drawn at random; two things never share colour and shape."""
+    """Sample a scene; its two shapes always differ in colour."""
     things = [
         Thing(generator.choice(list(RADIUS)), colour, generator.choice(SHAPES))
         for colour in generator.sample(list(COLOURS), 2)
@@ -106,7 +106,7 @@ def draw_random_scene(generator: random.Random) -> Scene:
 
 
 def describe(scene: Scene) -> list[str]:
-    """Five captions of a scene, worded differently, punctuated as people do."""
+    """Five captions of a scene in different wordings, with human punctuation."""
     first, ground = scene.things[0], f"a {scene.texture} background"
     if len(scene.things) == 1:
         place = "in the middle" if scene.where == "middle" else f"at the {scene.where}"
@@ -134,16 +134,16 @@ def write_sample(
     seed: int = 0,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Path, Path]:
-    """Draw the data set in the layout of the official Flickr8k archives.
+    """Render the data set in the layout of the official Flickr8k archives.
 
     Args:
         output: folder to write into.
-        photos: how many.
-        seed: the same seed gives the same files.
-        progress: called with the number of photos drawn so far.
+        photos: number of photos.
+        seed: equal seeds give equal files.
+        progress: called with the number of photos written so far.
 
     Returns:
-        The folder of the photos and the folder of the text files.
+        The folder of the photos and the folder of the caption and split files.
     """
     images, texts = Path(output) / "Flicker8k_Dataset", Path(output) / "Flickr8k_text"
     images.mkdir(parents=True, exist_ok=True)
@@ -169,12 +169,12 @@ def write_sample(
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.sample_data", EXAMPLES)
-    parser.add_argument("--output", required=True, help="folder to write into")
-    parser.add_argument("--photos", type=int, default=1200, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--output", required=True, help="folder to write to")
+    parser.add_argument("--photos", type=int, default=1200, help="number of photos (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random choices (default: %(default)s)")
     arguments = parser.parse_args(argv)
     if arguments.photos < 10:
-        parser.error("--photos must be at least 10, so that every split has some")
+        parser.error("--photos must be at least 10, so that every split has photos")
     with Progress(arguments.photos, unit="photos", label="drawing") as progress:
         images, texts = write_sample(
             arguments.output, photos=arguments.photos, seed=arguments.seed, progress=progress.update
