@@ -2,9 +2,12 @@
 
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from tfcaption.records import tfrecord
+from tfcaption.records.dataset_info import ShardInfo
 from tfcaption.records.examples import captions_of, token_ids_of
+from tfcaption.records.tfrecord import RecordError
 from tfcaption.runtime.paths import as_path
 
 
@@ -27,6 +30,29 @@ class DamagedRecordSkipper:
             elif str(found) not in self._faults:
                 self._faults[str(found)] = None
                 print(f"skipped: {found}", file=sys.stderr, flush=True)
+
+
+def check_shards(
+    folder: Path, shards: Iterable[ShardInfo], *, description: str, job: str, check_sizes: bool = True
+) -> None:
+    """Check that shards are complete before they are read.
+
+    Args:
+        folder: of the shards.
+        shards: as the description lists them.
+        description: name of the description, such as dataset.json.
+        job: name of the job that makes the shards again, such as build_records.
+        check_sizes: False where damaged records are skipped, so that a shard may have another size than described.
+
+    Raises:
+        RecordError: a shard is missing or has another size than described.
+    """
+    for shard in shards:
+        path = folder / shard.name
+        if not path.is_file():
+            raise RecordError(f"{path}: no such file, though {description} lists it; run {job} again")
+        if check_sizes and (size := path.stat().st_size) != shard.bytes:
+            raise RecordError(f"{path}: {size:,} bytes, {description} says {shard.bytes:,}; run {job} again")
 
 
 def read_records(files: Iterable[str], skipper: DamagedRecordSkipper | None = None) -> Iterator[bytes]:
