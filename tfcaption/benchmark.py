@@ -1,17 +1,16 @@
-"""Measures this machine: our way and what a user would write instead, side by side in one run.
+"""Measures this machine: each command beside an alternative that a user would write.
 
-Prints a table (median, spread, ratio to the alternative), and writes it as JSON with --json.
+Prints a table (median, range, ratio to the alternative), and writes it as JSON with --json.
 """
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tfcaption.benchmarks.harness import Row, benchmark_table, ratio_to
+from tfcaption.benchmarks import jobs
+from tfcaption.benchmarks.harness import Row, benchmark_table, write_rows
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.process import start_tensorflow
 
@@ -20,66 +19,51 @@ EXAMPLES = """examples:
   python -m tfcaption.benchmark records --images photos/ --photos 6000 --workers 1 2
   # feature extraction against a plain tf.data loop over the same model
   python -m tfcaption.benchmark extract --images photos/ --photos 256 --weights imagenet
-  # batches a second against a Keras sequence and a plain tf.data pipeline over the files
+  # the input pipeline against a Keras sequence and a plain tf.data pipeline over the files
   python -m tfcaption.benchmark input --images photos/ --records records/ --features features/pooled features/trunk
-  # seconds an epoch of both variants against Keras fit on that sequence
+  # seconds per epoch of both variants against Keras fit on that sequence
   python -m tfcaption.benchmark train --images photos/ --configs configs/flickr8k_frozen.yaml \\
       configs/flickr8k_finetuned.yaml --json train.json
-  # captions a second against model.predict word by word
+  # captions/s against model.predict word by word
   python -m tfcaption.benchmark search --run runs/flickr8k_frozen --features features/pooled
   # peak memory of each command, on 400 photos and on 4,000
   python -m tfcaption.benchmark memory --images photos/ --photos 400"""
 
 BENCHMARKS = {
-    "records": "The Beam job, start-up included, against a loop over a pool of processes.",
+    "records": "The Beam job against a loop over a pool of processes; both start-ups included.",
     "extract": "extract_features against one tf.data loop over the same model; both start-ups included.",
-    "input": "Photos and captions/s of our pipelines against a Keras sequence and a pipeline over the files.",
-    "train": "Seconds an epoch, from a stated number of steps, against Keras fit with the encoder in the graph.",
+    "input": "Photos/s and captions/s of our pipelines, a Keras sequence and a tf.data pipeline over the files.",
+    "train": "Seconds per epoch, from a stated number of steps, against Keras fit with the encoder in the graph.",
     "search": "Captions/s from pooled features: search in the graph against `model.predict` word by word.",
     "memory": "Peak memory of each command on some photos, and on ten times as many.",
 }
+# These start TensorFlow only in the processes that they measure.
+JOBS: dict[str, Callable[..., list[Row]]] = {
+    "records": jobs.measure_records,
+    "extract": jobs.measure_extract,
+    "memory": jobs.measure_memory,
+}
+DEFAULT_PHOTOS = {"records": 6000, "extract": 256, "memory": 400}
 
 
-def measure(arguments: argparse.Namespace) -> list[Row]:
-    """Run the benchmark that the arguments name."""
-    if arguments.benchmark in ("records", "extract", "memory"):  # TensorFlow is in the processes that are measured
-        from tfcaption.benchmarks import jobs
-
-        measures = {
-            "records": jobs.measure_records,
-            "extract": jobs.measure_extract,
-            "memory": jobs.measure_memory,
-        }
-    else:
-        start_tensorflow()
-        from tfcaption.benchmarks.input import measure_input
-        from tfcaption.benchmarks.search import measure_search
-        from tfcaption.benchmarks.training import measure_train
-
-        measures = {"input": measure_input, "train": measure_train, "search": measure_search}
-    return measures[arguments.benchmark](arguments)
-
-
-@reports_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command."""
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command's options; but for `benchmark` and `json` they are those of the benchmark's function."""
     parser = command_parser("tfcaption.benchmark", EXAMPLES)
-    commands = parser.add_subparsers(required=True, metavar="records|extract|input|train|search|memory")
+    commands = parser.add_subparsers(required=True, dest="benchmark", metavar="|".join(BENCHMARKS))
     for name, about in BENCHMARKS.items():
         command = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
-        command.set_defaults(benchmark=name)
         if name == "search":
             command.add_argument("--run", required=True, help="run directory of the frozen variant")
-            command.add_argument("--features", required=True, help="pooled features that extract_features made")
+            command.add_argument("--features", required=True, help="pooled features that extract_features wrote")
             command.add_argument("--photos", type=int, default=1000, help="default: %(default)s")
             command.add_argument("--batch_size", type=int, default=100, help="default: %(default)s")
             command.add_argument("--naive_photos", type=int, default=10, help="default: %(default)s")
         else:
             command.add_argument("--images", required=True, help="folder of original JPEG photos")
-        command.add_argument("--repeats", type=int, default=3, help="the median of so many (default: %(default)s)")
-        command.add_argument("--json", help="file to write the figures to")
-        if name in ("records", "extract", "memory"):
-            default = {"records": 6000, "extract": 256, "memory": 400}[name]
+        command.add_argument("--repeats", type=int, default=3, help="measurements (default: %(default)s)")
+        command.add_argument("--json", help="file to write the results to")
+        if name in DEFAULT_PHOTOS:
+            default = DEFAULT_PHOTOS[name]
             command.add_argument("--photos", type=int, default=default, help="by repetition (default: %(default)s)")
         if name == "records":
             command.add_argument("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1])
@@ -87,24 +71,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.add_argument("--weights", default="imagenet", help="of ResNet50 (default: %(default)s)")
         if name == "input":
             command.add_argument("--records", required=True, help="folder that build_records wrote")
-            command.add_argument("--features", nargs="*", default=[], help="folders that extract_features made of them")
+            command.add_argument("--features", nargs="*", default=[], help="folders that extract_features wrote of it")
             command.add_argument("--seconds", type=float, default=3.0, help="of each repeat (default: %(default)s)")
         if name == "train":
             command.add_argument("--configs", nargs="+", required=True, help="YAML files, as tfcaption.train takes")
-            command.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE")
-            command.add_argument("--steps", type=int, default=16, help="of ours a repeat (default: %(default)s)")
+            command.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
+            command.add_argument("--steps", type=int, default=16, help="of ours per repeat (default: %(default)s)")
             command.add_argument("--naive_steps", type=int, default=3, help="of Keras fit (default: %(default)s)")
             command.add_argument("--profile", help="folder for a TensorBoard trace of our steps")
-    arguments = parser.parse_args(argv)
-    rows = measure(arguments)
+    return parser.parse_args(argv)
+
+
+@reports_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    options = vars(parse_arguments(argv))
+    name, output = options.pop("benchmark"), options.pop("json")
+    measures = JOBS
+    if name not in JOBS:
+        start_tensorflow()
+        from tfcaption.benchmarks.input import measure_input
+        from tfcaption.benchmarks.search import measure_search
+        from tfcaption.benchmarks.training import measure_train
+
+        measures = {"input": measure_input, "train": measure_train, "search": measure_search}
+    rows = measures[name](**options)
     print(benchmark_table(rows))
-    if arguments.json:
-        medians = {row.name: row.median for row in rows}
-        figures = [
-            asdict(row) | {"median": row.median} | ({"ratio": ratio_to(row, medians)} if row.reference else {})
-            for row in rows
-        ]
-        Path(arguments.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if output:
+        write_rows(rows, Path(output))
     return 0
 
 

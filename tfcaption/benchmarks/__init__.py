@@ -1,1 +1,1 @@
-"""Measurements of this machine: our way beside what a user would write instead."""
+"""Benchmarks of this machine: each command beside an alternative that a user would write. Imported by nobody else."""

@@ -1,5 +1,6 @@
-"""What all benchmarks share: rows of figures as a table, photos by repetition, processes of their own."""
+"""Shared by all benchmarks: rows of results, their table and JSON, photos by repetition, commands in processes."""
 
+import json
 import statistics
 import subprocess
 import sys
@@ -7,54 +8,82 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tfcaption.benchmarks import baselines
-from tfcaption.runtime.errors import UsageError
+from tfcaption.preprocessing.photos import photos_below
+from tfcaption.runtime.errors import TfcaptionError, UsageError
+
+SECONDS_PER_EPOCH = "s/epoch"
+
+
+class BenchmarkError(TfcaptionError):
+    """A measured command that failed; the message ends with its last line."""
 
 
 @dataclass
 class Row:
-    """One candidate: what it is, and a value for each repeat."""
+    """One candidate and its value in each repeat."""
 
     name: str
     unit: str
-    reference: str = ""  # the name of the row that the ratio is to
+    reference: str = ""  # name of the row that the ratio is relative to
     values: list[float] = field(default_factory=list)
     note: str = ""
 
     @property
     def median(self) -> float:
-        """Of the repeats."""
+        """Median over the repeats."""
         return statistics.median(self.values)
 
 
 def benchmark_table(rows: Sequence[Row]) -> str:
-    """Rows as text: median, range, and how many times the reference's speed."""
+    """Rows as text: median, range, and ratio to the reference."""
     medians = {row.name: row.median for row in rows}
     lines = [f"{'':58} {'median':>10} {'range':>21} {'ratio':>8}"]
     for row in rows:
-        ratio = f"{ratio_to(row, medians):7.2f}x" if row.reference else ""
+        ratio = f"{ratio_to_reference(row, medians):7.2f}x" if row.reference else ""
         spread = f"{min(row.values):,.1f} - {max(row.values):,.1f}"
         lines.append(f"{row.name:58} {row.median:10,.1f} {spread:>21} {ratio:>8}  {row.unit}{row.note}")
     return "\n".join(lines)
 
 
-def ratio_to(row: Row, medians: dict[str, float]) -> float:
-    """How many times as fast (or as much) as its reference; a row in seconds is faster where it is smaller."""
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Write rows with their medians and ratios as JSON."""
+    medians = {row.name: row.median for row in rows}
+    described = [
+        asdict(row) | {"median": row.median} | ({"ratio": ratio_to_reference(row, medians)} if row.reference else {})
+        for row in rows
+    ]
+    path.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+
+
+def ratio_to_reference(row: Row, medians: dict[str, float]) -> float:
+    """Median relative to the reference's: a speed-up, also for seconds per epoch; for memory, a factor."""
     ratio = row.median / medians[row.reference]
-    return 1 / ratio if row.unit == "s an epoch" else ratio
+    return 1 / ratio if row.unit == SECONDS_PER_EPOCH else ratio
+
+
+def find_jpegs(folder: str | Path) -> list[Path]:
+    """The photo files below a folder that are JPEG, the one format that every baseline decodes; sorted.
+
+    Raises:
+        UsageError: there are none.
+    """
+    jpegs = [path for path in photos_below(folder) if path.suffix.lower() in (".jpg", ".jpeg")]
+    if not jpegs:
+        raise UsageError(f"{folder}: no JPEG photo below it; name a folder of photos with --images")
+    return jpegs
 
 
 @contextmanager
-def repeated_photos(images: str, count: int) -> Iterator[tuple[Path, Path, list[str]]]:
-    """A Flickr8k layout of `count` photos: those below `images`, over and over, by links.
+def repeated_photos(images: str | Path, count: int) -> Iterator[tuple[Path, Path, list[str]]]:
+    """A data set of `count` photos in the Flickr8k layout: links to the photos below `images`, repeated.
 
     Yields:
         The folder of the photos, the folder of the captions, and the photos' paths.
     """
-    originals = baselines.find_photos(images)
+    originals = find_jpegs(images)
     with tempfile.TemporaryDirectory() as name:
         folder, texts = Path(name) / "photos", Path(name) / "text"
         folder.mkdir()
@@ -72,20 +101,25 @@ def repeated_photos(images: str, count: int) -> Iterator[tuple[Path, Path, list[
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
+    """A temporary folder, removed at the end of the block."""
     with tempfile.TemporaryDirectory() as name:
         yield Path(name)
 
 
 def run_module(*arguments: object) -> None:
-    """Run `python -m` with these arguments; raises ValueError with the last line of what it complains of."""
+    """Run `python -m` with these arguments.
+
+    Raises:
+        BenchmarkError: it failed.
+    """
     done = subprocess.run([sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True)
     if done.returncode:
-        raise UsageError(f"{arguments[0]} failed: {done.stderr.strip().splitlines()[-1]}")
+        (*_, message) = ["", *done.stderr.strip().splitlines()]
+        raise BenchmarkError(f"python -m {arguments[0]}: exit code {done.returncode}; {message}")
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """How long some work takes."""
+def seconds_of(work: Callable[..., object], *arguments: object) -> float:
+    """Seconds that one call takes."""
     start = time.monotonic()
-    work()
+    work(*arguments)
     return time.monotonic() - start

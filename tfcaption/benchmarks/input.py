@@ -1,59 +1,74 @@
-"""Benchmark of the input pipeline, beside what a user would write with Keras."""
+"""Benchmark of the input pipeline, beside a Keras sequence and a plain tf.data pipeline over the photo files."""
 
-import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
 
-from tfcaption.benchmarks import baselines
-from tfcaption.benchmarks.harness import Row
-from tfcaption.config import TrainConfig
+from tfcaption.benchmarks.baselines import KerasSequence, list_files_pipeline
+from tfcaption.benchmarks.harness import Row, find_jpegs
+from tfcaption.config import DataConfig, TrainConfig
 from tfcaption.input_pipeline.batches import make_batches
+from tfcaption.input_pipeline.options import BatchOptions, CachePolicy
 from tfcaption.input_pipeline.split import open_split
 from tfcaption.models.token_layout import uses_packed_tokens
-from tfcaption.records.dataset_info import load_dataset_info, load_features_info
+from tfcaption.records.dataset import Dataset, load_dataset
 from tfcaption.records.vocabulary import END, START
+from tfcaption.runtime.paths import as_path
 from tfcaption.training.precision import resolve_mode
 
+BATCH_SIZE = 64  # photos, or pairs of a photo and a caption
+WARM_UP_BATCHES = 3
 
-def measure_input(arguments: argparse.Namespace) -> list[Row]:
-    """Photos and captions a second of our pipelines against a Keras sequence and a pipeline over the files."""
 
-    buckets = 1 if uses_packed_tokens(resolve_mode(TrainConfig()).xla) else 8  # as a training by default
-    info = load_dataset_info(arguments.records)
-    size, batch = info.settings.image_size, 64
-    paths = baselines.find_photos(arguments.images)
-    captions = [[START, *[4] * 10, END]] * 100_000
-    sequence = baselines.keras_sequence(paths, captions, longest=info.max_length, image_size=size, batch_size=batch)
-    naive = Row("Keras sequence over files (a photo for each caption)", "captions/s")
-    candidates: list[tuple[Row, Iterator[int]]] = [
-        (naive, ((sequence[index % len(sequence)], batch)[1] for index in range(10**9))),
-        (
-            Row("tf.data list_files over files", "photos/s", naive.name),
-            (len(images) for images in baselines.list_files_pipeline(paths, image_size=size, batch_size=batch)),
-        ),
-    ]
+def measure_input(*, images: str, records: str, features: Sequence[str], repeats: int, seconds: float) -> list[Row]:
+    """Photos/s and captions/s of our pipelines, a Keras sequence and a tf.data pipeline over the files.
 
-    def ours(folder: str, cache: bool, photos: bool) -> Iterator[int]:
-        features = None if folder == arguments.records else load_features_info(folder)
-        split = open_split("train", info, folder, features, buckets=buckets, cache=cache)
-        for found in make_batches(split, batch_size_photos=batch, shuffle_seed=0, epochs=10**6):
-            # Full batches hold each of these; the few at an epoch's end that are not full count as such too.
-            yield len(found["inputs"]) if photos else found["tokens"].shape[0] * found["tokens"].shape[1]
-
-    for folder in (arguments.records, *arguments.features):
-        stage = "photo" if folder == arguments.records else load_features_info(folder).settings.stage
+    Args:
+        images: folder of JPEG photos.
+        records: folder that build_records wrote.
+        features: folders that extract_features wrote from those records.
+        repeats: measurements of each.
+        seconds: length of each measurement.
+    """
+    folder = as_path(records)
+    datasets = [load_dataset(folder), *(load_dataset(folder, as_path(name)) for name in features)]
+    candidates = _baselines(find_jpegs(images), datasets[0])
+    reference = candidates[0][0].name
+    for dataset in datasets:
+        unit = "captions" if dataset.stage == "pooled" else "photos"
         for cache in (False, True):
-            kept = "in memory" if cache else "streamed"
-            for unit in ("captions",) if stage == "pooled" else ("photos",):
-                row = Row(f"tfcaption from {stage}, {kept}", f"{unit}/s", naive.name)
-                candidates.append((row, ours(folder, cache, unit == "photos")))
-    for _, batches in candidates:
-        for _ in range(3):
-            next(batches)
-    for _ in range(arguments.repeats):
-        for row, batches in candidates:
+            name = f"tfcaption from {dataset.stage}, {'in memory' if cache else 'streamed'}"
+            candidates.append((Row(name, f"{unit}/s", reference), _batch_sizes(dataset, cache, unit)))
+    for _, sizes in candidates:
+        for _ in range(WARM_UP_BATCHES):
+            next(sizes)
+    for _ in range(repeats):
+        for row, sizes in candidates:
             done, start = 0, time.monotonic()
-            while time.monotonic() - start < arguments.seconds:
-                done += next(batches)
+            while time.monotonic() - start < seconds:
+                done += next(sizes)
             row.values.append(done / (time.monotonic() - start))
     return [row for row, _ in candidates]
+
+
+def _baselines(paths: Sequence[Path], dataset: Dataset) -> list[tuple[Row, Iterator[int]]]:
+    """The alternatives, and the sizes of their batches without end; the first one is the reference."""
+    size, longest = dataset.info.settings.image_size, dataset.info.max_length
+    captions = [[START, *[4] * 10, END]] * 100_000
+    pairs = KerasSequence(paths, captions, longest=longest, image_size=size, batch_size=BATCH_SIZE)
+    sequence = Row("Keras sequence over files (a photo for each caption)", "captions/s")
+    pipeline = Row("tf.data list_files over files", "photos/s", sequence.name)
+    return [
+        (sequence, (len(pairs[index % len(pairs)][1]) for index in count())),
+        (pipeline, (len(batch) for batch in list_files_pipeline(paths, image_size=size, batch_size=BATCH_SIZE))),
+    ]
+
+
+def _batch_sizes(dataset: Dataset, cache: bool, unit: str) -> Iterator[int]:
+    """Photos or captions in each training batch of a data set."""
+    buckets = 1 if uses_packed_tokens(resolve_mode(TrainConfig()).xla) else DataConfig().length_buckets
+    split = open_split("train", dataset, buckets=buckets, cache=CachePolicy(cache))
+    for batch in make_batches(split, BatchOptions(BATCH_SIZE, shuffle_seed=0, epochs=10**6)):
+        # Rows of the few batches at an epoch's end that are not full count as if they were.
+        yield len(batch["inputs"]) if unit == "photos" else batch["tokens"].shape[0] * batch["tokens"].shape[1]

@@ -1,56 +1,79 @@
-"""Benchmark of training: seconds an epoch, beside Keras fit."""
+"""Benchmark of training: seconds per epoch, beside Keras fit."""
 
-import argparse
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfcaption.benchmarks import baselines
-from tfcaption.benchmarks.harness import Row, scratch_folder, seconds_of
+from tfcaption.benchmarks.baselines import KerasSequence, keras_captioner
+from tfcaption.benchmarks.harness import SECONDS_PER_EPOCH, Row, find_jpegs, scratch_folder, seconds_of
 from tfcaption.config import Config, load_config
 from tfcaption.records.vocabulary import END, START
 from tfcaption.runs.directory import create_run
 from tfcaption.runtime.process import StopRequest
 from tfcaption.training.loop import TrainingRun
 
+KERAS_BATCH_SIZE = 64
 
-def measure_train(arguments: argparse.Namespace) -> list[Row]:
-    """Seconds of an epoch, from a stated number of steps, against Keras fit with the encoder in the graph."""
+
+def measure_train(
+    *,
+    images: str,
+    configs: Sequence[str],
+    overrides: Sequence[str],
+    steps: int,
+    naive_steps: int,
+    profile: str | None,
+    repeats: int,
+) -> list[Row]:
+    """Seconds per epoch, from a stated number of steps, against Keras fit with the encoder in the graph.
+
+    Args:
+        images: folder of JPEG photos, for Keras fit.
+        configs: YAML files of the runs to measure.
+        overrides: KEY=VALUE for fields of every config.
+        steps: steps of ours per repeat.
+        naive_steps: steps of Keras fit per repeat.
+        profile: folder for a TensorBoard trace of our steps.
+        repeats: measurements of each.
+    """
+    paths = find_jpegs(images)
     rows: list[Row] = []
-    for path in arguments.configs:
-        config = load_config(path, arguments.set)
-        rows += _train_rows(config, arguments)
+    for path in configs:
+        config = load_config(path, list(overrides))
+        rows += _train_rows(config, paths, steps=steps, naive_steps=naive_steps, profile=profile, repeats=repeats)
     return rows
 
 
-def _train_rows(config: Config, arguments: argparse.Namespace) -> list[Row]:
-
+def _train_rows(
+    config: Config, paths: Sequence[Path], *, steps: int, naive_steps: int, profile: str | None, repeats: int
+) -> list[Row]:
     variant = config.model.variant
     with scratch_folder() as scratch:
         config.run = str(scratch / "run")
         config.train.epochs = 10**4
         run = create_run(config)
         training = TrainingRun(run, 0, 1, StopRequest())
-        batches, waits = _timed(training.iterator(training.train_split, shuffled=True), arguments.profile)
+        batches, waits = _timed(training.iterator(training.train_split, shuffled=True))
         total = run.info.split("train").captions
-        naive = Row(f"Keras fit, encoder in the graph, {variant}", "s an epoch")
+        naive = Row(f"Keras fit, encoder in the graph, {variant}", SECONDS_PER_EPOCH)
         name = f"tfcaption.train from {training.train_split.stage}, {variant}"
-        ours = Row(name, "s an epoch", naive.name)
+        ours = Row(name, SECONDS_PER_EPOCH, naive.name)
         training.trainer.train_steps(batches, 3)  # traces
 
-        pairs = baselines.keras_sequence(
-            baselines.find_photos(arguments.images),
+        pairs = KerasSequence(
+            paths,
             [[START, *[4 + k % 50 for k in range(10)], END]] * 100_000,
             longest=run.info.max_length,
             image_size=run.info.settings.image_size,
-            batch_size=64,
+            batch_size=KERAS_BATCH_SIZE,
         )
-        model = baselines.keras_captioner(
+        model = keras_captioner(
             vocabulary_size=len(run.words),
             image_size=run.info.settings.image_size,
             weights=config.model.weights,
@@ -60,13 +83,13 @@ def _train_rows(config: Config, arguments: argparse.Namespace) -> list[Row]:
         )
         model.fit(pairs, steps_per_epoch=1, verbose=0)  # traces
         figures = []
-        for _ in range(arguments.repeats):
-            seconds = seconds_of(lambda: model.fit(pairs, steps_per_epoch=arguments.naive_steps, verbose=0))
-            naive.values.append(seconds / (64 * arguments.naive_steps) * total)
+        for _ in range(repeats):
+            seconds = seconds_of(lambda: model.fit(pairs, steps_per_epoch=naive_steps, verbose=0))
+            naive.values.append(seconds / (KERAS_BATCH_SIZE * naive_steps) * total)
             waits.clear()
             start = time.monotonic()
-            with _profile(arguments.profile):
-                outcomes = training.trainer.train_steps(batches, arguments.steps)
+            with _profile(profile):
+                outcomes = training.trainer.train_steps(batches, steps)
             seconds = time.monotonic() - start
             captions = sum(outcome.captions for outcome in outcomes)
             tokens = sum(outcome.tokens for outcome in outcomes)
@@ -81,16 +104,15 @@ def _train_rows(config: Config, arguments: argparse.Namespace) -> list[Row]:
             )
         ours.note = (
             f" ({rate:,.0f} captions/s, {token_rate:,.0f} real tokens/s, {wait:.1%} of the time waiting for input, "
-            f"{arithmetic}from {arguments.steps} steps)"
+            f"{arithmetic}from {steps} steps)"
         )
-        naive.note = f" (from {arguments.naive_steps} steps of 64 captions)"
+        naive.note = f" (from {naive_steps} steps of {KERAS_BATCH_SIZE} captions)"
         keras.backend.clear_session()
         return [naive, ours]
 
 
-def _timed(batches: Any, profile: str | None) -> tuple[Any, list[float]]:
-    """The same batches, and the seconds that each was waited for."""
-
+def _timed(batches: Any) -> tuple[Any, list[float]]:
+    """An iterator over the same batches, and the seconds of waiting for each."""
     waits: list[float] = []
 
     def one_by_one() -> Iterator[Any]:
@@ -105,7 +127,6 @@ def _timed(batches: Any, profile: str | None) -> tuple[Any, list[float]]:
 
 @contextmanager
 def _profile(folder: str | None) -> Iterator[None]:
-
     if folder:
         tf.profiler.experimental.start(folder)
     yield
@@ -131,8 +152,7 @@ def _flops(training: Any) -> float:
 
 
 def _matrix_product() -> float:
-    """Floating point operations a second of one large float32 matrix product."""
-
+    """FLOP/s of one large float32 matrix product."""
     a, b = tf.random.normal((4096, 1024)), tf.random.normal((1024, 3072))
     times = [seconds_of(lambda: tf.matmul(a, b).numpy()) for _ in range(7)]
     return 2 * 4096 * 1024 * 3072 / statistics.median(times)
