@@ -96,7 +96,7 @@ def _evaluate_all(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     )
     for path, folder in folders.items():
         if folder not in known:
-            known[folder] = load_references(folder, arguments.split)
+            known[folder] = load_references(as_path(folder), arguments.split)
         results[path] = score(path, expected=known[folder])
     if arguments.ensemble:
         first, *others = folders

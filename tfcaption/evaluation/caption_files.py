@@ -1,4 +1,4 @@
-"""Captions made elsewhere: JSONL or COCO results files, and which photo each of their captions belongs to."""
+"""Reads files of external captions, JSONL or COCO results, and finds the photo of each caption."""
 
 import json
 from collections import defaultdict
@@ -7,30 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from tfcaption.metrics.corpus import ScoreError
-from tfcaption.runtime.paths import as_path
 
 
-def read_captions(path: str | Path, photos: Iterable[str]) -> dict[str, str]:
+def read_captions(path: Path, photos: Iterable[str]) -> dict[str, str]:
     """Read one caption per photo from a file.
 
     Args:
-        path: JSONL with `{"id" or "image_id": ..., "caption": ...}` a line, such as our own `captions.jsonl`, or one
-            JSON list of such objects, the COCO results format; further keys are ignored.
-        photos: ids of the photos that may have one. An id in the file may lack the extension that the photo's id has,
-            or have one that it lacks; a number may be that at the end of a COCO file name.
+        path: JSONL with `{"id" or "image_id": ..., "caption": ...}` per line, such as our own `captions.jsonl`, or one
+            JSON list of such objects (the COCO results format). Other keys are ignored.
+        photos: ids of the photos that may have a caption. An id in the file may lack the extension of the photo's id,
+            or have one that the photo's id lacks. A number may be the number at the end of a COCO file name.
 
     Returns:
         photo id -> raw caption.
 
     Raises:
-        ScoreError: the file is missing, empty or no such JSON, an id names no photo or several, a photo comes twice,
-            or a caption is no string; the message names the file and the line (of a list, the entry).
+        ScoreError: the file is missing, empty or not such JSON, an id matches no photo or several, a photo has two
+            captions, or a caption is not a string. The message names the file and the line (in a list, the entry).
     """
-    names = _PhotoNames(photos)
+    ids = _PhotoIds(photos)
     captions: dict[str, str] = {}
-    places: dict[str, str] = {}
-    for place, entry in _entries(as_path(path)):
-        where = f"{path}, {place}"
+    positions: dict[str, str] = {}
+    for position, entry in _entries(path):
+        where = f"{path}, {position}"
         if not isinstance(entry, dict):
             raise ScoreError(f'{where}: must be {{"image_id": ..., "caption": ...}}, not {json.dumps(entry)[:60]}')
         given, caption = entry.get("image_id", entry.get("id")), entry.get("caption")
@@ -38,29 +37,29 @@ def read_captions(path: str | Path, photos: Iterable[str]) -> dict[str, str]:
             raise ScoreError(f"{where}: needs an image_id or id, a string or a whole number")
         if not isinstance(caption, str):
             raise ScoreError(f"{where}: the caption must be a string, not {type(caption).__name__}: {caption!r}")
-        photo = names.find(given, where)
+        photo = ids.find(given, where)
         if photo in captions:
-            raise ScoreError(f"{where}: {photo} has a caption already, in {places[photo]}")
-        captions[photo], places[photo] = caption, place
+            raise ScoreError(f"{where}: {photo} already has a caption, in {positions[photo]}; remove one of them")
+        captions[photo], positions[photo] = caption, position
     if not captions:
-        raise ScoreError(f"{path}: no captions in it")
+        raise ScoreError(f"{path}: contains no captions")
     return captions
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """Each entry, and where in the file it stands."""
+    """Each entry, with its position in the file in words."""
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ScoreError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        before = error.object[: error.start].count(b"\n")
-        raise ScoreError(f"{path}, line {before + 1}: is not UTF-8") from error
+        lines_before = error.object[: error.start].count(b"\n")
+        raise ScoreError(f"{path}, line {lines_before + 1}: is not UTF-8") from error
     if content.lstrip().startswith("["):
         for index, entry in enumerate(_parse(content, path, 1), start=1):
             yield f"entry {index}", entry
         return
-    for number, line in enumerate(content.split("\n"), start=1):  # not splitlines: a caption may hold U+2028
+    for number, line in enumerate(content.split("\n"), start=1):  # not splitlines: a caption may contain U+2028
         if line.strip():
             yield f"line {number}", _parse(line, path, number)
 
@@ -70,7 +69,7 @@ def _parse(content: str, path: Path, first_line: int) -> Any:
         return json.loads(content)
     except json.JSONDecodeError as error:
         raise ScoreError(
-            f"{path}, line {first_line + error.lineno - 1}: is no JSON ({error.msg}); expected an object a line, "
+            f"{path}, line {first_line + error.lineno - 1}: is not JSON ({error.msg}); expected one object per line, "
             "or one list of objects"
         ) from error
 
@@ -79,8 +78,8 @@ def _stem(name: str) -> str:
     return name.removesuffix(Path(name).suffix)
 
 
-class _PhotoNames:
-    """Finds the photo that an id means."""
+class _PhotoIds:
+    """Finds the photo that an id in a file stands for."""
 
     def __init__(self, photos: Iterable[str]) -> None:
         self._photos = set(photos)
@@ -95,16 +94,20 @@ class _PhotoNames:
                 self._by_number[int(number)].append(photo)
 
     def find(self, given: str | int, where: str) -> str:
-        """The photo's id, or a ScoreError that names the place."""
+        """The photo's id.
+
+        Raises:
+            ScoreError: no photo matches, or several do; the message begins with `where`.
+        """
         name = str(given)
         if name in self._photos:
             return name
         stem = _stem(name)
-        found = self._by_stem.get(name) or ([stem] if stem in self._photos else [])
-        if not found and isinstance(given, int):
-            found = self._by_number.get(given, [])
-        if not found:
-            raise ScoreError(f"{where}: {name} is no photo of this split")
-        if len(found) > 1:
-            raise ScoreError(f"{where}: {name} could be {' or '.join(found)}; write the whole id")
-        return found[0]
+        matches = self._by_stem.get(name) or ([stem] if stem in self._photos else [])
+        if not matches and isinstance(given, int):
+            matches = self._by_number.get(given, [])
+        if not matches:
+            raise ScoreError(f"{where}: {name} is not a photo of this split")
+        if len(matches) > 1:
+            raise ScoreError(f"{where}: {name} could be {' or '.join(matches)}; write the whole id")
+        return matches[0]

@@ -94,7 +94,7 @@ def evaluate(
         loaded = [load_captioner(other, checkpoint) for other in others]
         captioner = Ensemble([loaded_first, *(other for other, _ in loaded)])
         used = ", ".join([used, *(path for _, path in loaded)])
-    expected = (expected or load_references(data.records, split)).first(limit)
+    expected = (expected or load_references(as_path(data.records), split)).first(limit)
     with (
         _first_photos(opened, limit) as some,
         Progress(some.photos, unit="photos", label=f"captioning {split}") as progress,
@@ -127,7 +127,7 @@ def evaluate(
             "caption": caption,
             "score": spoken.nbest[photo][0].score,
             "nbest": [found._asdict() for found in spoken.nbest[photo]],
-            "references": expected.references[photo],
+            "references": expected.by_photo[photo],
             **({"cosine": round(cosines[photo], 4)} if photo in cosines else {}),
             **({"attention": [word._asdict() for word in spoken.looked[photo]]} if spoken.looked else {}),
         }
@@ -177,27 +177,27 @@ def evaluate_captions(
     start = time.monotonic()
     if not as_path(path).is_file():
         raise ScoreError(f"{path}: no such file of captions")
-    everything = load_references(records_path, split)
-    captions = caption_files.read_captions(path, everything.references)
+    everything = load_references(as_path(records_path), split)
+    captions = caption_files.read_captions(as_path(path), everything.by_photo)
     expected = everything.first(limit)
-    missing = [photo for photo in expected.references if photo not in captions]
+    missing = [photo for photo in expected.by_photo if photo not in captions]
     if missing:
         raise ScoreError(
-            f"{path}: has no caption for {len(missing):,} of {len(expected.references):,} photos of split {split}, "
+            f"{path}: has no caption for {len(missing):,} of {len(expected.by_photo):,} photos of split {split}, "
             f"such as {missing[0]}; every photo must have one"
         )
-    captions = {photo: captions[photo] for photo in expected.references}
+    captions = {photo: captions[photo] for photo in expected.by_photo}
     scores, _ = score_captions(captions, expected, None)
     result = {
         "split": split,
-        "protocol": PROTOCOL + _first(limit, len(everything.references)),
+        "protocol": PROTOCOL + _first(limit, len(everything.by_photo)),
         "captions": str(path),
         **scores,
         "seconds": round(time.monotonic() - start, 1),
     }
     if output is not None:
         lines = [
-            {"id": photo, "caption": caption, "references": expected.references[photo]}
+            {"id": photo, "caption": caption, "references": expected.by_photo[photo]}
             for photo, caption in sorted(captions.items())
         ]
         _write(as_path(output), result, lines)

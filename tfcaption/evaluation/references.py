@@ -1,4 +1,7 @@
-"""What captions of a split are compared with: references, training captions, the constant caption."""
+"""Reads the references of a split, the training captions, and the constant caption: what captions are compared with.
+
+Imports no TensorFlow.
+"""
 
 import dataclasses
 import itertools
@@ -8,76 +11,86 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfcaption.metrics.bleu import ReferenceNgrams, corpus_bleu
-from tfcaption.metrics.tokens import ngrams, score_tokens, tokenize
-from tfcaption.records.dataset_info import load_dataset_info
-from tfcaption.runtime.process import start_tensorflow
+from tfcaption.metrics.tokens import ngrams, score_tokens
+from tfcaption.records.dataset_info import DATASET_FILE, DatasetInfo, load_dataset_info
+from tfcaption.records.reading import check_shards, read_references
 from tfcaption.runtime.progress import Progress
 
-
-def constant_caption(references: Sequence[Sequence[str]]) -> str:
-    """The training caption that scores best when given to every photo: what a model must beat.
-
-    The twenty captions of at least median length whose n-grams (1 to 4) are on average the most common, scored by
-    BLEU-4 on up to 200 photos.
-
-    Args:
-        references: the captions of each training photo, raw.
-    """
-    counts: Counter[tuple[str, ...]] = Counter()
-    captions: dict[tuple[str, ...], str] = {}
-    for photo in references:
-        for caption in photo:
-            tokens = tokenize(caption)
-            captions.setdefault(tokens, caption)
-            counts.update(ngrams(tokens))
-    median = sorted(map(len, captions))[len(captions) // 2]
-
-    def typicality(tokens: tuple[str, ...]) -> float:
-        found = ngrams(tokens)
-        return sum(math.log(counts[ngram]) for ngram in found) / max(len(found), 1)
-
-    candidates = sorted((t for t in captions if len(t) >= median), key=lambda t: (-typicality(t), t))[:20]
-    sample = [
-        ReferenceNgrams.of([tokenize(caption) for caption in photo])
-        for photo in references[:: max(1, len(references) // 200)]
-    ]
-    best = max(candidates, key=lambda tokens: corpus_bleu([tokens] * len(sample), sample)["bleu_4"])
-    return captions[best]
+_CANDIDATES = 20
+_SAMPLED_PHOTOS = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class References:
-    """What captions of a split are held against."""
+    """The references of a split, and the training captions."""
 
-    references: dict[str, list[str]]  # photo id -> raw captions, in the order of the shards
-    training: frozenset[tuple[str, ...]]  # score tokens of the training captions
-    constant: str  # the constant caption
+    by_photo: dict[str, list[str]]  # photo id -> raw captions, in the order of the shards
+    training_captions: frozenset[tuple[str, ...]]  # as score tokens
+    constant_caption: str
 
     def first(self, photos: int | None) -> "References":
-        """The same of the split's first photos; of all, for None."""
-        return dataclasses.replace(self, references=dict(itertools.islice(self.references.items(), photos)))
+        """References of the split's first photos; of all photos for None."""
+        return dataclasses.replace(self, by_photo=dict(itertools.islice(self.by_photo.items(), photos)))
 
 
-def load_references(records_path: str | Path, split: str) -> References:
-    """Read a split's references and the training captions, and pick the constant caption: once for several runs.
+def load_references(records: Path, split: str) -> References:
+    """Read the references of a split and the training captions, and choose the constant caption.
+
+    Evaluations of several runs on the same records share one result.
+
+    Args:
+        records: the records folder.
+        split: train, dev or test.
 
     Raises:
-        RecordError: there are no such records or split, or they are damaged.
+        RecordError: the records or the split do not exist, or are damaged.
     """
-    info = load_dataset_info(records_path)
-    info.split(split)
-    start_tensorflow()
-    from tfcaption.input_pipeline.split import open_split
-    from tfcaption.records.reading import read_references
-
-    opened = open_split(split, info, records_path, buckets=1, cache=False)
-    train = open_split("train", info, records_path, buckets=1, cache=False)
-    captions: list[list[str]] = []
+    info = load_dataset_info(records)
+    split_files, training_files = _shard_files(records, info, split), _shard_files(records, info, "train")
+    photos: list[list[str]] = []
     training: set[tuple[str, ...]] = set()
-    with Progress(train.photos, unit="photos", label="reading training captions") as progress:
-        for file in train.files:
-            photos = read_references([file]).values()
-            training.update(tuple(score_tokens(caption)) for photo in photos for caption in photo)
-            captions.extend(photos)
-            progress.update(len(captions))
-    return References(read_references(opened.files), frozenset(training), constant_caption(captions))
+    with Progress(info.split("train").photos, unit="photos", label="reading training captions") as progress:
+        for file in training_files:
+            of_shard = read_references([file]).values()
+            training.update(score_tokens(caption) for captions in of_shard for caption in captions)
+            photos.extend(of_shard)
+            progress.update(len(photos))
+    return References(read_references(split_files), frozenset(training), choose_constant_caption(photos))
+
+
+def _shard_files(records: Path, info: DatasetInfo, split: str) -> list[str]:
+    shards = info.split(split).shards
+    check_shards(records, shards, description=DATASET_FILE, job="build_records")
+    return [str(records / shard.name) for shard in shards if shard.records]
+
+
+def choose_constant_caption(photos: Sequence[Sequence[str]]) -> str:
+    """The training caption that scores best when every photo gets it: the baseline of a captioner.
+
+    Candidates are the 20 captions of at least median length whose n-grams (1 to 4) are the most common on average. The
+    best of them has the highest BLEU-4 on up to 200 photos.
+
+    Args:
+        photos: the raw captions of each training photo.
+    """
+    counts: Counter[tuple[str, ...]] = Counter()
+    captions: dict[tuple[str, ...], str] = {}
+    for photo in photos:
+        for caption in photo:
+            tokens = score_tokens(caption)
+            captions.setdefault(tokens, caption)
+            counts.update(ngrams(tokens))
+    median = sorted(map(len, captions))[len(captions) // 2]
+
+    def mean_log_count(tokens: tuple[str, ...]) -> float:
+        found = ngrams(tokens)
+        return sum(math.log(counts[ngram]) for ngram in found) / max(len(found), 1)
+
+    long_enough = (tokens for tokens in captions if len(tokens) >= median)
+    candidates = sorted(long_enough, key=lambda tokens: (-mean_log_count(tokens), tokens))[:_CANDIDATES]
+    sample = [
+        ReferenceNgrams.of([score_tokens(caption) for caption in photo])
+        for photo in photos[:: max(1, len(photos) // _SAMPLED_PHOTOS)]
+    ]
+    best = max(candidates, key=lambda tokens: corpus_bleu([tokens] * len(sample), sample)["bleu_4"])
+    return captions[best]

@@ -1,8 +1,11 @@
-"""All scores of captions, beside those of a constant caption and of a person; the table of them."""
+"""Computes all scores of captions, with those of a constant caption and of human captions; prints the table of scores.
+
+Imports no TensorFlow.
+"""
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,98 +14,116 @@ from tfcaption.metrics.corpus import check_captions, corpus_scores
 from tfcaption.metrics.diversity import caption_statistics
 from tfcaption.metrics.similarity import Vectors, embedding_cosine, shuffled
 from tfcaption.metrics.tokens import score_tokens
+from tfcaption.preprocessing.word_vectors import read_glove
 from tfcaption.runtime.paths import as_path
 
-ROWS = {  # metric -> label and format
-    "bleu_1": ("BLEU-1", ".4f"),
-    "bleu_2": ("BLEU-2", ".4f"),
-    "bleu_3": ("BLEU-3", ".4f"),
-    "bleu_4": ("BLEU-4", ".4f"),
-    "rouge_l": ("ROUGE-L", ".4f"),
-    "cider": ("CIDEr-D", ".4f"),
-    "cosine": ("GloVe cosine", ".4f"),
-    "cosine_shuffled": ("  the same, shuffled pairs", ".4f"),
-    "cosine_p10": ("  10th percentile", ".4f"),
-    "cosine_p50": ("  median", ".4f"),
-    "cosine_p90": ("  90th percentile", ".4f"),
-    "perplexity": ("perplexity", ".2f"),
-    "token_accuracy": ("token accuracy", ".4f"),
-    "mean_words": ("words a caption", ".1f"),
-    "vocabulary_used": ("different words", ",d"),
-    "distinct_captions": ("distinct captions", ",d"),
-    "novel_share": ("not in the training split", ".1%"),
-    "repeated_trigram_share": ("three words repeated", ".1%"),
-    "bad_ending_share": ("ending in a, the, with ...", ".1%"),
-    "photos": ("photos", ",d"),
+
+class Metric(NamedTuple):
+    """A score as tables show it."""
+
+    label: str
+    format: str
+    best: Callable[[Iterable[float]], float] | None = None  # max or min; None: no value is better than another
+
+
+METRICS = {  # key in metrics.json -> metric, in the order of the tables; a new metric needs its line here
+    "bleu_1": Metric("BLEU-1", ".4f", max),
+    "bleu_2": Metric("BLEU-2", ".4f", max),
+    "bleu_3": Metric("BLEU-3", ".4f", max),
+    "bleu_4": Metric("BLEU-4", ".4f", max),
+    "rouge_l": Metric("ROUGE-L", ".4f", max),
+    "cider": Metric("CIDEr-D", ".4f", max),
+    "cosine": Metric("GloVe cosine", ".4f", max),
+    "cosine_shuffled": Metric("GloVe cosine, shuffled pairs", ".4f"),
+    "cosine_p10": Metric("GloVe cosine, 10th percentile", ".4f"),
+    "cosine_p50": Metric("GloVe cosine, median", ".4f"),
+    "cosine_p90": Metric("GloVe cosine, 90th percentile", ".4f"),
+    "perplexity": Metric("perplexity", ".2f", min),
+    "token_accuracy": Metric("token accuracy", ".4f", max),
+    "mean_words": Metric("words per caption", ".1f"),
+    "vocabulary_used": Metric("distinct words", ",d"),
+    "distinct_captions": Metric("distinct captions", ",d"),
+    "novel_share": Metric("not in the training captions", ".1%"),
+    "repeated_trigram_share": Metric("with a repeated trigram", ".1%"),
+    "bad_ending_share": Metric("ending in a, the, with ...", ".1%"),
+    "photos": Metric("photos", ",d"),
 }
 
 
 def score_captions(
-    spoken: dict[str, str], expected: References, glove: str | None
+    hypotheses: Mapping[str, str], references: References, glove: str | None
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Score captions, and beside them the constant caption and a person.
+    """Score captions, the constant caption and human captions.
 
     Args:
-        spoken: photo id -> raw caption, of the photos that have references in `expected`.
-        expected: what they are held against.
-        glove: a file of word vectors for the cosine, or None.
+        hypotheses: photo id -> raw caption, of the photos that `references` holds.
+        references: of these photos.
+        glove: a file of word vectors for the cosine; None: no cosine.
 
     Returns:
-        `metrics.corpus_scores`, `caption_statistics`, `photos` and (with word vectors) `cosine`, its percentiles and
-        `cosine_shuffled`; the same under `constant`, and where every photo has two references under `human`, of each
-        photo's first reference against its others. And the cosine of each photo.
+        1. `metrics.corpus_scores`, `caption_statistics`, `photos` and (with word vectors) `cosine`, its percentiles
+           and `cosine_shuffled`. The same keys under `constant` for the constant caption and, where every photo has two
+           references, under `human` for each photo's first reference against its others.
+        2. photo id -> cosine.
 
     Raises:
-        ScoreError: see `metrics.check_captions`.
+        ScoreError: see `metrics.corpus.check_captions`.
         GloveError: the word vectors cannot be read.
     """
-    references = expected.references
-    check_captions(spoken, references)  # every photo once
-    vectors = _vectors(glove, [*spoken.values(), expected.constant, *itertools.chain(*references.values())])
-    scores, cosines = _scores(spoken, references, expected.training, vectors)
-    constant, _ = _scores(dict.fromkeys(references, expected.constant), references, expected.training, vectors)
-    result = {**scores, "constant": {"caption": expected.constant, **constant}}
-    if all(len(captions) > 1 for captions in references.values()):
-        first = {photo: captions[0] for photo, captions in references.items()}
-        others = {photo: captions[1:] for photo, captions in references.items()}
-        result["human"], _ = _scores(first, others, expected.training, vectors)
+    by_photo, constant = references.by_photo, references.constant_caption
+    check_captions(hypotheses, by_photo)
+    vectors = _vectors(glove, itertools.chain(hypotheses.values(), [constant], *by_photo.values()))
+    training = references.training_captions
+    scores, cosines = _scores(hypotheses, by_photo, training, vectors)
+    constant_scores, _ = _scores(dict.fromkeys(by_photo, constant), by_photo, training, vectors)
+    result = {**scores, "constant": {"caption": constant, **constant_scores}}
+    if all(len(captions) > 1 for captions in by_photo.values()):
+        first = {photo: captions[0] for photo, captions in by_photo.items()}
+        others = {photo: captions[1:] for photo, captions in by_photo.items()}
+        result["human"], _ = _scores(first, others, training, vectors)
     return result, cosines
 
 
-def _vectors(glove: str | None, captions: Sequence[str]) -> Vectors:
-    """Word vectors of all words in the captions, where there is a file of them and it is still there."""
+def _vectors(glove: str | None, captions: Iterable[str]) -> Vectors:
+    """Word vectors of all words in the captions; none where the file is not named or no longer exists."""
     if not glove or not as_path(glove).is_file():
         return {}
-    from tfcaption.preprocessing.word_vectors import read_glove
-
     return read_glove(glove, sorted({token for caption in captions for token in score_tokens(caption)}))
 
 
 def _scores(
-    spoken: dict[str, str],
+    hypotheses: Mapping[str, str],
     references: Mapping[str, Sequence[str]],
-    training: frozenset[tuple[str, ...]],
+    training_captions: frozenset[tuple[str, ...]],
     vectors: Vectors,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Scores of the whole split, and the cosine of each photo."""
-    scores = corpus_scores(spoken, references)
-    cosines = embedding_cosine(spoken, references, vectors) if vectors else {}
+    """Scores of all photos together, and the cosine of each photo."""
+    scores = corpus_scores(hypotheses, references)
+    cosines = embedding_cosine(hypotheses, references, vectors) if vectors else {}
     if cosines:
-        unrelated = embedding_cosine(spoken, shuffled(references), vectors)
+        unrelated = embedding_cosine(hypotheses, shuffled(references), vectors)
         scores["cosine"] = float(np.mean(list(cosines.values())))
         scores["cosine_shuffled"] = float(np.mean(list(unrelated.values())))
         for percent in (10, 50, 90):
             scores[f"cosine_p{percent}"] = float(np.percentile(list(cosines.values()), percent))
-    return {**scores, **caption_statistics(spoken.values(), training), "photos": len(spoken)}, cosines
+    statistics = caption_statistics(hypotheses.values(), training_captions)
+    return {**scores, **statistics, "photos": len(hypotheses)}, cosines
 
 
-def score_table(columns: dict[str, dict[str, Any]]) -> str:
-    """Metrics as rows, runs as columns; a dash where a run has none."""
-    names = list(columns)
-    widths = [max(len(name), 10) for name in names]
-    lines = [" " * 26 + "".join(f"  {name:>{width}}" for name, width in zip(names, widths, strict=True))]
-    for key, (label, style) in ROWS.items():
-        cells = [format(columns[name][key], style) if key in columns[name] else "-" for name in names]
+def score_table(columns: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table of scores as text: a row per metric, a column per run, a dash where a run lacks the metric.
+
+    Args:
+        columns: heading -> scores, as `score_captions` returns them.
+    """
+    label_width = max(len(metric.label) for metric in METRICS.values())
+    widths = [max(len(heading), 10) for heading in columns]
+    rows = [("", list(columns))]
+    for key, metric in METRICS.items():
+        cells = [format(scores[key], metric.format) if key in scores else "-" for scores in columns.values()]
         if set(cells) != {"-"}:
-            lines.append(f"{label:26}" + "".join(f"  {c:>{w}}" for c, w in zip(cells, widths, strict=True)))
-    return "\n".join(lines)
+            rows.append((metric.label, cells))
+    return "\n".join(
+        f"{label:{label_width}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        for label, cells in rows
+    )

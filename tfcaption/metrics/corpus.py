@@ -1,4 +1,4 @@
-"""Scores of captions against references, by the published protocol."""
+"""BLEU, ROUGE-L and CIDEr-D of captions against references, by coco-caption's protocol."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from tfcaption.metrics.bleu import ReferenceNgrams, corpus_bleu
 from tfcaption.metrics.cider import cider_d
 from tfcaption.metrics.rouge import rouge_l
-from tfcaption.metrics.tokens import tokenize
+from tfcaption.metrics.tokens import score_tokens
 from tfcaption.runtime.errors import TfcaptionError
 
 
@@ -16,32 +16,33 @@ class ScoreError(TfcaptionError, ValueError):
 
 
 def corpus_scores(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Corpus BLEU-1 to 4, ROUGE-L and CIDEr-D of one caption per photo against all its references.
+    """Corpus BLEU-1 to BLEU-4, ROUGE-L and CIDEr-D of one caption per photo against all its references.
 
     Args:
-        hypotheses: photo id -> raw caption; tokenized here.
-        references: photo id -> raw captions; the same photos.
+        hypotheses: photo id -> raw caption.
+        references: photo id -> raw captions, of the same photos.
 
     Returns:
-        `bleu_1` .. `bleu_4`, from 0 to 1 (`bleu.corpus_bleu`); `rouge_l`, from 0 to 1 (Lin 2004);
-        `cider`, from 0 to 10 (`cider.cider_d`, mean over the photos); all as coco-caption computes them.
+        `bleu_1` .. `bleu_4`, from 0 to 1 (`bleu.corpus_bleu`); `rouge_l`, from 0 to 1 (mean of `rouge.rouge_l` over
+        the photos); `cider`, from 0 to 10 (mean of `cider.cider_d` over the photos).
 
     Raises:
-        ScoreError: a caption is not a string, references are a string or none, or the photos differ.
+        ScoreError: a caption is not a string, references are a string or empty, or the photos differ.
     """
     check_captions(hypotheses, references)
     ids = sorted(hypotheses)
-    spoken = [tokenize(hypotheses[photo]) for photo in ids]
-    expected = [[tokenize(caption) for caption in references[photo]] for photo in ids]
+    hypothesis_tokens = [score_tokens(hypotheses[photo]) for photo in ids]
+    reference_tokens = [[score_tokens(caption) for caption in references[photo]] for photo in ids]
+    pairs = zip(hypothesis_tokens, reference_tokens, strict=True)
     return {
-        **corpus_bleu(spoken, map(ReferenceNgrams.of, expected)),
-        "rouge_l": float(np.mean([rouge_l(*pair) for pair in zip(spoken, expected, strict=True)])),
-        "cider": float(np.mean(cider_d(spoken, expected))),
+        **corpus_bleu(hypothesis_tokens, map(ReferenceNgrams.of, reference_tokens)),
+        "rouge_l": float(np.mean([rouge_l(*pair) for pair in pairs])),
+        "cider": float(np.mean(cider_d(hypothesis_tokens, reference_tokens))),
     }
 
 
 def check_captions(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
-    """Refuse what would be scored wrongly without an error.
+    """Refuse captions that would silently get wrong scores.
 
     Raises:
         ScoreError: see `corpus_scores`.

@@ -1,4 +1,4 @@
-"""What a set of captions is like, whatever the photos show: how long, how varied, how often broken."""
+"""Statistics of captions without references: length, vocabulary, novelty, repetition, bad endings."""
 
 from collections.abc import Iterable, Set
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from tfcaption.metrics.tokens import score_tokens
 
-# Where a sentence cannot end, after the list in ImageCaptioning.pytorch. People do end captions with a few of these
-# ("with his helmet on"), so read the share beside theirs.
+# Words that cannot end a sentence, after the list in ImageCaptioning.pytorch. Human captions end with a few of them
+# ("with his helmet on"), so compare the share with that of the references.
 BAD_ENDINGS = frozenset(
     [
         *("a", "an", "the", "his", "her", "its", "their", "and", "or", "but", "while", "as", "that"),
@@ -17,31 +17,31 @@ BAD_ENDINGS = frozenset(
 )
 
 
-def caption_statistics(captions: Iterable[str], training: Set[tuple[str, ...]]) -> dict[str, float]:
-    """Statistics of captions, all by `metrics.score_tokens`, so case and punctuation make no difference.
+def caption_statistics(captions: Iterable[str], training_captions: Set[tuple[str, ...]]) -> dict[str, float]:
+    """Statistics of captions by their score tokens, so case and punctuation make no difference.
 
     Args:
-        captions: raw, one a photo, in any order.
-        training: the score tokens of the captions that the captioner learnt from.
+        captions: raw captions, one per photo, in any order.
+        training_captions: score tokens of the captions that the captioner was trained on.
 
     Returns:
-        `mean_words` of a caption, `distinct_captions` (how many), `vocabulary_used` (how many words), and the shares
-        of captions, from 0 to 1: `novel_share` not among the training captions, `repeated_trigram_share` with three
-        words in a row twice, `bad_ending_share` ending in one of `BAD_ENDINGS`.
+        `mean_words` per caption, `distinct_captions` (a count), `vocabulary_used` (a count of words), and shares of
+        captions from 0 to 1: `novel_share` (not among the training captions), `repeated_trigram_share` (with a trigram
+        that occurs twice), `bad_ending_share` (ending in one of `BAD_ENDINGS`).
 
     Raises:
-        ValueError: there is no caption.
+        ValueError: there are no captions.
     """
-    spoken = [tuple(score_tokens(caption)) for caption in captions]
-    if not spoken:
+    tokenized = [score_tokens(caption) for caption in captions]
+    if not tokenized:
         raise ValueError("no captions to describe")
     return {
-        "mean_words": float(np.mean([len(tokens) for tokens in spoken])),
-        "distinct_captions": len(set(spoken)),
-        "vocabulary_used": len({word for tokens in spoken for word in tokens}),
-        "novel_share": float(np.mean([tokens not in training for tokens in spoken])),
-        "repeated_trigram_share": float(np.mean([_repeats_trigram(tokens) for tokens in spoken])),
-        "bad_ending_share": float(np.mean([tokens[-1:] != () and tokens[-1] in BAD_ENDINGS for tokens in spoken])),
+        "mean_words": float(np.mean([len(tokens) for tokens in tokenized])),
+        "distinct_captions": len(set(tokenized)),
+        "vocabulary_used": len({word for tokens in tokenized for word in tokens}),
+        "novel_share": float(np.mean([tokens not in training_captions for tokens in tokenized])),
+        "repeated_trigram_share": float(np.mean([_repeats_trigram(tokens) for tokens in tokenized])),
+        "bad_ending_share": float(np.mean([tokens[-1:] != () and tokens[-1] in BAD_ENDINGS for tokens in tokenized])),
     }
 
 

@@ -1,10 +1,10 @@
-"""Cosine similarity of mean word vectors of captions."""
+"""Cosine similarity of the mean word vectors of captions."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfcaption.metrics.tokens import tokenize
+from tfcaption.metrics.tokens import score_tokens
 
 Vectors = Mapping[str, np.ndarray]
 """word -> (dimension,) float32"""
@@ -13,32 +13,32 @@ Vectors = Mapping[str, np.ndarray]
 def embedding_cosine(
     hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]], vectors: Vectors
 ) -> dict[str, float]:
-    """Per photo, the cosine of the caption's mean word vector and each reference's, averaged over the references.
+    """Cosine of a caption's mean word vector and that of each reference, averaged over the references.
 
-    High for any two captions in one language: read it beside `shuffled` pairs.
+    Any two captions in one language have a high cosine. Compare with the cosine of `shuffled` references.
 
     Returns:
-        photo id -> cosine, for photos whose captions have any word with a vector.
+        photo id -> cosine, for photos whose caption and references have words with a vector.
     """
-    means: dict[str, np.ndarray | None] = {}
+    unit_means: dict[str, np.ndarray | None] = {}
 
-    def mean_vector(caption: str) -> np.ndarray | None:
-        if caption not in means:
-            found = [vectors[token] for token in tokenize(caption) if token in vectors]
-            mean = np.mean(found, axis=0) if found else None
-            means[caption] = None if mean is None or not mean.any() else mean / np.linalg.norm(mean)
-        return means[caption]
+    def unit_mean(caption: str) -> np.ndarray | None:
+        if caption not in unit_means:
+            known = [vectors[token] for token in score_tokens(caption) if token in vectors]
+            mean = np.mean(known, axis=0) if known else None
+            unit_means[caption] = None if mean is None or not mean.any() else mean / np.linalg.norm(mean)
+        return unit_means[caption]
 
     cosines = {}
     for photo, caption in hypotheses.items():
-        mine = mean_vector(caption)
-        others = [vector for text in references[photo] if (vector := mean_vector(text)) is not None]
-        if mine is not None and others:
-            cosines[photo] = float(np.mean([mine @ vector for vector in others]))
+        hypothesis = unit_mean(caption)
+        others = [mean for reference in references[photo] if (mean := unit_mean(reference)) is not None]
+        if hypothesis is not None and others:
+            cosines[photo] = float(np.mean([hypothesis @ mean for mean in others]))
     return cosines
 
 
 def shuffled(references: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
-    """Every photo with the references of another one: what a score says of unrelated pairs."""
+    """Gives every photo the references of another one, for the score of unrelated pairs."""
     ids = sorted(references)
     return dict(zip(ids, [references[photo] for photo in [*ids[1:], ids[0]]], strict=True))

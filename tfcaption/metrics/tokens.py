@@ -1,4 +1,4 @@
-"""Captions as the scores see them: Penn Treebank tokens without punctuation, and their n-grams."""
+"""Score tokens of captions (Penn Treebank, lower case, no punctuation) and their n-grams."""
 
 import functools
 import re
@@ -6,67 +6,38 @@ from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
 LONGEST_NGRAM = 4
-Tokens = Sequence[Hashable]  # words, or their numbers
+Tokens = Sequence[Hashable]  # words or token ids
+Ngram = tuple[Hashable, ...]
 Token = TypeVar("Token", bound=Hashable)
-
-
-def ngrams(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
-    """All runs of one to four tokens, with repetitions."""
-    return [
-        tuple(tokens[start : start + n]) for n in range(1, LONGEST_NGRAM + 1) for start in range(len(tokens) - n + 1)
-    ]
-
 
 # The tokens that the reference scorers' Penn Treebank tokenizer removes (coco-caption, ptbtokenizer.py), and the
 # brackets as they are before it renames them.
 _PUNCTUATION = frozenset(
     [
-        "''",
-        "'",
-        "``",
-        "`",
-        "-LRB-",
-        "-RRB-",
-        "-LCB-",
-        "-RCB-",
-        "-lrb-",
-        "-rrb-",
-        "-lcb-",
-        "-rcb-",
-        ".",
-        "?",
-        "!",
-        ",",
-        ":",
-        "-",
-        "--",
-        "...",
-        ";",
-        "(",
-        ")",
-        "{",
-        "}",
-        "[",
-        "]",
-        '"',
+        *("''", "'", "``", "`", '"', ".", "?", "!", ",", ":", ";", "-", "--", "..."),
+        *("(", ")", "{", "}", "[", "]"),
+        *("-LRB-", "-RRB-", "-LCB-", "-RCB-", "-lrb-", "-rrb-", "-lcb-", "-rcb-"),
     ]
 )
 
 
-def score_tokens(caption: str) -> list[str]:
-    """Tokens of a raw caption as the scores see them: Penn Treebank, lower case, no punctuation.
+@functools.lru_cache(maxsize=1 << 20)  # references are tokenized for every score of every run
+def score_tokens(caption: str) -> tuple[str, ...]:
+    """Tokens of a raw caption for scoring: Penn Treebank, lower case, no punctuation.
 
-    The tokens of coco-caption (Stanford's PTBTokenizer, which needs Java), but for brackets: those stay in as `-lrb-`
-    there, because its list of punctuation has them in upper case only.
+    These are coco-caption's tokens (Stanford's PTBTokenizer, which needs Java) except for brackets: coco-caption keeps
+    them as `-lrb-`, since its list of punctuation has them in upper case only.
     """
-    return list(tokenize(caption))
+    from nltk.tokenize import TreebankWordTokenizer  # a second that `tfcaption.evaluate --help` need not wait for
 
-
-@functools.lru_cache(maxsize=1 << 20)  # references are tokenized for every score and every run
-def tokenize(caption: str) -> tuple[str, ...]:
-    """`score_tokens` as a tuple, remembered."""
-    from nltk.tokenize import TreebankWordTokenizer
-
-    text = re.sub(r"(?<!\S)((?:[a-z]\.){2,})\s*$", r"\1 .", caption.lower())  # a last "d.c." keeps its full stop
+    # An abbreviation such as "d.c." at the end keeps its full stop.
+    text = re.sub(r"(?<!\S)((?:[a-z]\.){2,})\s*$", r"\1 .", caption.lower())
     tokens = TreebankWordTokenizer().tokenize(text.replace("\n", " "))
     return tuple(token for token in tokens if token not in _PUNCTUATION)
+
+
+def ngrams(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:
+    """All n-grams of one to four tokens, with repetitions."""
+    return [
+        tuple(tokens[start : start + n]) for n in range(1, LONGEST_NGRAM + 1) for start in range(len(tokens) - n + 1)
+    ]

@@ -93,7 +93,7 @@ class SelfCritical:
     def _scores(self, drawn: list[list[int]], references: np.ndarray) -> np.ndarray:
         """Rewards of one photo's captions."""
         weighted = [self._reference(tokens) for tokens in references]
-        scores = np.array([self._cider.score(self._cider.weighted(tokens), weighted) for tokens in drawn])
+        scores = np.array([self._cider.score(self._cider.tf_idf(tokens), weighted) for tokens in drawn])
         if self._bleu_weight:
             expected = ReferenceNgrams.of([spoken(tokens[1:]) for tokens in references])
             scores += self._bleu_weight * np.array([sentence_bleu(tokens, expected) for tokens in drawn])
@@ -102,7 +102,7 @@ class SelfCritical:
     def _reference(self, tokens: np.ndarray) -> TfIdf:
         key = tokens.tobytes().rstrip(b"\0")
         if key not in self._known:
-            self._known[key] = self._cider.weighted(spoken(tokens[1:]))
+            self._known[key] = self._cider.tf_idf(spoken(tokens[1:]))
         return self._known[key]
 
 

@@ -13,7 +13,7 @@ from tfcaption.evaluate import main
 from tfcaption.evaluation.caption_files import read_captions
 from tfcaption.evaluation.evaluator import evaluate, evaluate_captions
 from tfcaption.evaluation.references import load_references
-from tfcaption.evaluation.scores import ROWS, score_captions, score_table
+from tfcaption.evaluation.scores import METRICS, score_captions, score_table
 from tfcaption.metrics.corpus import ScoreError, corpus_scores
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, load_vocabulary
 from tfcaption.training.loop import train
@@ -32,7 +32,7 @@ def expected(sample_records):
 @pytest.fixture(scope="module")
 def references(expected):
     """Photo id -> raw captions of the dev split."""
-    return expected.references
+    return expected.by_photo
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_beside_a_run_stand_the_constant_caption_and_a_person(evaluated, referen
     person = corpus_scores({p: c[0] for p, c in references.items()}, {p: c[1:] for p, c in references.items()})
     assert said.items() <= constant.items() and person.items() <= human.items()
     assert constant["distinct_captions"] == 1 and constant["novel_share"] == 0.0
-    assert set(ROWS) - set(result["human"]) == {"perplexity", "token_accuracy"} and set(ROWS) <= set(result)
+    assert set(METRICS) - set(result["human"]) == {"perplexity", "token_accuracy"} and set(METRICS) <= set(result)
 
 
 def test_a_limit_scores_the_first_photos_with_the_same_captions(evaluated, run, references, tmp_path):
@@ -128,12 +128,12 @@ def test_two_runs_share_one_reading_and_one_table(run, tmp_path, capsys):
 
 
 def test_no_human_column_where_a_photo_has_a_single_reference(expected):
-    single = {photo: captions[: index + 1] for index, (photo, captions) in enumerate(expected.references.items())}
-    result, _ = score_captions(dict.fromkeys(single, "a"), dataclasses.replace(expected, references=single), None)
+    single = {photo: captions[: index + 1] for index, (photo, captions) in enumerate(expected.by_photo.items())}
+    result, _ = score_captions(dict.fromkeys(single, "a"), dataclasses.replace(expected, by_photo=single), None)
     assert "human" not in result and "human" not in score_table({"run": result, "constant": result["constant"]})
 
 
-# --- captions made elsewhere ---------------------------------------------------------------------------------
+# --- external captions ---------------------------------------------------------------------------------
 
 
 def test_the_references_themselves_score_full_marks(foreign, references, sample_records, tmp_path, capsys):
@@ -152,7 +152,7 @@ def test_our_own_captions_score_as_they_did(evaluated, run, sample_records):
     result, _ = evaluated
     path = run / "eval-dev" / "captions.jsonl"
     again = evaluate_captions(path, records_path=sample_records)
-    shared = [key for key in ROWS if key in again]
+    shared = [key for key in METRICS if key in again]
     assert {key: again[key] for key in shared} == {key: result[key] for key in shared} and "cider" in shared
 
 
@@ -177,19 +177,19 @@ def test_ids_match_with_or_without_extension_and_coco_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "FILE: no captions in it"),
-        ("[]", "FILE: no captions in it"),
-        ('{"id": "a", "caption": "x"}\n{"id": "b", "capt', "FILE, line 2: is no JSON"),
-        ('[{"id": "a", "caption": "x"},\n{"id": "b"', "FILE, line 2: is no JSON"),
+        ("", "FILE: contains no captions"),
+        ("[]", "FILE: contains no captions"),
+        ('{"id": "a", "caption": "x"}\n{"id": "b", "capt', "FILE, line 2: is not JSON"),
+        ('[{"id": "a", "caption": "x"},\n{"id": "b"', "FILE, line 2: is not JSON"),
         ('"a dog"', "FILE, line 1: must be {"),
         ('[{"id": "a.jpg", "caption": "x"}, ["a dog"]]', "FILE, entry 2: must be {"),
         ('{"id": "a.jpg", "caption": ["a", "dog"]}', "FILE, line 1: the caption must be a string, not list"),
         ('{"id": "a.jpg"}', "FILE, line 1: the caption must be a string, not NoneType"),
         ('{"caption": "x"}', "FILE, line 1: needs an image_id or id"),
         ('{"id": 1.5, "caption": "x"}', "FILE, line 1: needs an image_id or id"),
-        ('{"id": "zebra", "caption": "x"}', "FILE, line 1: zebra is no photo of this split"),
+        ('{"id": "zebra", "caption": "x"}', "FILE, line 1: zebra is not a photo of this split"),
         ('{"id": "b", "caption": "x"}', "FILE, line 1: b could be b.jpg or b.png"),
-        ('{"id": "a.jpg", "caption": "x"}\n{"id": "a", "caption": "y"}', "FILE, line 2: a.jpg .* already, in line 1"),
+        ('{"id": "a.jpg", "caption": "x"}\n{"id": "a", "caption": "y"}', "FILE, line 2: a.jpg already .* in line 1"),
         (b'{"id": "a", "caption": "x"}\n{"id": "b", "caption": "\xff"}', "FILE, line 2: is not UTF-8"),
     ],
 )

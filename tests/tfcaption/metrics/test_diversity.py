@@ -7,7 +7,7 @@ from tfcaption.metrics.tokens import score_tokens
 
 
 def training(*captions):
-    return {tuple(score_tokens(caption)) for caption in captions}
+    return {score_tokens(caption) for caption in captions}
 
 
 def test_statistics_are_those_counted_by_hand():

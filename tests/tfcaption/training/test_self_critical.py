@@ -177,10 +177,10 @@ def test_training_by_cider_learns_what_scores_well_though_it_never_reads_a_refer
 
     def mean_reward():
         drawn = objective(batch, tf.constant([7, 7]))["tokens"].numpy()
-        expected = [objective._cider.weighted(photo[0][1:]) for photo in TARGETS]
+        expected = [objective._cider.tf_idf(photo[0][1:]) for photo in TARGETS]
         return np.mean(
             [
-                objective._cider.score(objective._cider.weighted(self_critical.spoken(row[1:])), [expected[photo]])
+                objective._cider.score(objective._cider.tf_idf(self_critical.spoken(row[1:])), [expected[photo]])
                 for photo in range(4)
                 for row in drawn[photo]
             ]
