@@ -5,6 +5,7 @@ Used by the Beam jobs and by `tfcaption.caption`, so that a photo looks the same
 
 import io
 import re
+from collections.abc import Container
 from pathlib import Path
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -155,12 +156,13 @@ def _encode(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def is_photo_name(name: str) -> bool:
-    """True for a file name that ends as photos do and is not hidden.
+def is_photo_name(name: str, known: Container[str] = ()) -> bool:
+    """True for the name of a photo's file: it has a photo's suffix or is one of `known`, and is not hidden.
 
-    Archives made on a Mac carry a hidden file beside each photo (__MACOSX/._NAME.jpg) that is none.
+    Archives made on a Mac hold a hidden file beside each photo (__MACOSX/._NAME.jpg), which is not a photo.
     """
-    return Path(name).suffix.lower() in SUFFIXES and not Path(name).name.startswith(".")
+    path = Path(name)
+    return (path.suffix.lower() in SUFFIXES or path.name in known) and not path.name.startswith(".")
 
 
 def photos_below(folder: str | Path) -> list[Path]:
