@@ -1,50 +1,52 @@
-"""Scores captions of a split: BLEU, ROUGE-L, CIDEr, perplexity, accuracy, cosine similarity, and how varied they are.
+"""Scores captions of a split: BLEU, ROUGE-L, CIDEr-D, perplexity, accuracy, cosine similarity, diversity.
 
-Prints a table with a column per run, one for the constant caption and one for a person, and the files it wrote:
-captions.jsonl and metrics.json in RUN/eval-SPLIT (with --captions: in --output).
+Prints a table with a column per run, one for the constant caption and one for human captions, and where it wrote
+captions.jsonl and metrics.json: RUN/eval-SPLIT (with --captions: --output).
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcaption.evaluation.evaluator import check_positive, evaluate, evaluate_captions, evaluation_folder
-from tfcaption.evaluation.references import References, load_references
+from tfcaption.config import BEAM
+from tfcaption.evaluation.caption_files import evaluate_captions
+from tfcaption.evaluation.results import EvaluationOptions
 from tfcaption.evaluation.scores import score_table
 from tfcaption.records.dataset_info import SPLITS
-from tfcaption.runs.directory import load_run
+from tfcaption.runs.directory import load_run, load_run_dataset
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.process import start_tensorflow
 
 EXAMPLES = """examples:
   python -m tfcaption.evaluate --run runs/flickr8k_frozen --split dev
-  # two runs side by side, greedily, the last checkpoint instead of the best
+  # two runs side by side, by greedy search, the last checkpoint instead of the best
   python -m tfcaption.evaluate --run runs/a runs/b --split test --beam 1 --checkpoint last
-  # several runs together: the mean of their probabilities
+  # an ensemble of several runs: the mean of their probabilities
   python -m tfcaption.evaluate --run runs/a runs/b --ensemble runs/a_and_b
-  # captions made elsewhere (JSONL, or the COCO results format), against the references of some records
+  # external captions (JSONL, or the COCO results format) against the references of some records
   python -m tfcaption.evaluate --captions captions.jsonl --records records/ --split test"""
 
 
-@reports_errors
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command."""
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options, checked against each other."""
     parser = command_parser("tfcaption.evaluate", EXAMPLES)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", nargs="+", metavar="DIR", help="one or more run directories")
-    what.add_argument("--captions", metavar="FILE", help="captions made elsewhere; needs --records")
+    subject = parser.add_mutually_exclusive_group(required=True)
+    subject.add_argument("--run", nargs="+", type=as_path, metavar="DIR", help="one or more run directories")
+    subject.add_argument("--captions", type=as_path, metavar="FILE", help="external captions; needs --records")
     parser.add_argument("--split", default="dev", choices=SPLITS, help="default: %(default)s")
     parser.add_argument(
-        "--beam", type=int, default=3, metavar="N", help="width of the search; 1: greedy (default: %(default)s)"
+        "--beam", type=int, default=BEAM, metavar="N", help="width of the search; 1: greedy (default: %(default)s)"
     )
-    parser.add_argument("--ensemble", metavar="DIR", help="score all runs together, too, and write it there")
+    parser.add_argument(
+        "--ensemble", type=as_path, metavar="DIR", help="also score all runs together, into this folder"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="score the first N photos only")
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
-    parser.add_argument("--records", metavar="DIR", help="the records, if the data moved since the training")
-    parser.add_argument("--output", metavar="DIR", help="where --captions writes captions.jsonl and metrics.json")
+    parser.add_argument("--records", type=as_path, metavar="DIR", help="the records, if they moved since training")
+    parser.add_argument("--output", type=as_path, metavar="DIR", help="folder for the scores of --captions")
     arguments = parser.parse_args(argv)
     if arguments.captions and not arguments.records:
         parser.error("--captions needs --records DIR, whose references they are scored against")
@@ -52,58 +54,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--ensemble needs two or more runs")
     if arguments.output and not arguments.captions:
         parser.error("--output is for --captions; a run's scores go into its own directory")
-    results = _evaluate_all(arguments)
-    columns: dict[str, dict[str, Any]] = {}
-    for path, result in results.items():
-        columns["constant"] = result["constant"]
-        columns[path if len(Path(path).name) > 24 or Path(path).name in columns else Path(path).name] = result
-    if "human" in result:
-        columns["human"] = result["human"]
-    print(f"\n{arguments.split} split\n{score_table(columns)}")
-    print(f'constant: "{columns["constant"]["caption"]}" for every photo')
-    if "human" in columns:
-        print("human: each photo's first reference against its others")
-    written = [evaluation_folder(path, arguments.split, arguments.limit) for path in arguments.run or []]
-    written += [as_path(arguments.ensemble)] if arguments.ensemble else []
-    for folder in [arguments.output] if arguments.output else written:
+    return arguments
+
+
+@reports_errors
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    arguments = parse_arguments(argv)
+    options = EvaluationOptions(arguments.split, arguments.beam, arguments.limit, arguments.checkpoint)
+    if arguments.captions:
+        metrics = evaluate_captions(arguments.captions, arguments.records, options, arguments.output)
+        results = {arguments.captions: metrics}
+        folders = [arguments.output] if arguments.output else []
+    else:
+        runs = [load_run(path) for path in dict.fromkeys(arguments.run)]
+        datasets = [load_run_dataset(run, arguments.records) for run in runs]
+        start_tensorflow()
+        from tfcaption.evaluation.evaluator import evaluate_runs
+
+        results = evaluate_runs(runs, datasets, options, arguments.ensemble)
+        folders = [options.folder(run.path) for run in runs] + ([arguments.ensemble] if arguments.ensemble else [])
+    print_scores(arguments.split, results)
+    for folder in folders:
         print(f"captions and scores: {folder}")
     return 0
 
 
-def _evaluate_all(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """The result of each run, or of the file of captions, by path."""
-    check_positive(beam=arguments.beam, limit=arguments.limit)
-    if arguments.captions:
-        return {
-            arguments.captions: evaluate_captions(
-                arguments.captions,
-                records_path=arguments.records,
-                split=arguments.split,
-                limit=arguments.limit,
-                output=arguments.output,
-            )
-        }
-    folders = {path: arguments.records or load_run(path).config.data.records for path in arguments.run}
-    known: dict[str, References] = {}
-    results = {}
-    score = partial(
-        evaluate,
-        split=arguments.split,
-        beam=arguments.beam,
-        limit=arguments.limit,
-        checkpoint=arguments.checkpoint,
-        records_path=arguments.records,
-    )
-    for path, folder in folders.items():
-        if folder not in known:
-            known[folder] = load_references(as_path(folder), arguments.split)
-        results[path] = score(path, expected=known[folder])
-    if arguments.ensemble:
-        first, *others = folders
-        results[arguments.ensemble] = score(
-            first, expected=known[folders[first]], together_with=others, output=arguments.ensemble
-        )
-    return results
+def print_scores(split: str, results: Mapping[Path, dict[str, Any]]) -> None:
+    """Print the results side by side, with the constant caption and human captions."""
+    columns: dict[str, dict[str, Any]] = {}
+    for path, metrics in results.items():
+        columns["constant"] = metrics["constant"]
+        columns[str(path) if len(path.name) > 24 or path.name in columns else path.name] = metrics
+    if "human" in metrics:
+        columns["human"] = metrics["human"]
+    print(f"\n{split} split\n{score_table(columns)}")
+    print(f'constant: "{columns["constant"]["caption"]}" for every photo')
+    if "human" in columns:
+        print("human: each photo's first reference against its others")
 
 
 if __name__ == "__main__":

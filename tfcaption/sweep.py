@@ -1,7 +1,7 @@
 """Trains one config with every combination of some fields' values, and sorts the runs by their dev CIDEr.
 
-The same command again goes on: runs that are finished stay, one that was stopped goes on from its checkpoint. Prints a
-table, written to --output as sweep.md, too.
+The same command resumes: finished runs stay, a stopped one continues from its checkpoint. Prints a table and writes it
+to --output as sweep.md.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from tfcaption.training.sweep import sweep
 EXAMPLES = """examples:
   python -m tfcaption.sweep --config configs/flickr8k_frozen.yaml --output sweeps/frozen \\
       --grid train.learning_rate=5e-4,1e-3,2e-3 model.dropout=0.3,0.5 --budget-minutes 60
-  # again: goes on where the budget ended
-  # some fields the same for all runs
+  # the same command resumes after the budget ended
+  # some fields set alike for all runs
   python -m tfcaption.sweep --config configs/flickr8k_frozen.yaml --output sweeps/seeds \\
       --grid train.seed=0,1,2 --set train.epochs=5 data.features=/data/pooled"""
 
@@ -30,9 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--grid", required=True, nargs="+", metavar="KEY=VALUE,VALUE", help="fields and the values to try"
     )
     parser.add_argument("--output", required=True, help="folder for the runs")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="fields the same for all runs")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="fields set alike for all runs")
     parser.add_argument(
-        "--budget-minutes", "--budget_minutes", type=_positive, help="stop after so long (default: when all are done)"
+        "--budget-minutes", "--budget_minutes", type=_positive, help="stop after this time (default: when all are done)"
     )
     arguments = parser.parse_args(argv)
     try:
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise Preempted("stopped") from None
     print(f"\n{table}\n\nsweep: {arguments.output}")
     print(
-        f"curves and captions: tfcaption.evaluate --run RUN ..., then tfcaption.report RUN ... of {arguments.output}/"
+        f"next, curves and captions: tfcaption.evaluate --run RUN ..., then tfcaption.report RUN ... of {arguments.output}/"
     )
     return 0
 

@@ -1,24 +1,27 @@
 """Trains a captioner: records or features + config -> run directory.
 
-Prints a line per epoch and the path of the run directory. The same command again goes on where the last checkpoint was
-made; later losses are those of an undisturbed run.
+Prints a line per epoch and the path of the run directory. The same command resumes from the last checkpoint, with the
+losses of an uninterrupted run.
 """
 
 import sys
 from collections.abc import Sequence
 
-from tfcaption import config as configs
+from tfcaption.config import load_config
+from tfcaption.runs.directory import open_run
 from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.hosts import find_host
+from tfcaption.runtime.process import start_tensorflow
 
 EXAMPLES = """examples:
   python -m tfcaption.train --config configs/flickr8k_frozen.yaml
   python -m tfcaption.train --config configs/flickr8k_finetuned.yaml \\
       --set data.records=/data/records data.features=/data/trunk model.weights=/data/resnet50.weights.h5
-  # again, after it was stopped: goes on from the last checkpoint
+  # after it was stopped: resumes from the last checkpoint
   python -m tfcaption.train --config configs/flickr8k_frozen.yaml
-  # on each of several machines that share the run directory: with TF_CONFIG set as TensorFlow describes
+  # on each of several machines that share the run directory, with TF_CONFIG set as TensorFlow documents it
 
-exit code 75: stopped by SIGTERM or Ctrl-C after saving a checkpoint; the same command goes on"""
+exit code 75: stopped by SIGTERM or Ctrl-C after saving a checkpoint; the same command resumes"""
 
 
 @reports_errors
@@ -35,10 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="override fields of the config",
     )
     arguments = parser.parse_args(argv)
-    config = configs.load_config(arguments.config, arguments.set)
-    from tfcaption.training.loop import train
+    host = find_host()
+    with open_run(load_config(arguments.config, arguments.set), host) as run:
+        start_tensorflow(multi_worker=host.count > 1)
+        from tfcaption.training.loop import train_run
 
-    path = train(config)
+        path = train_run(run, host)
     print(f"run: {path}")
     return 0
 

@@ -7,6 +7,10 @@ import sys
 import time
 
 from tfcaption.config import Config, save_config
+from tfcaption.evaluation.evaluator import evaluate_run
+from tfcaption.evaluation.results import EvaluationOptions
+from tfcaption.runs.directory import load_run, load_run_dataset, open_run
+from tfcaption.training.loop import train_run
 
 
 def config(run, sample_records, epochs, features=None, **model):
@@ -29,6 +33,18 @@ def config(run, sample_records, epochs, features=None, **model):
             },
         }
     )
+
+
+def train(settings):
+    """Train a config in this process; the run directory."""
+    with open_run(settings) as run:
+        return train_run(run)
+
+
+def evaluate(path, records=None, **options):
+    """Evaluate a run directory; the content of metrics.json."""
+    run = load_run(path)
+    return evaluate_run(run, load_run_dataset(run, records), EvaluationOptions(**options))
 
 
 def step_losses(run):

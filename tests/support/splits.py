@@ -1,13 +1,24 @@
-"""Opened splits for tests."""
+"""Opened splits and their batches for tests."""
+
+from pathlib import Path
 
 import pytest
 
+from tfcaption.input_pipeline.batches import make_batches
+from tfcaption.input_pipeline.options import BatchOptions, CachePolicy
 from tfcaption.input_pipeline.split import open_split
+from tfcaption.records.dataset import Dataset
 from tfcaption.records.vocabulary import PAD
+from tfcaption.runtime.hosts import Host
 
 
-def opened(folder, info, split="train", features=None, buckets=3, cache=False, **options):
-    return open_split(split, info, folder, features, buckets=buckets, cache=cache, **options)
+def opened(folder, info, split="train", features=None, buckets=3, cache=False, host=0, hosts=1, **options):
+    dataset = Dataset(info, [], Path(folder), Path(folder) if features else None, features)
+    return open_split(split, dataset, buckets=buckets, cache=CachePolicy(cache), host=Host(host, hosts), **options)
+
+
+def batches_of(split, position=0, **options):
+    return make_batches(split, BatchOptions(**options), position=position)
 
 
 def captions_of(batch, row):

@@ -22,13 +22,13 @@ def batch_of(variant, length=7):
 
 
 def steps(subject, batch, count=1):
-    """Train `count` steps on one batch; their outcomes."""
+    """Train `count` steps on one batch; the sums of each."""
     return subject.train_steps(iter(tf.data.Dataset.from_tensors(batch).repeat()), count)
 
 
 def judged(subject, batch):
-    (outcome,) = subject.evaluate_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
-    return outcome
+    (sums,) = subject.evaluate_steps(iter(tf.data.Dataset.from_tensors(batch)), 1)
+    return sums
 
 
 PLAIN = ComputeMode("float32", False)

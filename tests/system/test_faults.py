@@ -24,13 +24,12 @@ from beam_jobs import build_records, caption_images, extract_features
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.fake_export import write_export
 from tests.support.runs import config as training_config
-from tests.support.runs import figures, step_losses
+from tests.support.runs import figures, step_losses, train
 from tfcaption import train as train_command
 from tfcaption.config import save_config
 from tfcaption.inspect import inspect_records
 from tfcaption.records.dataset_info import DATASET_FILE, FEATURES_FILE
 from tfcaption.runtime.folder_lock import locked
-from tfcaption.training.loop import train
 
 MOMENTS = 10  # of the slow tests
 PATIENCE = 120  # seconds, for what must end by itself

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import IN_MEMORY, extracted
-from tests.support.runs import config, figures
+from tests.support.runs import config, figures, train
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import RunError, load_run
-from tfcaption.training.loop import train
 
 
 @pytest.mark.parametrize(
@@ -22,7 +21,7 @@ from tfcaption.training.loop import train
 def test_eight_photos_can_be_learnt_by_heart(sample, tmp_path, decoder, variant, stage):
     """The cheapest end-to-end test: records, features, input, model, step, search and score, to BLEU-4 over 0.9."""
     from beam_jobs.build_records import main
-    from tfcaption.evaluation.evaluator import evaluate
+    from tests.support.runs import evaluate
 
     images, _ = sample
     texts, photos = tmp_path / "text", tmp_path / "photos"

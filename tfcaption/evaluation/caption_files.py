@@ -1,11 +1,15 @@
-"""Reads files of external captions, JSONL or COCO results, and finds the photo of each caption."""
+"""External captions: files of JSONL or COCO results, read, assigned to their photos, scored."""
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tfcaption.evaluation.references import load_references
+from tfcaption.evaluation.results import EvaluationOptions, write_results
+from tfcaption.evaluation.scores import score_captions
 from tfcaption.metrics.corpus import ScoreError
 
 
@@ -44,6 +48,54 @@ def read_captions(path: Path, photos: Iterable[str]) -> dict[str, str]:
     if not captions:
         raise ScoreError(f"{path}: contains no captions")
     return captions
+
+
+def evaluate_captions(
+    path: Path, records: Path, options: EvaluationOptions, output: Path | None = None
+) -> dict[str, Any]:
+    """Score external captions against the references of some records. Needs no TensorFlow.
+
+    Args:
+        path: as `read_captions` takes it; must hold a caption of every photo of the split.
+        records: the records folder.
+        options: `split` and `limit`; the others are for runs.
+        output: folder for `captions.jsonl` and `metrics.json`; None writes nothing.
+
+    Returns:
+        The content of `metrics.json`: as `evaluate_run` returns it, without perplexity and token accuracy.
+
+    Raises:
+        ScoreError: the file is not such a file, or lacks photos.
+        RecordError: the records or the split do not exist, or are damaged.
+    """
+    start = time.monotonic()
+    if not path.is_file():
+        raise ScoreError(f"{path}: no such file of captions")
+    all_references = load_references(records, options.split)
+    captions = read_captions(path, all_references.by_photo)
+    references = all_references.first(options.limit)
+    missing = [photo for photo in references.by_photo if photo not in captions]
+    if missing:
+        raise ScoreError(
+            f"{path}: has no caption for {len(missing):,} of {len(references.by_photo):,} photos of split "
+            f"{options.split}, such as {missing[0]}; every photo must have one"
+        )
+    captions = {photo: captions[photo] for photo in references.by_photo}
+    scores, _ = score_captions(captions, references, None)
+    metrics = {
+        "split": options.split,
+        "protocol": options.protocol(len(all_references.by_photo), searched=False),
+        "captions": str(path),
+        **scores,
+        "seconds": round(time.monotonic() - start, 1),
+    }
+    if output is not None:
+        lines = (
+            {"id": photo, "caption": caption, "references": references.by_photo[photo]}
+            for photo, caption in sorted(captions.items())
+        )
+        write_results(output, metrics, lines)
+    return metrics
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:

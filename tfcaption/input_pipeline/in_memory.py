@@ -1,10 +1,11 @@
-"""A split held in memory: photos still encoded, captions as one table; epochs are shuffled lists of row numbers."""
+"""Batches from a split held in memory: photos still encoded, captions as one table, epochs as shuffled row numbers."""
 
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tfcaption.input_pipeline.options import BatchOptions
 from tfcaption.input_pipeline.parsing import CORES, Batch, decode_payloads, parse_photos, payloads_of_views, read_shards
 from tfcaption.input_pipeline.split import Split, batches_per_epoch, rows_per_batch
 from tfcaption.preprocessing.augmented_views import swap_left_right
@@ -28,14 +29,14 @@ def load_table(split: Split) -> SplitTable:
     """Read a split's shards once.
 
     Raises:
-        RecordError: no record is whole.
+        RecordError: no record is intact.
     """
     photo_ids, payloads, tokens, lengths, counts = [], [], [], [], []
     for serialized in read_shards(split).batch(_READ_AT_ONCE):
         ids, encoded, per_photo, padded = parse_photos(serialized, split, split.lengths[-1])
         photo_ids.append(ids)
         each = [payloads_of_views(encoded, tf.fill(tf.shape(ids), view), split) for view in range(split.views)]
-        payloads.append(tf.concat([view[:, None] for view in each], 1))  # copies nothing where there is one view
+        payloads.append(tf.concat([view[:, None] for view in each], 1))  # copies nothing with a single view
         tokens.append(padded)
         lengths.append(per_photo.flat_values.numpy())
         counts.append(per_photo.row_lengths().numpy())
@@ -50,19 +51,12 @@ def load_table(split: Split) -> SplitTable:
     )
 
 
-def memory_batches(
-    split: Split,
-    *,
-    batch_size_photos: int,
-    captions: str,
-    shuffle_seed: int | None,
-    epochs: int,
-    position: int,
-) -> tf.data.Dataset:
-    """Batches from memory; arguments as `input_pipeline.batches`."""
+def memory_batches(split: Split, options: BatchOptions, position: int) -> tf.data.Dataset:
+    """Batches from memory; see `make_batches`."""
     table = load_table(split)
-    per_epoch = batches_per_epoch(split, batch_size_photos)
-    size = rows_per_batch(split, batch_size_photos, captions=captions)
+    captions, shuffle_seed = options.captions, options.shuffle_seed
+    per_epoch = batches_per_epoch(split, options.batch_size_photos)
+    size = rows_per_batch(split, options.batch_size_photos, captions=captions)
     width = 1 if captions == "one" or split.by_caption else split.captions_per_photo
 
     def plan(epoch: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -79,9 +73,9 @@ def memory_batches(
         return tf.data.Dataset.from_tensor_slices(parts)
 
     def fetch(photos: tf.Tensor, rows: tf.Tensor, length: tf.Tensor, views: tf.Tensor) -> Batch:
-        tokens = swap_left_right(tf.gather(table.tokens, tf.maximum(rows, 0))[..., :length], views, split.sides)
+        tokens = swap_left_right(tf.gather(table.tokens, tf.maximum(rows, 0))[..., :length], views, split.left_right)
         known = photos >= 0
-        photos = tf.maximum(photos, 0)  # a row that only fills up has the first photo, and no token
+        photos = tf.maximum(photos, 0)  # a padding row has the first photo and no token
         inputs = decode_payloads(tf.gather_nd(table.payloads, tf.stack([photos, views], 1)), split.stage, split.shape)
         return {
             "photo_id": tf.where(known, tf.gather(table.photo_ids, photos), ""),
@@ -90,18 +84,18 @@ def memory_batches(
         }
 
     first, skipped = divmod(position, per_epoch)
-    planned = tf.data.Dataset.range(first, epochs).flat_map(epoch_batches).skip(skipped)
+    planned = tf.data.Dataset.range(first, options.epochs).flat_map(epoch_batches).skip(skipped)
     return planned.map(fetch, num_parallel_calls=CORES)
 
 
 def _rows(
     table: SplitTable, width: int, *, every_caption: bool, shuffle: np.random.Generator | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An epoch's rows in their natural order: the photo of each, and its captions (rows, width), -1 for none."""
+    """An epoch's rows before shuffling: the photo of each, and its captions (rows, width), -1 for none."""
     counts = np.diff(table.first_caption)
     if not every_caption:
-        drawn = (shuffle or np.random.default_rng(0)).random(len(counts)) * counts
-        return np.arange(len(counts)), (table.first_caption[:-1] + drawn.astype(np.int64))[:, None]
+        sampled = (shuffle or np.random.default_rng(0)).random(len(counts)) * counts
+        return np.arange(len(counts)), (table.first_caption[:-1] + sampled.astype(np.int64))[:, None]
     if width == 1:
         return np.repeat(np.arange(len(counts)), counts), np.arange(table.first_caption[-1])[:, None]
     captions = table.first_caption[:-1, None] + np.arange(width)

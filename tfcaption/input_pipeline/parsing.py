@@ -18,14 +18,14 @@ from tfcaption.records.reading import DamagedRecordSkipper
 from tfcaption.records.vocabulary import PAD
 
 Batch = dict[str, tf.Tensor]
-"""`photo_id` (rows,) string, empty for a row that only fills up; `inputs` (rows, ...) uint8 pixels or float16
+"""`photo_id` (rows,) string, empty for a padding row; `inputs` (rows, ...) uint8 pixels or float16
 features; `tokens` (rows, captions, time) int32, padded with <pad>."""
 
 CORES = os.cpu_count() or 1
 
 
 def decode_payloads(payloads: tf.Tensor, stage: Stage, shape: tuple[int, ...]) -> tf.Tensor:
-    """Inputs of photos from what their records hold: (rows,) string -> (rows, *shape) uint8 or float16."""
+    """Inputs of photos from the payloads of their records: (rows,) string -> (rows, *shape) uint8 or float16."""
     if stage != "photo":
         return tf.reshape(tf.io.decode_raw(payloads, tf.float16), (-1, *shape))
     spec = tf.TensorSpec(shape, tf.uint8)
@@ -33,7 +33,7 @@ def decode_payloads(payloads: tf.Tensor, stage: Stage, shape: tuple[int, ...]) -
 
 
 def payloads_of_views(payloads: tf.Tensor, views: tf.Tensor, split: Split) -> tf.Tensor:
-    """What records hold of one view each: (rows,) string, (rows,) int -> (rows,) string."""
+    """The payload of one view of each photo: (rows,) string, (rows,) int -> (rows,) string."""
     if split.views == 1:
         return payloads
     size = features_size(split.shape)
@@ -41,14 +41,14 @@ def payloads_of_views(payloads: tf.Tensor, views: tf.Tensor, split: Split) -> tf
 
 
 def read_shards(split: Split, *, seed: tf.Tensor | None = None, deterministic: bool = True) -> tf.data.Dataset:
-    """Serialised records of a split, from eight shards in turn; a seed shuffles the shards."""
+    """Serialized records of a split, interleaved from eight shards; a seed shuffles the shards."""
     files = tf.data.Dataset.from_tensor_slices(tf.constant(split.files, tf.string, (len(split.files),)))
     if seed is not None:
         files = files.shuffle(max(len(split.files), 1), seed=seed)
-    # Eight buffers that stay in the cache: 8 MiB each took a quarter longer for large records.
     skipper = split.skipper
 
     def read(path: tf.Tensor) -> tf.data.Dataset:
+        # Eight buffers of 1 MiB stay in the processor's cache; 8 MiB each took a quarter longer for large records.
         return intact_records(path, skipper) if skipper else tf.data.TFRecordDataset(path, buffer_size=1 << 20)
 
     found = files.interleave(
@@ -56,7 +56,7 @@ def read_shards(split: Split, *, seed: tf.Tensor | None = None, deterministic: b
     )
     if skipper:
         return found
-    # TensorFlow checks each record, but takes a shard that ends early between two records for whole.
+    # TensorFlow checks each record, but takes a shard that ends early between two records for complete.
     return found.apply(tf.data.experimental.assert_cardinality(split.photos))
 
 
@@ -80,7 +80,7 @@ CAPTION_FEATURES = {
 def parse_photos(
     serialized: tf.Tensor, split: Split, length: tf.Tensor | int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.RaggedTensor, tf.Tensor]:
-    """Parse (photos,) serialised records in one call.
+    """Parse (photos,) serialized records in one call.
 
     Returns:
         Photo ids (photos,), encoded inputs (photos,), the captions' lengths (photos, captions) ragged, and the

@@ -2,26 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from tfcaption.input_pipeline.split import Split
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import FEATURES_FILE
 from tfcaption.records.examples import CAPTIONS_TOKENS, PHOTO_ID, features_size
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.runtime.paths import as_path
 
-if TYPE_CHECKING:
-    from tfcaption.input_pipeline.split import Split
-
 
 @contextmanager
-def explain_read_errors(*splits: "Split") -> Iterator[None]:
-    """Turn TensorFlow's errors about records into one that names the shard, the record and the cure.
+def explain_read_errors(*splits: Split) -> Iterator[None]:
+    """Turn TensorFlow's errors about records into one that names the shard, the record and the fix.
 
     Args:
-        splits: what is read within.
+        splits: read within the block.
 
     Raises:
         RecordError: a record is damaged, or a shard has lost some.
@@ -34,8 +31,8 @@ def explain_read_errors(*splits: "Split") -> Iterator[None]:
         raise
 
 
-def _check(split: "Split") -> None:
-    """Read all shards of a split, and raise RecordError at the first record that is not whole."""
+def _check(split: Split) -> None:
+    """Read all shards of a split, and raise RecordError at the first damaged record."""
     count = 0
     for file in split.files:
         with as_path(file).open("rb") as stream:

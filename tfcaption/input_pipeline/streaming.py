@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from tfcaption.input_pipeline.options import BatchOptions
 from tfcaption.input_pipeline.parsing import (
     CAPTION_FEATURES,
     CORES,
@@ -19,18 +20,12 @@ from tfcaption.records.examples import (
 )
 from tfcaption.records.vocabulary import PAD
 
+_LENGTHS = tf.io.VarLenFeature(tf.int64)
 
-def streamed_batches(
-    split: Split,
-    batch_size: int,
-    captions: str,
-    shuffle_seed: int | None,
-    shuffle_buffer: int,
-    deterministic: bool,
-    epochs: int,
-    position: int,
-) -> tf.data.Dataset:
-    """Batches by photo: windows of serialised photos of one bucket, parsed and decoded after they are grouped."""
+
+def streamed_batches(split: Split, options: BatchOptions, position: int) -> tf.data.Dataset:
+    """Batches from shards; see `make_batches`. Photos are grouped by length still serialized, then parsed at once."""
+    batch_size, captions, shuffle_seed = options.batch_size_photos, options.captions, options.shuffle_seed
     lengths = tf.constant(split.lengths, tf.int64)
     per_epoch = batches_per_epoch(split, batch_size)
 
@@ -40,16 +35,18 @@ def streamed_batches(
         )
         caption_lengths = features[CAPTIONS_LENGTHS].values
         if captions == "one":
-            drawn = _draw(features[PHOTO_ID][None], tf.size(caption_lengths)[None], epoch_seed)
-            caption_lengths = tf.gather(caption_lengths, drawn)
+            sampled = _sample_index(features[PHOTO_ID][None], tf.size(caption_lengths)[None], epoch_seed)
+            caption_lengths = tf.gather(caption_lengths, sampled)
         return tf.cast(tf.searchsorted(lengths, tf.reduce_max(caption_lengths)[None])[0], tf.int64)
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         tf.random.set_seed(1)  # of this graph: the order depends on nothing but the seed below
         seed = tf.constant(shuffle_seed or 0, tf.int64) * 1_000_003 + number
-        serialized = read_shards(split, seed=None if shuffle_seed is None else seed, deterministic=deterministic)
+        serialized = read_shards(
+            split, seed=None if shuffle_seed is None else seed, deterministic=options.deterministic
+        )
         if shuffle_seed is not None:
-            serialized = serialized.shuffle(shuffle_buffer, seed=seed)
+            serialized = serialized.shuffle(options.shuffle_buffer_photos, seed=seed)
         if len(split.lengths) == 1:
             windows = serialized.batch(batch_size).map(lambda batch: (tf.constant(0, tf.int64), batch))
         else:
@@ -58,8 +55,8 @@ def streamed_batches(
                 reduce_func=lambda index, window: window.batch(batch_size).map(lambda batch: (index, batch)),
                 window_size=batch_size,
             )
-        nothing = tf.data.Dataset.from_tensors((tf.constant(0, tf.int64), tf.constant([], tf.string))).repeat()
-        return windows.concatenate(nothing).take(per_epoch).map(lambda index, batch: (seed, index, batch))
+        padding = tf.data.Dataset.from_tensors((tf.constant(0, tf.int64), tf.constant([], tf.string))).repeat()
+        return windows.concatenate(padding).take(per_epoch).map(lambda index, batch: (seed, index, batch))
 
     def parse(seed: tf.Tensor, index: tf.Tensor, serialized: tf.Tensor) -> Batch:
         return _parse(
@@ -67,19 +64,16 @@ def streamed_batches(
             split,
             tf.gather(lengths, index),
             batch_size,
-            draw_seed=seed if captions == "one" else None,
+            caption_seed=seed if captions == "one" else None,
             view_seed=None if shuffle_seed is None else seed,
         )
 
     first, skipped = divmod(position, per_epoch)
-    windows = tf.data.Dataset.range(first, epochs).flat_map(epoch).skip(skipped)
-    return windows.map(parse, num_parallel_calls=CORES, deterministic=deterministic)
+    windows = tf.data.Dataset.range(first, options.epochs).flat_map(epoch).skip(skipped)
+    return windows.map(parse, num_parallel_calls=CORES, deterministic=options.deterministic)
 
 
-_LENGTHS = tf.io.VarLenFeature(tf.int64)
-
-
-def _draw(photo_ids: tf.Tensor, counts: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def _sample_index(photo_ids: tf.Tensor, counts: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """An index below each count, from a hash of the seed and each id: (photos,) -> (photos,) int64."""
     salted = tf.strings.join([tf.strings.as_string(seed), photo_ids], separator="/")
     return tf.strings.to_hash_bucket_fast(salted, 1 << 30) % tf.cast(counts, tf.int64)
@@ -91,32 +85,34 @@ def _parse(
     length: tf.Tensor,
     batch_size: int,
     *,
-    draw_seed: tf.Tensor | None,
+    caption_seed: tf.Tensor | None,
     view_seed: tf.Tensor | None,
 ) -> Batch:
     """Parse a whole batch in one call: (photos,) string -> Batch of `batch_size` rows."""
     photo_ids, payloads, per_photo, tokens = parse_photos(serialized, split, length)
-    if draw_seed is None:
+    if caption_seed is None:
         captions = split.captions_per_photo
         by_photo = tf.RaggedTensor.from_row_lengths(tokens, per_photo.row_lengths())
         dense = by_photo.to_tensor(PAD, shape=(None, captions, None))
     else:
         captions = 1
-        drawn = _draw(photo_ids, per_photo.row_lengths(), draw_seed)
-        dense = tf.gather(tokens, per_photo.row_starts() + drawn)[:, None]
+        sampled = _sample_index(photo_ids, per_photo.row_lengths(), caption_seed)
+        dense = tf.gather(tokens, per_photo.row_starts() + sampled)[:, None]
     views = tf.zeros_like(photo_ids, tf.int64)
     if split.views > 1 and view_seed is not None:
-        views = _draw(tf.strings.join(["view/", photo_ids]), tf.fill(tf.shape(photo_ids), split.views), view_seed)
-        dense = swap_left_right(dense, views, split.sides)
+        views = _sample_index(
+            tf.strings.join(["view/", photo_ids]), tf.fill(tf.shape(photo_ids), split.views), view_seed
+        )
+        dense = swap_left_right(dense, views, split.left_right)
     payloads = payloads_of_views(payloads, views, split)
     missing = batch_size - tf.shape(serialized)[0]
 
-    def filled_up(rows: tf.Tensor, *shape: int | None) -> tf.Tensor:
-        padded = tf.cond(missing > 0, lambda: tf.pad(rows, [[0, missing], *[[0, 0]] * len(shape)]), lambda: rows)
-        return tf.ensure_shape(padded, (batch_size, *shape))
+    def padded(rows: tf.Tensor, *shape: int | None) -> tf.Tensor:
+        filled = tf.cond(missing > 0, lambda: tf.pad(rows, [[0, missing], *[[0, 0]] * len(shape)]), lambda: rows)
+        return tf.ensure_shape(filled, (batch_size, *shape))
 
     return {
-        "photo_id": filled_up(photo_ids),
-        "inputs": filled_up(decode_payloads(payloads, split.stage, split.shape), *split.shape),
-        "tokens": filled_up(dense, captions, None),
+        "photo_id": padded(photo_ids),
+        "inputs": padded(decode_payloads(payloads, split.stage, split.shape), *split.shape),
+        "tokens": padded(dense, captions, None),
     }

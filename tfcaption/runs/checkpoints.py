@@ -1,4 +1,4 @@
-"""Weights into a run directory and out of it."""
+"""Weights: saved into a run directory, loaded from it."""
 
 import tempfile
 from pathlib import Path
@@ -9,14 +9,14 @@ import tensorflow as tf
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.encoder import Encoder
 from tfcaption.runs.directory import CHECKPOINTS, ENCODER_FILE, Run, RunError
-from tfcaption.runtime.paths import copy_file
+from tfcaption.runtime.paths import atomic_path, copy_file
 
 
 def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Captioner, str]:
     """The trained `Captioner` of a run, in float32.
 
     Args:
-        run: as `load_run` gives it.
+        run: as `load_run` returns it.
         checkpoint: `best` (by `train.early_stopping_metric`) or `last`.
 
     Returns:
@@ -39,23 +39,23 @@ def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Captioner, str]:
 
 
 def restore(captioner: Captioner, source: Run, words: list[str]) -> None:
-    """Give a captioner the best weights of another run.
+    """Load the best weights of another run into a captioner.
 
     Args:
         captioner: with a decoder of the same kind and sizes.
-        source: as `load_run` gives it.
+        source: as `load_run` returns it.
         words: the captioner's vocabulary.
 
     Raises:
         RunError: the source has another vocabulary or decoder, or no checkpoint yet.
     """
     if source.words != words:
-        raise RunError(f"{source.path}: has another vocabulary; train.start_from wants a run on the same records")
+        raise RunError(f"{source.path}: has another vocabulary; train.start_from needs a run on the same records")
     found = _checkpoint(source, "best")
     try:
         _read_checkpoint(captioner, source, found)
     except (ValueError, AssertionError) as error:
-        raise RunError(f"train.start_from={source.path}: its model is not the one of this config: {error}") from error
+        raise RunError(f"train.start_from={source.path}: its model is not that of this config: {error}") from error
 
 
 def _checkpoint(run: Run, name: str) -> str:
@@ -73,13 +73,12 @@ def _read_checkpoint(captioner: Captioner, run: Run, checkpoint: str) -> None:
 
 
 def save_encoder(run: Run, encoder: Encoder) -> None:
-    """Keep ResNet50 as the training begins with it, so that the run needs no other file to caption with."""
+    """Save ResNet50's initial weights, so that the run needs no other file to caption with."""
     if not (run.path / ENCODER_FILE).is_file():
-        temporary = run.path / f"incomplete.{ENCODER_FILE}"
-        with tempfile.TemporaryDirectory() as folder:  # HDF5 knows local files only
+        # HDF5 writes local files only, under names that end in .weights.h5.
+        with atomic_path(run.path / ENCODER_FILE) as temporary, tempfile.TemporaryDirectory() as folder:
             encoder.base.save_weights(Path(folder) / ENCODER_FILE)
             copy_file(Path(folder) / ENCODER_FILE, temporary)
-        temporary.replace(run.path / ENCODER_FILE)
 
 
 def embedding_units(checkpoint: str) -> int:

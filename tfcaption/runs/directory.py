@@ -1,15 +1,18 @@
-"""The run directory: what is in it, and the captioner back from it.
+"""The run directory: created, checked, loaded.
 
-`config.yaml`, `vocabulary.txt` and `dataset.json` (copies of those of the records), `encoder.weights.h5` (ResNet50 as
-the training began with it), `checkpoints/last/` and `checkpoints/best/` (only what trains), `metrics.jsonl` (a line
-an epoch), `steps.jsonl` (a line a step), `tensorboard/`, `eval-SPLIT/`.
+It holds `config.yaml`, `vocabulary.txt` and `dataset.json` (copies of those of the records), `encoder.weights.h5`
+(ResNet50 with its initial weights), `checkpoints/last/` and `checkpoints/best/` (only trained weights), `metrics.jsonl`
+(a line per epoch), `steps.jsonl` (a line per step), `tensorboard/`, and `eval-SPLIT/` of each evaluation.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tfcaption.config import Config, ModelConfig, load_config, save_config
+from tfcaption.records.dataset import Dataset
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
     DatasetInfo,
@@ -21,8 +24,9 @@ from tfcaption.records.examples import Stage
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import VOCABULARY_FILE, load_vocabulary
 from tfcaption.runtime.errors import TfcaptionError
-from tfcaption.runtime.folder_lock import LOCK_FILE
-from tfcaption.runtime.paths import as_path, copy_file
+from tfcaption.runtime.folder_lock import LOCK_FILE, locked
+from tfcaption.runtime.hosts import Host
+from tfcaption.runtime.paths import as_path, atomic_path, copy_file
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -30,11 +34,11 @@ ENCODER_FILE = "encoder.weights.h5"
 
 
 class RunError(TfcaptionError, ValueError):
-    """A run directory that cannot be used; the message names it and the cure."""
+    """A run directory that cannot be used; the message names it and the fix."""
 
 
 def trainable_stages(model: ModelConfig) -> tuple[Stage, ...]:
-    """The stages of features that a model can train from; the first one is the cheapest."""
+    """The feature stages that a model can train from, the cheapest first."""
     if model.variant == "finetuned":
         return ("trunk",)
     return ("pooled", "map", "trunk") if model.decoder == "gru" else ("map", "trunk")
@@ -42,57 +46,78 @@ def trainable_stages(model: ModelConfig) -> tuple[Stage, ...]:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run directory says of itself."""
+    """A run directory: its config, and the data set it trains on."""
 
     path: Path
     config: Config
     info: DatasetInfo
-    words: list[str]
+    words: list[str]  # the vocabulary
     features: FeaturesInfo | None = None  # that it trains from
 
     @property
-    def data_folder(self) -> Path:
-        """Where the shards are that it trains from."""
-        return as_path(self.config.data.features or self.config.data.records)
+    def dataset(self) -> Dataset:
+        """The shards that it trains from."""
+        data = self.config.data
+        features = as_path(data.features) if self.features and data.features else None
+        return Dataset(self.info, self.words, as_path(data.records), features, self.features)
 
 
-def create_run(config: Config, *, writes: bool = True) -> Run:
-    """Make the run directory, or find it again to be resumed.
+def plan_run(config: Config) -> Run:
+    """The run that a config describes; checks its data and writes nothing.
+
+    Raises:
+        RecordError: the records or features are missing, incomplete, or do not fit the config.
+    """
+    records = as_path(config.data.records)
+    info, words = load_dataset_info(records), load_vocabulary(records)
+    return Run(as_path(config.run), config, info, words, load_features(config, info))
+
+
+@contextmanager
+def open_run(config: Config, host: Host = Host()) -> Iterator[Run]:  # noqa: B008 (frozen)
+    """Create the run directory, or open it to be resumed; within the block no other process may train the run.
 
     Args:
         config: the run.
-        writes: whether this host writes; only one of several does.
+        host: only the first of several hosts writes.
 
     Raises:
-        RunError: the directory holds a run that has begun with another config (patience may change, and epochs under
-            a constant schedule) or other records.
+        FolderInUse: another process trains this run.
+        RunError: the directory holds a run that started with another config (patience may change, and the number of
+            epochs under a constant schedule) or other records.
         RecordError: the records or features are missing, incomplete, or do not fit the config.
     """
-    path, source = as_path(config.run), as_path(config.data.records)
-    info, words = load_dataset_info(source), load_vocabulary(source)
-    features = load_features(config, info)
-    if not writes:
-        return Run(path, config, info, words, features)
-    known = (path / CONFIG_FILE).is_file()
-    if known and (path / ENCODER_FILE).is_file():  # else it was refused before its first step, and may be mended
-        _check_same(load_run(path), config, info)
-    elif not known and path.exists() and (not path.is_dir() or any(p.name != LOCK_FILE for p in path.iterdir())):
-        raise RunError(f"{path}: is no run directory and not empty; choose another with --set run=DIR")
+    if not host.writes:
+        yield plan_run(config)
+        return
+    with locked(config.run):
+        yield _create(plan_run(config))
+
+
+def _create(run: Run) -> Run:
+    path, source = run.path, as_path(run.config.data.records)
+    exists = (path / CONFIG_FILE).is_file()
+    if exists and (path / ENCODER_FILE).is_file():  # otherwise it failed before its first step, and may be changed
+        _check_same(load_run(path), run.config, run.info)
+    elif not exists and path.exists() and (not path.is_dir() or any(p.name != LOCK_FILE for p in path.iterdir())):
+        raise RunError(
+            f"{path}: exists, is not empty and is not a run directory; choose another one with --set run=DIR"
+        )
     else:
         path.mkdir(parents=True, exist_ok=True)
         for name in (VOCABULARY_FILE, DATASET_FILE):
             copy_file(source / name, path / name)
-    temporary = path / f"{CONFIG_FILE}.incomplete"
-    save_config(config, temporary)
-    temporary.replace(path / CONFIG_FILE)
-    return Run(path, config, info, words, features)
+    with atomic_path(path / CONFIG_FILE) as temporary:
+        save_config(run.config, temporary)
+    return run
 
 
 def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
     """`features.json` of the features that a config names; None where it names none.
 
     Raises:
-        RecordError: they are missing, incomplete, or of another stage or other records than the config asks for.
+        RecordError: the features are missing, incomplete, of a stage that the model cannot train from, or made from
+            other records than the config names.
     """
     if config.data.features is None:
         return None
@@ -102,25 +127,25 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
     if stage not in stages:
         raise RecordError(
             f"data.features={config.data.features}: stage is {stage}, but model.variant={config.model.variant} with "
-            f"model.decoder={config.model.decoder} trains from {' or '.join(stages)}; make them with {again}"
+            f"model.decoder={config.model.decoder} trains from {' or '.join(stages)}; extract them with {again}"
         )
     if features.settings.records != info.fingerprint():
         raise RecordError(
-            f"data.features={config.data.features}: made of other records than data.records={config.data.records}; "
-            f"make them again with {again}"
+            f"data.features={config.data.features}: made from other records than data.records={config.data.records}; "
+            f"extract them again with {again}"
         )
     return features
 
 
 def check_weights(run: Run, fingerprint: str) -> None:
-    """Refuse features that another ResNet50 made.
+    """Refuse features that were extracted with other ResNet50 weights.
 
     Args:
-        run: what is to be trained.
+        run: the run to train.
         fingerprint: of the weights of `model.weights` up to the features' stage.
 
     Raises:
-        RecordError: they are not those that the features were made with.
+        RecordError: the features have another fingerprint.
     """
     if run.features and run.features.settings.weights != fingerprint:
         raise RecordError(
@@ -133,12 +158,31 @@ def load_run(path: str | Path) -> Run:
     """Read a run directory.
 
     Raises:
-        RunError: it is none.
+        RunError: it is not one.
     """
     path = as_path(path)
     if not (path / CONFIG_FILE).is_file():
-        raise RunError(f"{path}: is no run directory (it has no {CONFIG_FILE}); train one with tfcaption.train")
+        raise RunError(f"{path}: not a run directory ({CONFIG_FILE} is missing); train one with tfcaption.train")
     return Run(path, load_config(path / CONFIG_FILE), load_dataset_info(path), load_vocabulary(path))
+
+
+def load_run_dataset(run: Run, records: Path | None = None) -> Dataset:
+    """The data set that a run was trained on, as its config names it, or records that have moved.
+
+    Args:
+        run: as `load_run` returns it.
+        records: where the records are now; photos then go through the encoder instead of stored features.
+
+    Raises:
+        RunError: these are other records than the run was trained on.
+        RecordError: the records or features are missing, incomplete, or do not fit the config.
+    """
+    config = run.config.model_copy(deep=True)
+    if records is not None:
+        config.data.records, config.data.features = str(records), None
+    if load_dataset_info(as_path(config.data.records)) != run.info:
+        raise RunError(f"{config.data.records}: other records than {run.path} was trained on")
+    return replace(run, config=config, features=load_features(config, run.info)).dataset
 
 
 def _check_same(run: Run, config: Config, info: DatasetInfo) -> None:
@@ -155,7 +199,7 @@ def _check_same(run: Run, config: Config, info: DatasetInfo) -> None:
         )
     if run.info != info:
         raise RunError(
-            f"{run.path}: was trained on other records than {config.data.records}; "
+            f"{run.path}: trained on other records than {config.data.records}; "
             "choose another directory with --set run=DIR, or remove this one"
         )
 

@@ -1,28 +1,155 @@
 """Builds all that a training run needs: strategy, splits, captioner, trainer. Prints and writes nothing."""
 
 import time
-from typing import Any
+from dataclasses import dataclass, field
 
-from tfcaption.runs.directory import Run, trainable_stages
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfcaption.input_pipeline.batches import make_batches
+from tfcaption.input_pipeline.options import NO_CACHE, BatchOptions, CachePolicy
+from tfcaption.input_pipeline.split import Split, batches_per_epoch, open_split
+from tfcaption.models.captioner import Captioner
+from tfcaption.models.encoder import Encoder
+from tfcaption.models.token_layout import uses_packed_tokens
+from tfcaption.preprocessing.word_vectors import embedding_matrix
+from tfcaption.records.reading import DamagedRecordSkipper, read_token_ids
+from tfcaption.runs.checkpoints import restore
+from tfcaption.runs.directory import Run, check_weights, load_run, trainable_stages
+from tfcaption.runtime.hosts import Host
+from tfcaption.training.distribution import distributed_batches, make_strategy
+from tfcaption.training.precision import ComputeMode, resolve_mode
+from tfcaption.training.self_critical import SelfCritical
+from tfcaption.training.step import Batches, Trainer
 
 
-def new_captioner(run: Run, *, compiled: bool) -> Any:
-    """The `Captioner` that a run begins with; says on standard output where its word vectors come from."""
-    import numpy as np
+@dataclass(frozen=True)
+class Training:
+    """What a training run is made of."""
 
-    from tfcaption.models.captioner import Captioner
-    from tfcaption.preprocessing.word_vectors import embedding_matrix
+    run: Run
+    host: Host
+    strategy: tf.distribute.Strategy
+    train_split: Split
+    dev_split: Split
+    trainer: Trainer
+    skipper: DamagedRecordSkipper | None  # of damaged records; None: they are errors
+    notes: list[str] = field(default_factory=list)  # for the console
 
-    model, seed = run.config.model, run.config.train.seed
+    @property
+    def batch_options(self) -> BatchOptions:
+        """Batches of this host in training: shuffled, for all epochs."""
+        data, train = self.run.config.data, self.run.config.train
+        return BatchOptions(
+            batch_size_photos=data.batch_size_photos // self.host.count,
+            captions=data.captions,
+            shuffle_seed=train.seed,
+            shuffle_buffer_photos=data.shuffle_buffer_photos,
+            deterministic=data.deterministic,
+            epochs=train.epochs,
+        )
+
+    def train_batches(self, position: int = 0) -> Batches:
+        """The training batches from a position on, over all epochs."""
+        return self._distributed(self.train_split, self.batch_options, position)
+
+    def dev_batches(self) -> Batches:
+        """The batches of the dev split, as often as there are epochs."""
+        size, epochs = self.batch_options.batch_size_photos, self.batch_options.epochs
+        return self._distributed(self.dev_split, BatchOptions(size, epochs=epochs), 0)
+
+    def _distributed(self, split: Split, options: BatchOptions, position: int) -> Batches:
+        return distributed_batches(make_batches(split, options, position=position), self.strategy, self.host)
+
+    def steps_per_epoch(self, split: Split) -> int:
+        """Batches of one epoch of a split, including those that only fill it up."""
+        return batches_per_epoch(split, self.batch_options.batch_size_photos)
+
+    def training_captions(self) -> int:
+        """Captions of one epoch."""
+        config, split = self.run.config, self.run.info.split("train")
+        if config.train.objective == "cider":
+            return split.photos * config.train.drawn_captions
+        return split.photos if config.data.captions == "one" else split.captions
+
+
+def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
+    """Build everything that training needs. Sets Keras' precision policy and random seed.
+
+    Args:
+        run: as `open_run` or `plan_run` returns it.
+        host: this machine's place among those that train.
+
+    Raises:
+        ConfigError: the config cannot be trained on these devices or hosts.
+        RecordError: shards are missing, or features were extracted with other weights.
+        EncoderError, GloveError: weights or word vectors cannot be loaded.
+        RunError: `train.start_from` has no checkpoint or another model.
+    """
+    config = run.config
+    strategy = make_strategy(config, host)
+    mode = resolve_mode(config.train)
+    skipper = DamagedRecordSkipper() if config.data.damaged == "skip" else None
+    train_split, dev_split = (open_training_split(name, run, mode, host, skipper) for name in ("train", "dev"))
+    keras.mixed_precision.set_dtype_policy(mode.precision)
+    keras.utils.set_random_seed(config.train.seed)
+    with strategy.scope():
+        captioner, notes = new_captioner(run, compiled=mode.xla)
+        if config.train.start_from:
+            restore(captioner, load_run(config.train.start_from), run.words)
+        check_weights(run, captioner.encoder.fingerprint(train_split.stage))
+        steps = batches_per_epoch(train_split, config.data.batch_size_photos // host.count)
+        trainer = Trainer(
+            captioner,
+            strategy,
+            config.train,
+            mode,
+            stage=train_split.stage,
+            total_steps=config.train.epochs * steps,
+            objective=_objective(run, captioner, mode, skipper),
+        )
+    return Training(run, host, strategy, train_split, dev_split, trainer, skipper, notes)
+
+
+def open_training_split(
+    name: str, run: Run, mode: ComputeMode, host: Host, skipper: DamagedRecordSkipper | None
+) -> Split:
+    """This host's share of a split, as the config asks for it."""
+    data = run.config.data
+    return open_split(
+        name,
+        run.dataset,
+        buckets=_buckets(run, mode),
+        cache=CachePolicy(data.cache, data.cache_limit_mb),
+        by_photo=run.config.train.objective == "cider",
+        skipper=skipper,
+        host=host,
+    )
+
+
+def open_whole_split(name: str, run: Run, mode: ComputeMode, skipper: DamagedRecordSkipper | None) -> Split:
+    """All shards of a split, a row a photo, to be read once."""
+    return open_split(name, run.dataset, buckets=_buckets(run, mode), cache=NO_CACHE, by_photo=True, skipper=skipper)
+
+
+def _buckets(run: Run, mode: ComputeMode) -> int:
+    """Number of padded lengths: packed tokens need no buckets."""
+    return 1 if uses_packed_tokens(mode.xla) else run.config.data.length_buckets
+
+
+def new_captioner(run: Run, *, compiled: bool) -> tuple[Captioner, list[str]]:
+    """The captioner that a run starts with, and notes for the console on where its weights come from."""
+    model, seed, notes = run.config.model, run.config.train.seed, []
     if model.glove:
         embedding, coverage = embedding_matrix(run.words, model.glove, word_counts=run.info.word_counts, seed=seed)
-        print(coverage, flush=True)
+        notes.append(str(coverage))
     else:
         shape = (len(run.words), model.embedding_units)
         embedding = np.random.default_rng(seed).normal(0, 0.1, shape).astype(np.float32)
     if model.weights == "random":
-        print("ResNet50 has random weights: good for a trial of the whole way, not for real photos", flush=True)
-    return Captioner(
+        notes.append("ResNet50 has random weights: good for trying all steps, not for real photos")
+    captioner = Captioner(
         model,
         image_size=run.info.settings.image_size,
         embedding=embedding,
@@ -30,25 +157,43 @@ def new_captioner(run: Run, *, compiled: bool) -> Any:
         max_tokens=run.info.max_length,
         compiled=compiled,
     )
+    return captioner, notes
 
 
-def _extraction_advice(run: Run, encoder: Any, epochs: int) -> str:
-    """What features would save, measured on one batch, and the command that makes them."""
-    import numpy as np
-    import tensorflow as tf
+def _objective(
+    run: Run, captioner: Captioner, mode: ComputeMode, skipper: DamagedRecordSkipper | None
+) -> SelfCritical | None:
+    """Self-critical training, if the config asks for it; reads the training captions for document frequencies."""
+    train = run.config.train
+    if train.objective != "cider":
+        return None
+    split = open_whole_split("train", run, mode, skipper)
+    photos = read_token_ids(split.files, skipper)
+    return SelfCritical(
+        captioner,
+        split.stage,
+        ([ids[1:] for ids in captions] for captions in photos),
+        samples=train.drawn_captions,
+        bleu_weight=train.bleu_weight,
+        max_tokens=run.info.max_length - 1,
+        compiled=mode.xla,
+    )
 
+
+def extraction_advice(run: Run, encoder: Encoder) -> str:
+    """What stored features would save, measured on one batch of random photos, and the command that makes them."""
     (stage, *_) = trainable_stages(run.config.model)
-    size = run.info.settings.image_size
+    size, epochs = run.info.settings.image_size, run.config.train.epochs
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (16, size, size, 3)), tf.uint8)
     encode = tf.function(lambda images: encoder(images, end=stage), autograph=False)
-    encode(images)
+    encode(images)  # traces
     start = time.monotonic()
     tf.nest.map_structure(lambda value: value.numpy(), encode(images))
     seconds = (time.monotonic() - start) / 16
     photos = run.info.split("train").photos + run.info.split("dev").photos
     saved = seconds * photos * (epochs - 1)
     return (
-        f"without data.features each epoch repeats ResNet50; some {saved / 60:,.1f} minutes of {epochs} epochs are "
-        f"saved by python -m beam_jobs.extract_features --records {run.config.data.records} --output "
-        f"features/{stage} --stage {stage} --weights {run.config.model.weights}, --set data.features=features/{stage}"
+        f"without data.features each epoch repeats ResNet50. Stored features would save about {saved / 60:,.1f} "
+        f"minutes of {epochs} epochs: python -m beam_jobs.extract_features --records {run.config.data.records} "
+        f"--output features/{stage} --stage {stage} --weights {run.config.model.weights}, --set data.features=features/{stage}"
     )

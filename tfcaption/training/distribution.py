@@ -1,15 +1,53 @@
-"""Hosts and replicas."""
+"""Replicas and hosts: the strategy, batches for its replicas, and what all hosts agree on."""
 
-import json
-import os
+import tensorflow as tf
 
-from tfcaption import config as configs
+from tfcaption.config import Config, ConfigError
+from tfcaption.runtime.hosts import Host
+from tfcaption.training.step import Batches
 
 
-def find_host() -> tuple[int, int]:
-    """This host's number and how many there are, from TF_CONFIG; the first one is the chief."""
-    described = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    workers = described.get("cluster", {}).get("worker", [])
-    if "chief" in described.get("cluster", {}):
-        raise configs.ConfigError("TF_CONFIG: name all hosts as worker; worker 0 is the chief")
-    return (described["task"]["index"], len(workers)) if len(workers) > 1 else (0, 1)
+def make_strategy(config: Config, host: Host) -> tf.distribute.Strategy:
+    """The strategy over the devices of all hosts.
+
+    Raises:
+        ConfigError: the global batch cannot be split over the replicas, or several hosts cannot train this config.
+    """
+    several = host.count > 1
+    strategy = tf.distribute.MultiWorkerMirroredStrategy() if several else tf.distribute.MirroredStrategy()
+    replicas, photos = strategy.num_replicas_in_sync, config.data.batch_size_photos
+    if photos % replicas:
+        raise ConfigError(f"data.batch_size_photos={photos} cannot be split evenly over {replicas} replicas")
+    if several and config.train.early_stopping_metric != "dev_loss":
+        raise ConfigError("train.early_stopping_metric must be dev_loss where several hosts train")
+    return strategy
+
+
+def distributed_batches(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy, host: Host) -> Batches:
+    """An iterator over this host's share of all global batches, split over its replicas."""
+    dataset = dataset.map(lambda batch: {key: batch[key] for key in ("inputs", "tokens")})  # a GPU holds no strings
+    if strategy.num_replicas_in_sync == 1 and not tf.config.list_physical_devices("GPU"):
+        # Nothing to split or to copy. A distributed iterator autotunes, and closing it may wait ten seconds.
+        return iter(dataset)
+    if host.count == 1:
+        return iter(strategy.experimental_distribute_dataset(dataset))
+    # The dataset holds this host's share of each global batch; only its own replicas split it further.
+    replicas = strategy.num_replicas_in_sync // host.count
+    if replicas > 1:
+        dataset = dataset.flat_map(
+            lambda batch: tf.data.Dataset.from_tensor_slices(
+                {key: tf.stack(tf.split(value, replicas)) for key, value in batch.items()}
+            )
+        )
+    options = tf.distribute.InputOptions(experimental_replication_mode=tf.distribute.InputReplicationMode.PER_WORKER)
+    return iter(strategy.distribute_datasets_from_function(lambda context: dataset, options))
+
+
+def agree(strategy: tf.distribute.Strategy, host: Host, *, stop: bool, steps: int) -> tuple[bool, int]:
+    """Whether any host was asked to stop, and the mean number of steps of the next call: equal on all hosts."""
+    if host.count == 1:
+        return stop, steps
+    mine = tf.constant([float(stop), float(steps)])
+    total = strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.identity(mine)), axis=None).numpy()
+    mean = total / strategy.num_replicas_in_sync
+    return mean[0] > 0, max(1, int(mean[1]))

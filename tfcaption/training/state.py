@@ -2,66 +2,50 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-from tfcaption.runs.directory import CHECKPOINTS, Run
-from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE, append_lines, truncate_lines
+import tensorflow as tf
+
+from tfcaption.config import TrainConfig
+from tfcaption.runs.directory import CHECKPOINTS
+from tfcaption.runtime.errors import TfcaptionError
+from tfcaption.training.step import StepSums, Trainer
 
 _SUMS = ("loss", "correct", "tokens", "captions", "seconds")
 
 
-def _save(checkpoints: Any) -> None:
-    """Save under a number that no checkpoint has, since a file that is current must never be written again."""
-    import tensorflow as tf
-
-    latest = checkpoints.latest_checkpoint
-    try:
-        checkpoints.save(checkpoint_number=int(latest.rpartition("-")[2]) + 1 if latest else 1)
-    except tf.errors.OpError as error:
-        raise OSError(
-            f"{checkpoints.directory}: the checkpoint cannot be written: {error.message}; mend that, and give the same "
-            "command again: the checkpoint before it is kept"
-        ) from error
-
-
 class TrainingState:
-    """Epochs done, the best of them and the running epoch's sums; saved and restored with the weights.
+    """Epochs done, the best of them, and the sums of the running epoch; restored from the last checkpoint.
 
     Args:
-        trainer: whose state is saved.
-        run: where to.
-        writes: whether this host writes; all read.
+        trainer: whose weights and optimizers are saved with it.
+        config: number of epochs and early stopping.
+        run: the run directory.
+        writes: whether this host saves checkpoints; all hosts restore them.
     """
 
-    def __init__(self, trainer: Any, run: Run, *, writes: bool = True) -> None:
-        import tensorflow as tf
-
-        self._run, self._config, self._trainer, self._writes = run, run.config.train, trainer, writes
-        self._score = self._config.early_stopping_metric
+    def __init__(self, trainer: Trainer, config: TrainConfig, run: Path, *, writes: bool = True) -> None:
+        self._trainer, self._config, self._writes = trainer, config, writes
         self._epoch = tf.Variable(0, trainable=False, name="epoch")
         self._best_epoch = tf.Variable(0, trainable=False, name="best_epoch")
         self._best = tf.Variable(-math.inf, dtype=tf.float64, trainable=False, name="best")  # greater is better
-        self._sums = tf.Variable(tf.zeros(len(_SUMS), tf.float64), trainable=False, name="sums")
+        self._saved_sums = tf.Variable(tf.zeros(len(_SUMS), tf.float64), trainable=False, name="sums")
         self.sums = dict.fromkeys(_SUMS, 0.0)  # of the running epoch
         checkpoint = tf.train.Checkpoint(
             **trainer.checkpoint_objects(),
             epoch=self._epoch,
             best_epoch=self._best_epoch,
             best=self._best,
-            sums=self._sums,
+            sums=self._saved_sums,
         )
         self._last_checkpoints, self._best_checkpoints = (
-            tf.train.CheckpointManager(checkpoint, str(run.path / CHECKPOINTS / name), max_to_keep=1)
+            tf.train.CheckpointManager(checkpoint, str(run / CHECKPOINTS / name), max_to_keep=1)
             for name in ("last", "best")
         )
-        if latest := self._last_checkpoints.latest_checkpoint:
-            checkpoint.restore(latest).assert_consumed()
-            self.sums = dict(zip(_SUMS, self._sums.numpy().tolist(), strict=True))
-            print(f"resuming in epoch {self.epoch + 1} after step {self.step:,} from {latest}", flush=True)
-        if writes:
-            truncate_lines(run.path / METRICS_FILE, "epoch", self.epoch)
-            truncate_lines(run.path / STEPS_FILE, "step", self.step)
-            self._summaries = tf.summary.create_file_writer(str(run.path / "tensorboard"))
+        self.restored_from: str | None = self._last_checkpoints.latest_checkpoint
+        if self.restored_from:
+            checkpoint.restore(self.restored_from).assert_consumed()
+            self.sums = dict(zip(_SUMS, self._saved_sums.numpy().tolist(), strict=True))
 
     @property
     def epoch(self) -> int:
@@ -79,87 +63,97 @@ class TrainingState:
         return int(self._trainer.position.numpy())
 
     @property
-    def finished(self) -> bool:
-        """All epochs are done, or the dev result has not improved for long enough."""
-        return self.epoch >= self._config.epochs or self._stopped_early
+    def best_epoch(self) -> int:
+        """The epoch with the best dev score."""
+        return int(self._best_epoch.numpy())
 
     @property
-    def _stopped_early(self) -> bool:
-        return self.epoch - int(self._best_epoch.numpy()) >= self._config.early_stopping_epochs
+    def best_score(self) -> float:
+        """The dev score of that epoch, by `train.early_stopping_metric`."""
+        return abs(float(self._best.numpy()))
 
-    def add(self, outcomes: Sequence[Any], seconds: float) -> None:
-        """Count the steps of one call, and write their losses down."""
-        lines: list[dict[str, Any]] = []
-        steps = [outcome for outcome in outcomes if outcome.tokens and outcome.finite]
-        for index, outcome in enumerate(steps):
-            for name in ("loss", "correct", "tokens", "captions"):
-                self.sums[name] += getattr(outcome, name)
-            step = self.step - len(steps) + index + 1
-            lines.append({"step": step, "epoch": self.epoch + 1, "loss": outcome.loss / outcome.tokens})
-        self.sums["seconds"] += seconds
-        if self._writes and lines:
-            append_lines(self._run.path / STEPS_FILE, lines)
-            with self._summaries.as_default(step=self.step):
-                self._scalars({"step_loss": lines[-1]["loss"]})
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the dev score has not improved for `train.early_stopping_epochs`."""
+        return self.epoch - self.best_epoch >= self._config.early_stopping_epochs
 
-    def save(self) -> None:
-        """Save a checkpoint that the training can go on from."""
-        self._sums.assign([self.sums[name] for name in _SUMS])
-        if self._writes:
-            _save(self._last_checkpoints)
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done or the run stopped early."""
+        return self.epoch >= self._config.epochs or self.stopped_early
 
-    def end_epoch(self, *, left_out: Sequence[str] = (), **dev: float) -> None:
-        """Record an epoch's figures and save its checkpoint; the dev result decides which is best.
+    @property
+    def loss(self) -> float:
+        """Training loss per token in the running epoch."""
+        return self.sums["loss"] / max(self.sums["tokens"], 1)
+
+    def add_steps(self, steps: Sequence[StepSums], seconds: float) -> list[dict[str, float | int]]:
+        """Add the steps of one call to the epoch's sums.
 
         Args:
-            left_out: damaged records that the training does without, each named.
-            dev: figures of the dev split.
+            steps: as `Trainer.train_steps` returns them.
+            seconds: taken by the call.
+
+        Returns:
+            For each step that updated the weights: its number, epoch, loss per token and learning rate.
         """
-        sums = self.sums
-        figures = {
-            "train_loss": sums["loss"] / max(sums["tokens"], 1),
-            "train_accuracy": sums["correct"] / max(sums["tokens"], 1),
+        updates = [step for step in steps if step.tokens and step.finite]
+        for update in updates:
+            for name in ("loss", "correct", "tokens", "captions"):
+                self.sums[name] += getattr(update, name)
+        self.sums["seconds"] += seconds
+        first = self.step - len(updates) + 1
+        return [
+            {
+                "step": first + index,
+                "epoch": self.epoch + 1,
+                "loss": update.loss / update.tokens,
+                "learning_rate": update.learning_rate,
+            }
+            for index, update in enumerate(updates)
+        ]
+
+    def end_epoch(self, dev: dict[str, float]) -> tuple[dict[str, float], bool]:
+        """End the running epoch; saves its weights if they are the best so far.
+
+        Args:
+            dev: metrics of the dev split.
+
+        Returns:
+            The metrics of the epoch, and whether it is the best so far.
+        """
+        metrics = {
+            "train_loss": self.loss,
+            "train_accuracy": self.sums["correct"] / max(self.sums["tokens"], 1),
             **dev,
-            "train_seconds": sums["seconds"],
+            "train_seconds": self.sums["seconds"],
         }
         self.sums = dict.fromkeys(_SUMS, 0.0)
         self._epoch.assign_add(1)
-        score = -dev["dev_loss"] if self._score == "dev_loss" else dev[self._score]
-        best = score > float(self._best.numpy())
-        if best:
+        metric = self._config.early_stopping_metric
+        score = -dev[metric] if metric == "dev_loss" else dev[metric]
+        is_best = score > float(self._best.numpy())
+        if is_best:
             self._best.assign(score)
             self._best_epoch.assign(self.epoch)
-            if self._writes:
-                with self._trainer.averaged_weights():
-                    _save(self._best_checkpoints)
-        if self._writes:
-            line: dict[str, Any] = {"epoch": self.epoch, "step": self.step, **figures}
-            if left_out:
-                line |= {"left_out_records": len(left_out), "left_out": list(left_out)}
-            append_lines(self._run.path / METRICS_FILE, [line])
-            with self._summaries.as_default(step=self.step):
-                self._scalars(figures)
-            self._summaries.flush()
-        self.save()
-        shown = f", BLEU-4 {dev['dev_bleu_4']:.4f}, CIDEr {dev['dev_cider']:.4f}" if "dev_cider" in dev else ""
-        print(
-            f"epoch {self.epoch}: train loss {figures['train_loss']:.4f}, dev loss {dev['dev_loss']:.4f}, "
-            f"dev accuracy {dev['dev_accuracy']:.4f}{shown}, {figures['train_seconds']:.0f} s"
-            + (", best so far" if best else ""),
-            flush=True,
-        )
+            with self._trainer.optimizers.averaged_weights():
+                self._save(self._best_checkpoints)
+        return metrics, is_best
 
-    def _scalars(self, figures: dict[str, float]) -> None:
-        import tensorflow as tf
+    def save(self) -> None:
+        """Save the checkpoint from which the run resumes."""
+        self._saved_sums.assign([self.sums[name] for name in _SUMS])
+        self._save(self._last_checkpoints)
 
-        for name, value in figures.items():
-            tf.summary.scalar(name, value)
-
-    def verdict(self) -> str:
-        """Why the run ended and which epoch was best."""
-        why = "stopped early" if self._stopped_early and self.epoch < self._config.epochs else "finished"
-        best = abs(float(self._best.numpy()))
-        return (
-            f"{why} after epoch {self.epoch}; best {self._score.replace('_', ' ')} {best:.4f} "
-            f"in epoch {int(self._best_epoch.numpy())}"
-        )
+    def _save(self, checkpoints: tf.train.CheckpointManager) -> None:
+        """Save under a new number, since the current file must never be overwritten."""
+        if not self._writes:
+            return
+        latest = checkpoints.latest_checkpoint
+        try:
+            checkpoints.save(checkpoint_number=int(latest.rpartition("-")[2]) + 1 if latest else 1)
+        except tf.errors.OpError as error:
+            raise TfcaptionError(
+                f"{checkpoints.directory}: the checkpoint cannot be written: {error.message}; fix that and run the "
+                "same command to resume: the checkpoint before it is kept"
+            ) from error

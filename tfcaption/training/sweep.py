@@ -1,7 +1,6 @@
 """Trials of one config, each in a process of its own, within a budget."""
 
 import itertools
-import json
 import subprocess
 import sys
 import time
@@ -9,18 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tfcaption import config as configs
-from tfcaption.runs.metrics_log import METRICS_FILE
+from tfcaption.config import ConfigError, load_config
+from tfcaption.runs.metrics_log import METRICS_FILE, read_lines
 from tfcaption.runtime.command import EXIT_PREEMPTED
 from tfcaption.runtime.paths import is_local
 
 TABLE_FILE = "sweep.md"
-FINISHED_FILE = "finished.json"  # in a run's directory: nothing is left to train
-STOP_SECONDS = 60.0  # for a training to save its checkpoint when the budget ends
+FINISHED_FILE = "finished.json"  # in the directory of a finished run
+STOP_SECONDS = 60.0  # for a run to save its checkpoint when the budget ends
 
 
 class Trial(NamedTuple):
-    """One combination."""
+    """One combination of values."""
 
     name: str  # of its run directory
     overrides: list[str]
@@ -30,15 +29,15 @@ def trials(grid: Sequence[str]) -> list[Trial]:
     """All combinations of KEY=VALUE,VALUE,... in the order in which they are trained.
 
     Raises:
-        ConfigError: an entry is no such thing, or a key comes twice.
+        ConfigError: an entry has another form, or names a key twice.
     """
     fields: dict[str, list[str]] = {}
     for entry in grid:
         key, equals, values = entry.partition("=")
         if not equals or not all(values.split(",")):
-            raise configs.ConfigError(f"--grid {entry}: write KEY=VALUE,VALUE,... as in model.dropout=0.3,0.5")
+            raise ConfigError(f"--grid {entry}: write KEY=VALUE,VALUE,... as in model.dropout=0.3,0.5")
         if key in fields:
-            raise configs.ConfigError(f"--grid {entry}: {key} comes twice; name all its values at once")
+            raise ConfigError(f"--grid {entry}: {key} appears twice; name all its values at once")
         fields[key] = values.split(",")
     combinations = itertools.product(*([(key, value) for value in values] for key, values in fields.items()))
     return [
@@ -65,22 +64,22 @@ def sweep(
         grid: see `trials`.
         output: folder for the run directories, their logs and the table.
         overrides: of the config, for all runs.
-        budget_minutes: no training goes on after so long; None: until all are done.
+        budget_minutes: training stops after this time; None: when all are done.
 
     Returns:
         The table.
 
     Raises:
-        ConfigError: a combination is no config.
+        ConfigError: a combination is not a valid config, or the output is not a local folder.
     """
     if not is_local(output):
-        raise configs.ConfigError(f"--output {output}: the runs' logs are written here; name a local folder")
+        raise ConfigError(f"--output {output}: the runs' logs are written here; name a local folder")
     output = Path(output)
     end = time.monotonic() + 60 * budget_minutes if budget_minutes else float("inf")
     fixed = [*overrides, "train.early_stopping_metric=dev_cider"]
     planned = trials(grid)
-    for trial in planned:  # all of them before the first one costs time
-        configs.load_config(config, [*fixed, *trial.overrides])
+    for trial in planned:  # check all before the first one costs time
+        load_config(config, [*fixed, *trial.overrides])
     output.mkdir(parents=True, exist_ok=True)
     states: dict[str, str] = {}
     for number, trial in enumerate(planned, 1):
@@ -89,17 +88,17 @@ def sweep(
             states[trial.name] = "finished"
             continue
         if time.monotonic() >= end:
-            states[trial.name] = "stopped" if path.is_dir() else "not begun"
+            states[trial.name] = "stopped" if path.is_dir() else "not started"
             continue
         print(f"{number} of {len(planned)}: {trial.name}, log in {path}.log", flush=True)
         states[trial.name] = _train(config, [*fixed, *trial.overrides, f"run={path}"], path, end)
-    table = _table([(trial.name, states[trial.name], _figures(output / trial.name)) for trial in planned])
+    table = _table([(trial.name, states[trial.name], _best_epoch(output / trial.name)) for trial in planned])
     (output / TABLE_FILE).write_text(table + "\n", encoding="utf-8")
     return table
 
 
 def _train(config: str | Path, overrides: Sequence[str], path: Path, end: float) -> str:
-    """Train one combination up to the end of the budget; what became of it."""
+    """Train one combination until the budget ends; returns finished, stopped or failed."""
     command = [sys.executable, "-m", "tfcaption.train", "--config", str(config), "--set", *overrides]
     with Path(f"{path}.log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -124,10 +123,9 @@ def _train(config: str | Path, overrides: Sequence[str], path: Path, end: float)
     return "failed"
 
 
-def _figures(path: Path) -> dict[str, Any]:
-    """The best epoch of a run, and the minutes that its epochs took."""
-    file = path / METRICS_FILE
-    epochs = [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+def _best_epoch(run: Path) -> dict[str, Any]:
+    """Metrics of the best epoch of a run, and the minutes that its epochs took; {} before the first epoch ended."""
+    epochs = read_lines(run / METRICS_FILE)
     if not epochs:
         return {}
     best = max(epochs, key=lambda epoch: epoch["dev_cider"])
@@ -136,7 +134,7 @@ def _figures(path: Path) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[tuple[str, str, dict[str, Any]]]) -> str:
-    """Markdown, the best dev CIDEr first; greedy search, as training scores."""
+    """Markdown, the best dev CIDEr first (greedy search, as training scores)."""
     lines = [
         "| run | dev CIDEr | dev BLEU-4 | dev loss | best epoch | epochs | minutes | |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

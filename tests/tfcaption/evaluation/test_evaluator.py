@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from tests.conftest import tree_bytes
-from tests.support.runs import config
+from tests.support.runs import config, evaluate, train
 from tfcaption.evaluate import main
-from tfcaption.evaluation.caption_files import read_captions
-from tfcaption.evaluation.evaluator import evaluate, evaluate_captions
+from tfcaption.evaluation.caption_files import evaluate_captions, read_captions
+from tfcaption.evaluation.evaluator import evaluate_ensemble
 from tfcaption.evaluation.references import load_references
+from tfcaption.evaluation.results import EvaluationOptions
 from tfcaption.evaluation.scores import METRICS, score_captions, score_table
 from tfcaption.metrics.corpus import ScoreError, corpus_scores
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, load_vocabulary
-from tfcaption.training.loop import train
+from tfcaption.runs.directory import load_run, load_run_dataset
 
 
 def read_lines(folder):
@@ -151,7 +152,7 @@ def test_the_references_themselves_score_full_marks(foreign, references, sample_
 def test_our_own_captions_score_as_they_did(evaluated, run, sample_records):
     result, _ = evaluated
     path = run / "eval-dev" / "captions.jsonl"
-    again = evaluate_captions(path, records_path=sample_records)
+    again = evaluate_captions(path, sample_records, EvaluationOptions())
     shared = [key for key in METRICS if key in again]
     assert {key: again[key] for key in shared} == {key: result[key] for key in shared} and "cider" in shared
 
@@ -205,8 +206,8 @@ def test_photos_without_a_caption_are_refused_unless_beyond_the_limit(foreign, r
     path.write_text("".join(foreign.read_text().splitlines(keepends=True)[:2]))
     missing = len(references) - 2
     with pytest.raises(ScoreError, match=rf"some.jsonl: has no caption for {missing} of {len(references)} photos"):
-        evaluate_captions(path, records_path=sample_records)
-    assert evaluate_captions(path, records_path=sample_records, limit=2)["photos"] == 2
+        evaluate_captions(path, sample_records, EvaluationOptions())
+    assert evaluate_captions(path, sample_records, EvaluationOptions(limit=2))["photos"] == 2
 
 
 def test_wrong_arguments_are_one_line(foreign, run, sample_records, tmp_path, capsys):
@@ -216,7 +217,7 @@ def test_wrong_arguments_are_one_line(foreign, run, sample_records, tmp_path, ca
         (["--captions", "none", "--records", str(sample_records)], "error: none: no such file"),
         (["--captions", known, "--records", "x", "--limit", "0"], "error: --limit 0: must be at least 1"),
         (["--run", str(run), "--beam", "0"], "error: --beam 0: must be at least 1"),
-        (["--run", str(run), "none"], "error: none: is no run directory"),
+        (["--run", str(run), "none"], "error: none: not a run directory"),
     ):
         assert main(arguments) == 1
         (line,) = capsys.readouterr().err.splitlines()
@@ -238,7 +239,8 @@ def test_several_runs_are_scored_together_from_the_stage_that_all_can_go_on_from
     assert {line["id"] for line in lines} == {line["id"] for line in read_lines(run / "eval-dev")}
     perplexities = [json.loads((path / "eval-dev" / "metrics.json").read_text())["perplexity"] for path in (run, other)]
     assert result["perplexity"] < max(perplexities)  # the mean of probabilities is never worse than the worse one
-    twice = evaluate(run, split="dev", beam=2, together_with=[run], output=tmp_path / "twice")
+    loaded, options = load_run(run), EvaluationOptions("dev", beam=2)
+    twice = evaluate_ensemble([loaded, loaded], load_run_dataset(loaded), options, tmp_path / "twice")
     alone = evaluate(run, split="dev", beam=2)
     assert twice["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-4) and twice["bleu_4"] == alone["bleu_4"]
     with pytest.raises(SystemExit):
@@ -253,5 +255,5 @@ def test_with_records_named_the_features_of_the_training_need_not_be_there(run, 
     gone = ["  features: /nowhere\n" if line.startswith("  features:") else line for line in lines]
     assert gone != lines
     config_file.write_text("".join(gone))
-    found = evaluate(moved, split="dev", beam=2, records_path=str(sample_records))
+    found = evaluate(moved, split="dev", beam=2, records=sample_records)
     assert found["perplexity"] == pytest.approx(evaluate(run, split="dev", beam=2)["perplexity"], rel=1e-2)

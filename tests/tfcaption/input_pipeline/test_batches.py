@@ -11,8 +11,7 @@ from PIL import Image
 
 from tests.support.features import all_features
 from tests.support.records import read_all
-from tests.support.splits import WAYS, captions_of, opened
-from tfcaption.input_pipeline.batches import make_batches
+from tests.support.splits import WAYS, batches_of, captions_of, opened
 from tfcaption.input_pipeline.split import batches_per_epoch, bucket_lengths
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.tfrecord import RecordError
@@ -22,7 +21,7 @@ from tfcaption.records.vocabulary import END, PAD, START
 def batches(folder, info, split="train", features=None, *, cache=False, buckets=3, **options):
     """All batches that hold a photo."""
     subject = opened(folder, info, split, features, buckets, cache)
-    found = make_batches(subject, **({"batch_size_photos": 8} | options)).as_numpy_iterator()
+    found = batches_of(subject, **({"batch_size_photos": 8} | options)).as_numpy_iterator()
     return [batch for batch in found if any(batch["photo_id"])]
 
 
@@ -82,13 +81,13 @@ def test_the_same_seed_gives_the_same_batches_and_another_seed_another_order(sam
 def test_epochs_differ_and_any_position_goes_on_as_if_nothing_had_happened(sample_records, info, cache):
     subject = opened(sample_records, info, cache=cache)
     options = {"batch_size_photos": 8, "shuffle_seed": 3, "epochs": 3}
-    whole = list(make_batches(subject, **options).as_numpy_iterator())
+    whole = list(batches_of(subject, **options).as_numpy_iterator())
     per_epoch = batches_per_epoch(subject, 8)
     assert len(whole) == 3 * per_epoch
     epochs = [whole[start : start + per_epoch] for start in range(0, len(whole), per_epoch)]
     assert order(epochs[0]) != order(epochs[1]) and sorted(order(epochs[0])) == sorted(order(epochs[1]))
     for position in (1, per_epoch - 1, per_epoch, 2 * per_epoch + 3):
-        rest = list(make_batches(subject, **options, position=position).as_numpy_iterator())
+        rest = list(batches_of(subject, **options, position=position).as_numpy_iterator())
         assert len(rest) == len(whole) - position
         assert all(np.array_equal(a[k], b[k]) for a, b in zip(rest, whole[position:], strict=True) for k in a)
 
@@ -97,7 +96,7 @@ def test_epochs_differ_and_any_position_goes_on_as_if_nothing_had_happened(sampl
 def test_hosts_share_a_split_without_a_photo_lost_or_twice_and_take_equally_many_batches(sample_records, info, cache):
     shares = [opened(sample_records, info, cache=cache, host=host, hosts=2) for host in range(2)]
     assert shares[0].photos > shares[1].photos  # three shards
-    found = [list(make_batches(share, batch_size_photos=4).as_numpy_iterator()) for share in shares]
+    found = [list(batches_of(share, batch_size_photos=4).as_numpy_iterator()) for share in shares]
     assert len(found[0]) == len(found[1])
     assert sorted(order(found[0]) + order(found[1])) == sorted(order(batches(sample_records, info)))
     with pytest.raises(RecordError, match="too few shards for 9 hosts"):

@@ -11,15 +11,15 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import tree_bytes
-from tests.support.runs import config, figures, launched, step_losses, wait_for_steps
+from tests.support.runs import config, figures, launched, step_losses, train, wait_for_steps
+from tests.support.splits import batches_of, opened
 from tests.support.trainers import PLAIN, steps
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.records.vocabulary import load_vocabulary
 from tfcaption.runs.checkpoints import load_captioner
-from tfcaption.runs.directory import RunError, create_run, load_features, load_run
+from tfcaption.runs.directory import RunError, load_features, load_run, open_run, plan_run
 from tfcaption.runtime.command import EXIT_PREEMPTED
 from tfcaption.runtime.errors import TrainingFailed
-from tfcaption.training.loop import train
 from tfcaption.training.step import Trainer
 
 
@@ -121,22 +121,20 @@ def test_two_hosts_train_as_one_process_does_on_the_same_global_batches(sample_r
 
 def one_process_with_the_hosts_batches(settings, info, hosts):
     """Losses of one replica that is given the batches of all hosts, put together by hand."""
-    from tfcaption.input_pipeline.batches import make_batches
-    from tfcaption.input_pipeline.split import open_split
     from tfcaption.training.assemble import new_captioner
 
     data = settings.data
     features = load_features(settings, info)
     iterators = []
     for host in range(hosts):
-        split = open_split("train", info, data.features, features, buckets=1, host=host, hosts=hosts)
-        batches = make_batches(
+        split = opened(data.features, info, "train", features, buckets=1, cache="auto", host=host, hosts=hosts)
+        batches = batches_of(
             split, batch_size_photos=data.batch_size_photos // hosts, shuffle_seed=0, epochs=settings.train.epochs
         )
         iterators.append(list(batches.as_numpy_iterator()))
     keras.utils.set_random_seed(0)
     subject = Trainer(
-        new_captioner(create_run(settings), compiled=False),
+        new_captioner(plan_run(settings), compiled=False)[0],
         tf.distribute.get_strategy(),
         settings.train,
         PLAIN,
@@ -147,9 +145,9 @@ def one_process_with_the_hosts_batches(settings, info, hosts):
         longest = max(part["tokens"].shape[-1] for part in parts)
         tokens = [np.pad(p["tokens"], [(0, 0), (0, 0), (0, longest - p["tokens"].shape[-1])]) for p in parts]
         batch = {"inputs": np.concatenate([p["inputs"] for p in parts]), "tokens": np.concatenate(tokens)}
-        (outcome,) = steps(subject, batch)
-        if outcome.tokens:
-            losses.append(outcome.loss / outcome.tokens)
+        (sums,) = steps(subject, batch)
+        if sums.tokens:
+            losses.append(sums.loss / sums.tokens)
     return losses
 
 
@@ -196,7 +194,7 @@ def test_without_features_a_training_says_what_they_would_save(undisturbed, samp
 
 @pytest.mark.slow
 def test_selection_by_dev_bleu_keeps_the_epoch_with_the_highest(sample_records, pooled, tmp_path):
-    from tfcaption.evaluation.evaluator import evaluate
+    from tests.support.runs import evaluate
 
     settings = config(tmp_path / "run", sample_records, 4)
     settings.data.features = str(pooled)
@@ -218,7 +216,8 @@ def test_a_training_that_was_refused_before_its_first_step_takes_the_mended_comm
     with pytest.raises(ValueError, match=r"none\.txt"):
         train(wrong)
     mended = config(tmp_path / "run", sample_records, 1, pooled)
-    assert create_run(mended).config == load_run(tmp_path / "run").config == mended
+    with open_run(mended) as run:
+        assert run.config == load_run(tmp_path / "run").config == mended
 
 
 def test_training_and_selection_never_read_the_test_split(undisturbed, sample_records, pooled, tmp_path):
@@ -258,7 +257,7 @@ def test_a_loss_that_is_no_number_stops_the_run(sample_records, pooled, tmp_path
 
 
 def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undisturbed):
-    from tfcaption.evaluation.evaluator import evaluate
+    from tests.support.runs import evaluate
 
     run = load_run(undisturbed)
     before = tree_bytes(undisturbed / "checkpoints")
@@ -272,7 +271,7 @@ def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undistur
 
 
 def test_perplexity_is_over_all_tokens_of_the_split_however_it_is_batched(undisturbed):
-    from tfcaption.evaluation.evaluator import evaluate
+    from tests.support.runs import evaluate
 
     run = load_run(undisturbed)
     dev = next(line for line in figures(undisturbed) if line["epoch"] == 2)
@@ -283,8 +282,8 @@ def test_perplexity_is_over_all_tokens_of_the_split_however_it_is_batched(undist
 
 
 def test_the_command_captions_a_photo_as_the_evaluation_does(undisturbed, sample, tmp_path, capsys):
+    from tests.support.runs import evaluate
     from tfcaption.caption import main
-    from tfcaption.evaluation.evaluator import evaluate
 
     evaluate(undisturbed, split="test")
     lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]

@@ -13,7 +13,7 @@ def test_gradients_are_clipped_by_their_global_norm_before_adam():
     batch = batch_of("finetuned")
     subject = trainer("finetuned", gradient_clip_norm=0.01)
     steps(subject, batch)
-    moments = [v.numpy() for o in subject.optimizers for v in o.variables if "momentum" in v.path]
+    moments = [v.numpy() for o in subject.optimizers.all for v in o.variables if "momentum" in v.path]
     assert np.sqrt(sum((m**2).sum() for m in moments)) == pytest.approx(0.1 * 0.01, rel=1e-3)
 
 
@@ -53,7 +53,7 @@ def test_averaged_weights_are_the_exponential_moving_average_and_only_borrowed()
         steps(subject, batch)
         now = [v.numpy() for v in subject.variables]
         average = now if average is None else [0.8 * a + 0.2 * v for a, v in zip(average, now, strict=True)]
-    with subject.averaged_weights():
+    with subject.optimizers.averaged_weights():
         for variable, expected in zip(subject.variables, average, strict=True):
             np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-4, atol=1e-6)
     assert all(np.array_equal(v.numpy(), value) for v, value in zip(subject.variables, now, strict=True))

@@ -188,5 +188,5 @@ def test_training_by_cider_learns_what_scores_well_though_it_never_reads_a_refer
 
     before = mean_reward()
     outcomes = trainer.train_steps(iter(data), 120)
-    assert all(outcome.finite for outcome in outcomes) and outcomes[0].captions == 32
+    assert all(sums.finite for sums in outcomes) and outcomes[0].captions == 32
     assert mean_reward() > before + 2, before

@@ -73,7 +73,7 @@ def test_the_compiled_step_gives_the_losses_of_the_plain_one(decoder):
     model = {"dropout": 0.0, **DECODERS[decoder]}
     slow = {"learning_rate": 1e-3, "encoder_learning_rate": 1e-5, "model_options": model}
     plain, compiled = (trainer("finetuned", ComputeMode("float32", xla), **slow) for xla in (False, True))
-    losses = [[outcome.loss for outcome in steps(subject, batch, 4)] for subject in (plain, compiled)]
+    losses = [[sums.loss for sums in steps(subject, batch, 4)] for subject in (plain, compiled)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
     step = compiled._compiled_gradients
     arguments = (batch["inputs"], batch["tokens"], None, tf.constant([0, 0]), tf.constant(1.0))
@@ -91,7 +91,7 @@ def test_several_steps_of_any_length_are_one_call_and_one_trace(variant, xla):
     inputs = tf.TensorSpec(batches[0]["inputs"].shape, tf.float16)
     spec = {"inputs": inputs, "tokens": tf.TensorSpec((6, 2, None), tf.int32)}
     data = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
-    losses = [outcome.loss for outcome in together.train_steps(iter(data), 5)]
+    losses = [sums.loss for sums in together.train_steps(iter(data), 5)]
     one_by_one = [steps(apart, one)[0].loss for one in batches]
     np.testing.assert_allclose(losses, one_by_one, rtol=1e-5)
     assert together.traces == 1 and int(together.step) == int(together.position) == 5
@@ -101,10 +101,10 @@ def test_a_batch_without_tokens_only_moves_the_position():
     batch = batch_of("finetuned")
     subject = trainer("finetuned")
     steps(subject, batch)
-    before = weights(subject.captioner) | {v.path: v.numpy() for o in subject.optimizers for v in o.variables}
-    (outcome,) = steps(subject, {**batch, "tokens": tf.zeros_like(batch["tokens"])})
-    after = weights(subject.captioner) | {v.path: v.numpy() for o in subject.optimizers for v in o.variables}
-    assert changed(before, after) == set() and outcome.tokens == 0 and outcome.finite
+    before = weights(subject.captioner) | {v.path: v.numpy() for o in subject.optimizers.all for v in o.variables}
+    (sums,) = steps(subject, {**batch, "tokens": tf.zeros_like(batch["tokens"])})
+    after = weights(subject.captioner) | {v.path: v.numpy() for o in subject.optimizers.all for v in o.variables}
+    assert changed(before, after) == set() and sums.tokens == 0 and sums.finite
     assert (int(subject.step), int(subject.position)) == (1, 2)
 
 
@@ -114,7 +114,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_ends_the_call():
     subject.captioner.decoder.logits.bias.assign(np.full(11, np.inf, np.float32))
     before = weights(subject.captioner)
     outcomes = steps(subject, batch, 5)
-    assert [outcome.finite for outcome in outcomes] == [False] and int(subject.step) == 0
+    assert [sums.finite for sums in outcomes] == [False] and int(subject.step) == 0
     assert changed(before, weights(subject.captioner)) == set()
 
 

@@ -89,7 +89,7 @@ def test_when_the_budget_ends_a_training_saves_and_the_others_wait(stand_in, mon
     assert time.monotonic() - start < 30
     assert [(row[0], row[-1]) for row in rows(table)] == [
         ("learning_rate=0.2", "stopped"),
-        ("learning_rate=0.4", "not begun"),
+        ("learning_rate=0.4", "not started"),
     ]
     monkeypatch.delenv("LONG")
     assert {row[-1] for row in rows(sweep(CONFIG, ["train.learning_rate=0.2,0.4"], stand_in))} == {"finished"}

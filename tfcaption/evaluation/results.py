@@ -1,0 +1,56 @@
+"""What an evaluation is asked for, and what it writes: `captions.jsonl` and `metrics.json`."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tfcaption.config import BEAM
+from tfcaption.runtime.errors import UsageError
+
+PROTOCOL = "corpus scores, all raw references, Penn Treebank tokens without punctuation"
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What to evaluate, and how.
+
+    Raises:
+        UsageError: `beam` or `limit` is below 1.
+    """
+
+    split: str = "dev"  # train, dev or test
+    beam: int = BEAM  # width of the search; 1 is greedy
+    limit: int | None = None  # score only the first photos in the shards
+    checkpoint: Literal["best", "last"] = "best"  # best by `train.early_stopping_metric`
+
+    def __post_init__(self) -> None:
+        for name, number in (("beam", self.beam), ("limit", self.limit)):
+            if number is not None and number < 1:
+                raise UsageError(f"--{name} {number}: must be at least 1")
+
+    def protocol(self, photos: int, *, searched: bool) -> str:
+        """How the scores were computed, for people.
+
+        Args:
+            photos: of the whole split.
+            searched: whether the captions come from a search, not from a file.
+        """
+        search = f", beam search, beam {self.beam}" if self.beam > 1 else ", greedy search (beam 1)"
+        first = ""
+        if self.limit is not None and self.limit < photos:
+            first = f", the first {self.limit} of {photos} photos"
+        return f"{PROTOCOL}{search if searched else ''}{first}"
+
+    def folder(self, run: Path) -> Path:
+        """Where the scores of a run go: scores of its first photos never replace those of all photos."""
+        return run / (f"eval-{self.split}" if self.limit is None else f"eval-{self.split}-first-{self.limit}")
+
+
+def write_results(folder: Path, metrics: dict[str, Any], captions: Iterable[dict[str, Any]]) -> None:
+    """Write `captions.jsonl`, a line per photo, and `metrics.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "captions.jsonl").open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in captions)
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,68 @@
+"""A data set on disk: records, or features made of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfcaption.records.dataset_info import (
+    DATASET_FILE,
+    FEATURES_FILE,
+    DatasetInfo,
+    FeaturesInfo,
+    ShardInfo,
+    load_dataset_info,
+    load_features_info,
+)
+from tfcaption.records.examples import Stage
+from tfcaption.records.vocabulary import load_vocabulary
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records or features: their descriptions, and where their shards lie."""
+
+    info: DatasetInfo
+    words: list[str]  # the vocabulary, in the order of the token ids
+    records: Path  # the folder of the records
+    features_folder: Path | None = None  # of features made of them, where these are read instead
+    features: FeaturesInfo | None = None  # `features.json` of that folder
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the shards that are read."""
+        return self.features_folder or self.records
+
+    @property
+    def stage(self) -> Stage:
+        """How far the photos have come through the encoder."""
+        return self.features.settings.stage if self.features else "photo"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one photo's inputs: pixels or features."""
+        size = self.info.settings.image_size
+        return tuple(self.features.settings.shape) if self.features else (size, size, 3)
+
+    @property
+    def description_file(self) -> str:
+        """The file that lists the shards."""
+        return FEATURES_FILE if self.features else DATASET_FILE
+
+    @property
+    def job(self) -> str:
+        """The job that made the shards, to name in an error."""
+        return "extract_features" if self.features else "build_records"
+
+    def shards(self, split: str) -> list[ShardInfo]:
+        """All shards of a split; raises RecordError where there is no such split."""
+        described = self.info.split(split)
+        return self.features.splits[split] if self.features else described.shards
+
+
+def load_dataset(records: Path, features: Path | None = None) -> Dataset:
+    """Read the descriptions of records, and of features made of them.
+
+    Raises:
+        RecordError: a description is missing, incomplete, or of another schema version.
+    """
+    info, words = load_dataset_info(records), load_vocabulary(records)
+    return Dataset(info, words, records, features, load_features_info(features) if features else None)
