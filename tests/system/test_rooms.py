@@ -16,6 +16,54 @@ PACKAGES = ("tfcaption", "beam_jobs")
 HEAVY = ("tensorflow", "tensorflow_text", "keras", "apache_beam")
 COMMANDS = {entry.module for entry in entry_points(group="tfcaption.commands")} | {"tfcaption.cli"}
 
+# Room of tfcaption -> what it may import of tfcaption: rooms, or single modules of them.
+MAY_IMPORT = {
+    "runtime": (),
+    "config": ("runtime",),
+    "metrics": ("runtime.errors",),
+    "records": ("runtime",),
+    "preprocessing": ("records", "runtime"),
+    "input_pipeline": ("preprocessing", "records", "runtime"),
+    "models": ("config", "records", "runtime"),
+    "decoding": ("models", "preprocessing", "records"),
+    "runs": ("config", "records", "runtime"),
+    "inspection": ("preprocessing", "records", "runtime"),
+    "evaluation": (
+        *("decoding", "runs", "input_pipeline", "preprocessing", "models", "metrics", "records", "runtime", "config"),
+    ),
+    "serving": ("decoding", "runs", "preprocessing", "records", "models", "runtime", "config"),
+    "training": (
+        *("evaluation", "decoding", "runs", "input_pipeline", "preprocessing", "models", "metrics", "records"),
+        *("runtime", "config"),
+    ),
+    "reporting": (
+        *("evaluation.scores", "runs.directory", "runs.metrics_log", "metrics", "preprocessing.photos"),
+        *("records", "runtime"),
+    ),
+    "benchmarks": (
+        *("training", "evaluation", "serving", "reporting", "inspection", "decoding", "runs", "input_pipeline"),
+        *("preprocessing", "models", "metrics", "records", "runtime", "config"),
+    ),
+}
+# Single modules that may import more than their room.
+MAY_ALSO_IMPORT = {"runs.checkpoints": ("models",)}
+
+# Room -> its modules that import TensorFlow when they are imported; all others must not, by way of others either.
+NEEDS_TENSORFLOW = {
+    "preprocessing": {"tokenizer", "photos_in_graph", "augmented_views"},
+    "input_pipeline": "all but options and split",
+    "models": "all",
+    "decoding": "all",
+    "runs": {"checkpoints"},
+    "evaluation": {"predictions", "evaluator"},
+    "serving": {"run_captioner", "exported_captioner", "export"},
+    "training": "all but sweep",
+    "benchmarks": {"input", "training", "search", "keras_baselines"},
+}
+# beam_jobs: each may import those before it and itself.
+LAYERS = ("errors", "execution", "sources", "pipelines")
+CLOSED_TO_JOBS = ("training", "reporting", "benchmarks")
+
 
 @cache
 def modules():
@@ -30,7 +78,7 @@ def modules():
 
 @cache
 def imports(module):
-    """(imported name, whether inside a function) of a module; TYPE_CHECKING blocks count as module level."""
+    """(imported name, whether it is late: inside a function, or for type checkers only) of a module."""
     found = []
 
     def visit(node, inside):
@@ -40,6 +88,7 @@ def imports(module):
             assert not node.level, f"{module}: relative import"
             found.extend((f"{node.module}.{alias.name}", inside) for alias in node.names)
         inside = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        inside = inside or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
         for child in ast.iter_child_nodes(node):
             visit(child, inside)
 
@@ -83,8 +132,88 @@ def circles(edges):
     }
 
 
+def room_of(module):
+    """The room of a module of ours, `config` for the config, None for commands, `tfcaption` and `beam_jobs`."""
+    parts = module.split(".")
+    if len(parts) > 2 or (len(parts) == 2 and modules()[module].name == "__init__.py"):
+        return parts[1]
+    return parts[1] if module in ("tfcaption.config", "beam_jobs.errors") else None
+
+
+def allowed(name, rules):
+    """Whether an imported module of tfcaption is in one of some rooms or modules."""
+    inner = name.removeprefix("tfcaption.")
+    return any(inner == rule or inner.startswith(f"{rule}.") for rule in rules)
+
+
+def is_heavy(name):
+    return name.partition(".")[0] in HEAVY
+
+
+@cache
+def starts_heavy(module, seen=frozenset()):
+    """Whether importing a module imports TensorFlow, Keras or Beam, by itself or by way of our other modules."""
+    direct = [name for name, inside in imports(module) if not inside]
+    if any(map(is_heavy, direct)):
+        return True
+    targets = {own(name) for name in direct} - {None, module} - seen
+    return any(starts_heavy(target, seen | {module}) for target in targets)
+
+
+def needs_tensorflow(module):
+    """What the table says of a module."""
+    room, name = room_of(module), module.rpartition(".")[2]
+    rule = NEEDS_TENSORFLOW.get(room, set())
+    if isinstance(rule, str):
+        return name not in rule.removeprefix("all").replace("but", "").replace("and", "").split()
+    return name in rule
+
+
+def test_every_folder_is_a_room_with_rules_and_every_file_at_the_top_a_command():
+    rooms = {path.parent.name for path in (ROOT / "tfcaption").glob("*/__init__.py")}
+    assert rooms == MAY_IMPORT.keys() - {"config"}
+    top = {f"tfcaption.{path.stem}" for path in (ROOT / "tfcaption").glob("*.py")} - {"tfcaption.__init__"}
+    assert top <= COMMANDS | {"tfcaption.config"}
+    jobs = {path.relative_to(ROOT / "beam_jobs").parts[0] for path in (ROOT / "beam_jobs").rglob("*.py")}
+    assert {name for name in jobs if not name.endswith(".py")} == set(LAYERS) - {"errors"}
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_only_what_its_rule_allows(room):
+    for module in modules():
+        if module.startswith("tfcaption") and room_of(module) == room:
+            rules = (room, *MAY_IMPORT[room], *MAY_ALSO_IMPORT.get(module.removeprefix("tfcaption."), ()))
+            found = {own(name) for name, _ in imports(module)} - {None, "tfcaption"}
+            assert not [name for name in found if not allowed(name, rules)], module
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_layer_of_the_beam_jobs_imports_only_those_below_it(layer):
+    below = LAYERS[: LAYERS.index(layer) + 1]
+    for module in modules():
+        if module.startswith("beam_jobs") and room_of(module) == layer:
+            found = {own(name) for name, _ in imports(module)} - {None, "beam_jobs", "tfcaption"}
+            jobs = {name for name in found if name.startswith("beam_jobs")}
+            assert {room_of(name) for name in jobs} <= set(below), module
+
+
+def test_the_beam_jobs_import_no_room_that_is_closed_to_them():
+    for module in modules():
+        if module.startswith("beam_jobs"):
+            found = [name for name, _ in imports(module) if name.startswith("tfcaption.")]
+            assert not [name for name in found if allowed(name, CLOSED_TO_JOBS)], module
+
+
 def test_no_file_imports_itself_by_way_of_others():
     assert circles(graph()) == set()
+
+
+def test_no_room_imports_itself_by_way_of_others():
+    def room(module):
+        package = module.partition(".")[0]
+        return f"{package}.{room_of(module) or module.rpartition('.')[2]}"
+
+    assert circles(graph(room)) == set()
 
 
 def test_tfcaption_never_imports_the_beam_jobs_or_beam():
@@ -97,11 +226,45 @@ def test_tfcaption_never_imports_the_beam_jobs_or_beam():
 def test_no_part_imports_a_command():
     for module in modules():
         if module not in COMMANDS:
-            assert not [name for name, _ in imports(module) if own(name) in COMMANDS and own(name) != "tfcaption"], (
-                module
-            )
+            assert not [name for name, _ in imports(module) if own(name) in COMMANDS], module
 
 
-@pytest.mark.parametrize("module", ["config", "preprocessing.photos"])
-def test_the_contract_needs_no_tensorflow(module):
-    assert not [name for name, _ in imports(f"tfcaption.{module}") if name.startswith(HEAVY)]
+def test_tensorflow_starts_where_the_table_says_and_nowhere_else():
+    wrong = {}
+    for module, path in modules().items():
+        if module.startswith("tfcaption"):
+            expected = path.name != "__init__.py" and needs_tensorflow(module)
+            if starts_heavy(module) != expected:
+                wrong[module] = "starts TensorFlow" if expected is False else "does not start TensorFlow"
+    assert wrong == {}
+
+
+def test_commands_and_light_parts_of_the_jobs_start_without_tensorflow_or_beam():
+    light = [
+        module
+        for module in modules()
+        if module in COMMANDS or (module.startswith("beam_jobs") and room_of(module) in ("errors", "sources"))
+    ]
+    assert [module for module in light if starts_heavy(module)] == []
+
+
+def test_an_import_inside_a_function_has_its_reason_beside_it():
+    """Of our own modules, TensorFlow and Beam, in parts; a command has one such block in the function that needs it."""
+    without = []
+    for module, path in modules().items():
+        if module in COMMANDS:
+            continue
+        lines = path.read_text().splitlines()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                for statement in ast.walk(node):
+                    if isinstance(statement, ast.Import | ast.ImportFrom):
+                        names = [alias.name for alias in statement.names]
+                        if isinstance(statement, ast.ImportFrom):
+                            names = [statement.module]
+                        if any(name.partition(".")[0] in (*HEAVY, *PACKAGES) for name in names):
+                            first, last = statement.lineno - 1, statement.end_lineno
+                            reason = any("#" in line for line in lines[first:last])
+                            if not reason and not lines[first - 1].lstrip().startswith("#"):
+                                without.append(f"{path.relative_to(ROOT)}:{statement.lineno}")
+    assert without == []
