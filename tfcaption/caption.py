@@ -23,11 +23,11 @@ EXAMPLES = """examples:
   python -m tfcaption.caption --run runs/flickr8k_frozen photo.jpg
   # a folder and all below it, with an export, as JSON with the three best captions of each photo
   python -m tfcaption.caption --model exports/flickr8k/1 holiday/ --json --nbest 3
-  # photos listed by another program; pictures with the caption under the photo
+  # photos listed by another program; pictures of each photo above its caption
   find /photos -name '*.jpg' -newer last | python -m tfcaption.caption --run runs/a --show pictures/ -
 
 Thousands of photos: python -m beam_jobs.caption_images."""
-MANY_PHOTOS = 64  # more take over a few seconds
+MANY_PHOTOS = 64  # more than this takes longer than a few seconds
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -37,37 +37,36 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     models.add_argument("--run", help="run directory")
     models.add_argument("--model", metavar="EXPORT", help="SavedModel of tfcaption.export")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="of the run (default: best)")
-    parser.add_argument("--beam", type=int, metavar="N", help=f"of the search with a run; 1: greedy (default: {BEAM})")
-    parser.add_argument("--nbest", type=int, default=1, metavar="N", help="captions a photo (default: %(default)s)")
+    parser.add_argument("--beam", type=int, metavar="N", help=f"beam width with --run; 1: greedy (default: {BEAM})")
+    parser.add_argument("--nbest", type=int, default=1, metavar="N", help="captions per photo (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print lines {path, caption, score, nbest}")
-    parser.add_argument("--show", metavar="DIR", help="write each photo with its caption under it into this folder")
+    parser.add_argument("--show", metavar="DIR", help="write each photo above its caption into this folder")
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders, or - for paths on standard input")
     arguments = parser.parse_args(argv)
     if arguments.model and (arguments.beam is not None or arguments.checkpoint):
-        parser.error("--beam and --checkpoint go with --run; an export has its own")
+        parser.error("--beam and --checkpoint need --run; an export has its own")
     if arguments.nbest < 1 or (arguments.beam is not None and arguments.beam < arguments.nbest):
         parser.error("--nbest must be at least 1 and at most --beam")
     return arguments
 
 
-def open_captioner(arguments: argparse.Namespace, count: int) -> PhotoCaptioner:
-    """The run or export that the command names, to caption so many photos."""
-    if arguments.run:
-        run = load_run(arguments.run)
-        start_tensorflow()
-        from tfcaption.serving.run_captioner import RunCaptioner
-
-        beam = arguments.beam or max(BEAM, arguments.nbest)
-        return RunCaptioner(run, checkpoint=arguments.checkpoint or "best", beam=beam)
-    check_export(arguments.model)
+def open_captioner(arguments: argparse.Namespace, photos: int) -> PhotoCaptioner:
+    """The run or export that the command names, for so many photos."""
+    run = load_run(arguments.run) if arguments.run else None
+    if run is None:
+        check_export(arguments.model)
     start_tensorflow()
     from tfcaption.serving.exported_captioner import ExportedCaptioner
+    from tfcaption.serving.run_captioner import RunCaptioner
 
-    captioner = ExportedCaptioner(arguments.model, batch_size=min(count, BATCH_SIZE))
+    if run is not None:
+        beam = arguments.beam or max(BEAM, arguments.nbest)
+        return RunCaptioner(run, checkpoint=arguments.checkpoint or "best", beam=beam)
+    captioner = ExportedCaptioner(arguments.model, batch_size=min(photos, BATCH_SIZE))
     if captioner.beam < arguments.nbest:
         raise UsageError(
-            f"{arguments.model}: was exported with a beam of {captioner.beam}; ask for --nbest {captioner.beam} or "
-            "fewer, or export it with a wider beam"
+            f"{arguments.model}: exported with a beam of {captioner.beam}; choose --nbest {captioner.beam} or fewer, "
+            "or export it with a wider beam"
         )
     return captioner
 
@@ -76,13 +75,13 @@ def open_captioner(arguments: argparse.Namespace, count: int) -> PhotoCaptioner:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 1 if any photo could not be captioned."""
     arguments = parse_arguments(argv)
-    failed = False
     paths = find_photos(arguments.photos)
     pictures = PictureFolder(arguments.show) if arguments.show else None
     captioner = open_captioner(arguments, len(paths))
-    # On a terminal the captions themselves show how far it is.
-    shown = len(paths) > MANY_PHOTOS and not sys.stdout.isatty()
-    with Progress(len(paths), unit="photos", label="captioning") if shown else nullcontext() as progress:
+    failed = False
+    # On a terminal the captions themselves show the progress.
+    shows_progress = len(paths) > MANY_PHOTOS and not sys.stdout.isatty()
+    with Progress(len(paths), unit="photos", label="captioning") if shows_progress else nullcontext() as progress:
         for done, (path, captions) in enumerate(caption_files(captioner, paths), start=1):
             if isinstance(captions, PhotoError):
                 failed = True
@@ -102,12 +101,12 @@ def _print(path: str, captions: PhotoCaptions, arguments: argparse.Namespace) ->
     if arguments.json:
         print(json.dumps({"path": path, **captions.as_json(arguments.nbest)}, ensure_ascii=False), flush=True)
     else:
-        for spoken in captions.nbest[: arguments.nbest]:
-            print(f"{path}\t{spoken.caption}", flush=True)
+        for hypothesis in captions.nbest[: arguments.nbest]:
+            print(f"{path}\t{hypothesis.caption}", flush=True)
 
 
 def _printable(path: str) -> str:
-    """A path as text, though its bytes be no UTF-8."""
+    """A path as text, even if its bytes are not UTF-8."""
     return os.fsencode(path).decode(errors="replace")
 
 

@@ -1,12 +1,13 @@
 """Exports a trained captioner: one SavedModel from the bytes of photo files to captions, in standard formats only.
 
-Inside are decoding, resizing, ResNet50 with its fine-tuned blocks, beam search and the words; loading it needs
-TensorFlow alone. Prints the path.
+The SavedModel holds decoding, resizing, ResNet50 with its fine-tuned blocks, beam search and the vocabulary; loading it
+needs TensorFlow alone. Prints its path.
 """
 
 import sys
 from collections.abc import Sequence
 
+from tfcaption.config import BEAM
 from tfcaption.runs.directory import load_run
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.process import start_tensorflow
@@ -26,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.export", EXAMPLES)
     parser.add_argument("--run", required=True, help="run directory")
-    parser.add_argument("--output", required=True, help="new folder; TensorFlow Serving wants a number as its name")
-    parser.add_argument("--beam", type=int, default=3, help="of the search (default: %(default)s)")
+    parser.add_argument("--output", required=True, help="new folder; TensorFlow Serving expects a number as its name")
+    parser.add_argument("--beam", type=int, default=BEAM, help="width of the beam search (default: %(default)s)")
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
     arguments = parser.parse_args(argv)
     run = load_run(arguments.run)

@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say, beside an alternative that does the same work."""
+"""The benchmarks measure what they name, beside an alternative that does equal work."""
 
 import json
 import subprocess
@@ -15,13 +15,13 @@ from tfcaption.records import tfrecord
 from tfcaption.records.examples import decode_record
 
 
-def test_a_ratio_is_how_many_times_as_fast_whether_in_rates_or_in_seconds():
+def test_a_ratio_is_a_speed_up_for_rates_and_for_seconds():
     medians = {"slow": 10.0, "long": 60.0}
     assert ratio_to_reference(Row("ours", "photos/s", "slow", [5.0, 40.0, 900.0]), medians) == 4
     assert ratio_to_reference(Row("ours", "s/epoch", "long", [6.0]), medians) == 10
 
 
-def test_input_measures_all_ways_in_one_run(sample, sample_records, pooled, tmp_path, capsys):
+def test_input_measures_all_candidates_in_one_run(sample, sample_records, pooled, tmp_path, capsys):
     command = ["input", "--images", str(sample[0]), "--records", str(sample_records), "--features", str(pooled)]
     assert main([*command, "--seconds=0.05", "--repeats=2", "--json", str(tmp_path / "out.json")]) == 0
     printed = capsys.readouterr().out
@@ -37,7 +37,7 @@ def test_input_measures_all_ways_in_one_run(sample, sample_records, pooled, tmp_
     assert rows[2]["ratio"] == pytest.approx(rows[2]["median"] / rows[0]["median"])
 
 
-def test_the_keras_sequence_gives_pixels_and_shifted_padded_captions(sample):
+def test_the_keras_sequence_yields_pixels_and_shifted_padded_captions(sample):
     paths = find_jpegs(sample[0])
     captions = [[2, 5, 6, 3], [2, 7, 3]]
     pairs = KerasSequence(paths, captions, longest=6, image_size=32, batch_size=2)
@@ -51,7 +51,7 @@ def test_the_keras_sequence_gives_pixels_and_shifted_padded_captions(sample):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_the_plain_loop_writes_every_photo_as_a_record(sample, tmp_path, processes):
+def test_the_plain_loop_writes_a_record_for_every_photo(sample, tmp_path, processes):
     paths = find_jpegs(sample[0])[:10]
     (tmp_path / "photos").mkdir()
     (tmp_path / "records").mkdir()
@@ -66,7 +66,7 @@ def test_the_plain_loop_writes_every_photo_as_a_record(sample, tmp_path, process
     assert sorted(found) == sorted(str(path) for path in (tmp_path / "photos").iterdir())
 
 
-def test_repeated_photos_are_a_flickr8k_layout(sample):
+def test_repeated_photos_have_the_flickr8k_layout(sample):
     with repeated_photos(str(sample[0]), 70) as (folder, texts, paths):
         assert len(list(folder.iterdir())) == len(paths) == 70
         assert len((texts / "Flickr8k.token.txt").read_text().splitlines()) == 350

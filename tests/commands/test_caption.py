@@ -1,4 +1,4 @@
-"""The caption command: which photos, in what order, with which captions, and what becomes of damaged ones."""
+"""The caption command: its photos, their order and captions, and damaged photos."""
 
 import io
 import json
@@ -23,7 +23,7 @@ def export(tmp_path_factory):
 
 @pytest.fixture
 def album(sample, tmp_path):
-    """Twenty photos in two folders, and what is no photo."""
+    """Twenty photos in two folders, and two files that are not photos."""
     photos = sorted(sample[0].iterdir())[:20]
     for index, photo in enumerate(photos):
         folder = tmp_path / "album" / ("a" if index % 2 else "b/c")
@@ -38,8 +38,8 @@ def all_photos(album):
     return sorted(path for path in album.rglob("*") if path.suffix.lower() == ".jpg" and path.name[0] != ".")
 
 
-def test_photos_below_a_folder_are_sorted_and_leave_out_hidden_and_other_files(album):
-    (album / "link").symlink_to(album / "a")  # not followed, or a circle would never end
+def test_photos_below_a_folder_are_sorted_without_hidden_and_other_files(album):
+    (album / "link").symlink_to(album / "a")  # not followed, or a circle of links would never end
     assert photos_below(album) == all_photos(album) and len(all_photos(album)) == 20
 
 
@@ -53,14 +53,14 @@ def test_files_folders_and_standard_input_are_captioned_in_order(album, export, 
     assert len(set(expected)) == 20
 
 
-def test_a_line_of_json_has_path_caption_score_and_the_n_best(album, export, capsys):
+def test_a_line_of_json_has_path_caption_score_and_n_best_list(album, export, capsys):
     path = all_photos(album)[0]
     assert main(["--model", str(export), "--json", "--nbest=2", str(path)]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     caption = expected_caption(path.read_bytes())
     answer = json.loads(line)
     assert list(answer) == ["path", "caption", "score", "nbest"] and answer["path"] == str(path)
-    assert [spoken["caption"] for spoken in answer["nbest"]] == [caption, f"not {caption}"]
+    assert [hypothesis["caption"] for hypothesis in answer["nbest"]] == [caption, f"not {caption}"]
     assert answer["nbest"][0] == {"caption": caption, "score": answer["score"]}
     red = float(caption.split()[0])
     assert answer["score"] == pytest.approx(-red / 1000, abs=6e-4)
@@ -68,7 +68,7 @@ def test_a_line_of_json_has_path_caption_score_and_the_n_best(album, export, cap
     assert capsys.readouterr().out.splitlines() == [f"{path}\t{caption}", f"{path}\tnot {caption}"]
 
 
-def test_damaged_photos_are_named_and_the_others_captioned(album, export, capsys):
+def test_damaged_photos_are_named_and_all_others_captioned(album, export, capsys):
     empty, cut, *good = all_photos(album)
     empty.write_bytes(b"")
     cut.write_bytes(cut.read_bytes()[:-200])
@@ -80,7 +80,7 @@ def test_damaged_photos_are_named_and_the_others_captioned(album, export, capsys
     assert lines[2] == "error: gone.jpg: unreadable: No such file or directory"
 
 
-def test_pictures_show_the_photo_above_its_caption(album, export, tmp_path, capsys):
+def test_a_picture_shows_the_photo_above_its_caption(album, export, tmp_path, capsys):
     upright = Image.new("RGB", (30, 60), "red")
     exif = upright.getexif()
     exif[0x0112] = 6  # lies on its side
@@ -96,34 +96,34 @@ def test_pictures_show_the_photo_above_its_caption(album, export, tmp_path, caps
     assert below[-1].min() > 245 and below.min() < 60  # black letters on white
 
 
-def test_a_photo_has_the_captions_it_has_in_any_batch(album, export):
-    prepared, found = None, {}
+def test_captions_of_a_photo_do_not_depend_on_the_batch_size(album, export):
+    prepared, results = None, {}
     for size in (1, 7, 32):
         captioner = ExportedCaptioner(str(export), batch_size=size)
         prepared = prepared or [captioner.prepare(path.read_bytes()) for path in all_photos(album)]
         captions = captioner(prepared)
-        found[size] = [(c.nbest[0].caption, round(c.nbest[0].score, 5)) for c in captions]
-        assert {c.nbest[2].caption for c in captions} == {f"rows {size}"}  # every batch, the last one too, is full
-    assert found[1] == found[7] == found[32] and len(found[1]) == 20
+        results[size] = [(c.nbest[0].caption, round(c.nbest[0].score, 5)) for c in captions]
+        assert {c.nbest[2].caption for c in captions} == {f"rows {size}"}  # every batch is full, also the last one
+    assert results[1] == results[7] == results[32] and len(results[1]) == 20
     assert captioner([]) == []
 
 
-def test_bytes_that_the_model_cannot_decode_are_an_error_in_their_place(album, export):
+def test_bytes_that_the_model_cannot_decode_are_an_error_at_their_position(album, export):
     captioner = ExportedCaptioner(str(export), batch_size=4)
     good = captioner.prepare(all_photos(album)[0].read_bytes())
-    found = captioner([good, b"no photo", good])
-    assert isinstance(found[1], PhotoError) and found[0] == found[2] and len(found[0].nbest) == BEAM
+    first, second, third = captioner([good, b"no photo", good])
+    assert isinstance(second, PhotoError) and first == third and len(first.nbest) == BEAM
 
 
-def test_an_export_is_known_by_its_content_wherever_it_lies(export, tmp_path):
+def test_the_fingerprint_of_an_export_depends_on_its_content_only(export, tmp_path):
     copy = shutil.copytree(export, tmp_path / "copy")
-    print_of = ExportedCaptioner(str(export)).fingerprint()
-    assert ExportedCaptioner(str(copy)).fingerprint() == print_of
+    fingerprint = ExportedCaptioner(str(export)).fingerprint()
+    assert ExportedCaptioner(str(copy)).fingerprint() == fingerprint
     (copy / "assets.extra" / "export.json").write_text(json.dumps({"image_size": 8, "resize": "crop", "beam": 3}))
-    assert ExportedCaptioner(str(copy)).fingerprint() != print_of
+    assert ExportedCaptioner(str(copy)).fingerprint() != fingerprint
 
 
-def test_what_is_no_export_is_named_with_the_cure(export, tmp_path, album, capsys):
+def test_a_folder_without_a_usable_export_is_named_with_the_fix(export, tmp_path, album, capsys):
     plain = tmp_path / "plain"
     tf.saved_model.save(MeanColour(), str(plain), signatures={})
     other = shutil.copytree(export, tmp_path / "other")
@@ -152,7 +152,7 @@ def test_what_is_no_export_is_named_with_the_cure(export, tmp_path, album, capsy
         (["--model", "{export}", "--beam=2", "a.jpg"], 2, "an export has its own"),
         (["--run", "r", "--beam=2", "--nbest=3", "a.jpg"], 2, "at most --beam"),
         (["--run", "r", "--model", "m", "a.jpg"], 2, "not allowed with"),
-        (["--model", "{export}", f"--nbest={BEAM + 1}", "a.jpg"], 1, f"was exported with a beam of {BEAM}"),
+        (["--model", "{export}", f"--nbest={BEAM + 1}", "a.jpg"], 1, f"exported with a beam of {BEAM}"),
         (["--model", "{export}", "{empty}"], 1, "no photo below it"),
     ],
 )
@@ -165,14 +165,14 @@ def test_wrong_arguments_are_clear_errors(arguments, code, message, export, tmp_
     assert message in capsys.readouterr().err
 
 
-def test_a_run_gives_the_n_best_of_its_own_beam_search(sample, sample_records, pooled, tmp_path, capsys):
-    """The same captions as searched photo by photo, from pixels that Pillow decoded."""
+def test_captions_of_a_run_are_the_n_best_of_its_beam_search(sample, sample_records, pooled, tmp_path, capsys):
+    """The captions equal those of a search photo by photo, from pixels that Pillow decoded."""
+    from tests.support.runs import train
     from tfcaption.decoding.beam_search import beam_search
     from tfcaption.preprocessing import photos
     from tfcaption.preprocessing.tokenizer import Vocabulary
     from tfcaption.runs.checkpoints import load_captioner
     from tfcaption.runs.directory import load_run
-    from tfcaption.training.loop import train
 
     run = train(config(tmp_path / "run", sample_records, 1, pooled))
     capsys.readouterr()
@@ -188,7 +188,7 @@ def test_a_run_gives_the_n_best_of_its_own_beam_search(sample, sample_records, p
         pixels = np.asarray(Image.open(io.BytesIO(jpeg)))[None]
         found = beam_search(captioner, captioner.encode(pixels), max_tokens=loaded.info.max_length, beam=4)
         expected = [caption.decode() for caption in vocabulary.decode(found.tokens[0]).numpy()[:3]]
-        assert line["path"] == str(path) and [spoken["caption"] for spoken in line["nbest"]] == expected
-        scores = [spoken["score"] for spoken in line["nbest"]]
+        assert line["path"] == str(path) and [hypothesis["caption"] for hypothesis in line["nbest"]] == expected
+        scores = [hypothesis["score"] for hypothesis in line["nbest"]]
         np.testing.assert_allclose(scores, found.scores[0, :3], atol=1e-3)
         assert scores == sorted(scores, reverse=True)

@@ -1,17 +1,17 @@
 """Benchmark of beam search, beside `model.predict` word by word."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import tensorflow as tf
 
 from tfcaption.benchmarks.baselines import keras_word_by_word
 from tfcaption.benchmarks.harness import Row, seconds_of
-from tfcaption.decoding.beam_search import beam_search
+from tfcaption.decoding.beam_search import SearchOptions, beam_search
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import NO_CACHE, BatchOptions
 from tfcaption.input_pipeline.split import open_split
 from tfcaption.models.captioner import Captioner
-from tfcaption.records.dataset import Dataset
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import load_run
@@ -35,7 +35,8 @@ def measure_search(
     """
     loaded = load_run(run)
     captioner, _ = load_captioner(loaded)
-    dataset = Dataset(loaded.info, loaded.words, as_path(features), load_features_info(features))
+    folder = as_path(features)
+    dataset = replace(loaded.dataset, features_folder=folder, features=load_features_info(folder))
     split = open_split("dev", dataset, buckets=1, cache=NO_CACHE)
     (batch,) = make_batches(split, BatchOptions(min(photos, split.photos))).take(1)
     inputs, longest = tf.cast(batch["inputs"], tf.float32), loaded.info.max_length
@@ -69,8 +70,10 @@ def _search_all(search: Search, batches: Sequence[tf.Tensor]) -> None:
 def _search(captioner: Captioner, *, max_tokens: int, beam: int, compiled: bool) -> Search:
     """Beam search as a graph function."""
 
+    options = SearchOptions(max_tokens=max_tokens, beam=beam)
+
     @tf.function(jit_compile=compiled, autograph=False, reduce_retracing=True)
     def search(features: tf.Tensor) -> tf.Tensor:
-        return beam_search(captioner, features, max_tokens=max_tokens, beam=beam, compiled=compiled).tokens
+        return beam_search(captioner, features, options, compiled=compiled).tokens
 
     return lambda features: search(features).numpy()

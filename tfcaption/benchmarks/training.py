@@ -5,18 +5,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfcaption.benchmarks.baselines import KerasSequence, keras_captioner
-from tfcaption.benchmarks.harness import SECONDS_PER_EPOCH, Row, find_jpegs, scratch_folder, seconds_of
+from tfcaption.benchmarks.harness import SECONDS_PER_EPOCH, Row, find_jpegs, seconds_of
 from tfcaption.config import Config, load_config
 from tfcaption.records.vocabulary import END, START
-from tfcaption.runs.directory import create_run
-from tfcaption.runtime.process import StopRequest
-from tfcaption.training.loop import TrainingRun
+from tfcaption.runs.directory import Run, plan_run
+from tfcaption.training.assemble import Training, assemble
 
 KERAS_BATCH_SIZE = 64
 
@@ -53,69 +51,72 @@ def measure_train(
 def _train_rows(
     config: Config, paths: Sequence[Path], *, steps: int, naive_steps: int, profile: str | None, repeats: int
 ) -> list[Row]:
+    """The two rows of one config; Keras fit is the reference."""
     variant = config.model.variant
-    with scratch_folder() as scratch:
-        config.run = str(scratch / "run")
-        config.train.epochs = 10**4
-        run = create_run(config)
-        training = TrainingRun(run, 0, 1, StopRequest())
-        batches, waits = _timed(training.iterator(training.train_split, shuffled=True))
-        total = run.info.split("train").captions
-        naive = Row(f"Keras fit, encoder in the graph, {variant}", SECONDS_PER_EPOCH)
-        name = f"tfcaption.train from {training.train_split.stage}, {variant}"
-        ours = Row(name, SECONDS_PER_EPOCH, naive.name)
-        training.trainer.train_steps(batches, 3)  # traces
-
-        pairs = KerasSequence(
-            paths,
-            [[START, *[4 + k % 50 for k in range(10)], END]] * 100_000,
-            longest=run.info.max_length,
-            image_size=run.info.settings.image_size,
-            batch_size=KERAS_BATCH_SIZE,
+    config.train.epochs = 10**4  # more batches than any measurement takes
+    run = plan_run(config)
+    training = assemble(run)
+    batches, waits = _timed(training.train_batches())
+    total = run.info.split("train").captions
+    naive = Row(f"Keras fit, encoder in the graph, {variant}", SECONDS_PER_EPOCH)
+    ours = Row(f"tfcaption.train from {training.train_split.stage}, {variant}", SECONDS_PER_EPOCH, naive.name)
+    training.trainer.train_steps(batches, 3)  # traces
+    model, pairs = _keras_fit(run, paths)
+    model.fit(pairs, steps_per_epoch=1, verbose=0)  # traces
+    rates = []
+    for _ in range(repeats):
+        seconds = seconds_of(lambda: model.fit(pairs, steps_per_epoch=naive_steps, verbose=0))
+        naive.values.append(seconds / (KERAS_BATCH_SIZE * naive_steps) * total)
+        waits.clear()
+        start = time.monotonic()
+        with _profile(profile):
+            sums = training.trainer.train_steps(batches, steps)
+        seconds = time.monotonic() - start
+        captions, tokens = sum(step.captions for step in sums), sum(step.tokens for step in sums)
+        ours.values.append(seconds / captions * total)
+        rates.append((captions / seconds, tokens / seconds, sum(waits) / seconds))
+    rate, token_rate, wait = (statistics.median(column) for column in zip(*rates, strict=True))
+    arithmetic = ""
+    if config.model.decoder == "gru":
+        arithmetic = (
+            f"{_flops(training) * token_rate / 1e9:,.0f} GFLOP/s for real tokens; "
+            f"a matrix product {_matrix_product() / 1e9:,.0f}; "
         )
-        model = keras_captioner(
-            vocabulary_size=len(run.words),
-            image_size=run.info.settings.image_size,
-            weights=config.model.weights,
-            gru_units=config.model.gru_units,
-            dense_units=config.model.dense_units,
-            finetuned=variant == "finetuned",
-        )
-        model.fit(pairs, steps_per_epoch=1, verbose=0)  # traces
-        figures = []
-        for _ in range(repeats):
-            seconds = seconds_of(lambda: model.fit(pairs, steps_per_epoch=naive_steps, verbose=0))
-            naive.values.append(seconds / (KERAS_BATCH_SIZE * naive_steps) * total)
-            waits.clear()
-            start = time.monotonic()
-            with _profile(profile):
-                outcomes = training.trainer.train_steps(batches, steps)
-            seconds = time.monotonic() - start
-            captions = sum(outcome.captions for outcome in outcomes)
-            tokens = sum(outcome.tokens for outcome in outcomes)
-            ours.values.append(seconds / captions * total)
-            figures.append((captions / seconds, tokens / seconds, sum(waits) / seconds))
-        rate, token_rate, wait = (statistics.median(column) for column in zip(*figures, strict=True))
-        arithmetic = ""
-        if config.model.decoder == "gru":
-            arithmetic = (
-                f"{_flops(training) * token_rate / 1e9:,.0f} GFLOP/s for real tokens; "
-                f"a matrix product {_matrix_product() / 1e9:,.0f}; "
-            )
-        ours.note = (
-            f" ({rate:,.0f} captions/s, {token_rate:,.0f} real tokens/s, {wait:.1%} of the time waiting for input, "
-            f"{arithmetic}from {steps} steps)"
-        )
-        naive.note = f" (from {naive_steps} steps of {KERAS_BATCH_SIZE} captions)"
-        keras.backend.clear_session()
-        return [naive, ours]
+    ours.note = (
+        f" ({rate:,.0f} captions/s, {token_rate:,.0f} real tokens/s, {wait:.1%} of the time waiting for input, "
+        f"{arithmetic}from {steps} steps)"
+    )
+    naive.note = f" (from {naive_steps} steps of {KERAS_BATCH_SIZE} captions)"
+    keras.backend.clear_session()
+    return [naive, ours]
 
 
-def _timed(batches: Any) -> tuple[Any, list[float]]:
+def _keras_fit(run: Run, paths: Sequence[Path]) -> tuple[keras.Model, KerasSequence]:
+    """The Keras model as large as the run's, and its batches."""
+    model, size = run.config.model, run.info.settings.image_size
+    pairs = KerasSequence(
+        paths,
+        [[START, *[4 + k % 50 for k in range(10)], END]] * 100_000,
+        longest=run.info.max_length,
+        image_size=size,
+        batch_size=KERAS_BATCH_SIZE,
+    )
+    captioner = keras_captioner(
+        vocabulary_size=len(run.words),
+        image_size=size,
+        weights=model.weights,
+        gru_units=model.gru_units,
+        dense_units=model.dense_units,
+        finetuned=model.variant == "finetuned",
+    )
+    return captioner, pairs
+
+
+def _timed(batches: tf.data.Iterator) -> tuple[tf.data.Iterator, list[float]]:
     """An iterator over the same batches, and the seconds of waiting for each."""
     waits: list[float] = []
 
-    def one_by_one() -> Iterator[Any]:
+    def one_by_one() -> Iterator[dict[str, tf.Tensor]]:
         for _ in range(10**9):
             start = time.monotonic()
             batch = next(batches)
@@ -134,12 +135,12 @@ def _profile(folder: str | None) -> Iterator[None]:
         tf.profiler.experimental.stop()
 
 
-def _flops(training: Any) -> float:
-    """Floating point operations that training a real token takes, with the GRU decoder: forward, twice that backward.
+def _flops(training: Training) -> float:
+    """FLOP to train on one real token with the GRU decoder: the forward pass, and twice as much backward.
 
     The head's are spread over the tokens of all captions of a photo.
     """
-    model, info = training.config.model, training.run.info
+    model, info = training.run.config.model, training.run.info
     words, units = len(training.run.words), model.gru_units
     embedding = training.trainer.captioner.decoder.embedding.output_dim
     decoder = 2 * (3 * units * (embedding + units) + units * model.dense_units + model.dense_units * words)

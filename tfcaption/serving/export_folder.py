@@ -1,4 +1,4 @@
-"""What an export's folder says of itself, read without TensorFlow."""
+"""The folder of an export: its files and its description, read without TensorFlow."""
 
 import json
 from pathlib import Path
@@ -9,27 +9,27 @@ from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import as_path, is_local
 
 EXPORT_FILE = "assets.extra/export.json"
-INFO_FILES = (EXPORT_FILE, "export.json")  # where an export may keep its description
+INFO_FILES = (EXPORT_FILE, "export.json")  # paths of the description that are accepted
 
 
 class ExportError(TfcaptionError, ValueError):
-    """A path that holds no usable export; the message names it and the fix."""
+    """A path without a usable export; the message names it and the fix."""
 
 
 class ExportInfo(BaseModel):
-    """What `export.json` says that its user must know."""
+    """The fields of `export.json` that using an export needs."""
 
     model_config = ConfigDict(extra="ignore")
     image_size: int  # pixels, both sides
     resize: str  # squash, crop or pad
-    beam: int  # captions of a photo
+    beam: int  # captions per photo
 
 
 def check_export(path: str) -> None:
-    """Refuse a local path that holds no SavedModel, before TensorFlow takes its seconds to start.
+    """Refuse a local path without a SavedModel before TensorFlow takes 4 s to start.
 
     Raises:
-        ExportError: there is none.
+        ExportError: it has no SavedModel.
     """
     if is_local(path) and not Path(path, "saved_model.pb").is_file():
         raise ExportError(
@@ -41,7 +41,7 @@ def load_export_info(path: str) -> ExportInfo:
     """Read the description of an export.
 
     Raises:
-        ExportError: there is none, or it is not readable.
+        ExportError: it is missing or not readable.
     """
     for name in INFO_FILES:
         if (file := as_path(path) / name).is_file():

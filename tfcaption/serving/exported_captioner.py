@@ -1,4 +1,4 @@
-"""A captioner from an exported SavedModel, for photos; needs no run directory."""
+"""Captions photos with an exported SavedModel; needs no run directory."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -16,21 +16,21 @@ from tfcaption.serving.export_folder import ExportError, check_export, load_expo
 SIGNATURE = "serving_default"
 INPUT = "images"
 OUTPUTS = ("captions", "scores", "nbest_captions", "nbest_scores")
-ATTENTION = {"words", "attention"}  # also there if the decoder has it
+ATTENTION_OUTPUTS = {"words", "attention"}  # of decoders with attention
 
 
 class ExportedCaptioner:
     """Captions photos with an exported SavedModel.
 
-    Photos are prepared here as they were for training and evaluation, so the model decodes them and nothing else.
-    Every call of the model has `batch_size` rows, so that a photo's captions do not depend on how many come with it.
+    Photos are prepared here as they were for training and evaluation, so the model only decodes them. Every call of
+    the model has `batch_size` photos, so that a photo's captions do not depend on how many others come with it.
 
     Args:
         path: the SavedModel's folder, any path that TensorFlow reads.
-        batch_size: photos a call.
+        batch_size: photos per call of the model.
 
     Raises:
-        ExportError: there is no export, or it lacks what is needed here.
+        ExportError: the folder holds no usable export.
     """
 
     def __init__(self, path: str, *, batch_size: int = 16) -> None:
@@ -48,26 +48,25 @@ class ExportedCaptioner:
         return photos.prepare_photo(data, image_size=self.info.image_size, resize=self.info.resize)
 
     def __call__(self, photos: Sequence[bytes]) -> list[PhotoCaptions | PhotoError]:
-        """Captions of prepared photos, in their order; the error where the model cannot decode one."""
-        found: list[PhotoCaptions | PhotoError] = []
+        """Captions of prepared photos, in their order; an error for each photo that the model cannot decode."""
+        results: list[PhotoCaptions | PhotoError] = []
         for start in range(0, len(photos), self.batch_size):
-            found += self._caption(photos[start : start + self.batch_size])
-        return found
+            results += self._caption_batch(photos[start : start + self.batch_size])
+        return results
 
-    def _caption(self, photos: Sequence[bytes]) -> Iterator[PhotoCaptions | PhotoError]:
-        missing = self.batch_size - len(photos)
-        found = self._signature(**{INPUT: tf.constant([*photos, *[b""] * missing])})
-        rows = zip(found["nbest_captions"].numpy(), found["nbest_scores"].numpy().tolist(), strict=True)
-        looked: list[tuple[WordAttention, ...]] = [()] * self.batch_size
-        if set(found) >= ATTENTION:
-            attention = zip(found["words"].numpy(), found["attention"].numpy(), strict=True)
-            looked = [word_attention(words, weights) for words, weights in attention]
-        for _, (captions, scores), words in zip(photos, rows, looked, strict=False):
-            yield _photo_captions(captions, scores, words)
+    def _caption_batch(self, photos: Sequence[bytes]) -> Iterator[PhotoCaptions | PhotoError]:
+        padding = [b""] * (self.batch_size - len(photos))
+        outputs = self._signature(**{INPUT: tf.constant([*photos, *padding])})
+        nbest = zip(outputs["nbest_captions"].numpy(), outputs["nbest_scores"].numpy().tolist(), strict=True)
+        attention: list[tuple[WordAttention, ...]] = [()] * self.batch_size
+        if set(outputs) >= ATTENTION_OUTPUTS:
+            weighted = zip(outputs["words"].numpy(), outputs["attention"].numpy(), strict=True)
+            attention = [word_attention(words, weights) for words, weights in weighted]
+        for _, (captions, scores), of_words in zip(photos, nbest, attention, strict=False):
+            yield _photo_captions(captions, scores, of_words)
 
     def fingerprint(self) -> str:
-        """sha256 over all files of the export, so that another model is never taken for this one."""
-
+        """sha256 over all files of the export, to tell it from any other model."""
         digest = hashlib.sha256()
         folder = as_path(self.path)
         for path in sorted(files_below(folder)):
@@ -77,21 +76,21 @@ class ExportedCaptioner:
 
 
 def _load(path: str) -> tuple[Any, Any, str]:
-    """The SavedModel, which must be kept as long as it is used, its signature, and what is wrong with it."""
+    """The SavedModel, which must outlive its signature; the signature; and what is wrong with the model."""
     try:
         model = tf.saved_model.load(path)
         signature = model.signatures.get(SIGNATURE)
         if signature is None or set(OUTPUTS) - set(signature.structured_outputs):
             return None, None, "a SavedModel, but not a captioner; create one with tfcaption.export"
-        signature(**{INPUT: tf.constant([b""])})  # optimised now, so that no photo waits for it
+        signature(**{INPUT: tf.constant([b""])})  # optimises its graph now, so that no photo waits for it
     except (OSError, TypeError, tf.errors.OpError) as error:
         return None, None, f"cannot be loaded, export it again ({str(error).splitlines()[0]})"
     return model, signature, ""
 
 
 def _photo_captions(
-    captions: Sequence[bytes], scores: Sequence[float], looked: tuple[WordAttention, ...]
+    captions: Sequence[bytes], scores: Sequence[float], attention: tuple[WordAttention, ...]
 ) -> PhotoCaptions | PhotoError:
-    """A row of the model's n-best list; an empty caption with a score of exactly 0 stands for none."""
-    found = tuple(Hypothesis(c.decode(), score) for c, score in zip(captions, scores, strict=True) if c or score)
-    return PhotoCaptions(found, looked) if found else PhotoError("unreadable", "the model cannot decode it")
+    """Captions of a photo from its n-best list, where an empty caption with a score of 0 means that there is none."""
+    nbest = tuple(Hypothesis(c.decode(), score) for c, score in zip(captions, scores, strict=True) if c or score)
+    return PhotoCaptions(nbest, attention) if nbest else PhotoError("unreadable", "the model cannot decode it")

@@ -4,23 +4,23 @@ import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import waitress
+from flask import Flask, Request, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
 
 from tfcaption.preprocessing import photos
 from tfcaption.preprocessing.photos import PhotoError
 from tfcaption.records.captions import PhotoCaptions
 from tfcaption.serving.photo_captioner import PhotoCaptioner, caption_photos
 
-if TYPE_CHECKING:
-    from flask import Flask, Request
-
-
 PAGE_FOLDER = Path(__file__).parent / "web"
-THREADS = 4  # that prepare photos
-# The web server itself cuts off what is far too large before it is stored; up to there the answer is a JSON one.
+THREADS = 4  # prepare photos
+# waitress cuts off bodies of over HARD_LIMIT * max_megabytes before they are stored; smaller ones get a JSON answer.
 HARD_LIMIT = 4
-MAX_PHOTOS = 64  # of a request: a photo of a few bytes may take seconds to decode
-# What browsers and curl call the formats that `prepare_photo` reads; it looks at the content, not at the name.
+MAX_PHOTOS = 64  # per request: a photo of a few bytes may take seconds to decode
+# Content types that browsers and curl send for the formats of `prepare_photo`, which judges by the content.
 TYPES = frozenset(f"image/{name.lower()}" for name in photos.FORMATS) | {"image/jpg", "application/octet-stream", ""}
 HEADERS = {
     "Content-Security-Policy": (
@@ -41,10 +41,10 @@ class RequestError(Exception):
         self.status = status
 
 
-class OneAtATime:
-    """A captioner for many threads: all prepare their photos at once, the model takes them one batch after another.
+class SerializedCaptioner:
+    """A captioner for many threads: they prepare photos in parallel, but the model runs for one thread at a time.
 
-    It has all cores as it is, and memory for one batch is enough.
+    One batch already uses all cores, and only one has to fit into memory.
     """
 
     def __init__(self, captioner: PhotoCaptioner) -> None:
@@ -52,26 +52,23 @@ class OneAtATime:
         self._captioner, self._lock = captioner, threading.Lock()
 
     def __call__(self, photos: Sequence[bytes]) -> list[PhotoCaptions | PhotoError]:
-        """As the captioner's own."""
+        """See `PhotoCaptioner.__call__`."""
         with self._lock:
             return self._captioner(photos)
 
 
-def make_app(captioner: PhotoCaptioner, *, max_megabytes: float = 20) -> "Flask":
+def make_app(captioner: PhotoCaptioner, *, max_megabytes: float = 20) -> Flask:
     """The web application.
 
     Args:
         captioner: prepares and captions.
-        max_megabytes: of a whole request; larger ones are refused with 413, as are those of more than `MAX_PHOTOS`.
+        max_megabytes: of a whole request; a larger one, or one of more than `MAX_PHOTOS`, is refused with 413.
     """
-    from flask import Flask, Response, jsonify, request
-    from werkzeug.exceptions import HTTPException
-
     app = Flask(__name__, static_folder=str(PAGE_FOLDER), static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = int(max_megabytes * 1e6)
     app.config["MAX_FORM_PARTS"] = MAX_PHOTOS
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    shared = OneAtATime(captioner)
+    shared = SerializedCaptioner(captioner)
 
     @app.get("/")
     def page() -> Response:
@@ -83,15 +80,18 @@ def make_app(captioner: PhotoCaptioner, *, max_megabytes: float = 20) -> "Flask"
 
     @app.post("/v1/captions")
     def captions() -> dict[str, Any]:
-        names, contents = _photos_of(request)
+        names, contents = _uploaded_photos(request)
         results = list(zip(names, caption_photos(shared, contents), strict=True))
         damaged = [
             f"{name}: {result}" if name else str(result) for name, result in results if isinstance(result, PhotoError)
         ]
         if damaged:
             raise RequestError(422, "; ".join(damaged))
-        found = [{"name": name, **result.as_json()} for name, result in results if isinstance(result, PhotoCaptions)]
-        return {"captions": found}
+        return {
+            "captions": [
+                {"name": name, **result.as_json()} for name, result in results if isinstance(result, PhotoCaptions)
+            ]
+        }
 
     @app.errorhandler(RequestError)
     def refused(error: RequestError) -> tuple[Response, int]:
@@ -112,33 +112,31 @@ def make_app(captioner: PhotoCaptioner, *, max_megabytes: float = 20) -> "Flask"
     return app
 
 
-def _photos_of(request: "Request") -> tuple[list[str], list[bytes | PhotoError]]:
+def _uploaded_photos(request: Request) -> tuple[list[str], list[bytes | PhotoError]]:
     """Names and contents of the photos in a request; raises RequestError 400 or 415."""
     if request.mimetype != "multipart/form-data":
         _check_type(request.mimetype, "the body")
         return [""], [request.get_data()]
     files = [file for _, file in request.files.items(multi=True) if file.filename]
     if not files:
-        raise RequestError(400, "the form holds no file")
+        raise RequestError(400, "the form holds no file; send photos as files of the form")
     for file in files:
         _check_type(file.mimetype, file.filename or "")
     return [file.filename or "" for file in files], [file.read() for file in files]
 
 
-def _check_type(mimetype: str, what: str) -> None:
+def _check_type(mimetype: str, name: str) -> None:
     if mimetype not in TYPES:
         known = ", ".join(sorted(name for name in TYPES if name.startswith("image/")))
-        raise RequestError(415, f"{what}: is {mimetype}; send one of {known} as Content-Type")
+        raise RequestError(415, f"{name}: is {mimetype}; send one of {known} as Content-Type")
 
 
 def make_server(captioner: PhotoCaptioner, *, host: str, port: int, max_megabytes: float = 20) -> Any:
-    """A web server that listens already; `run()` serves until it is interrupted.
+    """A waitress server that listens already; `run()` serves until it is interrupted.
 
     Raises:
-        OSError: the port is taken, or the host is not this machine's.
+        OSError: the port is taken, or `host` is not an address of this machine.
     """
-    import waitress
-
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits
     app = make_app(captioner, max_megabytes=max_megabytes)
     body = int(HARD_LIMIT * app.config["MAX_CONTENT_LENGTH"])

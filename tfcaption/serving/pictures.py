@@ -1,4 +1,4 @@
-"""Photos with their captions below, as pictures."""
+"""Pictures of photos above their captions."""
 
 import io
 import textwrap
@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 from tfcaption.preprocessing import photos
 from tfcaption.runtime.paths import as_path
 
-PICTURE_WIDTH = 640
+PICTURE_WIDTH = 640  # pixels
 FONT_SIZE = 22
 
 
-def picture(path: str, caption: str) -> Image.Image:
-    """The photo with its caption below, PICTURE_WIDTH wide."""
+def captioned_picture(path: str, caption: str) -> Image.Image:
+    """The photo above its caption, PICTURE_WIDTH wide."""
     with Image.open(io.BytesIO(as_path(path).read_bytes()), formats=photos.FORMATS) as opened:
         photo = photos.to_rgb(opened)
     photo = photo.resize((PICTURE_WIDTH, max(1, round(photo.height * PICTURE_WIDTH / photo.width))))
@@ -29,7 +29,7 @@ def picture(path: str, caption: str) -> Image.Image:
 
 
 class PictureFolder:
-    """Writes pictures with captions into a folder, named for their photos; numbered where two names are the same."""
+    """Writes captioned pictures into a folder, named after their photos; equal names are numbered."""
 
     def __init__(self, folder: str) -> None:
         self._folder, self._names = as_path(folder), Counter[str]()
@@ -41,4 +41,4 @@ class PictureFolder:
         self._names[stem] += 1
         number = f"-{self._names[stem]}" if self._names[stem] > 1 else ""
         with (self._folder / f"{stem}{number}.jpg").open("wb") as stream:
-            picture(path, caption).save(stream, "JPEG", quality=90)
+            captioned_picture(path, caption).save(stream, "JPEG", quality=90)

@@ -1,4 +1,4 @@
-"""The server, asked over real HTTP on a free port: answers, refusals, many at once, and what a browser may load."""
+"""The server over real HTTP on a free port: answers, refusals, parallel requests, and the content of the page."""
 
 import contextlib
 import http.client
@@ -78,7 +78,7 @@ def test_a_photo_as_the_body_gets_its_captions(port, photos):
     caption = expected_caption(photos[0])
     assert status == 200 and set(found) == {"name", "caption", "score", "nbest"}
     assert found["caption"] == caption and found["name"] == ""
-    assert [spoken["caption"] for spoken in found["nbest"]] == [caption, f"not {caption}", "rows 1"]
+    assert [hypothesis["caption"] for hypothesis in found["nbest"]] == [caption, f"not {caption}", "rows 1"]
     assert len(found["nbest"]) == BEAM
 
 
@@ -98,14 +98,14 @@ def test_other_formats_are_read_by_their_content(port):
         assert status == 200 and answer["captions"][0]["caption"] == expected_caption(stream.getvalue())
 
 
-def test_twenty_requests_at_once_get_each_its_own_answer(port, photos):
+def test_twenty_parallel_requests_get_their_own_answers(port, photos):
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda data: captions(port, data), photos))
     assert [answer["captions"][0]["caption"] for _, answer in answers] == [expected_caption(data) for data in photos]
     assert len({expected_caption(data) for data in photos}) == 20
 
 
-def test_the_model_is_asked_by_one_request_at_a_time(photos):
+def test_the_model_runs_for_one_request_at_a_time(photos):
     class Counting:
         beam, inside, most = 1, 0, 0
 
@@ -139,12 +139,12 @@ def test_the_model_is_asked_by_one_request_at_a_time(photos):
         (413, *form(("a.jpg", "image/jpeg", b"x" * 100_001)), "larger than 0.1 MB"),
     ],
 )
-def test_what_cannot_be_captioned_is_refused_with_a_reason(port, status, body, kind, message):
+def test_a_body_that_cannot_be_captioned_is_refused_with_a_reason(port, status, body, kind, message):
     found, answer = captions(port, body, kind)
     assert found == status == answer["error"]["status"] and message in answer["error"]["message"]
 
 
-def test_the_damaged_photos_of_a_form_are_all_named(port, photos):
+def test_all_damaged_photos_of_a_form_are_named(port, photos):
     files = [("good.jpg", "image/jpeg", photos[0]), ("cut.jpg", "image/jpeg", photos[1][:-200])]
     status, answer = captions(port, *form(*files, ("<b>.png", "image/png", b"x")))
     message = answer["error"]["message"]
@@ -160,7 +160,7 @@ def test_photos_of_too_many_pixels_and_too_many_photos_are_refused(port, photos)
     many = [(f"{index}.jpg", "image/jpeg", b"x") for index in range(MAX_PHOTOS + 1)]
     status, answer = captions(port, *form(*many))
     assert status == 413 and "more than 64 photos" in answer["error"]["message"]
-    assert captions(port, *form(*many[:-1]))[0] == 422  # they are looked at, and damaged
+    assert captions(port, *form(*many[:-1]))[0] == 422  # they are decoded, and damaged
 
 
 def test_a_body_of_unknown_length_is_cut_off_at_the_limit(port):
@@ -193,12 +193,12 @@ def test_other_addresses_and_methods_are_json_errors(port):
         assert headers["Content-Security-Policy"].startswith("default-src 'none'")
 
 
-def test_health_says_that_the_model_is_loaded(port):
+def test_health_reports_that_the_model_is_loaded(port):
     status, _, content = ask(port, "GET", "/healthz")
     assert status == 200 and json.loads(content) == {"status": "ok", "nbest": BEAM, "max_megabytes": MAX_MEGABYTES}
 
 
-def test_the_page_loads_nothing_from_elsewhere_and_runs_no_inline_script(port):
+def test_the_page_loads_nothing_from_other_hosts_and_runs_no_inline_script(port):
     _, headers, page = ask(port, "GET", "/")
     policy = headers["Content-Security-Policy"]
     assert headers["Content-Type"].startswith("text/html") and "unsafe" not in policy
@@ -220,7 +220,7 @@ def test_the_command_serves_on_this_machine_only_until_it_is_interrupted(export,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A suite that a shell started in its background ignores SIGINT, and hands that on.
+        # A suite that a shell started in the background ignores SIGINT, and its children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:

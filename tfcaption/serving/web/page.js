@@ -1,5 +1,5 @@
-// Sends each photo by itself, so that captions appear one after another. Whatever the server says goes into the page
-// as text, never as HTML.
+// Sends one photo per request, so that captions appear one after another. Answers of the server go into the page as
+// text, never as HTML.
 "use strict";
 
 const drop = document.getElementById("drop");
@@ -12,10 +12,10 @@ let all = 0;
 let busy = false;
 
 function element(name, className, text = "") {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  return made;
+  const node = document.createElement(name);
+  node.className = className;
+  node.textContent = text;
+  return node;
 }
 
 function addCard(file) {
@@ -32,17 +32,17 @@ function addCard(file) {
   return { text, caption, image };
 }
 
-// Where the model looked for each word, dark where it did not; the regions are a square of rows.
+// Attention for each word: regions with little of it are darkened. The regions form a square, row by row.
 function showAttention(card, attention) {
   const list = element("ol", "attention");
   for (const { word, weights } of attention) {
     const side = Math.sqrt(weights.length);
-    const most = Math.max(...weights);
+    const largest = Math.max(...weights);
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = side;
     const context = canvas.getContext("2d");
     const pixels = context.createImageData(side, side);
-    weights.forEach((weight, index) => { pixels.data[4 * index + 3] = 190 * (1 - weight / most); });
+    weights.forEach((weight, index) => { pixels.data[4 * index + 3] = 190 * (1 - weight / largest); });
     context.putImageData(pixels, 0, 0);
     const photo = card.image.cloneNode();
     photo.alt = "";
@@ -53,7 +53,7 @@ function showAttention(card, attention) {
     list.append(item);
   }
   const details = element("details", "");
-  details.append(element("summary", "", "where it looked"), list);
+  details.append(element("summary", "", "attention"), list);
   card.text.append(details);
 }
 
