@@ -28,7 +28,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tfcaption", "tfcaption.*", "beam_jobs", "beam_jobs.*"]),
-    package_data={"beam_jobs": ["dataflow/*"], "tfcaption": ["reporting/report.html.in", "serving/web/*"]},
+    package_data={"beam_jobs": ["dataflow/*", "py.typed"], "tfcaption": ["py.typed", "reporting/report.html.jinja", "serving/web/*"]},
     python_requires=">=3.11,<3.14",
     # Lower bounds are the versions the suite ran with; upper bounds are the next release that may break.
     install_requires=[
@@ -51,7 +51,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
         "aws": ["apache-beam[aws]>=2.77,<2.78"],
-        "report": ["matplotlib>=3.11,<4"],
+        "report": ["jinja2>=3.1.6,<4", "markupsafe>=3.0,<4", "matplotlib>=3.11,<4"],
         "serve": ["flask>=3.1,<4", "waitress>=3.0.2,<4"],
         "dev": [
             "apache-beam[aws,gcp]>=2.77,<2.78",
@@ -59,6 +59,8 @@ setup(
             "flask-cors>=6,<7",
             "gcp-storage-emulator>=2026.7.19,<2027",
             "hypothesis>=6.150,<7",
+            "jinja2>=3.1.6,<4",
+            "markupsafe>=3.0,<4",
             "matplotlib>=3.11,<4",
             "moto[s3]>=5.2,<6",
             "mypy>=2.4,<3",

@@ -1,1 +1,4 @@
-"""Benchmarks of this machine: each command beside an alternative that a user would write. Imported by nobody else."""
+"""Measurements of this machine: tfcaption beside what a user would write instead.
+
+Imports all other rooms; nothing imports it.
+"""

@@ -1,1 +1,4 @@
-"""Captions from a captioner: beam search and sampling in the graph."""
+"""Captions from a captioner, in the graph: beam search and sampling.
+
+Imports `models`, `preprocessing` and `records`.
+"""

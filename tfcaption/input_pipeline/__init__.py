@@ -1,1 +1,4 @@
-"""Shards -> batches of tensors."""
+"""Shards -> batches of tensors: `open_split` finds the shards, `make_batches` reads them.
+
+Imports `preprocessing`, `records` and `runtime`.
+"""

@@ -1,1 +1,4 @@
-"""The networks: encoder, decoders, both as one captioner, and its loss."""
+"""The networks: an encoder, three decoders, both as one captioner, and its loss.
+
+Imports `config`, `records` and `runtime`.
+"""

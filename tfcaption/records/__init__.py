@@ -1,1 +1,4 @@
-"""The data contract: what stands in shards and beside them, read and written without TensorFlow."""
+"""The data contract on disk: shards of examples, their descriptions, the vocabulary.
+
+Imports `runtime` only, and never TensorFlow, so that a worker that writes records does not pay for it.
+"""

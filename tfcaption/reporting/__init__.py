@@ -1,1 +1,5 @@
-"""Runs side by side on one HTML page. Imports no TensorFlow."""
+"""Runs side by side on one HTML page.
+
+Imports `evaluation.scores`, `runs` without its checkpoints, `metrics`, `preprocessing.photos`, `records` and `runtime`,
+and never TensorFlow.
+"""

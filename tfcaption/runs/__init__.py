@@ -1,1 +1,4 @@
-"""The run directory: what is in it, its metrics, and its captioner."""
+"""The run directory: its config and data, its metrics, its checkpoints.
+
+Imports `config`, `records` and `runtime`; `checkpoints` also `models`, and it alone TensorFlow.
+"""

@@ -1,1 +1,4 @@
-"""What any program needs of its machine: paths, locks, progress, the process. Imports nothing of ours."""
+"""What any program needs of its machine: errors, paths, locks, progress, the process, the command line.
+
+Imports no other room, and TensorFlow only inside functions.
+"""

@@ -1,1 +1,4 @@
-"""Training: what a run is assembled of, the step, the loop, and its state."""
+"""Training: `assemble` builds a run, `loop` trains it, `step` is one update of its weights, `state` is saved with it.
+
+Imports `evaluation` and all rooms below it. `sweep` never imports TensorFlow.
+"""
