@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np  # a tenth of a second of `caption --help`, for one annotation
 
 SCORE_DIGITS = 4
 ATTENTION_DIGITS = 3
@@ -24,7 +25,7 @@ class WordAttention(NamedTuple):
     weights: list[float]  # of the photo's regions, row by row from the top left; they add up to 1
 
 
-def word_attention(words: Sequence[bytes], attention: np.ndarray) -> tuple[WordAttention, ...]:
+def word_attention(words: Sequence[bytes], attention: "np.ndarray") -> tuple[WordAttention, ...]:
     """Of (time,) words, empty where there is none, and (time, regions) attention."""
     return tuple(
         WordAttention(word.decode(), [round(weight, ATTENTION_DIGITS) for weight in weights])
