@@ -28,7 +28,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tfcaption", "tfcaption.*", "beam_jobs", "beam_jobs.*"]),
-    package_data={"beam_jobs": ["dataflow/*", "py.typed"], "tfcaption": ["py.typed", "reporting/report.html.jinja", "serving/web/*"]},
+    package_data={
+        "beam_jobs": ["dataflow/*", "py.typed"],
+        "tfcaption": ["py.typed", "reporting/report.html.jinja", "serving/web/*"],
+    },
     python_requires=">=3.11,<3.14",
     # Lower bounds are the versions the suite ran with; upper bounds are the next release that may break.
     install_requires=[

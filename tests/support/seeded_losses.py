@@ -105,8 +105,11 @@ def measure(folder, names=None):
     """All that the reference holds; `names` limits the runs."""
     made = make_data(folder)
     chosen = {name: case for name, case in cases().items() if names is None or name in names}
+    import PIL
+
     return {
         "machine": machine(),
+        "pillow_version": PIL.__version__,
         "data": made,
         "losses": {name: train_case(name, case, folder) for name, case in chosen.items()},
     }

@@ -195,5 +195,6 @@ def extraction_advice(run: Run, encoder: Encoder) -> str:
     return (
         f"without data.features each epoch repeats ResNet50. Stored features would save about {saved / 60:,.1f} "
         f"minutes of {epochs} epochs: python -m beam_jobs.extract_features --records {run.config.data.records} "
-        f"--output features/{stage} --stage {stage} --weights {run.config.model.weights}, --set data.features=features/{stage}"
+        f"--output features/{stage} --stage {stage} --weights {run.config.model.weights}, "
+        f"--set data.features=features/{stage}"
     )

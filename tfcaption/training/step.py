@@ -8,7 +8,6 @@ switches XLA off silently.
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import TrainConfig
@@ -234,5 +233,8 @@ def _no_step() -> tf.Tensor:
 
 
 def _step_sums(matrix: tf.Tensor) -> list[StepSums]:
-    rows: np.ndarray = matrix.numpy()
-    return [StepSums(*row[:-1], row[-1] > 0) for row in rows.tolist()]
+    rows: list[list[float]] = matrix.numpy().tolist()
+    return [
+        StepSums(loss, correct, tokens, captions, rate, finite > 0)
+        for loss, correct, tokens, captions, rate, finite in rows
+    ]
