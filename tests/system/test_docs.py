@@ -1,0 +1,179 @@
+"""README, docs/ and CHANGELOG name only files, commands, options and config fields that exist."""
+
+import argparse
+import importlib
+import re
+import shlex
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from tfcaption.config import Config, load_config
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+DOCS = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CHANGELOG.md"]
+PAGES = [*DOCS, ROOT / "beam_jobs" / "dataflow" / "README.md"]
+COMMANDS = {entry.module for entry in entry_points(group="tfcaption.commands")}
+ENTRY_POINTS = {"tfcaption.sources", "tfcaption.commands"}  # groups of entry points, named like modules
+BEAM_OPTIONS = {"--runner", "--direct_running_mode", "--dry_run"}  # of Apache Beam, named in the text
+SECTIONS = {name: field.annotation for name, field in Config.model_fields.items() if name != "run"}
+
+
+def named(path):
+    return str(path.relative_to(ROOT))
+
+
+@cache
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def blocks(path, language=""):
+    """The fenced code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", read(path), re.M | re.S)
+
+
+def spans(path):
+    """The inline code spans."""
+    text = re.sub(r"^```.*?^```$", "", read(path), flags=re.M | re.S)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+
+
+def commands(path):
+    """The documented commands of ours, split into words."""
+    lines = [line for block in blocks(path) for line in block.replace("\\\n", " ").splitlines()]
+    found = [shlex.split(text, comments=True) for text in [*lines, *spans(path)] if text.startswith("python -m ")]
+    return [words for words in found if words[2].startswith(("tfcaption.", "beam_jobs."))]
+
+
+class Parsing(Exception):
+    """A command is about to parse its arguments with this parser."""
+
+
+@cache
+def parser_of(module):
+    """The argument parser of a command."""
+
+    def stop(parser, *_):
+        raise Parsing(parser)
+
+    with mock.patch.object(argparse.ArgumentParser, "parse_known_args", stop), pytest.raises(Parsing) as raised:
+        importlib.import_module(module).main([])
+    return raised.value.args[0]
+
+
+def options(parser):
+    """All options of a parser and its subcommands."""
+    subparsers = [
+        subparser
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for subparser in action.choices.values()
+    ]
+    own = {option for action in parser._actions for option in action.option_strings}
+    return own.union(*map(options, subparsers))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_point_to_files_and_headings_that_exist(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", read(page)):
+        if target.startswith("http"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        headings = re.findall(r"^#+ (.+)$", read(file), re.M) if anchor else []
+        assert not anchor or anchor in {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_files_and_configs_that_are_named_exist(page):
+    paths = re.findall(r"(?<![\w./])(?:tfcaption|beam_jobs|configs|docs|tests)/[\w./]*\w", read(page))
+    paths += [f"configs/{name}.yaml" for name in spans(page) if re.fullmatch(r"flickr8k_[a-z_]+", name)]
+    missing = {path for path in paths if not list(ROOT.glob(path.replace("NAME", "*")))}
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_modules_and_their_names_that_are_named_exist(page):
+    text = "\n".join([*spans(page), *blocks(page), *blocks(page, "python")])
+    for dotted in {*re.findall(r"(?<![\w./-])(?:tfcaption|beam_jobs)(?:\.[A-Za-z]\w*)+", text)} - ENTRY_POINTS:
+        module, *names = dotted.split(".")
+        file = ROOT / module
+        while names and ((file / names[0]).is_dir() or (file / f"{names[0]}.py").is_file()):
+            file /= names.pop(0)
+        if names:
+            source = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+            assert re.search(rf"\b{names[0]}\b", read(source)), dotted
+
+
+@pytest.mark.parametrize("page", DOCS, ids=named)
+def test_commands_that_are_shown_can_be_parsed(page, capsys):
+    for _, _, module, *arguments in commands(page):
+        assert module in COMMANDS
+        if not arguments:  # the command is only named
+            continue
+        try:
+            parsed, unknown = parser_of(module).parse_known_args(arguments)
+        except SystemExit as end:
+            assert end.code == 0, capsys.readouterr().err  # 0: --help
+            continue
+        assert not unknown, (module, unknown)
+        configs = [name for name in (getattr(parsed, "config", None),) if name] + list(getattr(parsed, "configs", ()))
+        for config in configs:
+            load_config(ROOT / config, vars(parsed).get("set") or ())
+
+
+@pytest.mark.parametrize("page", DOCS, ids=named)
+def test_options_that_are_named_belong_to_a_command(page):
+    known = BEAM_OPTIONS.union(*(options(parser_of(module)) for module in COMMANDS))
+    for span in spans(page):
+        if span.startswith(("--", "extract_features --", "evaluate --")):
+            assert {*re.findall(r"(?<!\S)--[\w-]+", span)} <= known, span
+
+
+@pytest.mark.parametrize("page", DOCS, ids=named)
+def test_config_fields_that_are_named_exist(page):
+    pattern = rf"({'|'.join(SECTIONS)})\.(\w+)"
+    fields = {match.groups() for span in spans(page) for word in span.split() if (match := re.match(pattern, word))}
+    fields = {field for field in fields if field[1] not in ("png", "predict")}  # train.png, model.predict
+    fields |= {*re.findall(rf"\b{pattern}=", read(page))}
+    assert not {f"{section}.{field}" for section, field in fields if field not in SECTIONS[section].model_fields}
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_run_book_of_a_config_can_be_parsed(config):
+    header = "".join(line[1:] + "\n" for line in read(config).splitlines() if line.startswith("#"))
+    lines = [line.strip() for line in header.replace("\\\n", " ").splitlines()]
+    shown = [shlex.split(line) for line in lines if line.startswith("python -m ")]
+    for _, _, module, *arguments in shown:
+        assert not parser_of(module).parse_known_args(arguments)[1]
+    assert config.stem.startswith("sample_") or shown[-1][-1] == named(config)
+
+
+def test_python_examples_run():
+    for page in DOCS:
+        for block in blocks(page, "python"):
+            code = compile(block, named(page), "exec")
+            if "tensorflow" not in block:
+                exec(code, {})
+
+
+def test_the_readme_is_short():
+    lines = read(README).splitlines()
+    prose = re.sub(r"^```.*?^```$", "", read(README), flags=re.M | re.S).splitlines()
+    assert len(lines) <= 180
+    assert not [line for line in prose if len(line) > 120 and not line.startswith("|")]
+
+
+def test_the_readme_lists_every_command_and_every_room():
+    assert {words[2] for words in commands(README)} == COMMANDS
+    (tree,) = [block for block in blocks(README) if block.startswith("tfcaption/\n")]
+    for package in ("tfcaption", "beam_jobs"):
+        listed = re.search(rf"^{package}/\n((?:  .*\n)+)", tree, re.M)[1]
+        rooms = {path.name for path in (ROOT / package).iterdir() if path.is_dir() and path.name != "__pycache__"}
+        assert set(re.findall(r"^  (\w+)/", listed, re.M)) == rooms
