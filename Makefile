@@ -1,4 +1,4 @@
-# make demo: everything once, on photos it draws itself.   make test: linters, types and the suite.
+# make demo: every command once, on a synthetic data set.   make test: linters, type checker and test suite.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -38,18 +38,18 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist worksteal -rs
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -rs
 
-# every reader of what others wrote, for so many seconds each; Python 3.11 to 3.13
+# Fuzzes every reader of foreign files for FUZZ_SECONDS each; Python 3.11 to 3.13.
 FUZZ_SECONDS := 10
 fuzz: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'atheris>=3,<4'
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
-# the code, and what is installed against PyPI's list of known vulnerabilities; in an environment of their own
+# Checks the code with bandit and the installed packages with pip-audit, both in a separate environment.
 audit: $(INSTALLED)
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'bandit[toml]>=1.9,<2' 'pip-audit>=2.10,<3'

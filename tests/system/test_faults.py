@@ -312,7 +312,7 @@ def small_disk(tmp_path):
     def mount(options):
         command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)]
         if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-            pytest.skip("needs to be root and able to mount a tmpfs")
+            pytest.skip("needs to mount a tmpfs: run as root, in a container with --cap-add SYS_ADMIN")
 
     yield disk, mount
     subprocess.run(["umount", "--lazy", str(disk)], capture_output=True)
@@ -446,7 +446,7 @@ SLOW = pytest.mark.slow
 )
 def test_locale_and_clock_change_no_byte(date, sample, sample_records, tmp_path):
     if date and not shutil.which("faketime"):
-        pytest.skip("needs faketime, as Debian packages it")
+        pytest.skip("needs faketime: apt-get install faketime")
     module = [sys.executable, "-m", "beam_jobs.build_records"]
     command = [*(["faketime", date] if date else []), *module, *building(sample, tmp_path / "out"), *IN_MEMORY]
     done = subprocess.run(command, env=os.environ | ODD, capture_output=True, text=True)

@@ -24,14 +24,14 @@ def store(request, monkeypatch):
 
 @contextmanager
 def _s3(monkeypatch):
-    pytest.importorskip("moto.server", reason="needs the packages of the extra `dev`")
+    pytest.importorskip("moto.server", reason="needs moto[s3]: pip install 'tfcaption[dev]'")
     with s3_server() as (flags, client):
         yield f"s3://{BUCKET}", flags, lambda name, data: client.put_object(Bucket=BUCKET, Key=name, Body=data)
 
 
 @contextmanager
 def _google(monkeypatch):
-    pytest.importorskip("gcp_storage_emulator", reason="needs the packages of the extra `dev`")
+    pytest.importorskip("gcp_storage_emulator", reason="needs gcp-storage-emulator: pip install 'tfcaption[dev]'")
     with google_server() as (url, client):
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
         bucket = client.bucket(BUCKET)

@@ -54,7 +54,7 @@ def test_features_are_the_same_bytes_on_every_runner(sample_records, pooled, tmp
 def test_prism_gives_the_same_bytes(sample, sample_records, tmp_path):
     prism = shutil.which("prism")
     if prism is None:
-        pytest.skip("needs Beam's engine `prism` on the PATH (pip does not bring it)")
+        pytest.skip("needs prism: go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0, on the PATH")
     assert build(sample, tmp_path / "out", "--runner=PrismRunner", f"--prism_location={prism}") == 0
     assert tree_bytes(tmp_path / "out") == tree_bytes(sample_records)
 
