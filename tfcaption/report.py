@@ -1,6 +1,6 @@
-"""Makes a page of runs side by side: scores, curves, distributions, and photos with what each run says of them.
+"""Compares runs on one HTML page: scores, training curves, distributions, and photos with the captions of each run.
 
-Prints the page it wrote, OUTPUT/report.html, which holds all it needs; beside it each figure as a PNG.
+Prints the path of the page, OUTPUT/report.html, which needs no other file. Each figure is also a PNG beside it.
 """
 
 import sys
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from tfcaption.records.dataset_info import SPLITS
 from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.errors import UsageError
+from tfcaption.runtime.paths import as_path
 
 EXAMPLES = """examples:
   python -m tfcaption.report runs/flickr8k_frozen
@@ -20,21 +22,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.report", EXAMPLES)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories that tfcaption.evaluate has scored")
-    parser.add_argument("--split", choices=SPLITS, help="default: one that all were scored on, dev first")
+    parser.add_argument("--split", choices=SPLITS, help="default: the first of dev, test, train that all runs have")
     parser.add_argument("--photos", type=int, default=60, metavar="N", help="photos to show (default: %(default)s)")
     parser.add_argument("--output", metavar="DIR", help="folder to write to (default: report/ beside the first run)")
-    parser.add_argument("--records", help="the records, if the data moved since the training")
+    parser.add_argument("--records", metavar="DIR", help="the records, if they moved since the training run")
     arguments = parser.parse_args(argv)
     if arguments.photos < 0:
         parser.error(f"--photos {arguments.photos}: must be 0 or more")
-    from tfcaption.reporting.report import write_report
+    try:
+        from tfcaption.reporting.report import write_report
+    except ModuleNotFoundError as error:
+        if error.name not in ("jinja2", "markupsafe", "matplotlib"):
+            raise
+        raise UsageError(f"{error.name} is not installed; install it with: pip install 'tfcaption[report]'") from error
 
     page = write_report(
-        arguments.runs,
+        [as_path(path) for path in arguments.runs],
         split=arguments.split,
         photo_count=arguments.photos,
-        output=arguments.output,
-        records_path=arguments.records,
+        output=as_path(arguments.output) if arguments.output else None,
+        records=as_path(arguments.records) if arguments.records else None,
     )
     print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB), figures beside it")
     return 0

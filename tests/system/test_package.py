@@ -63,7 +63,7 @@ def test_the_sdist_holds_all_that_a_worker_and_its_image_need(tmp_path):
         str(path.relative_to(ROOT)) for room in ("tfcaption", "beam_jobs") for path in (ROOT / room).rglob("*.py")
     }
     data = {str(path.relative_to(ROOT)) for path in FOLDER.iterdir()} | {
-        "tfcaption/reporting/report.html.in",
+        "tfcaption/reporting/report.html.jinja",
         "setup.py",
     }
     assert (sources | data) - names == set()

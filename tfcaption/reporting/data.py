@@ -1,4 +1,4 @@
-"""What evaluated runs left behind: scores, captions, histories, and the photos that they were scored on.
+"""Reads evaluated runs: scores, captions, logged metrics, and the photos of their captions.
 
 Imports no TensorFlow.
 """
@@ -13,118 +13,118 @@ import numpy as np
 
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.preprocessing import photos
-from tfcaption.records import tfrecord
-from tfcaption.records.dataset_info import load_dataset_info
+from tfcaption.records.dataset_info import DATASET_FILE, load_dataset_info
 from tfcaption.records.examples import photo_of
+from tfcaption.records.reading import check_shards, read_records
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.runs.directory import Run, RunError, load_run
-from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE
-from tfcaption.runtime.paths import as_path
+from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE, read_lines
 from tfcaption.runtime.progress import Progress
 
 PREFERRED_SPLITS = ("dev", "test", "train")
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """A run and what `tfcaption.evaluate` wrote of it."""
+class EvaluatedRun:
+    """A run with its evaluation on one split."""
 
     name: str
     run: Run
     scores: dict[str, Any]  # metrics.json
-    lines: dict[str, dict[str, Any]]  # of captions.jsonl, by photo id
-    epochs: list[dict[str, Any]]  # of metrics.jsonl
-    steps: list[dict[str, Any]]  # of steps.jsonl
+    captions: dict[str, dict[str, Any]]  # photo id -> its line of captions.jsonl
+    epochs: list[dict[str, Any]]  # lines of metrics.jsonl
+    steps: list[dict[str, Any]]  # lines of steps.jsonl
 
 
-def read_runs(paths: Sequence[Path], split: str | None = None) -> tuple[str, list[Evaluated]]:
+def read_runs(paths: Sequence[Path], split: str | None = None) -> tuple[str, list[EvaluatedRun]]:
     """Read runs and their evaluations.
 
     Args:
         paths: run directories.
-        split: train, dev or test; None: the one that all runs were evaluated on, dev before test before train.
+        split: train, dev or test; None: the first of dev, test and train on which all runs were evaluated.
 
     Returns:
         The split, and the runs in the order of their paths.
 
     Raises:
-        RunError: a directory is no run or is given twice, or was not evaluated; names the command to do so.
+        RunError: a directory is not a run, is given twice, or was not evaluated; names the command that evaluates it.
     """
     split = split or _common_split(paths)
     return split, [_read_run(name, path, split) for name, path in zip(_names(paths), paths, strict=True)]
 
 
-def common_photos(evaluated: Sequence[Evaluated]) -> list[str]:
-    """Ids of the photos that all runs captioned, in order.
+def common_photos(runs: Sequence[EvaluatedRun]) -> list[str]:
+    """Sorted ids of the photos that all runs captioned.
 
     Raises:
-        RunError: there is none.
+        RunError: there are none.
     """
-    ids = sorted(set.intersection(*(set(run.lines) for run in evaluated)))
+    ids = sorted(set.intersection(*(set(run.captions) for run in runs)))
     if not ids:
-        raise RunError(f"{', '.join(str(run.run.path) for run in evaluated)}: captioned no photo in common")
+        raise RunError(f"{', '.join(str(run.run.path) for run in runs)}: captioned no photo in common")
     return ids
 
 
-def captions_by_run(evaluated: Sequence[Evaluated], ids: Sequence[str]) -> dict[int | None, list[str]]:
-    """The captions of each run by its number, and under None all references."""
-    captions: dict[int | None, list[str]] = {
-        index: [run.lines[photo]["caption"] for photo in ids] for index, run in enumerate(evaluated)
-    }
-    captions[None] = [reference for photo in ids for reference in evaluated[0].lines[photo]["references"]]
-    return captions
+def run_captions(run: EvaluatedRun, ids: Sequence[str]) -> list[str]:
+    """The run's caption of each photo."""
+    return [run.captions[photo]["caption"] for photo in ids]
 
 
-def photo_scores(evaluated: Sequence[Evaluated], ids: Sequence[str]) -> np.ndarray:
-    """The ROUGE-L of each caption against all references of its photo: (photos, runs) float64, from 0 to 1."""
-    scores = np.zeros((len(ids), len(evaluated)))
+def all_references(run: EvaluatedRun, ids: Sequence[str]) -> list[str]:
+    """All references of the photos, photo by photo."""
+    return [reference for photo in ids for reference in run.captions[photo]["references"]]
+
+
+def photo_scores(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> np.ndarray:
+    """ROUGE-L of each caption against all references of its photo: (photos, runs) float64, from 0 to 1."""
+    scores = np.zeros((len(ids), len(runs)))
     with Progress(len(ids), unit="photos", label="scoring") as progress:
-        for row, photo in enumerate(ids):
-            for column, run in enumerate(evaluated):
-                line = run.lines[photo]
-                found = corpus_scores({photo: line["caption"]}, {photo: line["references"]})
-                scores[row, column] = found["rouge_l"]
-            progress.update(row + 1)
+        for photo_index, photo in enumerate(ids):
+            for run_index, run in enumerate(runs):
+                line = run.captions[photo]
+                photo_score = corpus_scores({photo: line["caption"]}, {photo: line["references"]})
+                scores[photo_index, run_index] = photo_score["rouge_l"]
+            progress.update(photo_index + 1)
     return scores
 
 
-def read_photos(ids: Collection[str], folder: str | Path, split: str, *, size: int) -> dict[str, bytes]:
-    """The JPEGs of some photos of a split, by id, at most `size` pixels wide.
+def read_photos(ids: Collection[str], records: Path, split: str, *, size: int) -> dict[str, bytes]:
+    """JPEGs of some photos of a split, by id, at most `size` pixels wide.
 
     Raises:
-        RecordError: the records are not there, are damaged, or have not all of the photos.
+        RecordError: the records are missing or damaged, or lack some of the photos.
     """
-    info = load_dataset_info(folder)
+    info = load_dataset_info(records)
     size = min(size, info.settings.image_size)
-    found: dict[str, bytes] = {}
+    jpegs: dict[str, bytes] = {}
     with Progress(len(ids), unit="photos", label="reading photos") as progress:
         for shard in info.split(split).shards:
-            path = as_path(folder) / shard.name
-            if not path.is_file():
-                raise RecordError(f"{path}: no such file; run build_records again")
-            with path.open("rb") as stream:
-                for serialized in tfrecord.read_frames(stream, str(path)):
-                    photo, jpeg = photo_of(serialized)
-                    if photo in ids:
-                        found[photo] = photos.prepare_photo(jpeg, image_size=size, resize="squash")
-                        progress.update(len(found))
-            if len(found) == len(ids):
-                return found
-    missing = min(set(ids) - set(found))
-    raise RecordError(f"{folder}: has no photo {missing} in its {split} split; name the right ones with --records")
+            if len(jpegs) == len(ids):
+                break
+            check_shards(records, [shard], description=DATASET_FILE, job="build_records", check_sizes=False)
+            for serialized in read_records([str(records / shard.name)]):
+                photo, jpeg = photo_of(serialized)
+                if photo in ids:
+                    jpegs[photo] = photos.prepare_photo(jpeg, image_size=size, resize="squash")
+                    progress.update(len(jpegs))
+    if missing := set(ids) - set(jpegs):
+        raise RecordError(
+            f"{records}: has no photo {min(missing)} in its {split} split; name the right records with --records"
+        )
+    return jpegs
 
 
 def _common_split(paths: Sequence[Path]) -> str:
     for split in PREFERRED_SPLITS:
-        if all(_evaluation(path, split).is_file() for path in paths):
+        if all(_scores_file(path, split).is_file() for path in paths):
             return split
     for path in paths:
-        load_run(path)  # says so if it is none
-    split = next((s for s in PREFERRED_SPLITS if any(_evaluation(p, s).is_file() for p in paths)), PREFERRED_SPLITS[0])
-    raise _not_evaluated([path for path in paths if not _evaluation(path, split).is_file()], split)
+        load_run(path)  # raises RunError if it is not a run directory
+    split = next((s for s in PREFERRED_SPLITS if any(_scores_file(p, s).is_file() for p in paths)), PREFERRED_SPLITS[0])
+    raise _not_evaluated([path for path in paths if not _scores_file(path, split).is_file()], split)
 
 
-def _evaluation(path: Path, split: str) -> Path:
+def _scores_file(path: Path, split: str) -> Path:
     return path / f"eval-{split}" / "metrics.json"
 
 
@@ -136,7 +136,7 @@ def _not_evaluated(paths: Sequence[Path], split: str) -> RunError:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The folders' names, or whole paths where two are called the same."""
+    """The folders' names; whole paths where two folders have the same name."""
     names = [path.resolve().name for path in paths]
     names = [str(path) if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)]
     if len(set(names)) < len(names):
@@ -144,34 +144,23 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _read_run(name: str, path: Path, split: str) -> Evaluated:
+def _read_run(name: str, path: Path, split: str) -> EvaluatedRun:
     run = load_run(path)
-    file = _evaluation(path, split)
-    if not file.is_file():
+    scores_file = _scores_file(path, split)
+    if not scores_file.is_file():
         raise _not_evaluated([path], split)
     try:
-        scores = json.loads(file.read_text(encoding="utf-8"))
-        lines = {line["id"]: line for line in _read_lines(file.with_name("captions.jsonl"))}
-        if not all(line["references"] and isinstance(line["caption"], str) for line in lines.values()):
-            raise ValueError("a photo has no caption or no references")
+        scores = json.loads(scores_file.read_text(encoding="utf-8"))
+        captions = _read_captions(scores_file.with_name("captions.jsonl"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         again = f"python -m tfcaption.evaluate --run {path} --split {split}"
-        raise RunError(f"{file.parent}: not readable ({error}); evaluate again with {again}") from error
-    epochs, steps = (_read_history(path / name) for name in (METRICS_FILE, STEPS_FILE))
-    return Evaluated(name, run, scores, lines, epochs, steps)
+        raise RunError(f"{scores_file.parent}: cannot be read ({error}); evaluate again with {again}") from error
+    return EvaluatedRun(name, run, scores, captions, read_lines(path / METRICS_FILE), read_lines(path / STEPS_FILE))
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    # Not splitlines: a caption may hold one of the other characters that end a line.
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def _read_history(path: Path) -> list[dict[str, Any]]:
-    """What is there of a file that a training may be writing, or was killed while writing."""
-    lines: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").split("\n") if path.is_file() else ():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines
+def _read_captions(path: Path) -> dict[str, dict[str, Any]]:
+    # Not splitlines: a caption may contain other characters that end a line.
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    if not all(line["references"] and isinstance(line["caption"], str) for line in lines):
+        raise ValueError("a photo has no caption or no references")
+    return {line["id"]: line for line in lines}

@@ -1,111 +1,139 @@
-"""The figures of a report: how the runs were trained, and how their captions are distributed."""
+"""The figures of a report: training curves of the runs, and distributions of their captions."""
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from tfcaption.metrics.tokens import LONGEST_NGRAM, ngrams, score_tokens
 from tfcaption.reporting import plots
-from tfcaption.reporting.data import Evaluated, captions_by_run
+from tfcaption.reporting.data import EvaluatedRun, all_references, run_captions
 from tfcaption.reporting.plots import Figure, Line
-from tfcaption.runtime.process import start_tensorflow
 
 
-def history_figures(evaluated: Sequence[Evaluated]) -> list[Figure]:
-    """Losses by epoch, and BLEU-4 and learning rate where there is something to see."""
+def training_figures(runs: Sequence[EvaluatedRun]) -> list[Figure]:
+    """Losses by epoch; BLEU-4 and the learning rate too, where a run logged them and they change."""
     losses: list[Line] = []
     bleu: list[Line] = []
     rates: list[Line] = []
-    for index, run in enumerate(evaluated):
+    for index, run in enumerate(runs):
         if not run.epochs:
             continue
-        steps_per_epoch = run.epochs[0]["step"] / run.epochs[0]["epoch"]
-        x, y = plots.smoothed(
-            [line["step"] / steps_per_epoch for line in run.steps], [line["loss"] for line in run.steps]
-        )
-        if x:
-            losses.append(Line(f"{run.name}, train", x, y, index, dashed=True))
-        losses.append(_by_epoch(f"{run.name}, dev", run, "dev_loss", index))
-        bleu.append(_by_epoch(run.name, run, "dev_bleu_4", index))
-        x, y = learning_rate(run, steps_per_epoch)
-        rates.append(Line(run.name, x, y, index))
-    drawn = [
+        loss_x, loss_y = plots.smoothed(*_by_step(run, "loss"))
+        losses.append(Line(f"{run.name}, train", loss_x, loss_y, index, dashed=True))
+        losses.append(Line(f"{run.name}, dev", *_by_epoch(run, "dev_loss"), index, markers=True))
+        bleu.append(Line(run.name, *_by_epoch(run, "dev_bleu_4"), index, markers=True))
+        rates.append(Line(run.name, *plots.thinned(*_by_step(run, "learning_rate")), index))
+    if not any(min(line.y) < max(line.y) for line in rates if line.y):
+        rates = []  # constant rates need no figure
+    figures = [
         ("loss", "Loss", "loss per token", losses),
-        ("bleu", "BLEU-4 on the dev split", "BLEU-4", [line for line in bleu if line.x]),
-        # A constant is no figure.
-        ("learning_rate", "Learning rate of the decoder", "learning rate", rates if _changes(rates) else []),
+        ("bleu", "BLEU-4 on the dev split", "BLEU-4", bleu),
+        ("learning_rate", "Learning rate of the decoder", "learning rate", rates),
     ]
     return [
-        plots.draw_lines(name, title, "epoch", label, lines, whole_x=True)
-        for name, title, label, lines in drawn
-        if lines
+        plots.draw_lines(name, title, "epoch", y_label, logged, integer_x=True)
+        for name, title, y_label, lines in figures
+        if (logged := [line for line in lines if line.x])
     ]
 
 
-def _by_epoch(label: str, run: Evaluated, key: str, index: int) -> Line:
-    """A figure of metrics.jsonl, of the epochs that have it."""
-    found = [(line["epoch"], line[key]) for line in run.epochs if key in line]
-    return Line(label, [epoch for epoch, _ in found], [value for _, value in found], index, markers=True)
+def _by_epoch(run: EvaluatedRun, key: str) -> tuple[list[float], list[float]]:
+    """A metric of metrics.jsonl, and the epochs that have it."""
+    lines = [line for line in run.epochs if key in line]
+    return [line["epoch"] for line in lines], [line[key] for line in lines]
 
 
-def _changes(lines: Sequence[Line]) -> bool:
-    return any(min(line.y) < max(line.y) for line in lines)
+def _by_step(run: EvaluatedRun, key: str) -> tuple[list[float], list[float]]:
+    """A metric of steps.jsonl, and the steps that have it, in epochs."""
+    steps_per_epoch = run.epochs[0]["step"] / run.epochs[0]["epoch"]
+    lines = [line for line in run.steps if key in line]
+    return [line["step"] / steps_per_epoch for line in lines], [line[key] for line in lines]
 
 
-def learning_rate(run: Evaluated, steps_per_epoch: float) -> tuple[list[float], list[float]]:
-    """Epochs, and the decoder's learning rate at each, from the config: it is not logged."""
-    train, last = run.run.config.train, run.epochs[-1]["step"]
-    if train.schedule == "constant" and not train.warm_up_steps:
-        return [0.0, last / steps_per_epoch], [train.learning_rate] * 2
-    start_tensorflow()
-    from tfcaption.training.optimizer import learning_rate_schedule
+class _Captions(NamedTuple):
+    """Captions of one run, or references, as score tokens."""
 
-    schedule = learning_rate_schedule(train, train.learning_rate, round(train.epochs * steps_per_epoch))
-    steps = np.linspace(0, last, 200)
-    return (steps / steps_per_epoch).tolist(), [float(schedule(step)) for step in steps]
+    label: str
+    tokens: list[tuple[str, ...]]
+    run: int | None = None  # its index; None: references
+
+    @classmethod
+    def of(cls, label: str, captions: Sequence[str], run: int | None = None) -> "_Captions":
+        return cls(label, [score_tokens(caption) for caption in captions], run)
 
 
-def caption_figures(evaluated: Sequence[Evaluated], ids: Sequence[str], scores: np.ndarray) -> list[Figure]:
-    """Distributions of scores and lengths, and how varied the captions are."""
-    figures: list[Figure] = []
-    shares = np.linspace(0, 1, 26)
-    lines = [plots.histogram_line(run.name, scores[:, i], shares, i) for i, run in enumerate(evaluated)]
-    figures.append(plots.draw_lines("rouge_l", "ROUGE-L of each photo", "ROUGE-L", "share of photos", lines))
-    cosines = {i: [run.lines[p]["cosine"] for p in ids if "cosine" in run.lines[p]] for i, run in enumerate(evaluated)}
-    if values := [value for cosine in cosines.values() for value in cosine]:
-        edges = np.linspace(np.quantile(values, 0.002), max(values), 31)  # without a few far out
-        lines = [plots.histogram_line(evaluated[i].name, found, edges, i) for i, found in cosines.items() if found]
-        title = "Cosine of word vectors of each photo"
-        figures.append(plots.draw_lines("cosine", title, "cosine similarity", "share of photos", lines))
-    tokens = {index: [score_tokens(text) for text in texts] for index, texts in captions_by_run(evaluated, ids).items()}
-    longest = max(len(words) for captions in tokens.values() for words in captions)
-    edges = np.arange(-0.5, longest + 1)
-    lines = [plots.histogram_line(_name(evaluated, i), list(map(len, found)), edges, i) for i, found in tokens.items()]
-    figures.append(
-        plots.draw_lines("lengths", "Length of the captions", "words", "share of captions", lines, whole_x=True)
-    )
-    # Of as many captions as a run has: more captions repeat more.
-    tokens[None] = [score_tokens(evaluated[0].lines[photo]["references"][0]) for photo in ids]
-    n = range(1, LONGEST_NGRAM + 1)
+def caption_figures(runs: Sequence[EvaluatedRun], ids: Sequence[str], scores: np.ndarray) -> list[Figure]:
+    """Distributions of scores and caption lengths, and the share of distinct n-grams.
+
+    Args:
+        runs: the runs.
+        ids: the photos.
+        scores: (photos, runs) ROUGE-L.
+    """
+    captions = [_Captions.of(run.name, run_captions(run, ids), index) for index, run in enumerate(runs)]
+    references = _Captions.of("references", all_references(runs[0], ids))
+    # As many as a run has captions: more captions repeat more n-grams.
+    first_references = _Captions.of("references", [runs[0].captions[photo]["references"][0] for photo in ids])
+    return [
+        _rouge_l(runs, scores),
+        *_cosines(runs, ids),
+        _lengths([*captions, references]),
+        _distinct_ngrams([*captions, first_references]),
+    ]
+
+
+def _rouge_l(runs: Sequence[EvaluatedRun], scores: np.ndarray) -> Figure:
+    edges = np.linspace(0, 1, 26)
+    lines = [plots.histogram_line(run.name, scores[:, index], edges, index) for index, run in enumerate(runs)]
+    return plots.draw_lines("rouge_l", "ROUGE-L per photo", "ROUGE-L", "share of photos", lines)
+
+
+def _cosines(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> list[Figure]:
+    """One figure, or none where no run was evaluated with word vectors."""
+    cosines = [[run.captions[photo]["cosine"] for photo in ids if "cosine" in run.captions[photo]] for run in runs]
+    values = [value for of_run in cosines for value in of_run]
+    if not values:
+        return []
+    edges = np.linspace(np.quantile(values, 0.002), max(values), 31)  # without a few outliers
     lines = [
-        Line(_name(evaluated, i), n, distinct_ngrams(found), i, dashed=i is None, markers=True)
-        for i, found in tokens.items()
+        plots.histogram_line(run.name, of_run, edges, index)
+        for index, (run, of_run) in enumerate(zip(runs, cosines, strict=True))
+        if of_run
     ]
-    title = "Distinct n-grams, as a share of all (of the references: the first of each photo)"
-    figures.append(plots.draw_lines("distinct", title, "n", "distinct n-grams", lines, whole_x=True))
-    return figures
+    title = "Cosine of mean word vectors per photo"
+    return [plots.draw_lines("cosine", title, "cosine similarity", "share of photos", lines)]
+
+
+def _lengths(groups: Sequence[_Captions]) -> Figure:
+    longest = max(len(tokens) for group in groups for tokens in group.tokens)
+    edges = np.arange(-0.5, longest + 1)
+    lines = [plots.histogram_line(group.label, list(map(len, group.tokens)), edges, group.run) for group in groups]
+    return plots.draw_lines("lengths", "Caption length", "words", "share of captions", lines, integer_x=True)
+
+
+def _distinct_ngrams(groups: Sequence[_Captions]) -> Figure:
+    lines = [
+        Line(
+            group.label,
+            range(1, LONGEST_NGRAM + 1),
+            distinct_ngrams(group.tokens),
+            group.run,
+            dashed=group.run is None,
+            markers=True,
+        )
+        for group in groups
+    ]
+    title = "Share of distinct n-grams (references: the first of each photo)"
+    return plots.draw_lines("distinct", title, "n", "distinct n-grams", lines, integer_x=True)
 
 
 def distinct_ngrams(captions: Sequence[Sequence[str]]) -> list[float]:
-    """Of the n-grams of each n, the share that is left when each is counted once (Li et al. 2016)."""
-    counts = Counter(ngram for words in captions for ngram in ngrams(words))
-    totals, kinds = np.zeros(LONGEST_NGRAM), np.zeros(LONGEST_NGRAM)
+    """Distinct n-grams as a share of all n-grams, for each n (Li et al. 2016)."""
+    counts = Counter(ngram for tokens in captions for ngram in ngrams(tokens))
+    totals, distinct = np.zeros(LONGEST_NGRAM), np.zeros(LONGEST_NGRAM)
     for ngram, count in counts.items():
         totals[len(ngram) - 1] += count
-        kinds[len(ngram) - 1] += 1
-    return (kinds / np.maximum(totals, 1)).tolist()
-
-
-def _name(evaluated: Sequence[Evaluated], run: int | None) -> str:
-    return "references" if run is None else evaluated[run].name
+        distinct[len(ngram) - 1] += 1
+    return (distinct / np.maximum(totals, 1)).tolist()

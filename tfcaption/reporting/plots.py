@@ -1,13 +1,15 @@
-"""Figures of runs side by side, each as a PNG and as an SVG that takes its colours from the page it stands in."""
+"""Draws figures of several runs, each as a PNG and as an SVG that takes its colours from the page around it."""
 
 import io
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
-
-from tfcaption.runtime.errors import TfcaptionError
+from markupsafe import Markup
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 
 INK = "#1b1b1f"  # of text and axes; `currentColor` in the SVG
 # Okabe and Ito's palette, which colour-blind people can tell apart; `var(--run-0)`, `var(--run-1)` ... in the SVG.
@@ -16,17 +18,13 @@ _SIZE_INCHES = (5.2, 3.4)
 _DOTS_PER_INCH = 150
 
 
-class PlotError(TfcaptionError, ValueError):
-    """Figures cannot be drawn; the message names the cure."""
-
-
 class Line(NamedTuple):
     """One line of a figure."""
 
     label: str
     x: Sequence[float]
     y: Sequence[float]
-    run: int | None = None  # decides the colour; None: that of the text
+    run: int | None = None  # sets the colour; None: that of the text
     dashed: bool = False
     markers: bool = False
 
@@ -34,45 +32,25 @@ class Line(NamedTuple):
 class Figure(NamedTuple):
     """A drawn figure."""
 
-    name: str  # of its files
+    name: str  # of its file
     title: str
     png: bytes  # on white
-    svg: str  # an <svg> element to stand in a page, transparent
-
-
-def require_matplotlib() -> None:
-    """Fail early where there is no matplotlib.
-
-    Raises:
-        PlotError: there is none.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise PlotError("matplotlib is not installed; install it with: pip install 'tfcaption[report]'") from None
+    svg: Markup  # an <svg> element for the page, transparent
 
 
 def draw_lines(
-    name: str, title: str, x_label: str, y_label: str, lines: Sequence[Line], *, whole_x: bool = False
+    name: str, title: str, x_label: str, y_label: str, lines: Sequence[Line], *, integer_x: bool = False
 ) -> Figure:
     """Draw lines into one figure.
 
     Args:
-        name: of its files, and before all ids in its SVG.
-        title: of the figure; stands beside it, not in it.
+        name: of its file; also the prefix of all ids in its SVG.
+        title: of the figure; the page shows it beside the figure.
         x_label: of the axis.
         y_label: of the axis.
         lines: one or more.
-        whole_x: only whole numbers are marked on the x axis.
-
-    Raises:
-        PlotError: there is no matplotlib.
+        integer_x: mark only whole numbers on the x axis.
     """
-    require_matplotlib()
-    import matplotlib
-    from matplotlib.figure import Figure as Canvas
-    from matplotlib.ticker import MaxNLocator
-
     with matplotlib.rc_context(_style(name)):
         canvas = Canvas(figsize=_SIZE_INCHES, layout="constrained")
         axes = canvas.add_subplot(xlabel=x_label, ylabel=y_label)
@@ -80,7 +58,7 @@ def draw_lines(
             axes.plot(
                 line.x,
                 line.y,
-                # matplotlib leaves a label that begins with an underscore out of the legend.
+                # matplotlib omits a label with a leading underscore from the legend.
                 label=f" {line.label}" if line.label.startswith("_") else line.label,
                 color=INK if line.run is None else run_colour(line.run),
                 linestyle="--" if line.dashed else "-",
@@ -88,17 +66,17 @@ def draw_lines(
                 marker="o" if line.markers else None,
                 markersize=3.5,
             )
-        if whole_x:
+        if integer_x:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         canvas.legend(loc="outside lower center", ncols=2, fontsize="medium")
         png, svg = io.BytesIO(), io.StringIO()
         canvas.savefig(png, format="png", dpi=_DOTS_PER_INCH)
         canvas.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
-    return Figure(name, title, png.getvalue(), _for_page(svg.getvalue(), name))
+    return Figure(name, title, png.getvalue(), _svg_element(svg.getvalue(), name, title))
 
 
 def run_colour(run: int) -> str:
-    """The colour of the run with this number; they repeat after eight."""
+    """The colour of the run with this index; colours repeat after eight runs."""
     return COLOURS[run % len(COLOURS)]
 
 
@@ -107,9 +85,9 @@ def histogram_line(label: str, values: Sequence[float] | np.ndarray, edges: np.n
 
     Args:
         label: of the line.
-        values: any number of them; those outside the edges count but are not seen.
-        edges: (bins + 1,) rising.
-        run: decides the colour.
+        values: any number of them. Values outside the edges count towards the total but are not drawn.
+        edges: (bins + 1,) ascending.
+        run: sets the colour.
     """
     counts, _ = np.histogram(values, edges)
     shares = counts / max(len(values), 1)
@@ -118,12 +96,18 @@ def histogram_line(label: str, values: Sequence[float] | np.ndarray, edges: np.n
 
 
 def smoothed(x: Sequence[float], y: Sequence[float], points: int = 200) -> tuple[list[float], list[float]]:
-    """Means of neighbouring values, so that a long noisy line has `points` points at most."""
+    """Means of neighbouring values, so that a long noisy line has at most `points` points."""
     groups = min(points, len(x))
     if not groups:
         return [], []
     means = ([float(part.mean()) for part in np.array_split(np.asarray(values, float), groups)] for values in (x, y))
     return next(means), next(means)
+
+
+def thinned(x: Sequence[float], y: Sequence[float], points: int = 200) -> tuple[list[float], list[float]]:
+    """At most `points` evenly spaced values of a long smooth line, the first and the last included."""
+    kept = np.linspace(0, len(x) - 1, min(points, len(x))).round().astype(int)
+    return [x[index] for index in kept], [y[index] for index in kept]
 
 
 def _style(name: str) -> dict[Any, Any]:
@@ -137,13 +121,13 @@ def _style(name: str) -> dict[Any, Any]:
         "grid.alpha": 0.15,
         "legend.frameon": False,
         "svg.fonttype": "none",  # text stays text
-        "svg.hashsalt": name,  # the same figure gives the same bytes
-        "text.parse_math": False,  # a run's name may hold a dollar
+        "svg.hashsalt": name,  # equal figures have equal bytes
+        "text.parse_math": False,  # a run's name may contain a dollar sign
     }
 
 
-def _for_page(svg: str, name: str) -> str:
-    """The <svg> element alone, as wide as its place, in the page's colours, its ids unlike those of other figures."""
+def _svg_element(svg: str, name: str, title: str) -> Markup:
+    """The <svg> element of a drawing: as wide as its container, in the page's colours, its ids unique on the page."""
     element = svg[svg.index("<svg ") :]
     element = re.sub(r"<(metadata|style)\b.*?</\1>", "", element, flags=re.DOTALL)
     element = re.sub(r' (?:width|height)="[\d.]+pt"', "", element, count=2)
@@ -151,4 +135,7 @@ def _for_page(svg: str, name: str) -> str:
     element = element.replace(INK, "currentColor")
     for index, colour in enumerate(COLOURS):
         element = element.replace(colour, f"var(--run-{index})")
-    return element.strip()
+    start = Markup('<svg role="img" aria-label="{}" ').format(title)
+    element = element.strip().replace("<svg ", start, 1)
+    # Safe, since matplotlib escapes the text in its SVG.
+    return Markup(element)  # nosec B704

@@ -1,20 +1,18 @@
 """The report: a page that is right, safe, needs nothing else, and can be sorted and searched."""
 
 import base64
-import html
 import io
 import itertools
 import json
-import math
 import re
 import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from markupsafe import escape
 from PIL import Image
 
 from tfcaption import report as command
@@ -26,20 +24,24 @@ from tfcaption.records.tfrecord import frame_record
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE
 from tfcaption.reporting import plots
 from tfcaption.reporting.data import read_runs
-from tfcaption.reporting.figures import distinct_ngrams, learning_rate
+from tfcaption.reporting.figures import distinct_ngrams, training_figures
 from tfcaption.reporting.report import PHOTO_SIZE, _frequent_trigrams, choose_photos, write_report
 from tfcaption.runs.directory import CONFIG_FILE
 from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE, append_lines
 
 SIZE = 256
-# Photo -> references and what the runs `plain` and `a_$b$` say.
+# Photo -> references, and the captions of the runs `plain` and `a_$b$`.
 HOSTILE = "<img src=x onerror=\"alert(1)\"> & a 'dog'\u2028"
 PHOTOS = {
     "dog.jpg": (["a dog runs", "the brown dog runs on grass"], "a dog runs", "a cat sleeps"),
     "cat.jpg": (["a cat sleeps on the sofa", "one cat"], "a man in a hat", "a cat sleeps on a sofa"),
     "man.jpg": (["a man in a hat", "a man with a red hat"], "a man in a hat", "a man in a hat"),
     "sea.jpg": (["waves break", "the blue sea"], "two boats", "blue sea"),
-    'x"><script>.jpg': ([HOSTILE, "</article><script>alert(2)</script>"], "<b>bold</b> dog", "&lt;dog&gt; $notes"),
+    'x"><script>.jpg': (
+        [HOSTILE, "</article><script>alert(2)</script>"],
+        "<b>bold</b> dog",
+        "&lt;dog&gt; {{ page }} {% raw %}",
+    ),
 }
 VOID = {"meta", "img", "input", "br"}
 
@@ -210,10 +212,10 @@ def test_the_scores_of_the_runs_stand_side_by_side_and_the_best_of_each_row_is_m
 
 
 def test_the_differences_of_the_configs_are_exactly_the_fields_that_differ(tree):
-    assert cells(tree, "Differences of the configs")[0] == {"": ["plain", "a_$b$"], "train.seed": ["0", "7"]}
+    assert cells(tree, "Config differences")[0] == {"": ["plain", "a_$b$"], "train.seed": ["0", "7"]}
 
 
-def test_every_photo_stands_with_its_references_and_what_each_run_said(tree):
+def test_every_photo_stands_with_its_references_and_the_caption_of_each_run(tree):
     found = cards(tree)
     assert set(found) == set(PHOTOS)
     for photo, (references, *captions) in PHOTOS.items():
@@ -223,20 +225,21 @@ def test_every_photo_stands_with_its_references_and_what_each_run_said(tree):
         assert next(found[photo].all("img")).attributes["alt"] == references[0]
 
 
-def test_where_a_run_looked_is_shaded_on_the_photo_word_by_word(folder, tmp_path):
+def test_the_attention_of_a_run_is_shaded_on_the_photo_word_by_word(folder, tmp_path):
     weights = [0.7, 0.1, 0.2, 0.0]
     found = evaluation(1)
     for line in found["eval-dev"][0]:
         line["attention"] = [{"word": word, "weights": weights} for word in (*line["caption"].split(), HOSTILE)]
-    plain, looking = (
+    plain, attending = (
         write_run(tmp_path / name, folder / "records", evaluations)
-        for name, evaluations in (("plain", evaluation(2)), ("looking", found))
+        for name, evaluations in (("plain", evaluation(2)), ("attending", found))
     )
-    tree = parse(write_report([plain, looking], output=tmp_path / "page").read_text())
+    tree = parse(write_report([plain, attending], output=tmp_path / "page").read_text())
     for photo, card in cards(tree).items():
-        (details,) = card.all("details", class_="looked")
+        (details,) = card.all("details", class_="attention")
         caption = PHOTOS[photo][1]
         assert details.attributes["data-run"] == "1"
+        assert next(details.all("summary")).text == "attention of attending"
         assert [item.text for item in details.all("li")] == [*caption.split(), HOSTILE]
         shown = next(card.all("img")).attributes["src"]
         assert card.attributes["style"] == f"--photo: url({shown})"
@@ -267,8 +270,8 @@ def test_text_from_the_data_never_becomes_markup(tree, page):
     assert len(list(tree.all("script"))) == 1 and not list(tree.all("b"))
     for element in tree.all():
         assert not [name for name in element.attributes if name.startswith("on")], element.tag
-    # The same with the template's own marks: a caption with $notes stays as it is.
-    assert "$notes" in page.read_text() and html.escape(HOSTILE) in page.read_text(encoding="utf-8")
+    # The template's own syntax stays text in a caption.
+    assert "{{ page }} {% raw %}" in page.read_text() and str(escape(HOSTILE)) in page.read_text(encoding="utf-8")
 
 
 def test_the_page_needs_no_other_file_and_no_network(tree):
@@ -322,11 +325,11 @@ def test_distinct_n_is_the_share_of_different_ngrams():
 def test_best_and_worst_are_those_of_the_whole_split_and_no_photo_comes_twice(photos, count):
     scores = np.random.default_rng(photos).permutation(photos) / photos
     chosen = choose_photos(scores, count)
-    assert len(chosen) == min(count, photos)
-    best, rest, worst = ([scores[row] for row, s in chosen.items() if s == k] for k in ("best", "random", "worst"))
+    indices = [index for group in chosen.values() for index in group]
+    assert len(indices) == len(set(indices)) == min(count, photos)
+    best, _, worst = ([scores[index] for index in chosen[name]] for name in ("best", "random", "worst"))
     third = min(count, photos) // 3
     assert best == sorted(scores)[::-1][:third] and worst == sorted(scores)[:third]
-    assert len(rest) == len(chosen) - 2 * third
 
 
 def test_a_histogram_line_encloses_the_share_of_values_in_each_bin():
@@ -339,14 +342,31 @@ def test_smoothing_takes_means_of_neighbours_and_leaves_a_short_line_alone():
     assert plots.smoothed([1, 2], [5, 7]) == ([1, 2], [5, 7]) and plots.smoothed([], []) == ([], [])
 
 
-def test_the_learning_rate_is_a_warm_up_and_half_a_cosine():
-    config = Config.model_validate({"train": {"schedule": "cosine", "warm_up_steps": 10, "epochs": 5}})
-    run = SimpleNamespace(run=SimpleNamespace(config=config), epochs=[{"step": 20}, {"step": 100}])
-    x, y = learning_rate(run, 20)
-    for epoch, rate in zip(x, y, strict=True):
-        done = (epoch * 20 - 10) / 90
-        expected = epoch * 20 / 10 if done < 0 else (1 + math.cos(math.pi * done)) / 2
-        assert rate == pytest.approx(1e-3 * expected, abs=1e-6)
+def test_a_thinned_line_keeps_both_ends_and_evenly_spaced_values():
+    assert plots.thinned(range(9), range(10, 19), points=3) == ([0, 4, 8], [10, 14, 18])
+    assert plots.thinned([1, 2], [5, 7]) == ([1, 2], [5, 7]) and plots.thinned([], []) == ([], [])
+
+
+def test_the_learning_rate_is_the_logged_one_and_a_constant_one_or_none_has_no_figure(folder, tmp_path, monkeypatch):
+    drawn = {}
+
+    def draw_lines(name, title, x_label, y_label, lines, *, integer_x=False):
+        drawn[name] = {line.label: (list(line.x), list(line.y)) for line in lines}
+
+    monkeypatch.setattr(plots, "draw_lines", draw_lines)
+    paths = {}
+    for name, rates in (("falling", [4e-3, 3e-3, 2e-3, 1e-3]), ("constant", [1e-3] * 4), ("unlogged", [])):
+        paths[name] = write_run(tmp_path / name, folder / "records", evaluation(1), epochs=2)
+        if rates:
+            (paths[name] / STEPS_FILE).unlink()
+            steps = zip(range(2, 9, 2), rates, strict=True)
+            append_lines(paths[name] / STEPS_FILE, [{"step": s, "loss": 1.0, "learning_rate": r} for s, r in steps])
+    training_figures(read_runs(list(paths.values()))[1])
+    epochs = [0.5, 1.0, 1.5, 2.0]  # of four steps
+    assert drawn["learning_rate"] == {"falling": (epochs, [4e-3, 3e-3, 2e-3, 1e-3]), "constant": (epochs, [1e-3] * 4)}
+    drawn.clear()
+    training_figures(read_runs([paths["constant"], paths["unlogged"]])[1])
+    assert set(drawn) == {"loss"}
 
 
 def test_dev_comes_before_test_and_only_a_split_that_all_runs_have(folder, tmp_path):
@@ -378,7 +398,7 @@ def test_what_cannot_be_compared_is_one_line_that_names_it(folder, tmp_path, cap
     torn = write_run(tmp_path / "torn", folder / "records", evaluation(1))
     (torn / "eval-dev" / "captions.jsonl").write_text('{"id": "dog.jpg"')
     for arguments, message in (
-        ([tmp_path / "none"], "is no run directory"),
+        ([tmp_path / "none"], "none: not a run directory"),
         ([plain, plain], "is given twice"),
         ([plain, other], "captioned no photo in common"),
         ([other], "has no photo other.jpg in its dev split"),
@@ -390,10 +410,21 @@ def test_what_cannot_be_compared_is_one_line_that_names_it(folder, tmp_path, cap
         assert message in line
 
 
-def test_without_matplotlib_the_extra_to_install_is_named(folder, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert command.main([str(folder / "runs" / "plain")]) == 1
-    assert "pip install 'tfcaption[report]'" in capsys.readouterr().err
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_without_a_package_of_the_extra_the_extra_to_install_is_named_and_help_is_printed(folder, package):
+    code = f"import sys; sys.modules[{package!r}] = None; from tfcaption.report import main; sys.exit(main())"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run([*command, str(folder / "runs" / "plain")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {package} is not installed; install it with: pip install 'tfcaption[report]'\n"
+    assert subprocess.run([*command, "--help"], capture_output=True).returncode == 0
+
+
+def test_a_report_needs_no_tensorflow(folder, tmp_path):
+    code = "import sys; from tfcaption.report import main; main(sys.argv[1:]); print('tensorflow' in sys.modules)"
+    arguments = [str(folder / "runs" / "plain"), "--output", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
 
 
 def test_a_run_with_captions_and_nothing_else_has_a_page_beside_it(folder, tmp_path, capsys):
@@ -433,7 +464,7 @@ def browser():
     names = ("chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if (path := shutil.which(name))), None)
     if not found:
-        pytest.skip("needs Chromium")
+        pytest.skip("needs Chromium: apt-get install chromium")
     return found
 
 
@@ -476,7 +507,7 @@ def test_the_page_sorts_and_filters_in_a_browser(browser, page, tree, tmp_path):
     }
     for order, key in keys.items():
         assert order_of(dumped(browser, page, tmp_path, acted(order))) == [sorted(group, key=key) for group in groups]
-    # Of the second run alone, which says "cat" of two photos; the first one of the third has no cat either.
+    # Of the second run alone, whose captions of two photos have "cat"; the first run's caption of the third has none.
     found = dumped(browser, page, tmp_path, acted("worst", "A CAT sleeps on a", without=[0]))
     assert [photo for photo, card in cards(found).items() if "hidden" not in card.attributes] == ["cat.jpg"]
     assert all("hidden" in p.attributes for p in found.all("p", class_="caption") if p.attributes["data-run"] == "0")
