@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.runs import config, train
 from tfcaption.benchmark import main
 from tfcaption.benchmarks.baselines import KerasSequence
 from tfcaption.benchmarks.harness import Row, find_jpegs, ratio_to_reference, repeated_photos
+from tfcaption.config import save_config
 from tfcaption.records import tfrecord
 from tfcaption.records.examples import decode_record
 
@@ -35,6 +37,22 @@ def test_input_measures_all_candidates_in_one_run(sample, sample_records, pooled
     for row in rows:
         assert len(row["values"]) == 2 and min(row["values"]) > 0 and row["name"] in printed
     assert rows[2]["ratio"] == pytest.approx(rows[2]["median"] / rows[0]["median"])
+
+
+@pytest.mark.slow
+def test_train_and_search_compare_with_keras_and_write_no_run_directory(sample, sample_records, pooled, tmp_path):
+    settings = config(tmp_path / "run", sample_records, 1, pooled)
+    save_config(settings, tmp_path / "config.yaml")
+    options = ["--repeats=1", "--json", str(tmp_path / "out.json")]
+    trained = ["train", "--images", str(sample[0]), "--configs", str(tmp_path / "config.yaml")]
+    assert main([*trained, "--steps=2", "--naive_steps=1", *options]) == 0
+    names = ["Keras fit, encoder in the graph, frozen", "tfcaption.train from pooled, frozen"]
+    assert [row["name"] for row in json.loads((tmp_path / "out.json").read_text())] == names
+    assert not (tmp_path / "run").exists()
+    search = ["search", "--run", str(train(settings)), "--features", str(pooled)]
+    assert main([*search, "--photos=6", "--batch_size=2", "--naive_photos=1", *options]) == 0
+    rows = json.loads((tmp_path / "out.json").read_text())
+    assert len(rows) == 7 and all(row["reference"] == rows[0]["name"] for row in rows[1:])
 
 
 def test_the_keras_sequence_yields_pixels_and_shifted_padded_captions(sample):
