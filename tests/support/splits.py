@@ -12,9 +12,13 @@ from tfcaption.records.vocabulary import PAD
 from tfcaption.runtime.hosts import Host
 
 
-def opened(folder, info, split="train", features=None, buckets=3, cache=False, host=0, hosts=1, **options):
+def opened(
+    folder, info, split="train", features=None, buckets=3, cache=False, limit_mb=2048, host=0, hosts=1, **options
+):
     dataset = Dataset(info, [], Path(folder), Path(folder) if features else None, features)
-    return open_split(split, dataset, buckets=buckets, cache=CachePolicy(cache), host=Host(host, hosts), **options)
+    return open_split(
+        split, dataset, buckets=buckets, cache=CachePolicy(cache, limit_mb), host=Host(host, hosts), **options
+    )
 
 
 def batches_of(split, position=0, **options):

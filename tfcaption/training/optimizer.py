@@ -43,9 +43,12 @@ class Optimizers:
 
     def __init__(self, captioner: Captioner, config: TrainConfig, total_steps: int) -> None:
         self._averages = bool(config.ema_decay)
-        groups = [(config.learning_rate, captioner.decoder), (config.encoder_learning_rate, captioner.encoder)]
+        layers: list[tuple[float, keras.layers.Layer]] = [
+            (config.learning_rate, captioner.decoder),
+            (config.encoder_learning_rate, captioner.encoder),
+        ]
         self._groups: list[tuple[SummedAdam, list[tf.Variable]]] = []
-        for peak, layer in groups:
+        for peak, layer in layers:
             variables = [variable.value for variable in layer.trainable_variables]
             if variables:
                 self._groups.append((_adam(config, peak, variables, total_steps), variables))

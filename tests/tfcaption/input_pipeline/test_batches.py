@@ -138,8 +138,8 @@ def test_features_come_with_the_captions_of_their_photo(sample_records, info, po
 
 def test_auto_keeps_in_memory_what_is_within_the_limit(sample_records, info):
     size = sum(shard.bytes for shard in info.splits["train"].shards)
-    assert opened(sample_records, info, cache="auto", cache_limit_mb=size // 1_000_000 + 1).in_memory
-    assert not opened(sample_records, info, cache="auto", cache_limit_mb=0).in_memory
+    assert opened(sample_records, info, cache="auto", limit_mb=size // 1_000_000 + 1).in_memory
+    assert not opened(sample_records, info, cache="auto", limit_mb=0).in_memory
 
 
 def test_shuffling_buffers_serialized_records_never_decoded_photos(sample_records, info, monkeypatch):
