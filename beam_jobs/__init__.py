@@ -1,1 +1,1 @@
-"""Apache Beam jobs that turn photos and captions into what tfcaption trains on."""
+"""Apache Beam jobs: photos and captions to records, records to features, photos to captions."""

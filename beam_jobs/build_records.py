@@ -6,11 +6,15 @@ Prints a summary and the path of the records. The pipeline itself is in `pipelin
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from beam_jobs.errors import SourceError
 from beam_jobs.execution.command import run_job
+from beam_jobs.sources.base import Columns, check_exists
 from tfcaption.preprocessing import photos
-from tfcaption.records.dataset_info import DATASET_FILE, SPLITS, DatasetInfo, RecordSettings, load_dataset_info
-from tfcaption.runtime.command import command_parser
+from tfcaption.records.dataset_info import DATASET_FILE, SPLITS, DatasetInfo, RecordSettings
+from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.paths import is_local
 
 EXAMPLES = """examples:
   # Flickr8k as its archives unpack, on all cores of this machine
@@ -111,30 +115,27 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     """Run the job to its end.
 
     Args:
-        arguments: as `parse_arguments` gives them.
+        arguments: see `parse_arguments`.
         flags: Beam's options.
 
     Returns:
         The description of the records, as written; None for a dry run or a template.
 
     Raises:
-        SourceError, ValueError: input or options that no job can start from.
+        SourceError, UsageError: input or options that no job can start from.
         JobFailed: too much was rejected, or records were lost.
     """
-    import apache_beam as beam
+    # Here, since Beam takes a second to import.
     import PIL
 
-    from beam_jobs.errors import SourceError
     from beam_jobs.execution import output_folder, paths
     from beam_jobs.execution.options import beam_options
-    from beam_jobs.execution.runner import run_pipeline
-    from beam_jobs.pipelines.records import add_steps
+    from beam_jobs.pipelines import records
     from beam_jobs.sources import held_out
-    from beam_jobs.sources.base import Columns
     from beam_jobs.sources.reader import read_source
 
     options = beam_options(flags, output=arguments.output)
-    output_folder.check_writable(arguments.output, overwrite=arguments.overwrite, description=DATASET_FILE)
+    output_folder.check_writable(arguments.output, output_folder.RECORDS, overwrite=arguments.overwrite)
     shares = dict(zip(SPLITS, arguments.shares, strict=True))
     listing = read_source(
         arguments.images,
@@ -144,28 +145,30 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         seed=arguments.seed,
         columns=Columns(*arguments.columns),
     )
-    arguments.source = listing.source
-    held = [*arguments.held_out, *held_out.held_out_beside(paths.as_path(arguments.captions), listing.source)]
-    held_out.check_held_out(listing, held, allow_overlap=arguments.allow_overlap)
+    held_out_paths = held_out.held_out_beside(paths.as_path(arguments.captions), listing.source)
+    held_out.check_held_out(listing, [*arguments.held_out, *held_out_paths], allow_overlap=arguments.allow_overlap)
     print(
         f"{len(listing.photos):,} photos, {listing.captions_in:,} captions; {'; '.join(listing.notes)}",
         flush=True,
     )
     if not any(photo.split == "train" for photo in listing.photos):
         raise SourceError(f"{arguments.captions}: no photo is left for the training split")
-    output_folder.remove_previous(arguments.output, description=DATASET_FILE)
     settings = RecordSettings(
-        **{name: getattr(arguments, name) for name in RecordSettings.model_fields if hasattr(arguments, name)}
-        | {"shares": shares, "pillow_version": PIL.__version__}
+        source=listing.source,
+        image_size=arguments.image_size,
+        resize=arguments.resize,
+        min_count=arguments.min_count,
+        max_words=arguments.max_words,
+        seed=arguments.seed,
+        shards=arguments.shards,
+        shares=shares,
+        pillow_version=PIL.__version__,
     )
-    pipeline = beam.Pipeline(options=options)
-    add_steps(pipeline, listing, settings, output=arguments.output, max_rejected=arguments.max_rejected)
-    done = run_pipeline(pipeline, arguments.output, total=len(listing.photos), unit="photos", label="writing records")
-    return load_dataset_info(paths.as_path(arguments.output)) if done else None
+    return records.run(listing, settings, options, output=arguments.output, max_rejected=arguments.max_rejected)
 
 
 def summary(info: DatasetInfo, seconds: float) -> str:
-    """What was written and what was not, for people."""
+    """Human-readable lines: splits, vocabulary, rejections and speed."""
     written = sum(split.photos for split in info.splits.values())
     lines = [f"{'split':6} {'photos':>8} {'captions':>9} {'oov words':>9} {'cut':>5} {'shards':>6} {'MB':>8}"]
     for name, split in info.splits.items():
@@ -180,32 +183,35 @@ def summary(info: DatasetInfo, seconds: float) -> str:
         ("captions rejected", info.rejected_captions),
         ("photos unused", info.unused_photos),
     ):
-        listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-        lines.append(f"{kind}: {listed or 'none'}")
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        lines.append(f"{kind}: {counts or 'none'}")
     if info.duplicates:
-        examples = [_one_of_each_split(same) for same in info.duplicates[:3]]
+        examples = [_one_of_each_split(duplicates) for duplicates in info.duplicates[:3]]
         lines.append(
-            f"WARNING: photos that are the same in several splits: {len(info.duplicates):,} ({', '.join(examples)}"
-            f"{', ...' if len(info.duplicates) > 3 else ''}), all named in {DATASET_FILE}"
+            f"WARNING: identical photos in several splits: {len(info.duplicates):,} ({', '.join(examples)}"
+            f"{', ...' if len(info.duplicates) > 3 else ''}), all listed in {DATASET_FILE}"
         )
     lines.append(f"{info.photos_in:,} photos in {seconds:.1f} s: {written / max(seconds, 1e-9):,.0f} photos/s")
     return "\n".join(lines)
 
 
-def _one_of_each_split(photos: dict[str, str]) -> str:
-    """Photos that are the same, with their splits; thousands may be."""
+def _one_of_each_split(duplicates: dict[str, str]) -> str:
+    """The first of some identical photos (id -> split) in each split, and how many more there are."""
     first: dict[str, str] = {}
-    for photo, split in photos.items():
+    for photo, split in duplicates.items():
         first.setdefault(split, photo)
-    named = "; ".join(f"{photo} in {split}" for split, photo in first.items())
-    more = len(photos) - len(first)
-    return f"{named}; {more:,} more" if more else named
+    examples = "; ".join(f"{photo} in {split}" for split, photo in first.items())
+    more = len(duplicates) - len(first)
+    return f"{examples}; {more:,} more" if more else examples
 
 
+@reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    return run_job(build_records, summary, arguments, flags, what="records")
+    if is_local(arguments.images) and is_local(arguments.captions):
+        check_exists(Path(arguments.images), Path(arguments.captions))  # before Beam's start
+    return run_job(build_records, summary, arguments, flags, noun="records")
 
 
 if __name__ == "__main__":

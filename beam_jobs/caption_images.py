@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beam_jobs.execution.command import run_job
-from tfcaption.records.dataset_info import CAPTIONS_FILE
-from tfcaption.records.sharding import automatic_shard_count
-from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.serving.export_folder import check_export
 
 if TYPE_CHECKING:
     from beam_jobs.pipelines.captions import CaptionsInfo
@@ -53,72 +52,46 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
     """Run the job to its end.
 
     Args:
-        arguments: as `parse_arguments` gives them.
+        arguments: see `parse_arguments`.
         flags: Beam's options.
 
     Returns:
         The description of the captions, as written; None for a dry run or a template.
 
     Raises:
-        ValueError: (ExportError) input or options that no job can start from.
+        UsageError, ExportError: input or options that no job can start from.
         JobFailed: photos were lost.
     """
-    import apache_beam as beam
-    from apache_beam.utils.shared import Shared
-
-    from beam_jobs.execution import output_folder
+    # Here, since Beam takes a second to import.
     from beam_jobs.execution.options import beam_options
-    from beam_jobs.execution.runner import run_pipeline
-    from beam_jobs.execution.shard_writer import write_text
-    from beam_jobs.pipelines.captions import (
-        CaptionSettings,
-        add_steps,
-        list_photos,
-        load_captions_info,
-        open_captioner,
-        settings_there,
-    )
+    from beam_jobs.pipelines import captions
 
-    # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
+    # One process with all cores: TensorFlow has its own threads, and one model needs the memory of one.
     options = beam_options(flags, output=arguments.output, local_mode="in_memory")
-    root, names = list_photos(arguments.images)
-    shared = Shared()
-    captioner = shared.acquire(lambda: open_captioner(arguments.model, batch_size=arguments.batch_size))
-    settings = CaptionSettings(
-        model=captioner.fingerprint(),
-        beam=captioner.beam,
+    request = captions.CaptionRequest(
+        model=arguments.model,
+        images=arguments.images,
         batch_size=arguments.batch_size,
-        shards=arguments.shards or automatic_shard_count(len(names)),
+        shards=arguments.shards,
     )
-    # Shards that an earlier run with the same settings left are kept, whether it came to its end or not.
-    go_on = settings_there(arguments.output) == settings and not arguments.overwrite
-    description = CAPTIONS_FILE
-    output_folder.check_writable(arguments.output, overwrite=arguments.overwrite or go_on, description=description)
-    (output_folder.remove_partial_files if go_on else output_folder.remove_previous)(
-        arguments.output, description=description
-    )
-    partial = output_folder.PARTIAL_CAPTIONS_FILE
-    write_text(arguments.output, partial, settings.model_dump_json(indent=1) + "\n")
-    output_folder.remove_file(arguments.output, description)  # other photos may be there by now
-    pipeline = beam.Pipeline(options=options)
-    add_steps(pipeline, names, settings, root=root, model=arguments.model, shared=shared, output=arguments.output)
-    done = run_pipeline(pipeline, arguments.output, total=len(names), unit="photos", label="captioning")
-    return load_captions_info(arguments.output) if done else None
+    return captions.run(request, options, output=arguments.output, overwrite=arguments.overwrite)
 
 
 def summary(info: "CaptionsInfo", seconds: float) -> str:
-    """What was captioned and what was not, for people."""
-    listed = ", ".join(f"{count:,} {reason}" for reason, count in info.rejected.items())
+    """A human-readable line: photos, rejections and speed."""
+    rejected = ", ".join(f"{count:,} {reason}" for reason, count in info.rejected.items())
     return (
         f"{info.captioned:,} of {info.photos_in:,} photos captioned, {len(info.shards):,} shards, rejected: "
-        f"{listed or 'none'}; {seconds:.1f} s: {info.photos_in / max(seconds, 1e-9):,.1f} photos/s"
+        f"{rejected or 'none'}; {seconds:.1f} s: {info.photos_in / max(seconds, 1e-9):,.1f} photos/s"
     )
 
 
+@reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    return run_job(caption_images, summary, arguments, flags, what="captions")
+    check_export(arguments.model)  # a wrong path is an error before Beam's start
+    return run_job(caption_images, summary, arguments, flags, noun="captions")
 
 
 if __name__ == "__main__":

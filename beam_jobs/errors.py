@@ -4,8 +4,8 @@ from tfcaption.runtime.errors import TfcaptionError
 
 
 class JobFailed(TfcaptionError, RuntimeError):
-    """A job that ran and must not be trusted; the message is for the user."""
+    """A job that ran, and whose output must not be used."""
 
 
 class SourceError(TfcaptionError, ValueError):
-    """Input that no job can start from; the message names the file and the cure."""
+    """Input that no job can start from; the message names the file and the fix."""

@@ -8,15 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from beam_jobs.execution.command import run_job
-from tfcaption.records.dataset_info import (
-    FEATURES_FILE,
-    PARTIAL_FEATURES_FILE,
-    FeaturesInfo,
-    load_dataset_info,
-    load_features_info,
-)
-from tfcaption.records.vocabulary import load_vocabulary
-from tfcaption.runtime.command import command_parser
+from tfcaption.records.dataset_info import FeaturesInfo, load_dataset_info
+from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.paths import is_local
 
 EXAMPLES = """examples:
   # for the frozen variant: the mean of the last map, 4 KB a photo
@@ -79,80 +73,35 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     """Run the job to its end.
 
     Args:
-        arguments: as `parse_arguments` gives them.
+        arguments: see `parse_arguments`.
         flags: Beam's options.
 
     Returns:
         The description of the features, as written; None for a dry run or a template.
 
     Raises:
-        ValueError: (RecordError, EncoderError) input or options that no job can start from.
+        UsageError, RecordError, EncoderError: input or options that no job can start from.
         JobFailed: a record is damaged, or records were lost.
     """
-    import apache_beam as beam
-    from apache_beam.utils.shared import Shared
-
-    from beam_jobs.execution import output_folder, paths
+    # Here, since Beam takes a second to import.
     from beam_jobs.execution.options import beam_options
-    from beam_jobs.execution.runner import run_pipeline
-    from beam_jobs.execution.shard_writer import write_text
-    from beam_jobs.pipelines.feature_extractor import FeatureExtractor
-    from beam_jobs.pipelines.features import add_steps, check_source, settings_of, settings_there
+    from beam_jobs.pipelines import features
 
-    # One process with all cores: TensorFlow has threads of its own, and one model takes the memory of one.
+    # One process with all cores: TensorFlow has its own threads, and one model needs the memory of one.
     options = beam_options(flags, output=arguments.output, local_mode="in_memory")
-    info = load_dataset_info(paths.as_path(arguments.records))
-    source = load_features_info(paths.as_path(arguments.features)) if arguments.features else None
-    made = {
-        "stage": arguments.stage,
-        "batch_size": arguments.batch_size,
-        "made_from": source.settings.stage if source else "photo",
-    }
-    shared = Shared()
-    extractor = shared.acquire(
-        lambda: FeatureExtractor(image_size=info.settings.image_size, weights=arguments.weights, **made)
-    )
-    settings = settings_of(
-        extractor,
-        info,
-        views=source.settings.views if source else arguments.views,
-        sides=source.settings.sides if source else _sides(arguments),
-        **made,
-    )
-    if source:
-        check_source(arguments.features, source.settings, extractor, settings)
-    # Shards that an earlier run with the same settings left are kept, whether it came to its end or not.
-    go_on = settings_there(arguments.output) == settings and not arguments.overwrite
-    output_folder.check_writable(arguments.output, overwrite=arguments.overwrite or go_on, description=FEATURES_FILE)
-    (output_folder.remove_partial_files if go_on else output_folder.remove_previous)(
-        arguments.output, description=FEATURES_FILE
-    )
-    write_text(arguments.output, PARTIAL_FEATURES_FILE, settings.model_dump_json(indent=1) + "\n")
-    pipeline = beam.Pipeline(options=options)
-    add_steps(
-        pipeline,
-        info,
-        settings,
-        source=arguments.features or arguments.records,
+    request = features.FeatureRequest(
+        records=arguments.records,
+        stage=arguments.stage,
         weights=arguments.weights,
-        shared=shared,
-        output=arguments.output,
+        features=arguments.features,
+        views=arguments.views,
+        batch_size=arguments.batch_size,
     )
-    photos = sum(split.photos for split in info.splits.values())
-    done = run_pipeline(pipeline, arguments.output, total=photos, unit="photos", label="extracting features")
-    return load_features_info(paths.as_path(arguments.output)) if done else None
-
-
-def _sides(arguments: argparse.Namespace) -> list[int]:
-    """The tokens that change places in mirrored views, which a single view never is."""
-    from beam_jobs.execution import paths
-    from tfcaption.preprocessing.augmented_views import left_right_tokens
-
-    return left_right_tokens(load_vocabulary(paths.as_path(arguments.records))) if arguments.views > 1 else []
+    return features.run(request, options, output=arguments.output, overwrite=arguments.overwrite)
 
 
 def summary(info: FeaturesInfo, seconds: float) -> str:
-    """What was written, for people."""
+    """A human-readable line: photos, settings, size and speed."""
     shards = [shard for split in info.splits.values() for shard in split]
     photos, size = sum(shard.records for shard in shards), sum(shard.bytes for shard in shards)
     return (
@@ -161,10 +110,13 @@ def summary(info: FeaturesInfo, seconds: float) -> str:
     )
 
 
+@reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    return run_job(extract_features, summary, arguments, flags, what="features")
+    if is_local(arguments.records):
+        load_dataset_info(arguments.records)  # a wrong path is an error before Beam's start
+    return run_job(extract_features, summary, arguments, flags, noun="features")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Running a job on any Beam runner: options, progress, its output folder and shards."""
+"""Running a job on any Beam runner: options, progress, files, the output folder, the final check."""

@@ -1,50 +1,51 @@
-"""What the commands of all Beam jobs do around their job: quiet imports, the lock, errors of one line, the summary."""
+"""What the commands of all jobs share: Beam imported quietly, the lock on the output folder, the summary."""
 
 import argparse
 import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
-from tfcaption.runtime.errors import TfcaptionError
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import locked
+
+Info = TypeVar("Info")
 
 
 def run_job(
-    job: Callable[[argparse.Namespace, Sequence[str]], Any],
-    summary: Callable[[Any, float], str],
+    job: Callable[[argparse.Namespace, Sequence[str]], Info | None],
+    summary: Callable[[Info, float], str],
     arguments: argparse.Namespace,
     flags: Sequence[str],
     *,
-    what: str,
+    noun: str,
 ) -> int:
-    """Run a job and print what it made; returns the exit code.
+    """Run a job and print a summary and the path of its output; returns the exit code.
 
     Args:
-        job: takes the arguments and Beam's flags; gives the description of what it wrote, None if nothing ran.
-        summary: of that description and the seconds taken.
-        arguments: the job's own; `output` is where it writes.
+        job: takes the arguments and Beam's flags; returns the description of its output, or None if nothing ran.
+        summary: takes that description and the seconds taken; returns lines for people.
+        arguments: the job's own; `output` is its output folder.
         flags: Beam's options.
-        what: is written, in the plural.
+        noun: the kind of output, plural.
+
+    Raises:
+        UsageError: this process could not read all names of photos.
+        FolderInUse: another process writes into the output folder.
     """
     start = time.monotonic()
     if (encoding := sys.getfilesystemencoding()) != "utf-8":
-        print(f"error: names of photos would be read as {encoding}; set PYTHONUTF8=1", file=sys.stderr)
-        return 1
+        raise UsageError(f"names of photos would be read as {encoding}; set PYTHONUTF8=1")
     logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
-    import apache_beam  # noqa: F401
+    import apache_beam  # noqa: F401  # here, so that the job's own imports find it loaded without warnings
 
     logging.disable(logging.NOTSET)
-    try:
-        with locked(arguments.output):
-            info = job(arguments, flags)
-    except (TfcaptionError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with locked(arguments.output):
+        info = job(arguments, flags)
     if info is None:
         print("nothing ran: a dry run, or a template")
         return 0
     print(summary(info, time.monotonic() - start))
-    print(f"{what}: {arguments.output}")
+    print(f"{noun}: {arguments.output}")
     return 0

@@ -1,9 +1,15 @@
-"""The folder a job writes into: complete ones are kept, incomplete ones cleaned, strangers' files never touched."""
+"""The output folder of a job: complete output is kept, incomplete output resumed or removed, other files kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, Self, TypeVar
 
 from apache_beam.io.filesystems import FileSystems
+from pydantic import BaseModel
 
 from beam_jobs.execution.progress import remove_progress
-from beam_jobs.execution.shard_writer import TEMPORARY_MARK
+from beam_jobs.execution.reading import read_if_exists
+from beam_jobs.execution.shard_writer import TEMPORARY_MARK, write_text
 from tfcaption.records.dataset_info import (
     CAPTIONS_FILE,
     DATASET_FILE,
@@ -16,76 +22,167 @@ from tfcaption.records.vocabulary import VOCABULARY_FILE
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import LOCK_FILE
 
-PARTIAL_CAPTIONS_FILE = "captions.incomplete.json"  # settings of shards of captions, until captions.json is written
-# The description that a job writes last -> the other files it writes beside the shards
-_OWN_FILES = {
-    DATASET_FILE: (DATASET_FILE, REJECTED_FILE, VOCABULARY_FILE),
-    FEATURES_FILE: (FEATURES_FILE, PARTIAL_FEATURES_FILE),
-    CAPTIONS_FILE: (CAPTIONS_FILE, PARTIAL_CAPTIONS_FILE, REJECTED_FILE),
-}
+
+@dataclass(frozen=True)
+class OutputKind:
+    """The files that one kind of job writes beside its shards."""
+
+    name: str  # plural, for messages
+    description: str  # written last, so its presence means that the output is complete
+    partial: str = ""  # settings of the shards, until the description is written; empty: the job does not resume
+    others: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> set[str]:
+        """All their names."""
+        return {self.description, self.partial, *self.others} - {""}
 
 
-def _own_files(output: str, description: str) -> tuple[list[str], list[str]]:
-    """Paths directly in `output` that a job wrote, and all others but the lock."""
-    found = FileSystems.match([FileSystems.join(output, "*")])[0].metadata_list
-    mine: list[str] = []
-    others: list[str] = []
-    for path in sorted(item.path for item in found):
-        name = FileSystems.split(path)[1].partition(TEMPORARY_MARK)[0]
-        if name != LOCK_FILE:
-            (mine if name in _OWN_FILES[description] or is_shard_name(name) else others).append(path)
-    return mine, others
+RECORDS = OutputKind("records", DATASET_FILE, others=(REJECTED_FILE, VOCABULARY_FILE))
+FEATURES = OutputKind("features", FEATURES_FILE, PARTIAL_FEATURES_FILE)
+CAPTIONS = OutputKind("captions", CAPTIONS_FILE, "captions.incomplete.json", others=(REJECTED_FILE,))
 
 
-def check_writable(output: str, *, overwrite: bool, description: str) -> None:
+class Description(Protocol):
+    """What a complete output says of itself, such as `features.json`."""
+
+    @property
+    def settings(self) -> BaseModel:
+        """All that decides the bytes of the shards."""
+
+    @classmethod
+    def model_validate_json(cls, json_data: bytes) -> Self:
+        """See pydantic's `BaseModel`."""
+
+
+DescriptionType = TypeVar("DescriptionType", bound=Description)
+Parsed = TypeVar("Parsed")
+
+
+def check_writable(output: str, kind: OutputKind, *, overwrite: bool) -> None:
     """Refuse an output folder that a job must not write into.
 
     Args:
         output: the folder.
-        overwrite: complete output may be made again.
-        description: the file that the job writes last: `dataset.json`, `features.json` or `captions.json`.
+        kind: what the job writes.
+        overwrite: complete output may be replaced.
 
     Raises:
-        ValueError: the folder holds complete output and `overwrite` is false, or another job's, or strangers' files.
+        UsageError: the folder holds complete output and `overwrite` is false, or another job's files, or only files
+            that no job wrote.
     """
-    mine, others = _own_files(output, description)
-    for other, files in _OWN_FILES.items():
-        if other != description:
-            for path in others:
-                if FileSystems.split(path)[1] in files:
-                    raise UsageError(
-                        f"--output {output}: holds {FileSystems.split(path)[1]} of another job; name a new folder"
-                    )
-    if others and not mine:
-        raise UsageError(f"--output {output}: holds files of others ({others[0]}); name a new folder")
-    if FileSystems.join(output, description) in mine and not overwrite:
+    own_files, other_files = _files(output, kind)
+    for path in other_files:
+        name = FileSystems.split(path)[1]
+        if any(name in other.files for other in (RECORDS, FEATURES, CAPTIONS)):
+            raise UsageError(f"--output {output}: holds {name} of another job; name a new folder")
+    if other_files and not own_files:
+        raise UsageError(f"--output {output}: holds files that no job wrote ({other_files[0]}); name a new folder")
+    if FileSystems.join(output, kind.description) in own_files and not overwrite:
         raise UsageError(
-            f"--output {output}: is complete (it has {description}); add --overwrite to make it again, "
-            "or name another folder"
+            f"--output {output}: is complete ({kind.description} exists); add --overwrite to make it again, or name "
+            "another folder"
         )
 
 
-def remove_previous(output: str, *, description: str) -> None:
-    """Remove what an earlier run of a job left, its description first, so that the rest never looks complete."""
-    mine, _ = _own_files(output, description)
-    last = FileSystems.join(output, description)
-    for paths in ([last] if last in mine else [], [path for path in mine if path != last]):
+def prepare_output(
+    output: str, kind: OutputKind, description: type[DescriptionType], settings: BaseModel, *, overwrite: bool
+) -> None:
+    """Make an output folder ready for shards of `settings`, and write the settings there.
+
+    Shards that an earlier run with the same settings wrote are kept, whether it finished or not.
+
+    Args:
+        output: the folder.
+        kind: what the job writes.
+        description: the type of its description.
+        settings: all that decides the bytes of the shards.
+        overwrite: replace complete output, and keep no shard.
+
+    Raises:
+        UsageError: the job must not write into the folder, see `check_writable`; or a description in it is not
+            readable.
+    """
+    resumes = _previous_settings(output, kind, description, type(settings)) == settings and not overwrite
+    check_writable(output, kind, overwrite=overwrite or resumes)
+    if resumes:
+        remove_partial_files(output, kind)
+    else:
+        remove_previous(output, kind)
+    write_text(output, kind.partial, settings.model_dump_json(indent=1) + "\n")
+
+
+def complete_output(output: str, kind: OutputKind, description: BaseModel) -> None:
+    """Write the description, which makes the output complete, and remove the partial settings."""
+    write_text(output, kind.description, description.model_dump_json(indent=1) + "\n")
+    if kind.partial:
+        remove_file(output, kind.partial)
+
+
+def read_description(output: str, kind: OutputKind, description: type[DescriptionType]) -> DescriptionType | None:
+    """The description of complete output; None if there is none.
+
+    Raises:
+        UsageError: the description is not readable.
+    """
+    return _read(output, kind, kind.description, description.model_validate_json)
+
+
+def remove_previous(output: str, kind: OutputKind) -> None:
+    """Remove the files of an earlier run, the description first, so that the rest never looks complete."""
+    own_files, _ = _files(output, kind)
+    description = FileSystems.join(output, kind.description)
+    for paths in (
+        [description] if description in own_files else [],
+        [path for path in own_files if path != description],
+    ):
         if paths:
             FileSystems.delete(paths)
     remove_progress(output)
 
 
-def remove_partial_files(output: str, *, description: str) -> None:
-    """Remove only the half-written files that a killed run left."""
-    mine, _ = _own_files(output, description)
-    halves = [path for path in mine if TEMPORARY_MARK in path]
-    if halves:
-        FileSystems.delete(halves)
+def remove_partial_files(output: str, kind: OutputKind) -> None:
+    """Remove only the half-written files of a killed run."""
+    own_files, _ = _files(output, kind)
+    partial_files = [path for path in own_files if TEMPORARY_MARK in path]
+    if partial_files:
+        FileSystems.delete(partial_files)
     remove_progress(output)
 
 
 def remove_file(output: str, name: str) -> None:
-    """Remove one file, if it is there."""
+    """Remove one file, if it exists."""
     path = FileSystems.join(output, name)
     if FileSystems.exists(path):
         FileSystems.delete([path])
+
+
+def _files(output: str, kind: OutputKind) -> tuple[list[str], list[str]]:
+    """Paths directly in `output` that this kind of job wrote, and all others except the lock."""
+    found = FileSystems.match([FileSystems.join(output, "*")])[0].metadata_list
+    own_files: list[str] = []
+    other_files: list[str] = []
+    for path in sorted(item.path for item in found):
+        name = FileSystems.split(path)[1].partition(TEMPORARY_MARK)[0]
+        if name != LOCK_FILE:
+            (own_files if name in kind.files or is_shard_name(name) else other_files).append(path)
+    return own_files, other_files
+
+
+def _previous_settings(
+    output: str, kind: OutputKind, description: type[Description], settings: type[BaseModel]
+) -> BaseModel | None:
+    """The settings of the output in the folder, complete or not; None if there is none."""
+    complete = read_description(output, kind, description)
+    return complete.settings if complete else _read(output, kind, kind.partial, settings.model_validate_json)
+
+
+def _read(output: str, kind: OutputKind, name: str, parse: Callable[[bytes], Parsed]) -> Parsed | None:
+    content = read_if_exists(output, name)
+    if content is None:
+        return None
+    try:
+        return parse(content)
+    except ValueError as error:
+        path = FileSystems.join(output, name)
+        raise UsageError(f"{path}: not a description of {kind.name} ({error}); remove it") from error

@@ -1,29 +1,48 @@
-"""Paths of what jobs read, with pathlib's methods: local ones, and those of filesystems that Beam reads (gs://, s3://)."""
+"""Paths that jobs read, with pathlib's methods: local paths, and paths on filesystems that Beam reads (gs://, s3://)."""
 
 import fnmatch
 import glob
 import io
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from tfcaption.runtime.paths import RemotePath, is_local, with_host
+from tfcaption.runtime.paths import is_local, with_host
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """A path as pathlib has it, whatever filesystem it is on; one that is a path already stays what it is."""
+    """A pathlib path on any filesystem; a path object is returned unchanged."""
     if isinstance(path, PurePath):
         return cast(Path, path)
     return Path(path) if is_local(path) else cast(Path, BeamPath(with_host(path)))
 
 
-class BeamPath(RemotePath):
-    """The part of `pathlib.Path` for reading that jobs use, by Beam's filesystems."""
+def open_file(path: str) -> BinaryIO:
+    """Open a file for reading on any filesystem; its bytes are never decompressed."""
+    stream: Any = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return stream if isinstance(stream, io.BufferedIOBase) else io.BufferedReader(stream)
+
+
+class BeamPath(PurePosixPath):
+    """The reading methods of `pathlib.Path` that jobs use, on Beam's filesystems.
+
+    Beam's own, rather than those of `tfcaption.runtime.paths`: a job's options hold their credentials on every worker.
+    """
+
+    def __str__(self) -> str:
+        return super().__str__().replace(":/", "://", 1)  # pathlib drops the second slash
+
+    def __fspath__(self) -> str:
+        return str(self)
+
+    def exists(self) -> bool:
+        """See `Path.exists`."""
+        return self.is_file() or self.is_dir()
 
     def is_file(self) -> bool:
         """See `Path.is_file`."""
@@ -50,15 +69,33 @@ class BeamPath(RemotePath):
         """See `Path.rglob`; files only."""
         return (path for path in self._match("**") if fnmatch.fnmatchcase(path.name, pattern))
 
+    def open(
+        self,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> Any:
+        """See `Path.open`; for reading only."""
+        stream: Any = open_file(str(self))
+        return stream if "b" in mode else io.TextIOWrapper(stream, encoding or "utf-8", errors, newline)
+
+    def read_bytes(self) -> bytes:
+        """See `Path.read_bytes`."""
+        with self.open("rb") as stream:
+            return stream.read()
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        """See `Path.read_text`."""
+        with self.open(encoding=encoding, errors=errors) as stream:
+            return stream.read()
+
     @property
     def _escaped(self) -> str:
-        """As a pattern that matches this path alone: `[1]` in it is no class of characters."""
+        """A pattern that matches only this path, in which `[1]` is not a character class."""
         return glob.escape(str(self))
 
     def _match(self, pattern: str) -> Iterator["BeamPath"]:
         found = FileSystems.match([f"{self._escaped}/{pattern}"])[0].metadata_list
         return (BeamPath(item.path) for item in found if not item.path.endswith("/"))
-
-    def _open(self, mode: str) -> Any:
-        stream = FileSystems.open(str(self), compression_type=CompressionTypes.UNCOMPRESSED)
-        return stream if isinstance(stream, io.BufferedIOBase) else io.BufferedReader(stream)

@@ -2,51 +2,79 @@
 
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tfcaption.runtime.paths import is_local
 from tfcaption.runtime.progress import Progress
 
-PROGRESS_FOLDER = ".progress"
-
-
-def remove_progress(output: str) -> None:
-    """Remove the workers' progress files of a run, finished or killed."""
-    if is_local(output):
-        shutil.rmtree(Path(output) / PROGRESS_FOLDER, ignore_errors=True)
-
-
-def watch(folder: Path, total: int, unit: str, label: str, stop: threading.Event) -> None:
-    """Show how far the workers are until `stop` is set."""
-    with Progress(total, unit=unit, label=label) as progress:
-        while not stop.wait(0.5):
-            progress.update(_done(folder))
-        progress.update(_done(folder))
-
-
-def _done(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+_FOLDER = ".progress"
+_SECONDS_BETWEEN_UPDATES = 0.5
 
 
 class ProgressCounter:
-    """Counts what one worker has done by appending a byte to a file of its own; free, and needs no connection.
+    """Counts what one worker has done, by appending to a file of its own, which needs no connection.
 
     Args:
         output: the job's output folder; on another filesystem nothing is counted.
-        name: unique per bundle, e.g. the shard's name.
+        name: unique for each unit of work, such as the shard's name.
     """
 
     def __init__(self, output: str, name: str) -> None:
-        folder = Path(output) / PROGRESS_FOLDER
-        # Started afresh, so that a bundle that is tried again is not counted twice.
+        folder = Path(output) / _FOLDER
+        # "wb" starts at zero again, so that a shard that Beam tries again is not counted twice.
         self._stream = (folder / name).open("wb", buffering=0) if folder.is_dir() else None
 
-    def add(self, done: int = 1) -> None:
-        """So many more are done."""
+    def add(self, items: int = 1) -> None:
+        """Count more items as done."""
         if self._stream:
-            self._stream.write(b"." * done)
+            self._stream.write(b"." * items)
 
     def close(self) -> None:
         """Close the file; the count stays."""
         if self._stream:
             self._stream.close()
+
+
+@contextmanager
+def progress_shown(output: str, *, total: int, unit: str, label: str) -> Iterator[None]:
+    """Show what all `ProgressCounter`s of an output folder have counted, until the block ends.
+
+    Args:
+        output: the job's output folder; on another filesystem nothing is shown.
+        total: items of the job.
+        unit: name of the items, plural.
+        label: what is being done.
+    """
+    if not is_local(output):
+        yield
+        return
+    folder = Path(output) / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    ended = threading.Event()
+
+    def watch() -> None:
+        with Progress(total, unit=unit, label=label) as progress:
+            while not ended.wait(_SECONDS_BETWEEN_UPDATES):
+                progress.update(_items_done(folder))
+            progress.update(_items_done(folder))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+        remove_progress(output)
+
+
+def remove_progress(output: str) -> None:
+    """Remove the counters of an earlier run, finished or killed."""
+    if is_local(output):
+        shutil.rmtree(Path(output) / _FOLDER, ignore_errors=True)
+
+
+def _items_done(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())

@@ -1,4 +1,4 @@
-"""Runs a pipeline to its end, with progress, and ends it at once when a worker dies."""
+"""Runs a pipeline to its end with progress, and stops at once when a worker process dies."""
 
 import os
 import re
@@ -16,31 +16,31 @@ from apache_beam.options.pipeline_options import TestOptions
 from apache_beam.runners.worker import sdk_worker_main
 
 from beam_jobs.errors import JobFailed
-from beam_jobs.execution.progress import PROGRESS_FOLDER, remove_progress, watch
-from tfcaption.runtime.paths import is_local
+from beam_jobs.execution.progress import progress_shown
 from tfcaption.runtime.process import stderr_to_file
+
+_WAITING_THREAD = "run_worker"  # Beam's name for the thread that waits for a worker process
 
 
 def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> bool:
-    """Run to the end, showing progress where the workers share this machine's disk (see `ProgressCounter`).
+    """Run a pipeline to its end.
+
+    Args:
+        pipeline: the pipeline with all its steps.
+        output: the job's output folder; where it is local, progress is shown.
+        total: items of the job.
+        unit: name of the items, plural.
+        label: what is being done, for the progress.
 
     Returns:
-        False where nothing ran: in a dry run, or where a template was made of the pipeline for others to start.
+        False where nothing ran: a dry run, or a template for others to start.
 
     Raises:
-        JobFailed: with the one line that matters of what a worker raised.
+        JobFailed: a step raised it, or a worker process ended too early.
     """
-    stop = threading.Event()
-    watcher = None
-    if is_local(output):
-        folder = Path(output) / PROGRESS_FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        watcher = threading.Thread(target=watch, args=(folder, total, unit, label, stop), daemon=True)
     with stderr_to_file("tfcaption-workers-") as log:
         try:
-            if watcher:
-                watcher.start()
-            with _dead_workers_noticed(log):
+            with progress_shown(output, total=total, unit=unit, label=label), _worker_deaths_raised(log):
                 result = pipeline.run()
                 if pipeline.options.view_as(TestOptions).dry_run or not getattr(result, "has_job", True):
                     return False
@@ -49,65 +49,65 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
         except JobFailed as error:
             raise JobFailed(str(error).partition(" [while running")[0]) from None
         except Exception as error:
-            found = re.search(r"JobFailed: (.*?)(?: \[while running|\n|$)", str(error), re.S)
-            if found:
+            # A worker's exception comes as text, with its traceback.
+            failure = re.search(r"JobFailed: (.*?)(?: \[while running|\n|$)", str(error), re.S)
+            if failure:
                 log.unlink()
-                raise JobFailed(found.group(1)) from None
+                raise JobFailed(failure[1]) from None
             print(f"the log of the workers is in {log}", file=sys.stderr)
             raise
-        finally:
-            stop.set()
-            if watcher:
-                watcher.join()
-            remove_progress(output)
 
 
 @contextmanager
-def _dead_workers_noticed(log: Path) -> Iterator[None]:
-    """Raise JobFailed as soon as a worker process ends too early; Beam waits for some of them without end."""
+def _worker_deaths_raised(log: Path) -> Iterator[None]:
+    """Raise JobFailed as soon as a worker process ends too early; Beam (2.77) may wait for it forever.
+
+    Only Beam's thread that waits for the process raises, while the main thread sleeps inside Beam. So the exception
+    hook of threads sends SIGINT to this process, until the signal's handler has raised in the main thread.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    dead: list[str] = []
-    left = threading.Event()
-    before = threading.excepthook, signal.getsignal(signal.SIGINT) or signal.SIG_DFL
+    deaths: list[str] = []
+    ended = threading.Event()
+    thread_hook, interrupt_handler = threading.excepthook, signal.getsignal(signal.SIGINT) or signal.SIG_DFL
 
-    def notice(found: Any) -> None:
-        if found.thread is None or found.thread.name != "run_worker":  # Beam's name for who waits for a worker
-            before[0](found)
+    def notice(failure: Any) -> None:
+        if failure.thread is None or failure.thread.name != _WAITING_THREAD:
+            thread_hook(failure)
             return
-        dead.append(str(found.exc_value))
-        if len(dead) == 1:
+        deaths.append(str(failure.exc_value))
+        if len(deaths) == 1:
             _kill_workers()  # Beam would wait for those that have not connected yet
-            threading.Thread(target=wake, daemon=True).start()
+            threading.Thread(target=wake_main_thread, daemon=True).start()
 
-    def wake() -> None:
-        while not left.is_set():
-            os.kill(os.getpid(), signal.SIGINT)  # nothing else wakes the main thread
-            left.wait(1)
+    def wake_main_thread() -> None:
+        while not ended.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            ended.wait(1)
 
     def interrupt(number: int, frame: Any) -> None:
-        if dead and not left.is_set():
-            raise JobFailed(dead[0])
-        if not dead and callable(before[1]):
-            before[1](number, frame)
+        if deaths and not ended.is_set():
+            raise JobFailed(deaths[0])
+        if not deaths and callable(interrupt_handler):
+            interrupt_handler(number, frame)
 
     threading.excepthook = notice
     signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     except Exception:
-        left.set()
-        if not dead:
+        ended.set()
+        if not deaths:
             raise
         raise JobFailed(
-            f"a worker process ended before its work ({dead[0]}): killed, or out of memory; run the job again, with "
+            f"a worker process ended before its work ({deaths[0]}): killed, or out of memory; run the job again, with "
             f"fewer --direct_num_workers if memory is short. The log of the workers is in {log}"
         ) from None
     finally:
-        left.set()
-        threading.excepthook = before[0]
-        signal.signal(signal.SIGINT, before[1])
+        ended.set()
+        threading.excepthook = thread_hook
+        signal.signal(signal.SIGINT, interrupt_handler)
 
 
 def _kill_workers() -> None:

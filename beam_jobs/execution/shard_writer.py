@@ -1,4 +1,4 @@
-"""The TFRecord shard writer of all jobs: in order, atomic, counted and fingerprinted."""
+"""Writes files and shards: each file appears when it is complete, each shard is counted and hashed."""
 
 import hashlib
 import uuid
@@ -18,71 +18,75 @@ TEMPORARY_MARK = ".incomplete-"
 
 @contextmanager
 def atomic_file(folder: str, name: str) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name only when it is complete.
+    """Open a file for writing that appears under its name when the block ends without an error.
 
     Raises:
-        JobFailed: it cannot be written.
+        JobFailed: the file cannot be written.
     """
     target = FileSystems.join(folder, name)
     temporary = f"{target}{TEMPORARY_MARK}{uuid.uuid4().hex}"
     try:
         with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
             yield stream
-            _upload_at_least_nothing(stream)
+            _upload_empty_part(stream)
         FileSystems.rename([temporary], [target])
     except BaseException as error:
-        with suppress(OSError):  # where writing fails, removing may, too
+        with suppress(OSError):  # where writing fails, removing may fail as well
             if FileSystems.exists(temporary):
                 FileSystems.delete([temporary])
-        if isinstance(error, OSError):  # Beam's own errors among them
-            raise JobFailed(f"{target}: cannot be written: {error}; mend that, and run the job again") from error
+        if isinstance(error, OSError):  # Beam's own errors derive from it
+            raise JobFailed(f"{target}: cannot be written: {error}; fix that and run the job again") from error
         raise
 
 
-def _upload_at_least_nothing(stream: BinaryIO) -> None:
-    """Beam (2.77) ends the upload of an empty file to S3 without a single part, which S3 refuses; one may be empty."""
+def _upload_empty_part(stream: BinaryIO) -> None:
+    """Upload one empty part of an empty file: Beam (2.77) uploads none, and S3 refuses a file without parts."""
     uploader: Any = getattr(getattr(stream, "raw", None), "_uploader", None)
     if hasattr(uploader, "_write_to_s3") and not stream.tell():
         uploader._write_to_s3(b"")
 
 
 class ShardDigest:
-    """What `dataset.json` says of a shard, from its frames as they come."""
+    """Counts and hashes a shard for its description, one record at a time."""
 
     def __init__(self) -> None:
-        self._digest, self._count, self._size = hashlib.sha256(), 0, 0
+        self._digest, self._records, self._bytes = hashlib.sha256(), 0, 0
 
-    def add(self, frame: bytes) -> None:
-        """The next record, framed."""
-        self._digest.update(frame)
-        self._count, self._size = self._count + 1, self._size + len(frame)
+    def add(self, record: bytes) -> None:
+        """Count the next record: all bytes that the shard holds of it."""
+        self._digest.update(record)
+        self._records, self._bytes = self._records + 1, self._bytes + len(record)
 
-    def shard(self, name: str) -> ShardInfo:
-        """The description, once all frames were added."""
-        return ShardInfo(name=name, records=self._count, bytes=self._size, sha256=self._digest.hexdigest())
+    def info(self, name: str) -> ShardInfo:
+        """The description of the shard, once all records were added."""
+        return ShardInfo(name=name, records=self._records, bytes=self._bytes, sha256=self._digest.hexdigest())
 
 
 def write_shard(folder: str, name: str, serialized: Iterable[bytes]) -> ShardInfo:
-    """Write one shard; streams, so a shard may be larger than memory.
+    """Write a TFRecord shard, one record at a time, so a shard may be larger than memory.
 
     Args:
-        folder: where to, any path that Beam's filesystems know.
+        folder: any path that Beam's filesystems know.
         name: the shard's file name.
-        serialized: the records, in the order in which they are to stand.
+        serialized: the records in their order.
 
-    Returns:
-        What `dataset.json` says of the shard.
+    Raises:
+        JobFailed: the shard cannot be written.
     """
-    described = ShardDigest()
+    digest = ShardDigest()
     with atomic_file(folder, name) as stream:
         for data in serialized:
             frame = frame_record(data)
             stream.write(frame)
-            described.add(frame)
-    return described.shard(name)
+            digest.add(frame)
+    return digest.info(name)
 
 
 def write_text(folder: str, name: str, text: str) -> None:
-    """Write a small text file, as UTF-8."""
+    """Write a small text file, as UTF-8.
+
+    Raises:
+        JobFailed: the file cannot be written.
+    """
     with atomic_file(folder, name) as stream:
         stream.write(text.encode())

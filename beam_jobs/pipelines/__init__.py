@@ -1,1 +1,1 @@
-"""The Beam pipelines: what each job computes."""
+"""The Beam pipelines: the steps of each job. `run` runs a job to its end, `add_steps` builds its pipeline."""

@@ -1,48 +1,52 @@
 """The Beam pipeline of `caption_images`: photos -> shards of captions -> captions.json. Nothing is shuffled."""
 
-import hashlib
 import itertools
 import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam import pvalue
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 from pydantic import BaseModel, ConfigDict
 
 from beam_jobs.errors import JobFailed
-from beam_jobs.execution import output_folder
+from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejection
+from beam_jobs.execution.output_folder import CAPTIONS, complete_output, prepare_output, read_description, remove_file
 from beam_jobs.execution.progress import ProgressCounter
-from beam_jobs.execution.shard_writer import atomic_file, write_text
+from beam_jobs.execution.reading import read_if_exists, read_photo
+from beam_jobs.execution.runner import run_pipeline
+from beam_jobs.execution.shard_writer import ShardDigest, atomic_file, write_text
 from tfcaption.preprocessing.photos import PhotoError, is_photo_name, photos_below
 from tfcaption.records.captions import PhotoCaptions
-from tfcaption.records.dataset_info import CAPTIONS_FILE, REJECTED_FILE, Rejection, ShardInfo, rejected_lines
-from tfcaption.records.sharding import shard_index, shard_name
+from tfcaption.records.dataset_info import REJECTED_FILE, Rejection, ShardInfo, rejected_lines
+from tfcaption.records.sharding import automatic_shard_count, shard_index, shard_name
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.runtime.paths import is_local
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.serving.export_folder import check_export
+from tfcaption.serving.photo_captioner import caption_photos
 
 if TYPE_CHECKING:
     from tfcaption.serving.exported_captioner import ExportedCaptioner
-from tfcaption.serving.photo_captioner import caption_photos
 
-_REJECTED = "rejected"
+_WILDCARD = re.compile(r"[*?[]")
 
 
 class CaptionSettings(BaseModel):
-    """What decides the bytes of captions, beside the photos."""
+    """All that decides the bytes of captions, besides the photos."""
 
     model_config = ConfigDict(extra="forbid")
     model: str  # sha256 of the export
     beam: int  # captions of a photo
-    batch_size: int  # photos a call, since the last bit of a float32 may depend on it
+    batch_size: int  # photos per call, since the last bit of a float32 may depend on it
     shards: int
 
 
@@ -57,230 +61,247 @@ class CaptionsInfo(BaseModel):
     shards: list[ShardInfo]
 
 
+@dataclass(frozen=True)
+class CaptionRequest:
+    """The captions that a user asks for."""
+
+    model: str  # folder of the export
+    images: str  # folder or pattern of the photos
+    batch_size: int = 32  # photos per call
+    shards: int | None = None  # None: by the number of photos
+
+
+@dataclass(frozen=True)
+class CaptioningContext:
+    """What every worker of the job must know."""
+
+    settings: CaptionSettings
+    model: str  # folder of the export, which every worker can read
+    root: str  # folder that the photos are below
+    output: str
+
+
+def run(
+    request: CaptionRequest, options: PipelineOptions, *, output: str, overwrite: bool = False
+) -> CaptionsInfo | None:
+    """Caption photos; shards that an earlier run with the same settings wrote are kept if their photos are the same.
+
+    Args:
+        request: the captions to make.
+        options: Beam's.
+        output: folder for the captions, any path that Beam's filesystems know.
+        overwrite: replace complete captions.
+
+    Returns:
+        The description of the captions, as written; None for a dry run or a template.
+
+    Raises:
+        UsageError: there is no photo, or the job must not write into `output`.
+        ExportError: there is no usable export.
+        JobFailed: photos were lost.
+    """
+    root, ids = list_photos(request.images)
+    shared = Shared()
+    captioner = shared.acquire(lambda: open_captioner(request.model, batch_size=request.batch_size))
+    settings = CaptionSettings(
+        model=captioner.fingerprint(),
+        beam=captioner.beam,
+        batch_size=request.batch_size,
+        shards=request.shards or automatic_shard_count(len(ids)),
+    )
+    prepare_output(output, CAPTIONS, CaptionsInfo, settings, overwrite=overwrite)
+    remove_file(output, CAPTIONS.description)  # photos may have come or gone since
+    pipeline = beam.Pipeline(options=options)
+    add_steps(pipeline, ids, CaptioningContext(settings, request.model, root, output), shared)
+    finished = run_pipeline(pipeline, output, total=len(ids), unit="photos", label="captioning")
+    return load_captions_info(output) if finished else None
+
+
 def list_photos(images: str) -> tuple[str, list[str]]:
     """Find the photos of a folder or pattern.
 
     Args:
-        images: a folder, with all below it, or a pattern, any path that Beam's filesystems know.
+        images: a folder, with all folders below it, or a pattern; any path that Beam's filesystems know.
 
     Returns:
         The folder above all photos, and their sorted ids: the paths below that folder, with `/`.
 
     Raises:
-        ValueError: there is no photo, or one whose name is no text.
+        UsageError: there is no photo, or the name of one is not printable.
     """
     if is_local(images) and Path(images).is_dir():
-        root, paths = images, [path.as_posix() for path in photos_below(images)]
-        ids = [Path(path).relative_to(root).as_posix() for path in paths]
+        root = images
+        ids = [path.relative_to(root).as_posix() for path in photos_below(images)]
     else:
-        pattern = images if re.search(r"[*?[]", images) else FileSystems.join(images, "**")
-        root = re.split(r"[*?[]", pattern)[0].rpartition("/")[0]
+        pattern = images if _WILDCARD.search(images) else FileSystems.join(images, "**")
+        root = _WILDCARD.split(pattern)[0].rpartition("/")[0]
         found = FileSystems.match([pattern])[0].metadata_list
-        ids = sorted(item.path.removeprefix(root).lstrip("/") for item in found if is_photo_name(item.path))
+        ids = [item.path.removeprefix(root).lstrip("/") for item in found if is_photo_name(item.path)]
     if not ids:
-        raise UsageError(f"--images {images}: no photo there; name a folder or a pattern such as 'photos/*.jpg'")
+        raise UsageError(f"--images {images}: no photo found; name a folder or a pattern such as 'photos/*.jpg'")
     for photo in ids:
-        if not photo.isprintable():  # nor can it stand in a line of JSON, where its bytes are no UTF-8
+        if not photo.isprintable():  # nor could a line of JSON hold it, where its bytes are not UTF-8
             raise UsageError(f"--images {images}: {photo!r} is not a printable name; rename it")
-    return root, ids
+    return root, sorted(ids)
 
 
-def settings_there(output: str) -> CaptionSettings | None:
-    """The settings of the captions, complete or not, that are in `output` already; None where there are none."""
-    info = _load(output, CAPTIONS_FILE, CaptionsInfo)
-    return info.settings if info else _load(output, output_folder.PARTIAL_CAPTIONS_FILE, CaptionSettings)
+def open_captioner(model: str, *, batch_size: int) -> "ExportedCaptioner":
+    """The exported captioner, which starts TensorFlow in this process.
+
+    Raises:
+        ExportError: there is no usable export; for a local path without one, TensorFlow is not started.
+    """
+    check_export(model)
+    start_tensorflow()
+    from tfcaption.serving.exported_captioner import ExportedCaptioner  # here: imports TensorFlow
+
+    return ExportedCaptioner(model, batch_size=batch_size)
 
 
 def load_captions_info(output: str) -> CaptionsInfo:
     """Read `captions.json`.
 
     Raises:
-        ValueError: it is missing or not readable.
+        UsageError: it is missing or not readable.
     """
-    info = _load(output, CAPTIONS_FILE, CaptionsInfo)
+    info = read_description(output, CAPTIONS, CaptionsInfo)
     if info is None:
-        raise UsageError(f"{output}: no {CAPTIONS_FILE}, so these captions are incomplete; run the job again")
+        raise UsageError(
+            f"{output}: {CAPTIONS.description} is missing, so the captions are incomplete; run the job again"
+        )
     return info
 
 
-def _load(output: str, name: str, kind: Any) -> Any:
-    path = FileSystems.join(output, name)
-    if not FileSystems.exists(path):
-        return None
-    with FileSystems.open(path) as stream:
-        content = stream.read()
-    try:
-        return kind.model_validate_json(content)
-    except ValueError as error:
-        raise UsageError(f"{path}: not a description of captions ({error}); remove it") from error
-
-
-def add_steps(
-    pipeline: beam.Pipeline,
-    ids: Sequence[str],
-    settings: CaptionSettings,
-    *,
-    root: str,
-    model: str,
-    shared: Shared,
-    output: str,
-) -> None:
-    """Put the whole job into `pipeline`.
+def add_steps(pipeline: beam.Pipeline, ids: Sequence[str], context: CaptioningContext, shared: Shared) -> None:
+    """Add all steps of the job to an empty pipeline, for any runner.
 
     Args:
-        pipeline: an empty pipeline, for any runner.
+        pipeline: an empty pipeline.
         ids: of the photos, sorted.
-        settings: all that decides the bytes.
-        root: the folder that the ids are below.
-        model: the export, a path that every worker can read.
+        context: what every worker must know.
         shared: holds one captioner in each worker process.
-        output: folder for the captions, any path that Beam's filesystems know.
     """
-    groups: dict[int, list[str]] = defaultdict(list)
+    count = context.settings.shards
+    ids_by_shard: dict[int, list[str]] = defaultdict(list)
     for photo in ids:
-        groups[shard_index(photo, shards=settings.shards, seed=0)].append(photo)
-    shards = [
-        (shard_name("captions", index, settings.shards, suffix="jsonl"), groups[index])
-        for index in range(settings.shards)
-    ]
+        ids_by_shard[shard_index(photo, shards=count, seed=0)].append(photo)
+    shards = [(shard_name("captions", index, count, suffix="jsonl"), ids_by_shard[index]) for index in range(count)]
     written = (
         pipeline
         | "Shards" >> beam.Create(shards, reshuffle=True)
-        | "CaptionShard"
-        >> beam.ParDo(CaptionShard(settings, root, model, shared, output)).with_outputs(_REJECTED, main="shards")
+        | "CaptionShard" >> beam.ParDo(CaptionShard(context, shared)).with_outputs(REJECTED, main="shards")
     )
-    _ = (
-        pipeline
-        | "Once" >> beam.Create([None])
-        | "Finish"
-        >> beam.Map(
-            _finish,
-            pvalue.AsList(written["shards"]),
-            pvalue.AsList(written[_REJECTED]),
-            photos_in=len(ids),
-            settings=settings,
-            output=output,
-        )
+    add_final_step(
+        pipeline,
+        _finish,
+        pvalue.AsList(written["shards"]),
+        pvalue.AsList(written[REJECTED]),
+        photos_in=len(ids),
+        context=context,
     )
-
-
-def open_captioner(model: str, *, batch_size: int) -> "ExportedCaptioner":
-    """The exported captioner, with TensorFlow started in the process that captions, and in no other.
-
-    Raises:
-        ExportError: there is no export; a local path says so before TensorFlow starts.
-    """
-    check_export(model)
-    start_tensorflow()
-    from tfcaption.serving.exported_captioner import ExportedCaptioner  # imports TensorFlow
-
-    return ExportedCaptioner(model, batch_size=batch_size)
 
 
 class CaptionShard(beam.DoFn):
-    """(shard name, ids of its photos) -> the shard's file; yields its ShardInfo, and the photos rejected."""
+    """(shard name, ids of its photos) -> the shard's file; yields its ShardInfo, and the rejected photos."""
 
-    def __init__(self, settings: CaptionSettings, root: str, model: str, shared: Shared, output: str) -> None:
-        self._settings, self._root, self._model = settings, root, model
-        self._shared, self._output = shared, output
+    def __init__(self, context: CaptioningContext, shared: Shared) -> None:
+        self._context, self._settings, self._shared = context, context.settings, shared
 
     def setup(self) -> None:
-        """Take this process' one captioner."""
-        end_with_holder(self._output)
-        self._captioner = self._shared.acquire(
-            lambda: open_captioner(self._model, batch_size=self._settings.batch_size)
+        """Take the one captioner of this process."""
+        end_with_holder(self._context.output)
+        model = self._context.model
+        self._captioner: ExportedCaptioner = self._shared.acquire(
+            lambda: open_captioner(model, batch_size=self._settings.batch_size)
         )
         if self._captioner.fingerprint() != self._settings.model:
-            raise JobFailed(f"--model {self._model}: not the same on every worker; name a path that all can read")
+            raise JobFailed(f"--model {model}: not the same on every worker; name a path that all can read")
 
     def process(self, element: tuple[str, list[str]]) -> Iterator[Any]:
-        """Caption and write one shard, or check the one that is there."""
+        """Caption and write one shard, or keep the shard that exists."""
         name, ids = element
-        progress = ProgressCounter(self._output, name)
-        there = self._there(name, ids)
-        if there is not None:
-            # Photos that the shard leaves out were rejected, or can be read by now.
-            missing = sorted(set(ids) - set(there))
-            results = list(self._captions(missing))
-            if all(isinstance(result, PhotoError) for _, result in results):
-                progress.add(len(ids))
-                progress.close()
-                yield _describe(self._output, name)
-                yield from (_rejection(photo, result) for photo, result in results)
-                return
+        progress = ProgressCounter(self._context.output, name)
+        existing = self._existing_shard(name, ids)
+        if existing:
+            progress.add(len(ids))
+        shard, rejected = existing or self._write_shard(name, ids, progress)
+        progress.close()
+        yield shard
+        yield from rejected
+
+    def _existing_shard(self, name: str, ids: Sequence[str]) -> tuple[ShardInfo, list[pvalue.TaggedOutput]] | None:
+        """The shard in the output folder, and the rejected photos; None unless it holds all captions of its photos."""
+        content = read_if_exists(self._context.output, name)
+        if content is None:
+            return None
+        lines = content.splitlines(keepends=True)
+        try:
+            captioned = [json.loads(line)["id"] for line in lines]
+            if captioned != sorted(set(captioned) & set(ids)):
+                return None
+        except (ValueError, KeyError, TypeError):
+            return None
         rejected = []
-        with atomic_file(self._output, name) as stream:
+        # Photos that are not in the shard were rejected; they may be readable now.
+        for photo, result in self._captions(sorted(set(ids) - set(captioned))):
+            if not isinstance(result, PhotoError):
+                return None
+            rejected.append(_rejection(photo, result))
+        digest = ShardDigest()
+        for line in lines:
+            digest.add(line)
+        return digest.info(name), rejected
+
+    def _write_shard(
+        self, name: str, ids: Sequence[str], progress: ProgressCounter
+    ) -> tuple[ShardInfo, list[pvalue.TaggedOutput]]:
+        digest, rejected = ShardDigest(), []
+        with atomic_file(self._context.output, name) as stream:
             for photo, result in self._captions(ids):
                 if isinstance(result, PhotoError):
                     rejected.append(_rejection(photo, result))
                 else:
-                    line = json.dumps({"id": photo, **result.as_json()}, ensure_ascii=False)
-                    stream.write(line.encode() + b"\n")
+                    line = json.dumps({"id": photo, **result.as_json()}, ensure_ascii=False).encode() + b"\n"
+                    stream.write(line)
+                    digest.add(line)
                 progress.add()
-        progress.close()
-        yield _describe(self._output, name)
-        yield from rejected
+        return digest.info(name), rejected
 
     def _captions(self, ids: Sequence[str]) -> Iterator[tuple[str, PhotoCaptions | PhotoError]]:
         remaining = iter(ids)
         while batch := list(itertools.islice(remaining, self._settings.batch_size)):
-            read = [_read(FileSystems.join(self._root, photo)) for photo in batch]
-            yield from zip(batch, caption_photos(self._captioner, read), strict=True)
-
-    def _there(self, name: str, ids: Sequence[str]) -> list[str] | None:
-        """Ids of the photos that the shard in `output` holds; None where it must be made (again)."""
-        path = FileSystems.join(self._output, name)
-        if not FileSystems.exists(path):
-            return None
-        try:
-            with FileSystems.open(path, compression_type="uncompressed") as stream:
-                found = [json.loads(line)["id"] for line in stream.read().splitlines()]
-        except (ValueError, KeyError, TypeError):
-            return None
-        return found if found == sorted(set(found) & set(ids)) else None
+            photos = [_read_photo(FileSystems.join(self._context.root, photo)) for photo in batch]
+            yield from zip(batch, caption_photos(self._captioner, photos), strict=True)
 
 
-def _rejection(photo: str, error: Any) -> pvalue.TaggedOutput:
-    return pvalue.TaggedOutput(_REJECTED, Rejection(kind="photo", id=photo, reason=error.reason, detail=error.detail))
-
-
-def _read(path: str) -> bytes | PhotoError:
+def _read_photo(path: str) -> bytes | PhotoError:
     try:
-        with FileSystems.open(path, compression_type="uncompressed") as stream:
-            return stream.read()
-    except Exception as error:  # Beam's filesystems raise their own kinds
-        return PhotoError("unreadable", str(error))
+        return read_photo(path)
+    except PhotoError as error:
+        return error
 
 
-def _describe(output: str, name: str) -> ShardInfo:
-    with FileSystems.open(FileSystems.join(output, name), compression_type="uncompressed") as stream:
-        content = stream.read()
-    digest = hashlib.sha256(content).hexdigest()
-    return ShardInfo(name=name, records=content.count(b"\n"), bytes=len(content), sha256=digest)
+def _rejection(photo: str, error: PhotoError) -> pvalue.TaggedOutput:
+    return rejection("photo", photo, error.reason, error.detail)
 
 
 def _finish(
     _: None,
     shards: list[ShardInfo],
-    rejected: list[Rejection],
+    rejections: list[Rejection],
     *,
     photos_in: int,
-    settings: CaptionSettings,
-    output: str,
+    context: CaptioningContext,
 ) -> None:
     """Check that nothing was lost, and write the description of the captions last."""
     info = CaptionsInfo(
-        settings=settings,
+        settings=context.settings,
         photos_in=photos_in,
         captioned=sum(shard.records for shard in shards),
-        rejected=dict(sorted(Counter(rejection.reason for rejection in rejected).items())),
+        rejected=dict(sorted(Counter(rejected.reason for rejected in rejections).items())),
         shards=sorted(shards, key=lambda shard: shard.name),
     )
-    if info.captioned + len(rejected) != photos_in or len(shards) != settings.shards:
-        raise JobFailed(
-            f"conservation check: {photos_in:,} photos in {settings.shards:,} shards, but {info.captioned:,} captioned "
-            f"in {len(shards):,} and {len(rejected):,} rejected; the runner lost some, do not use this output"
-        )
-    write_text(output, REJECTED_FILE, rejected_lines(rejected))
-    write_text(output, CAPTIONS_FILE, info.model_dump_json(indent=1) + "\n")
-    output_folder.remove_file(output, output_folder.PARTIAL_CAPTIONS_FILE)
+    check_conservation("shards", context.settings.shards, written=len(shards))
+    check_conservation("photos", photos_in, written=info.captioned, rejected=len(rejections))
+    write_text(context.output, REJECTED_FILE, rejected_lines(rejections))
+    complete_output(context.output, CAPTIONS, info)

@@ -1,53 +1,36 @@
-"""ResNet50 from a stage to a later one, as one graph for one batch shape."""
+"""Runs ResNet50 from one stage to a later one; imports TensorFlow."""
 
 from collections.abc import Sequence
-from typing import get_args
 
 import numpy as np
+import tensorflow as tf
 
-from tfcaption.records.examples import Stage
-from tfcaption.runtime.errors import UsageError
+from tfcaption.input_pipeline.parsing import decode_payloads
+from tfcaption.models.encoder import PREPROCESSING, Encoder
+from tfcaption.preprocessing.augmented_views import cropped, view_box
+from tfcaption.records.dataset_info import DatasetInfo, FeatureSettings
+from tfcaption.records.examples import Stage, features_size
 
 
 class FeatureExtractor:
-    """ResNet50 from a stage to a later one, as one graph for one batch shape.
+    """ResNet50 from one stage to a later one, as one graph for one batch shape.
 
     Args:
         image_size: side of the photos in pixels.
-        weights: as `Encoder` takes them.
-        stage: where to stop.
-        batch_size: photos a call.
-        made_from: where to begin.
+        weights: see `Encoder`.
+        stage: the last stage.
+        batch_size: photos per call.
+        made_from: the stage of the inputs.
 
     Raises:
         EncoderError: the weights cannot be loaded.
-        ValueError: `stage` does not come after `made_from`.
     """
 
     def __init__(
-        self,
-        *,
-        image_size: int,
-        weights: str,
-        stage: Stage,
-        batch_size: int,
-        made_from: Stage = "photo",
+        self, *, image_size: int, weights: str, stage: Stage, batch_size: int, made_from: Stage = "photo"
     ) -> None:
-        stages = get_args(Stage)
-        if stages.index(stage) <= stages.index(made_from):
-            raise UsageError(f"--stage {stage} cannot be made from {made_from}, only from an earlier one")
-
-        from tfcaption.runtime.process import start_tensorflow
-
-        start_tensorflow()
-        import tensorflow as tf
-
-        from tfcaption.input_pipeline.parsing import decode_payloads
-        from tfcaption.models.encoder import Encoder
-        from tfcaption.preprocessing.augmented_views import cropped
-
         self.encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
-        self._batch_size = batch_size
+        self._stage, self._batch_size, self._made_from = stage, batch_size, made_from
         gpu = bool(tf.config.list_physical_devices("GPU"))
 
         # On a CPU XLA's convolutions are slower than oneDNN's.
@@ -55,7 +38,7 @@ class FeatureExtractor:
         def features(inputs: tf.Tensor) -> tf.Tensor:
             return tf.cast(self.encoder(inputs, start=made_from, end=stage), tf.float16)
 
-        def filled_up(inputs: tf.Tensor) -> tf.Tensor:
+        def padded(inputs: tf.Tensor) -> tf.Tensor:
             missing = batch_size - tf.shape(inputs)[0]
             inputs = tf.pad(inputs, [[0, missing], *[[0, 0]] * (inputs.shape.rank - 1)])
             return tf.ensure_shape(inputs, (batch_size, *inputs.shape[1:]))
@@ -64,17 +47,60 @@ class FeatureExtractor:
 
         @tf.function(input_signature=[payloads_spec], autograph=False)
         def extract(payloads: tf.Tensor) -> tf.Tensor:
-            return features(filled_up(decode_payloads(payloads, made_from, self.encoder.feature_shape(made_from))))
+            return features(padded(decode_payloads(payloads, made_from, self.encoder.feature_shape(made_from))))
 
         @tf.function(input_signature=[payloads_spec, boxes_spec], autograph=False)
         def extract_crops(payloads: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
             images = decode_payloads(payloads, "photo", self.encoder.feature_shape("photo"))
-            return features(filled_up(cropped(images, boxes)))
+            return features(padded(cropped(images, boxes)))
 
         self._extract, self._extract_crops = extract, extract_crops
 
+    def settings(self, records: DatasetInfo, *, views: int, sides: list[int]) -> FeatureSettings:
+        """All that decides the bytes of the features of some records.
+
+        Args:
+            records: the description of the records.
+            views: of each training photo.
+            sides: token ids of "left" and "right", which mirrored views swap.
+        """
+        return FeatureSettings(
+            stage=self._stage,
+            shape=list(self.encoder.feature_shape(self._stage)),
+            weights=self.encoder.fingerprint(self._stage),
+            preprocessing=PREPROCESSING,
+            records=records.fingerprint(),
+            batch_size=self._batch_size,
+            made_from=self._made_from,
+            views=views,
+            sides=sides,
+        )
+
     def __call__(self, payloads: Sequence[bytes], boxes: Sequence[Sequence[float]] | None = None) -> np.ndarray:
-        """Features of up to a batch of photos, as their records hold them, or of what a box shows of each: (photos,
-        *shape) float16."""
-        found = self._extract(list(payloads)) if boxes is None else self._extract_crops(list(payloads), boxes)
-        return found.numpy()[: len(payloads)]
+        """Features of up to a batch of photos.
+
+        Args:
+            payloads: JPEGs or features of the photos, as their records hold them.
+            boxes: the part of each photo that counts, as `view_box` gives it; None: all of each.
+
+        Returns:
+            (photos, *shape of the stage) float16.
+        """
+        features = self._extract(list(payloads)) if boxes is None else self._extract_crops(list(payloads), boxes)
+        return features.numpy()[: len(payloads)]
+
+    def extract_view(self, photos: Sequence[tuple[str, bytes]], view: int) -> np.ndarray:
+        """Features of one view of up to a batch of photos.
+
+        Args:
+            photos: id of each photo, and its JPEG or the features of all its views.
+            view: 0 for the photo itself.
+
+        Returns:
+            (photos, *shape of the stage) float16.
+        """
+        payloads = [payload for _, payload in photos]
+        if self._made_from != "photo":
+            size = features_size(self.encoder.feature_shape(self._made_from))
+            return self([payload[view * size : (view + 1) * size] for payload in payloads])
+        return self(payloads, [view_box(photo_id, view) for photo_id, _ in photos] if view else None)

@@ -1,263 +1,270 @@
-"""The Beam pipeline of `extract_features`: record shards, or shards of features of an earlier stage, -> feature shards
--> features.json. Nothing is shuffled."""
+"""The Beam pipeline of `extract_features`: one record shard in, one feature shard out, then features.json.
+
+The input is records, or features of an earlier stage. Nothing is shuffled.
+"""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
 
 import apache_beam as beam
-import numpy as np
 from apache_beam import pvalue
-from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
 from beam_jobs.errors import JobFailed
+from beam_jobs.execution.finish import add_final_step, check_conservation
+from beam_jobs.execution.output_folder import FEATURES, complete_output, prepare_output
+from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import ProgressCounter
-from beam_jobs.execution.shard_writer import ShardDigest, write_shard, write_text
-from beam_jobs.pipelines.feature_extractor import FeatureExtractor
+from beam_jobs.execution.reading import read_shard
+from beam_jobs.execution.runner import run_pipeline
+from beam_jobs.execution.shard_writer import ShardDigest, write_shard
 from tfcaption.records.dataset_info import (
-    FEATURES_FILE,
-    PARTIAL_FEATURES_FILE,
     DatasetInfo,
     FeatureSettings,
     FeaturesInfo,
     ShardInfo,
+    load_dataset_info,
+    load_features_info,
 )
 from tfcaption.records.examples import Stage, feature_record, features_of, features_size, inputs_of
-from tfcaption.records.tfrecord import RecordError, frame_record, read_frames
+from tfcaption.records.tfrecord import RecordError, frame_record
+from tfcaption.records.vocabulary import load_vocabulary
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
+from tfcaption.runtime.process import start_tensorflow
+
+if TYPE_CHECKING:
+    from beam_jobs.pipelines.feature_extractor import FeatureExtractor
 
 
-def settings_of(
-    extractor: FeatureExtractor,
-    info: DatasetInfo,
-    *,
-    stage: Stage,
-    batch_size: int,
-    made_from: Stage,
-    views: int,
-    sides: list[int],
-) -> FeatureSettings:
-    """What decides the bytes of the features that `extractor` makes of the records `info`."""
-    from tfcaption.models.encoder import PREPROCESSING
+@dataclass(frozen=True)
+class FeatureRequest:
+    """The features that a user asks for."""
 
-    return FeatureSettings(
-        stage=stage,
-        shape=list(extractor.encoder.feature_shape(stage)),
-        weights=extractor.encoder.fingerprint(stage),
-        preprocessing=PREPROCESSING,
-        records=info.fingerprint(),
-        batch_size=batch_size,
-        made_from=made_from,
-        views=views,
-        sides=sides,
-    )
+    records: str  # folder of the records
+    stage: Stage
+    weights: str  # see `Encoder`
+    features: str | None = None  # folder of features of an earlier stage, to start from instead of the photos
+    views: int = 1  # of each training photo, where the photos are the input
+    batch_size: int = 64  # photos per call
 
 
-def check_source(folder: str, source: FeatureSettings, extractor: FeatureExtractor, settings: FeatureSettings) -> None:
-    """Refuse to go on from features that do not fit.
+@dataclass(frozen=True)
+class ExtractionContext:
+    """What every worker of the job must know."""
+
+    settings: FeatureSettings
+    image_size: int  # pixels, both sides
+    weights: str  # see `Encoder`
+    source: str  # folder of the records, or of features of an earlier stage
+    output: str
+
+
+def run(
+    request: FeatureRequest, options: PipelineOptions, *, output: str, overwrite: bool = False
+) -> FeaturesInfo | None:
+    """Extract the features of records; shards that an earlier run with the same settings wrote are kept.
 
     Args:
-        folder: where they are, for the message.
-        source: their settings.
-        extractor: that is to go on from them.
-        settings: of what is to be made.
+        request: the features to extract.
+        options: Beam's.
+        output: folder for the features, any path that Beam's filesystems know.
+        overwrite: replace complete features.
+
+    Returns:
+        The description of the features, as written; None for a dry run or a template.
 
     Raises:
-        RecordError: they were made of other records, or with other weights.
+        UsageError: the stages do not follow each other, or the job must not write into `output`.
+        RecordError: records or features are missing, or do not belong together.
+        EncoderError: the weights cannot be loaded.
+        JobFailed: a record is damaged, or records were lost.
     """
-    if source.records != settings.records:
-        raise RecordError(f"--features {folder}: made of other records than --records; extract them again")
-    if source.weights != extractor.encoder.fingerprint(source.stage):
-        raise RecordError(f"--features {folder}: made with other weights than --weights; extract them again")
+    info = load_dataset_info(as_path(request.records))
+    source = load_features_info(as_path(request.features)).settings if request.features else None
+    shared = Shared()
+    extractor = shared.acquire(
+        lambda: open_extractor(
+            image_size=info.settings.image_size,
+            weights=request.weights,
+            stage=request.stage,
+            batch_size=request.batch_size,
+            made_from=source.stage if source else "photo",
+        )
+    )
+    if source:
+        settings = extractor.settings(info, views=source.views, sides=source.sides)
+        _check_source(request, source, settings, source_weights=extractor.encoder.fingerprint(source.stage))
+    else:
+        settings = extractor.settings(info, views=request.views, sides=_left_right_tokens(request))
+    prepare_output(output, FEATURES, FeaturesInfo, settings, overwrite=overwrite)
+    context = ExtractionContext(
+        settings, info.settings.image_size, request.weights, request.features or request.records, output
+    )
+    pipeline = beam.Pipeline(options=options)
+    add_steps(pipeline, info, context, shared)
+    photos = sum(split.photos for split in info.splits.values())
+    finished = run_pipeline(pipeline, output, total=photos, unit="photos", label="extracting features")
+    return load_features_info(as_path(output)) if finished else None
 
 
-def settings_there(output: str) -> FeatureSettings | None:
-    """The settings of the features, complete or not, that are in `output` already; None where there are none."""
-    for name, kind in ((FEATURES_FILE, FeaturesInfo), (PARTIAL_FEATURES_FILE, FeatureSettings)):
-        path = FileSystems.join(output, name)
-        if FileSystems.exists(path):
-            with FileSystems.open(path) as stream:
-                content = stream.read()
-            try:
-                found = kind.model_validate_json(content)
-            except ValueError as error:
-                raise RecordError(f"{path}: not a description of features ({error}); remove it") from error
-            return found.settings if isinstance(found, FeaturesInfo) else found
-    return None
+def open_extractor(
+    *, image_size: int, weights: str, stage: Stage, batch_size: int, made_from: Stage
+) -> "FeatureExtractor":
+    """A `FeatureExtractor`, which starts TensorFlow in this process.
+
+    Raises:
+        UsageError: `stage` does not come after `made_from`; TensorFlow is not started.
+        EncoderError: the weights cannot be loaded.
+    """
+    stages = get_args(Stage)
+    if stages.index(stage) <= stages.index(made_from):
+        raise UsageError(f"--stage {stage} cannot be made from {made_from}, only from an earlier stage")
+    start_tensorflow()
+    from beam_jobs.pipelines.feature_extractor import FeatureExtractor  # here: imports TensorFlow
+
+    return FeatureExtractor(
+        image_size=image_size, weights=weights, stage=stage, batch_size=batch_size, made_from=made_from
+    )
 
 
-def add_steps(
-    pipeline: beam.Pipeline,
-    info: DatasetInfo,
-    settings: FeatureSettings,
-    *,
-    source: str,
-    weights: str,
-    shared: Shared,
-    output: str,
+def _check_source(
+    request: FeatureRequest, source: FeatureSettings, settings: FeatureSettings, *, source_weights: str
 ) -> None:
-    """Put the whole job into `pipeline`.
+    """Refuse features of an earlier stage that do not belong to the records or the weights of the request."""
+    if source.records != settings.records:
+        raise RecordError(f"--features {request.features}: made from other records than --records; extract them again")
+    if source.weights != source_weights:
+        raise RecordError(f"--features {request.features}: made with other weights than --weights; extract them again")
+
+
+def _left_right_tokens(request: FeatureRequest) -> list[int]:
+    """The tokens that mirrored views swap; a single view is never mirrored."""
+    if request.views == 1:
+        return []
+    from tfcaption.preprocessing.augmented_views import left_right_tokens  # here: imports TensorFlow
+
+    return left_right_tokens(load_vocabulary(as_path(request.records)))
+
+
+def add_steps(pipeline: beam.Pipeline, info: DatasetInfo, context: ExtractionContext, shared: Shared) -> None:
+    """Add all steps of the job to an empty pipeline, for any runner.
 
     Args:
-        pipeline: an empty pipeline, for any runner.
-        info: `dataset.json` of the records.
-        settings: all that decides the bytes.
-        source: the records, or the features to go on from, any path that Beam's filesystems know.
-        weights: as `Encoder` takes them.
-        shared: holds one Extractor in each worker process.
-        output: folder for the features.
+        pipeline: an empty pipeline.
+        info: the description of the records.
+        context: what every worker must know.
+        shared: holds one FeatureExtractor in each worker process.
     """
-    names = [(split, shard) for split, described in info.splits.items() for shard in described.shards]
+    shards = [(split, shard) for split, described in info.splits.items() for shard in described.shards]
     written = (
         pipeline
-        | "Shards" >> beam.Create(names, reshuffle=True)
-        | "ExtractShard"
-        >> beam.ParDo(ExtractShard(settings, info.settings.image_size, weights, shared, source, output))
+        | "Shards" >> beam.Create(shards, reshuffle=True)
+        | "ExtractShard" >> beam.ParDo(ExtractShard(context, shared))
     )
-    _ = (
-        pipeline
-        | "Once" >> beam.Create([None])
-        | "Finish" >> beam.Map(_finish, pvalue.AsList(written), info=info, settings=settings, output=output)
-    )
+    add_final_step(pipeline, _finish, pvalue.AsList(written), info=info, context=context)
 
 
 class ExtractShard(beam.DoFn):
     """(split, record shard) -> its feature shard; yields (split, ShardInfo)."""
 
-    def __init__(
-        self,
-        settings: FeatureSettings,
-        image_size: int,
-        weights: str,
-        shared: Shared,
-        source: str,
-        output: str,
-    ) -> None:
-        self._settings, self._image_size, self._weights = settings, image_size, weights
-        self._shared, self._source, self._output = shared, source, output
+    def __init__(self, context: ExtractionContext, shared: Shared) -> None:
+        self._context, self._settings, self._shared = context, context.settings, shared
 
     def setup(self) -> None:
-        """Take this process' one Extractor."""
-        end_with_holder(self._output)
+        """Take the one FeatureExtractor of this process."""
+        end_with_holder(self._context.output)
         settings = self._settings
-        self._extractor = self._shared.acquire(
-            lambda: FeatureExtractor(
-                image_size=self._image_size,
-                weights=self._weights,
+        self._extractor: FeatureExtractor = self._shared.acquire(
+            lambda: open_extractor(
+                image_size=self._context.image_size,
+                weights=self._context.weights,
                 stage=settings.stage,
                 batch_size=settings.batch_size,
                 made_from=settings.made_from,
             )
         )
-        found = self._extractor.encoder.fingerprint(settings.stage)
-        if found != settings.weights:
-            raise JobFailed(f"--weights {self._weights}: not the same on every worker; name a file that all can read")
+        if self._extractor.encoder.fingerprint(settings.stage) != settings.weights:
+            raise JobFailed(
+                f"--weights {self._context.weights}: not the same on every worker; name a file that all can read"
+            )
 
     def process(self, element: tuple[str, ShardInfo]) -> Iterator[tuple[str, ShardInfo]]:
-        """Read, extract and write one shard, or check the one that is there."""
+        """Read, extract and write one shard, or keep the shard that exists."""
         split, shard = element
-        progress = ProgressCounter(self._output, shard.name)
-        done = _complete(self._output, shard.name, _read_shard(self._source, shard.name), self._settings, split)
-        if done is not None:
-            progress.add(done.records)
+        progress = ProgressCounter(self._context.output, shard.name)
+        written = self._intact_shard(split, shard.name)
+        if written is not None:
+            progress.add(written.records)
         else:
-            source = _read_shard(self._source, shard.name)
-            done = write_shard(self._output, shard.name, self._features(split, shard.name, source, progress))
+            written = write_shard(self._context.output, shard.name, self._features(split, shard.name, progress))
         progress.close()
-        yield split, done
+        yield split, written
 
-    def _features(self, split: str, name: str, source: Iterable[bytes], progress: ProgressCounter) -> Iterator[bytes]:
-        remaining = iter(source)
-        while batch := list(itertools.islice(remaining, self._settings.batch_size)):
+    def _intact_shard(self, split: str, name: str) -> ShardInfo | None:
+        """The shard in the output folder; None unless it is intact and holds features of the source's photos."""
+        output = self._context.output
+        if not FileSystems.exists(FileSystems.join(output, name)):
+            return None
+        size = self._settings.views_of(split) * features_size(self._settings.shape)
+        digest = ShardDigest()
+        try:
+            for record, source in zip(read_shard(output, name), self._source_records(name), strict=True):
+                features = features_of(record)
+                if len(features) != size or record != feature_record(source, features):
+                    return None
+                digest.add(frame_record(record))
+        except (RecordError, ValueError):
+            return None
+        return digest.info(name)
+
+    def _source_records(self, name: str) -> Iterator[bytes]:
+        try:
+            yield from read_shard(self._context.source, name)
+        except (RecordError, OSError) as error:
+            raise JobFailed(str(error)) from error
+
+    def _features(self, split: str, name: str, progress: ProgressCounter) -> Iterator[bytes]:
+        """The records of the feature shard."""
+        source = self._source_records(name)
+        views = self._settings.views_of(split)
+        while batch := list(itertools.islice(source, self._settings.batch_size)):
             photos = [inputs_of(serialized, self._settings.made_from) for serialized in batch]
             try:
-                views = [self._view(photos, view) for view in range(self._settings.views_of(split))]
-            except Exception as error:
-                self._name_damaged(split, name, photos)
-                raise error
-            for serialized, features in zip(batch, zip(*views, strict=True), strict=True):
-                yield feature_record(serialized, b"".join(shown.tobytes() for shown in features))
+                by_view = [self._extractor.extract_view(photos, view) for view in range(views)]
+            except Exception:
+                self._raise_for_damaged_photo(name, photos, views)
+                raise
+            for serialized, features in zip(batch, zip(*by_view, strict=True), strict=True):
+                yield feature_record(serialized, b"".join(of_view.tobytes() for of_view in features))
             progress.add(len(batch))
 
-    def _view(self, photos: Sequence[tuple[str, bytes]], view: int) -> np.ndarray:
-        """The features of one view of photos."""
-        from tfcaption.preprocessing.augmented_views import view_box
-
-        payloads = [payload for _, payload in photos]
-        if self._settings.made_from != "photo":
-            size = features_size(self._extractor.encoder.feature_shape(self._settings.made_from))
-            return self._extractor([payload[view * size : (view + 1) * size] for payload in payloads])
-        return self._extractor(payloads, [view_box(photo_id, view) for photo_id, _ in photos] if view else None)
-
-    def _name_damaged(self, split: str, name: str, photos: Iterable[tuple[str, bytes]]) -> None:
+    def _raise_for_damaged_photo(self, name: str, photos: Iterable[tuple[str, bytes]], views: int) -> None:
+        """Raise JobFailed for the first photo whose features cannot be computed."""
         for photo_id, payload in photos:
             try:
-                for view in range(self._settings.views_of(split)):
-                    self._view([(photo_id, payload)], view)
+                for view in range(views):
+                    self._extractor.extract_view([(photo_id, payload)], view)
             except Exception as error:
-                wrong = (
+                problem = (
                     "the photo does not decode; build the records again"
                     if self._settings.made_from == "photo"
                     else f"its features are not of stage {self._settings.made_from}; extract them again"
                 )
-                raise JobFailed(f"{name}, {photo_id}: {wrong}") from error
+                raise JobFailed(f"{name}, {photo_id}: {problem}") from error
 
 
-def _read_shard(folder: str, name: str) -> Iterator[bytes]:
-    """The records of a shard, one after the other, since nobody promises that a shard is small."""
-    path = FileSystems.join(folder, name)
-    try:
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            yield from read_frames(stream, path)
-    except (RecordError, OSError) as error:
-        raise JobFailed(str(error)) from error
-
-
-def _complete(
-    output: str, name: str, source: Iterable[bytes], settings: FeatureSettings, split: str
-) -> ShardInfo | None:
-    """The shard as it stands in `output`, if it is whole and holds the photos of `source`; else None."""
-    path = FileSystems.join(output, name)
-    if not FileSystems.exists(path):
-        return None
-    size = settings.views_of(split) * features_size(settings.shape)
-    described = ShardDigest()
-    try:
-        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            for ours, theirs in zip(read_frames(stream, path), source, strict=True):
-                if ours != feature_record(theirs, features_of(ours)):
-                    return None
-                if len(features_of(ours)) != size:
-                    return None
-                described.add(frame_record(ours))
-    except (RecordError, ValueError):
-        return None
-    return described.shard(name)
-
-
-def _finish(
-    _: None,
-    shards: list[tuple[str, ShardInfo]],
-    *,
-    info: DatasetInfo,
-    settings: FeatureSettings,
-    output: str,
-) -> None:
+def _finish(_: None, shards: list[tuple[str, ShardInfo]], *, info: DatasetInfo, context: ExtractionContext) -> None:
     """Check that nothing was lost, and write the description of the features last."""
     splits = {
-        split: sorted((shard for of, shard in shards if of == split), key=lambda shard: shard.name)
-        for split in info.splits
+        name: sorted((shard for split, shard in shards if split == name), key=lambda shard: shard.name)
+        for name in info.splits
     }
-    for split, described in info.splits.items():
-        written = sum(shard.records for shard in splits[split])
-        if written != described.photos or len(splits[split]) != len(described.shards):
-            raise JobFailed(
-                f"conservation check: {split} has {described.photos:,} photos in {len(described.shards):,} shards, but "
-                f"{written:,} in {len(splits[split]):,} were written; the runner lost records, do not use this output"
-            )
-    written_info = FeaturesInfo(settings=settings, splits=splits)
-    write_text(output, FEATURES_FILE, written_info.model_dump_json(indent=1) + "\n")
-    partial = FileSystems.join(output, PARTIAL_FEATURES_FILE)
-    if FileSystems.exists(partial):
-        FileSystems.delete([partial])
+    for name, split in info.splits.items():
+        check_conservation(f"shards of {name}", len(split.shards), written=len(splits[name]))
+        check_conservation(f"photos of {name}", split.photos, written=sum(shard.records for shard in splits[name]))
+    complete_output(context.output, FEATURES, FeaturesInfo(settings=context.settings, splits=splits))

@@ -1,4 +1,4 @@
-"""Data sets that others made: caption layouts, splits, tars. What is exported here is the interface for plug-ins."""
+"""Data sets that others made: caption layouts, splits, tar files. The names exported here are the plug-in interface."""
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Location, Source, text_lines

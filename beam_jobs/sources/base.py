@@ -1,4 +1,4 @@
-"""What a caption layout must say of itself, and what a source lists."""
+"""The interface of a caption layout, and the listing of a data set that reading it gives."""
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -9,17 +9,17 @@ from typing import ClassVar, NamedTuple
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.text_files import file_lines
-from tfcaption.preprocessing import photos
+from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.records.dataset_info import Rejection
 from tfcaption.runtime.paths import files_below, is_local
 
 
 class Location(NamedTuple):
-    """Where the bytes of a photo lie: a file, or a part of one."""
+    """Where the bytes of a photo are: a file, or a part of one."""
 
     path: str  # any that Beam's filesystems know
     offset: int = 0  # bytes
-    size: int | None = None  # bytes; None: to the file's end
+    size: int | None = None  # bytes; None: to the end of the file
 
     def __str__(self) -> str:
         return self.path if self.size is None else f"{self.path}, byte {self.offset}"
@@ -27,7 +27,7 @@ class Location(NamedTuple):
 
 @dataclass(frozen=True)
 class CaptionedPhoto:
-    """One photo as a source lists it, before anything was read of it."""
+    """One photo of a listing; its file is not read yet."""
 
     id: str
     location: Location
@@ -37,35 +37,35 @@ class CaptionedPhoto:
 
 @dataclass
 class Listing:
-    """All that a source holds: the photos to write, and what is left out already."""
+    """The photos of a data set, and the photos and captions that were rejected before any photo was read."""
 
     photos: list[CaptionedPhoto] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # for the user, e.g. how the splits were decided
-    captions_in: int = 0
+    captions_in: int = 0  # accepted + rejected
     source: str = ""  # name of the layout
 
     def reject(self, kind: str, name: str, reason: str, detail: str = "", *, captions: int = 0) -> None:
-        """Leave out a photo (with so many captions) or a caption, by name and with the reason."""
+        """Add a rejection; see `Rejection` for the arguments."""
         self.rejections.append(Rejection(kind=kind, id=name, reason=reason, detail=detail, captions=captions))
 
     @property
     def photos_in(self) -> int:
-        """Photos to write and photos rejected (not those that split files leave out)."""
+        """Accepted and rejected photos, without those that are in no split."""
         return len(self.photos) + sum(rejection.kind == "photo" for rejection in self.rejections)
 
 
 class CaptionLine(NamedTuple):
-    """One caption as it stands in a file."""
+    """One caption of a file."""
 
-    where: str  # FILE:LINE or the like, by which a rejection names it
+    where: str  # FILE:LINE or the like, the id of its rejection
     photo: str  # name of the photo's file
     caption: str
-    split: str | None = None  # where the file says
+    split: str | None = None  # None: the file does not say
 
 
 class Columns(NamedTuple):
-    """Names of the columns of a table, where the user gives them."""
+    """Names of a table's columns, where the user gives them."""
 
     photo: str | None = None
     caption: str | None = None
@@ -73,7 +73,7 @@ class Columns(NamedTuple):
 
 
 class Source(ABC):
-    """One caption layout. Photos are found by their file names; see `photos` for where.
+    """One caption layout. Photos are found by their file names, see `photos`.
 
     An example, for files of lines `NAME CAPTION`:
 
@@ -94,26 +94,28 @@ class Source(ABC):
     """
 
     name: str
-    layout: str  # for people: what it looks like
+    layout: str  # human-readable: how its files look
     split_files: ClassVar[Mapping[str, str]] = {}  # split -> name of the file beside the captions that lists its photos
 
     @abstractmethod
     def files(self, captions: Path) -> list[Path]:
-        """The caption files of this layout that `captions` (a file or a folder) is or holds; none: another layout."""
+        """The caption files of this layout in `captions`, a file or a folder; empty for another layout."""
 
     @abstractmethod
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
-        """The captions, in the files' order. Counts in `listing.captions_in` and rejects there what it cannot yield.
+        """The captions of all files, in their order.
+
+        Adds every caption to `listing.captions_in`, and rejects there each caption that it cannot yield.
 
         Raises:
-            SourceError: a file is not what its name says.
+            SourceError: a file does not hold what its name says.
         """
 
     def photos(self, images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
-        """File name -> where photos of that name lie: anywhere below the folder `images`, unless a layout knows better.
+        """File name -> locations of all photos of that name: by default anywhere below the folder `images`.
 
         Args:
-            images: as the user names it.
+            images: path that the user gives.
             captioned: names that have captions.
 
         Raises:
@@ -121,16 +123,28 @@ class Source(ABC):
         """
         if not images.is_dir():
             raise SourceError(f"--images {images}: is a file; name the folder of the photos")
-        return _photos_below(images, captioned)
+        return _locations_below(images, captioned)
+
+
+def check_exists(images: Path, captions: Path) -> None:
+    """Check that the paths of a data set exist.
+
+    Raises:
+        SourceError: one does not.
+    """
+    if not images.exists():
+        raise SourceError(f"--images {images}: no such folder; name the folder of the photos")
+    if not captions.exists():
+        raise SourceError(f"--captions {captions}: no such file or folder; name the file or folder of the captions")
 
 
 def text_lines(path: Path, listing: Listing) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers, each counted as a caption; one that is not UTF-8 is rejected."""
+    """The lines of a UTF-8 file with their numbers; each counts as a caption, and one that is not UTF-8 is rejected."""
     return decoded_lines(file_lines(path), path.name, listing)
 
 
 def decoded_lines(lines: Iterable[tuple[int, bytes]], name: str, listing: Listing) -> Iterator[tuple[int, str]]:
-    """`text_lines` of the file `name` that is open already."""
+    """`text_lines` of a file that is open already, whose name is `name`."""
     for number, line in lines:
         listing.captions_in += 1
         try:
@@ -140,15 +154,10 @@ def decoded_lines(lines: Iterable[tuple[int, bytes]], name: str, listing: Listin
             listing.reject("caption", f"{name}:{number}", "not UTF-8", detail)
 
 
-def _photos_below(images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
-    """File name -> where it lies below `images`; links to folders are not followed, and pipes and devices are no files.
-
-    Files that neither have a caption nor a photo's ending (readme.txt) are no photos, nor are the hidden files that
-    archives made on a Mac carry beside each photo (__MACOSX/._NAME.jpg).
-    """
-    found: dict[str, list[Location]] = defaultdict(list)
+def _locations_below(images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
+    """File name -> locations below `images`; links to folders are not followed, pipes and devices are ignored."""
+    locations: dict[str, list[Location]] = defaultdict(list)
     for path in files_below(images):
-        is_photo = path.name in captioned or path.suffix.lower() in photos.SUFFIXES
-        if is_photo and not path.name.startswith(".") and (not is_local(path) or path.is_file()):
-            found[path.name].append(Location(str(path)))
-    return found
+        if is_photo_name(path.name, captioned) and (not is_local(path) or path.is_file()):
+            locations[path.name].append(Location(str(path)))
+    return locations

@@ -11,18 +11,18 @@ from beam_jobs.sources.splits import known_split
 
 
 class JsonFiles(Source):
-    """JSON files with names of one pattern."""
+    """JSON files whose names match one pattern."""
 
     pattern: str
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        found = sorted(captions.glob(self.pattern)) if captions.is_dir() else [captions]
-        return [path for path in found if path.match(self.pattern)]
+        paths = sorted(captions.glob(self.pattern)) if captions.is_dir() else [captions]
+        return [path for path in paths if path.match(self.pattern)]
 
 
 class Karpathy(JsonFiles):
-    """Karpathy's dataset_coco.json, dataset_flickr8k.json, dataset_flickr30k.json, with splits."""
+    """Karpathy's dataset_coco.json, dataset_flickr8k.json and dataset_flickr30k.json, which name the splits."""
 
     name, pattern = "karpathy", "dataset_*.json"
     layout = "dataset_*.json with a list `images` of filename, split and sentences"
@@ -37,14 +37,14 @@ class Karpathy(JsonFiles):
                     name, split, sentences = image["filename"], image["split"], image["sentences"]
                     captions = [sentence["raw"] for sentence in sentences]
                 except (KeyError, TypeError) as error:
-                    raise SourceError(f"{where}: not what dataset_*.json holds ({error!r})") from error
+                    raise SourceError(f"{where}: not an entry of Karpathy's JSON ({error!r})") from error
                 for index, caption in enumerate(captions):
                     listing.captions_in += 1
                     yield CaptionLine(f"{where}.sentences[{index}]", str(name), caption, known_split(split, where))
 
 
 class Coco(JsonFiles):
-    """MS COCO's annotations: train and val files make the splits train and dev; one alone is divided by a hash."""
+    """MS COCO's annotations: the train and val files are the splits train and dev; a single file is split by a hash."""
 
     name, pattern = "coco", "captions_*.json"
     layout = "captions_train2017.json and captions_val2017.json, or one such file"
@@ -68,11 +68,11 @@ class Coco(JsonFiles):
                     else:
                         yield CaptionLine(where, name, annotation["caption"], split)
             except (KeyError, TypeError) as error:
-                raise SourceError(f"{path}: not COCO's annotations of captions ({error!r})") from error
+                raise SourceError(f"{path}: not COCO's caption annotations ({error!r})") from error
 
 
 def _lists(path: Path, *keys: str) -> list[list[Any]]:
-    """Some lists in a JSON file."""
+    """The lists under some keys of a JSON file."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -9,7 +9,7 @@ from tfcaption.records.dataset_info import SPLITS
 
 
 class Numbered(Source):
-    """Lines NAME#K<TAB>CAPTION."""
+    """A file with lines NAME#K<TAB>CAPTION."""
 
     file_name: str
 
@@ -20,7 +20,7 @@ class Numbered(Source):
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
-        seen: dict[str, int] = {}
+        line_of: dict[str, int] = {}
         (path,) = files
         for number, text in text_lines(path, listing):
             where = f"{path.name}:{number}"
@@ -28,10 +28,10 @@ class Numbered(Source):
             name, hash_sign, index = key.strip().rpartition("#")
             if not tab or not hash_sign or not name or not index.isdecimal():
                 listing.reject("caption", where, "malformed line", f"not NAME#K<TAB>CAPTION: {text[:80]!r}")
-            elif key in seen:
-                listing.reject("caption", where, "duplicate id", f"{key} is also in line {seen[key]}")
+            elif key in line_of:
+                listing.reject("caption", where, "duplicate id", f"{key} is also in line {line_of[key]}")
             else:
-                seen[key] = number
+                line_of[key] = number
                 yield CaptionLine(where, name, caption)
 
 

@@ -1,10 +1,10 @@
 """The layout of text files beside the photos."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
-from tfcaption.preprocessing import photos
+from tfcaption.preprocessing.photos import is_photo_name
 
 
 class Folder(Source):
@@ -15,22 +15,22 @@ class Folder(Source):
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        return [*_photos_beside(sorted(captions.rglob("*.txt")))] if captions.is_dir() else []
+        return [*_photo_names(sorted(captions.rglob("*.txt")))] if captions.is_dir() else []
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
-        beside = _photos_beside(files)
+        photo_names = _photo_names(files)
         for path in files:
             for number, caption in text_lines(path, listing):
-                yield CaptionLine(f"{path.name}:{number}", beside.get(path, path.name), caption)
+                yield CaptionLine(f"{path.name}:{number}", photo_names.get(path, path.name), caption)
 
 
-def _photos_beside(texts: list[Path]) -> dict[Path, str]:
-    """Those text files that have a photo beside them, dog.txt a dog.jpg, with its name; each folder is listed once."""
-    found: dict[Path, str] = {}
-    for folder in {text.parent for text in texts}:
-        here = (path for path in folder.iterdir() if path.suffix.lower() in photos.SUFFIXES and path.is_file())
-        for path in sorted(here, key=lambda path: (path.suffix.lower(), not path.suffix.islower())):
-            found.setdefault(folder / path.stem, path.name)
+def _photo_names(texts: Sequence[Path]) -> dict[Path, str]:
+    """Text file -> name of the photo beside it (dog.txt -> dog.jpg), without text files that have none."""
+    names: dict[Path, str] = {}  # path without suffix -> name
+    for folder in {text.parent for text in texts}:  # each is listed once
+        photos = [path for path in folder.iterdir() if is_photo_name(path.name) and path.is_file()]
+        for path in sorted(photos, key=lambda path: (path.suffix.lower(), not path.suffix.islower())):
+            names.setdefault(folder / path.stem, path.name)
     stems = {text: text.parent / text.stem for text in texts}
-    return {text: found[stem] for text, stem in stems.items() if stem in found}
+    return {text: names[stem] for text, stem in stems.items() if stem in names}

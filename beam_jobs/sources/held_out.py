@@ -1,4 +1,4 @@
-"""Photos that are held out for scores elsewhere, and those of them that a training split holds."""
+"""Photos that other data sets hold out for evaluation, and the check that no training split holds them."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,23 +14,23 @@ from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.examples import photo_of
 
 HELD_OUT_SPLITS = ("dev", "test")
-# A photo that is NUMBER_SECRET.jpg in Flickr8k is NUMBER.jpg in Flickr30k; COCO_SPLIT2014_NUMBER.jpg in COCO's
-# files of 2014 is NUMBER.jpg in those of 2017.
+# NUMBER_SECRET.jpg of Flickr8k is NUMBER.jpg of Flickr30k; COCO_SPLIT2014_NUMBER.jpg of COCO 2014 is NUMBER.jpg of
+# COCO 2017.
 _NUMBERED = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)(?:_[0-9a-f]{10})?\.jpe?g", re.ASCII | re.IGNORECASE)
 
 
 def comparable(name: str) -> str:
-    """What the names of one photo have in common in several data sets: its number on Flickr or in COCO, or the name."""
+    """A name for a photo that is the same in several data sets: its number on Flickr or in COCO, else its file name."""
     numbered = _NUMBERED.fullmatch(name)
     return numbered[1] if numbered else name
 
 
 def held_out_photos(paths: Iterable[str | Path]) -> dict[str, str]:
-    """Comparable name of each photo that is held out -> where that is said.
+    """Comparable name of each held-out photo -> the file and line, or the split of records, that holds it out.
 
     Args:
-        paths: files that list photos, a name a line (as Flickr_8k.testImages.txt), and records folders, of which the
-            dev and test splits count.
+        paths: files that list photos, a name a line (as Flickr_8k.testImages.txt), and folders of records, whose dev
+            and test splits are held out.
 
     Raises:
         SourceError, RecordError: a path is missing or neither of these.
@@ -39,7 +39,7 @@ def held_out_photos(paths: Iterable[str | Path]) -> dict[str, str]:
 
 
 def held_out_beside(captions: Path, source: str) -> list[Path]:
-    """Flickr8k's official dev and test files, where they lie beside captions of another layout."""
+    """Flickr8k's official dev and test files, if captions of another layout are in their folder."""
     if source == Flickr8k.name:
         return []
     folder = captions if captions.is_dir() else captions.parent
@@ -48,34 +48,33 @@ def held_out_beside(captions: Path, source: str) -> list[Path]:
 
 
 def check_held_out(listing: Listing, paths: Sequence[str | Path], *, allow_overlap: bool) -> None:
-    """See that no photo to train on is held out.
+    """Check that no photo of the training split is held out elsewhere.
 
     Args:
-        listing: of the data set; where overlap is allowed, it gets a note with the number of photos.
-        paths: as `held_out_photos` takes them.
-        allow_overlap: only note it.
+        listing: of the data set; if overlap is allowed, a note with the number of photos is added to it.
+        paths: see `held_out_photos`.
+        allow_overlap: accept such photos.
 
     Raises:
-        SourceError: there are such photos; the message has their number and some of them.
+        SourceError: there are such photos; the message has their number and examples.
     """
     held_out = held_out_photos(paths)
     training = [photo.id for photo in listing.photos if photo.split == "train"]
-    found = [(name, held_out[comparable(name)]) for name in training if comparable(name) in held_out]
-    if not found:
+    overlap = [(name, held_out[comparable(name)]) for name in training if comparable(name) in held_out]
+    if not overlap:
         return
-    examples = "; ".join(f"{name}, {where}" for name, where in found[:3])
-    more = "; ..." if len(found) > 3 else ""
-    text = f"photos of the training split that are held out elsewhere: {len(found):,} ({examples}{more})"
+    examples = "; ".join(f"{name}, {where}" for name, where in overlap[:3])
+    more = "; ..." if len(overlap) > 3 else ""
+    text = f"photos of the training split that are held out elsewhere: {len(overlap):,} ({examples}{more})"
     if not allow_overlap:
         raise SourceError(
-            f"{text}. A captioner trained on them scores too well there: take their captions out, "
-            "or insist with --allow_overlap"
+            f"{text}. A captioner trained on them scores too high there: remove their captions, or add --allow_overlap"
         )
     listing.notes.append(text)
 
 
 def _names(path: Path) -> Iterator[tuple[str, str]]:
-    """The photos that are held out by a file or records folder, each after where that is said."""
+    """(where, name) of each photo that a file or a folder of records holds out."""
     if path.is_file():
         yield from photo_names(path)
         return

@@ -1,4 +1,4 @@
-"""Reads a data set of any caption layout: photos with captions and split, and rejections with their reasons."""
+"""Reads a data set of any caption layout into a listing: photos with captions and split, and rejections."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
-from beam_jobs.sources.base import CaptionedPhoto, Columns, Listing, Location, Source
+from beam_jobs.sources.base import CaptionedPhoto, Columns, Listing, Location, Source, check_exists
 from beam_jobs.sources.coco import Coco, Karpathy
 from beam_jobs.sources.flickr import Flickr8k, Flickr30k
 from beam_jobs.sources.folder import Folder
@@ -19,8 +19,6 @@ from beam_jobs.sources.webdataset import WebDataset
 from tfcaption.records.dataset_info import SPLITS
 
 LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder, Table, WebDataset)
-
-
 DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}
 ENTRY_POINTS = "tfcaption.sources"
 AUTO = "auto"
@@ -29,11 +27,10 @@ _USUAL = Columns()
 
 def sources() -> dict[str, Source]:
     """All layouts by name, in the order in which `auto` tries them: the built-in ones, then those of other packages."""
-
-    found = {layout.name: layout() for layout in LAYOUTS}
+    known = {layout.name: layout() for layout in LAYOUTS}
     for entry in entry_points(group=ENTRY_POINTS):
-        found.setdefault(entry.name, entry.load()())
-    return found
+        known.setdefault(entry.name, entry.load()())
+    return known
 
 
 def read_source(
@@ -47,74 +44,71 @@ def read_source(
 ) -> Listing:
     """Read a data set.
 
-    Splits are those that the captions say, or that split files beside them list. Photos that no split file lists are
-    divided, by a hash of their id, among the splits whose file is missing; where all are there, they are left out as
-    the data set's authors did.
+    The captions, or split files beside them, name the split of a photo. Photos that no split file lists are divided by
+    a hash of their id among the splits whose file is missing. If no file is missing, such photos are unused, as the
+    authors of the data set intended.
 
     Args:
-        images: folder of the photos, or one above them (a layout that holds photos itself may take a file).
+        images: folder of the photos or a folder above it (a layout that contains the photos may take a file).
         captions: file or folder of the captions.
-        source: name of the layout, or `auto`: the first one that finds its files.
-        shares: how the splits without a file share the photos, train/dev/test.
+        source: name of the layout, or `auto`: the first layout that finds its files.
+        shares: share of each split in the photos that are divided by the hash.
         seed: of that hash.
-        columns: of a table, where they have unusual names.
+        columns: names of a table's columns, where they are unusual.
 
     Returns:
         The photos in the order of their ids, and the rejections.
 
     Raises:
-        SourceError: something is missing, empty or of no known layout, or a photo is in two splits.
+        SourceError: a file is missing, empty or of no known layout, or a photo is in two splits.
     """
     images, captions = as_path(images), as_path(captions)
-    if not images.exists():
-        raise SourceError(f"--images {images}: no such folder; it must hold the photos")
+    check_exists(images, captions)
     layout, files = _find_layout(source, captions)
     listing = Listing(source=layout.name)
-    texts, split_of = _read_captions(layout, files, listing, columns)
+    captions_of, split_of = _read_captions(layout, files, listing, columns)
     folder = captions if captions.is_dir() else captions.parent
     listed = read_split_files(folder, layout.split_files)
     missing = [split for split in SPLITS if not (folder / layout.split_files.get(split, "none")).is_file()]
     if split_of:
         missing = []
     split_of |= listed
-    found = layout.photos(images, texts.keys())
-    for name in sorted(texts.keys() | split_of.keys() | found.keys()):
-        places = found.get(name, [])
-        if not texts.get(name):
-            where = (
-                f"listed in {layout.split_files[listed[name]]}" if name in listed else str(places[0] if places else "")
-            )
+    locations_of = layout.photos(images, captions_of.keys())
+    for name in sorted(captions_of.keys() | split_of.keys() | locations_of.keys()):
+        texts, locations = captions_of.get(name, []), locations_of.get(name, [])
+        if not texts:
+            where = str(locations[0]) if locations else ""
+            if name in listed:
+                where = f"listed in {layout.split_files[listed[name]]}"
             listing.reject("photo", name, "no captions", where)
-        elif not places:
-            listing.reject("photo", name, "missing photo", f"not found below {images}", captions=len(texts[name]))
-        elif len(places) > 1:
-            listing.reject("photo", name, "ambiguous photo", _some(places), captions=len(texts[name]))
+        elif not locations:
+            listing.reject("photo", name, "missing photo", f"not found below {images}", captions=len(texts))
+        elif len(locations) > 1:
+            listing.reject("photo", name, "ambiguous photo", _some(locations), captions=len(texts))
         elif name not in split_of and not missing:
-            listing.reject("unused", name, "in no split", captions=len(texts[name]))
+            listing.reject("unused", name, "in no split", captions=len(texts))
         else:
             split = split_of.get(name) or split_by_hash(name, missing, shares, seed)
-            listing.photos.append(CaptionedPhoto(name, places[0], tuple(texts[name]), split))
+            listing.photos.append(CaptionedPhoto(name, locations[0], tuple(texts), split))
     more = ", ..." if len(files) > 3 else ""
     listing.notes.append(f"source: {layout.name} ({', '.join(path.name for path in files[:3])}{more})")
     listing.notes.append(_split_note(layout, missing, listing, split_of))
     return listing
 
 
-def _some(places: list[Location]) -> str:
-    more = f"; and {len(places) - 5:,} more" if len(places) > 5 else ""
-    return "; ".join(map(str, sorted(places)[:5])) + more
+def _some(locations: list[Location]) -> str:
+    more = f"; and {len(locations) - 5:,} more" if len(locations) > 5 else ""
+    return "; ".join(map(str, sorted(locations)[:5])) + more
 
 
 def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
     known = sources()
-    if not captions.exists():
-        raise SourceError(f"--captions {captions}: no such file or folder; it must hold the captions")
     if source != AUTO:
         if source not in known:
-            raise SourceError(f"--source {source}: no such layout; there are {', '.join([AUTO, *known])}")
+            raise SourceError(f"--source {source}: no such layout; known are {', '.join([AUTO, *known])}")
         files = known[source].files(captions)
         if not files:
-            raise SourceError(f"--captions {captions}: nothing of the layout {source} there: {known[source].layout}")
+            raise SourceError(f"--captions {captions}: no captions of the layout {source}: {known[source].layout}")
         return known[source], files
     for layout in known.values():
         if files := layout.files(captions):
@@ -126,8 +120,8 @@ def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
 def _read_captions(
     layout: Source, files: list[Path], listing: Listing, columns: Columns
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Photo id -> raw captions, and photo id -> split where the captions say; bad lines are rejected."""
-    texts: dict[str, list[str]] = defaultdict(list)
+    """Photo id -> raw captions, and photo id -> split where the captions name it; bad captions are rejected."""
+    captions_of: dict[str, list[str]] = defaultdict(list)
     split_of: dict[str, str] = {}
     for where, name, caption, split in layout.read(files, listing, columns):
         if not is_safe_name(name):
@@ -135,34 +129,34 @@ def _read_captions(
             continue
         if problem := _caption_problem(caption):
             listing.reject("caption", where, problem, f"{name}: {caption!r:.80}")
-            texts[name]  # the photo is known, though it may have no caption left
+            captions_of[name]  # makes the photo known, even if it has no other caption
         else:
-            texts[name].append(caption.strip())
+            captions_of[name].append(caption.strip())
         if split is not None and split_of.setdefault(name, split) != split:
             raise SourceError(f"{where}: {name} is in two splits, {split_of[name]} and {split}; remove one of them")
     if not listing.captions_in:
         raise SourceError(f"{files[0]}: is empty")
-    return texts, split_of
+    return captions_of, split_of
 
 
 def _caption_problem(caption: Any) -> str:
     """Why a caption cannot be used; empty if it can."""
-    if not isinstance(caption, str):  # JSON holds numbers, null and lists, too
+    if not isinstance(caption, str):  # JSON may hold numbers, null and lists
         return "not text"
     if not any(character.isalnum() for character in caption):
         return "empty caption"
     try:
         caption.encode()
-    except UnicodeEncodeError:  # halves of characters, as JSON may spell them
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON may hold
         return "not UTF-8"
     return ""
 
 
 def _split_note(layout: Source, missing: list[str], listing: Listing, split_of: Mapping[str, str]) -> str:
     if not missing:
-        return f"splits: as {'the split files' if layout.split_files else 'the captions'} say"
+        return f"splits: from {'the split files' if layout.split_files else 'the captions'}"
     hashed = Counter(photo.split for photo in listing.photos if photo.id not in split_of)
-    given = ", ".join(layout.split_files[split] for split in missing if split in layout.split_files)
-    return f"splits: {f'no {given}; ' if given else ''}by a hash of the photo id: " + (
-        ", ".join(f"{count:,} to {split}" for split, count in sorted(hashed.items())) or "no photo was left over"
+    absent = ", ".join(layout.split_files[split] for split in missing if split in layout.split_files)
+    return f"splits: {f'no {absent}; ' if absent else ''}by a hash of the photo id: " + (
+        ", ".join(f"{count:,} to {split}" for split, count in sorted(hashed.items())) or "no photos"
     )

@@ -1,4 +1,4 @@
-"""Which split a photo belongs to: by split files, or by a hash of its name."""
+"""The split of a photo: by a name in the captions, by split files, or by a hash of the photo's name."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from beam_jobs.errors import SourceError
 from beam_jobs.sources.text_files import photo_names
 from tfcaption.records.sharding import hash_share
 
-# What data sets call their splits. COCO's restval is what Karpathy's split adds to the training photos.
+# Names that data sets use. restval is the part of COCO's validation photos that Karpathy adds to the training split.
 SPLIT_NAMES = {
     **{"train": "train", "training": "train", "restval": "train"},
     **{"dev": "dev", "val": "dev", "valid": "dev", "validation": "dev"},
@@ -19,8 +19,12 @@ SPLIT_NAMES = {
 def known_split(name: Any, where: str) -> str:
     """The split that a data set calls `name`.
 
+    Args:
+        name: as a file gives it.
+        where: file and position of the name, for the message.
+
     Raises:
-        SourceError: it is no usual name; `where` says where it stands.
+        SourceError: the name is not a known one.
     """
     if str(name).lower() not in SPLIT_NAMES:
         raise SourceError(f"{where}: split {name!r:.80}; known are {', '.join(SPLIT_NAMES)}")
@@ -28,14 +32,14 @@ def known_split(name: Any, where: str) -> str:
 
 
 def read_split_files(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
-    """Photo id -> split, from the split files that are there.
+    """Photo id -> split, from those split files that exist.
 
     Args:
-        folder: where they lie.
+        folder: their folder.
         files: split -> name of the file that lists its photos.
 
     Raises:
-        SourceError: a file is no list of names, or a photo is in two splits.
+        SourceError: a line is not a photo's name, or a photo is in two splits.
     """
     split_of: dict[str, str] = {}
     where_of: dict[str, str] = {}
@@ -51,7 +55,7 @@ def read_split_files(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
 
 
 def split_by_hash(name: str, splits: Sequence[str], shares: Mapping[str, float], seed: int) -> str:
-    """One of `splits`, in proportion to their shares."""
+    """One of `splits`, each in proportion to its share."""
     total = sum(shares[split] for split in splits)
     if not total:
         return splits[0]

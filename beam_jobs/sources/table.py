@@ -1,4 +1,4 @@
-"""Tables as a caption layout: CSV, TSV, JSON lines."""
+"""Tables as a caption layout: CSV, TSV and JSON lines."""
 
 import csv
 import json
@@ -9,25 +9,25 @@ from typing import Any
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
 from beam_jobs.sources.splits import known_split
-from tfcaption.preprocessing import photos
+from tfcaption.preprocessing.photos import is_photo_name
 
-# Column names in use, most telling first; the first one that is there counts.
+# Column names in use, the most specific first; the first one that a table has counts.
 PHOTO_COLUMNS = ("image", "photo", "image_name", "file_name", "filename", "file", "image_id", "path", "id")
 CAPTION_COLUMNS = ("caption", "captions", "text", "comment", "sentence", "raw")
 SPLIT_COLUMNS = ("split",)
 
 
 class Table(Source):
-    """A CSV or TSV file with a header, or JSON lines, a caption a row; captions may be a list in JSON lines."""
+    """A CSV or TSV file with a header, or JSON lines, one caption per row; JSON lines may hold a list of captions."""
 
     name = "table"
-    layout = "a .csv, .tsv or .jsonl file with columns such as image, caption (--columns names others), or such a .txt"
+    layout = "a .csv, .tsv, .txt or .jsonl file with columns such as image, caption (--columns names others)"
     _endings = (".csv", ".tsv", ".jsonl", ".txt")
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        found = sorted(captions.iterdir()) if captions.is_dir() else [captions]
-        tables = [path for path in found if path.suffix.lower() in self._endings and path.is_file()]
+        paths = sorted(captions.iterdir()) if captions.is_dir() else [captions]
+        tables = [path for path in paths if path.suffix.lower() in self._endings and path.is_file()]
         return [path for path in tables if path.suffix.lower() == ".jsonl" or _has_header(path)]
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
@@ -46,18 +46,18 @@ class Table(Source):
                 captions = caption if isinstance(caption, list) else [caption]
                 listing.captions_in += len(captions) - 1
                 for each in captions:
-                    # Tables name photos with folders, too; the file's own name is what it is found by.
+                    # A table may name photos with folders; they are found by the file name alone.
                     name = str(photo).replace("\\", "/").rpartition("/")[2]
                     yield CaptionLine(where, name, each, known_split(split, where) if split else None)
 
 
 def usual_column(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """The first of some usual names that a row has."""
+    """The first of `names` that a row has; None if it has none."""
     return next((name for name in names if name in row), None)
 
 
 def _has_header(path: Path) -> bool:
-    """Whether the first line names columns; of a .txt, which may be any text, one that usually holds captions."""
+    """True if the first line names columns. A .txt file may hold any text, so one column must have a caption's name."""
     with path.open("rb") as stream:
         first = stream.readline(4096).decode("utf-8-sig", errors="replace")
     names = _header(first)
@@ -70,7 +70,7 @@ def _delimiter(line: str) -> str:
 
 
 def _header(text: str) -> list[str]:
-    """Names of columns in the first line of a text; none if they cannot be read."""
+    """Names of the columns in the first line of a text; empty if they cannot be read."""
     line = next(iter(text.splitlines()), "")
     try:
         return [name.strip() for name in next(csv.reader([line], delimiter=_delimiter(line)), [])]
@@ -79,11 +79,11 @@ def _header(text: str) -> list[str]:
 
 
 def _csv_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with the number of their last line; those with more cells than columns are rejected."""
+    """Rows with the number of their last line; a row with more or fewer cells than columns is rejected."""
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         first = stream.readline()
         header, delimiter = _header(first), _delimiter(first)
-        # Where cells are set apart by `|`, quotation marks are words' own.
+        # Tables with `|` do not quote: a quotation mark belongs to the caption.
         if delimiter == "|":
             reader = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE)
         else:
@@ -105,7 +105,7 @@ def _csv_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any
 
 
 def _cells(reader: Any) -> Iterator[tuple[int, list[str] | csv.Error]]:
-    """The rows of a CSV reader but empty ones, or what was wrong with one; each with the number of its last line."""
+    """The number of the last line of each row that is not empty, and its cells, or the error in it."""
     while True:
         try:
             cells: list[str] | csv.Error = next(reader)
@@ -118,9 +118,9 @@ def _cells(reader: Any) -> Iterator[tuple[int, list[str] | csv.Error]]:
 
 
 def _swallows_rows(cell: str, delimiter: str) -> bool:
-    """Whether a cell goes over several lines and one of them begins with a photo's name."""
+    """True if a cell has several lines, one of which begins with a photo's name."""
     starts = (line.partition(delimiter)[0].strip() for line in cell.split("\n")[1:])
-    return any(Path(start).suffix.lower() in photos.SUFFIXES for start in starts)
+    return any(map(is_photo_name, starts))
 
 
 def _json_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -133,19 +133,19 @@ def _json_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, An
         if isinstance(row, dict):
             yield number, row
         else:
-            listing.reject("caption", f"{path.name}:{number}", "malformed line", f"no JSON object: {line[:80]}")
+            listing.reject("caption", f"{path.name}:{number}", "malformed line", f"not a JSON object: {line[:80]}")
 
 
 def _keys(path: Path, row: dict[str, Any], columns: Columns) -> list[str | None]:
-    """Names of the columns of photo, caption and split (None: there is none)."""
+    """Names of the columns of photo, caption and split (None: no such column)."""
     keys: list[str | None] = []
-    for what, asked, usual in zip(
+    for field, given, usual in zip(
         Columns._fields, columns, (PHOTO_COLUMNS, CAPTION_COLUMNS, SPLIT_COLUMNS), strict=True
     ):
-        key = asked or usual_column(row, usual)
-        if (asked and asked not in row) or (key is None and what != "split"):
+        key = given or usual_column(row, usual)
+        if (given and given not in row) or (key is None and field != "split"):
             raise SourceError(
-                f"{path}: no column {asked or f'that holds the {what}'}; it has {', '.join(map(str, row))}; "
+                f"{path}: no column {given or f'for the {field}'}; it has {', '.join(map(str, row))}; "
                 "name them with --columns PHOTO CAPTION [SPLIT]"
             )
         keys.append(key)

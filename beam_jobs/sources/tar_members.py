@@ -1,4 +1,4 @@
-"""Tar files as WebDataset writes them: what their members are and where their bytes lie; nothing is ever unpacked."""
+"""Members of tar files as WebDataset writes them, and the offsets of their bytes; nothing is ever unpacked."""
 
 import tarfile
 from collections.abc import Iterator
@@ -9,60 +9,60 @@ from beam_jobs.errors import SourceError
 
 
 class Member(NamedTuple):
-    """One member of a tar."""
+    """One member of a tar file."""
 
-    path: str  # in the tar
-    offset: int  # of its bytes in the tar
+    path: str  # inside the tar file
+    offset: int  # of its bytes in the tar file
     size: int  # bytes
     problem: str  # why it must not be read; empty if it may
 
     @property
     def name(self) -> str:
-        """Its name without folders."""
+        """The file name without folders."""
         return self.path.rpartition("/")[2]
 
     @property
     def key(self) -> str:
-        """Its path up to the first dot of its name: members of one key belong together."""
+        """The path up to the first dot of the name; members with the same key belong together."""
         folder, _, name = self.path.rpartition("/")
         return f"{folder}/{name.partition('.')[0]}"
 
     @property
     def suffix(self) -> str:
-        """Its name from the first dot on, in small letters."""
+        """The name from the first dot on, in lower case."""
         _, dot, ending = self.name.partition(".")
         return f"{dot}{ending}".lower()
 
 
 def tar_files(path: Path) -> list[Path]:
-    """The tar files that `path` is or holds, sorted."""
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [file for file in found if file.suffix.lower() == ".tar" and file.is_file()]
+    """The tar file `path`, or the sorted tar files below the folder `path`."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [file for file in files if file.suffix.lower() == ".tar" and file.is_file()]
 
 
 def members(tar: Path) -> Iterator[Member]:
-    """The members of an uncompressed tar in their order, folders and hidden files left out; reads only their headers.
+    """The members of an uncompressed tar file in their order, without folders and hidden files; reads only headers.
 
     Raises:
-        SourceError: the file is no tar, or damaged or cut short at some place.
+        SourceError: the file is not a tar file, or it is damaged or cut short.
     """
     try:
         with tar.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as stream:
             position = -1
             while member := stream.next():
-                stream.members = []  # type: ignore[attr-defined]  # tarfile would remember them all
+                stream.members = []  # type: ignore[attr-defined]  # tarfile would keep them all in memory
                 if stream.offset <= position:
                     raise tarfile.ReadError("a member of negative size")
                 position = stream.offset
-                found = Member(
+                described = Member(
                     member.name.removeprefix("./"), member.offset_data, member.size, problem=_problem(member)
                 )
-                if not member.isdir() and (found.problem or not found.name.startswith(".")):
-                    yield found
+                if not member.isdir() and (described.problem or not described.name.startswith(".")):
+                    yield described
             end = stream.offset
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise SourceError(
-            f"{tar}: not an uncompressed tar, or a damaged one ({error}); decompress it, or get it again"
+            f"{tar}: not an uncompressed tar file, or a damaged one ({error}); decompress it, or get it again"
         ) from error
     _check_end(tar, end)
 
@@ -76,7 +76,7 @@ def _problem(member: tarfile.TarInfo) -> str:
 
 
 def _check_end(tar: Path, offset: int) -> None:
-    """Raise unless a block of zeros and nothing else follows: tarfile takes any damage for the end."""
+    """Raise unless only blocks of zeros follow `offset`: tarfile takes any damage for the end."""
     with tar.open("rb") as stream:
         stream.seek(offset)
         block = stream.read(tarfile.BLOCKSIZE)
@@ -84,5 +84,5 @@ def _check_end(tar: Path, offset: int) -> None:
             raise SourceError(f"{tar}: cut short at byte {offset:,}; get it again")
         while block:
             if block.count(0) < len(block):
-                raise SourceError(f"{tar}: damaged at byte {offset:,}, or several tars in one file; get it again")
+                raise SourceError(f"{tar}: damaged at byte {offset:,}, or several tar files in one; get it again")
             block = stream.read(1 << 16)

@@ -1,4 +1,4 @@
-"""Text files that people wrote: their lines, whatever ends them; lists of photos; the error that names the file."""
+"""Text files that people wrote: lines with any line end, and lists of photos."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +14,10 @@ def file_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def stream_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
-    """The lines of an open text file with their numbers; any line end, a byte-order mark and blank lines ignored.
+    """The lines of an open text file with their numbers, without line ends, byte-order mark and blank lines.
 
     Raises:
-        SourceError: it is UTF-16.
+        SourceError: the text is UTF-16.
     """
     for number, line in enumerate(stream, start=1):
         if number == 1:
@@ -29,15 +29,15 @@ def stream_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
 
 
 def is_safe_name(name: str) -> bool:
-    """A plain file name: no folder, no `..`, nothing that cannot be printed."""
+    """True for a plain printable file name, without a folder or `..`."""
     return name not in ("", ".", "..") and not any(c in "/\\" or not c.isprintable() for c in name)
 
 
 def photo_names(path: Path) -> Iterator[tuple[str, str]]:
-    """The names in a file that lists photos, one a line, each after where it stands.
+    """(FILE, line NUMBER; photo's name) of each line of a file that lists photos.
 
     Raises:
-        SourceError: a line is no UTF-8 or no plain file name.
+        SourceError: a line is not UTF-8 or not a plain file name.
     """
     for number, line in file_lines(path):
         where = f"{path}, line {number}"

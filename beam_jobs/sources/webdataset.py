@@ -1,4 +1,4 @@
-"""WebDataset's tars as a caption layout: photos and captions are read where they lie."""
+"""WebDataset's tar files as a caption layout: photos and captions are read in place."""
 
 import io
 import json
@@ -16,11 +16,11 @@ from beam_jobs.sources.text_files import stream_lines
 from tfcaption.preprocessing import photos
 
 TEXT, JSON = ".txt", ".json"
-MAX_TEXT_BYTES = 1_000_000  # of a member with captions
+MAX_TEXT_BYTES = 1_000_000  # of a caption member
 
 
 class WebDataset(Source):
-    """Tars of photos and their captions; `--images` and `--captions` name the same ones."""
+    """Tar files of photos and their captions; `--images` and `--captions` name the same ones."""
 
     name = "webdataset"
     layout = "a .tar file or a folder of them, with members KEY.jpg and KEY.txt (a caption a line), KEY.json, or both"
@@ -34,34 +34,34 @@ class WebDataset(Source):
         for path in files:
             photo_of, texts = _contents(path, listing)
             with path.open("rb") as stream:
-                for key, found in texts.items():
+                for key, text_members in texts.items():
                     contents = {}
-                    for suffix, member in found.items():
+                    for suffix, member in text_members.items():
                         stream.seek(member.offset)
                         contents[suffix] = f"{path.name}/{member.path}", stream.read(member.size)
                     for where, caption, split in _captions(contents, listing, columns):
                         if key in photo_of:
                             yield CaptionLine(where, photo_of[key], caption, split)
                         else:
-                            listing.reject("caption", where, "unknown photo", f"{path.name} has no photo of its key")
+                            listing.reject("caption", where, "unknown photo", f"{path.name} has no photo of this key")
 
     def photos(self, images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
         """See `Source.photos`."""
         tars = tar_files(images)
         if not tars:
-            raise SourceError(f"--images {images}: holds no .tar; name the same as --captions")
-        found: dict[str, list[Location]] = defaultdict(list)
+            raise SourceError(f"--images {images}: holds no .tar; name the path of --captions")
+        locations: dict[str, list[Location]] = defaultdict(list)
         for path in tars:
             for member in members(path):
                 if member.suffix in photos.SUFFIXES and not member.problem:
-                    found[member.name].append(Location(str(path), member.offset, member.size))
-        return found
+                    locations[member.name].append(Location(str(path), member.offset, member.size))
+        return locations
 
 
 def _contents(path: Path, listing: Listing) -> tuple[dict[str, str], dict[str, dict[str, Member]]]:
-    """Of a tar: key -> its photo's name, and key -> the members with its captions, by their suffix.
+    """The photos (key -> name) and the captions (key -> suffix -> member) of a tar file.
 
-    Members that must not be read are rejected; those that are neither photo nor captions are passed over.
+    Members that must not be read are rejected; members that are neither photos nor captions are ignored.
     """
     photo_of: dict[str, str] = {}
     texts: dict[str, dict[str, Member]] = defaultdict(dict)
@@ -80,20 +80,20 @@ def _contents(path: Path, listing: Listing) -> tuple[dict[str, str], dict[str, d
 
 
 def _text_problem(member: Member, texts: dict[str, dict[str, Member]]) -> tuple[str, str] | None:
-    """Reason and detail why a member with captions is left out."""
+    """Reason and detail of the rejection of a caption member; None if it can be read."""
     if member.problem:
         return "unsafe member", member.problem
     if member.size > MAX_TEXT_BYTES:
-        return "malformed line", f"{member.size:,} bytes of captions for one photo; {MAX_TEXT_BYTES:,} are the most"
+        return "malformed line", f"{member.size:,} bytes of captions for one photo; at most {MAX_TEXT_BYTES:,} are read"
     if member.suffix in texts.get(member.key, ()):
-        return "duplicate id", "the tar holds an earlier member of that name"
+        return "duplicate id", "an earlier member has the same name"
     return None
 
 
 def _captions(
     contents: dict[str, tuple[str, bytes]], listing: Listing, columns: Columns
 ) -> Iterator[tuple[str, Any, str | None]]:
-    """Where each caption of a photo stands, the caption, and its split; one that both files hold is one caption."""
+    """(FILE:LINE or the like, caption, split) of each caption of a photo; one that both files hold counts once."""
     where, row = _json_object(*contents[JSON], listing) if JSON in contents else ("", {})
     split_column = columns.split or usual_column(row, SPLIT_COLUMNS)
     split = row.get(split_column) if split_column else None
@@ -117,7 +117,7 @@ def _json_object(where: str, data: bytes, listing: Listing) -> tuple[str, dict[s
     except (ValueError, RecursionError) as error:
         row, problem = None, f"not JSON: {error}"
     else:
-        problem = f"no JSON object: {data[:80]!r}"
+        problem = f"not a JSON object: {data[:80]!r}"
     if not isinstance(row, dict):
         listing.captions_in += 1
         listing.reject("caption", where, "malformed line", problem)

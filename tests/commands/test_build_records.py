@@ -103,8 +103,8 @@ def test_photos_whose_files_are_the_same_in_several_splits_are_named(source, tmp
     for output, flags in {"one": ["--shards=1"], "three": ["--shards=3"]}.items():
         assert build(source, tmp_path / output, *flags) == 0
         assert load_dataset_info(tmp_path / output).duplicates == expected
-        said = capsys.readouterr().out
-        assert "same in several splits: 2 (c.jpg in train; g.jpg in dev, d.jpg in train; h.jpg in dev; 1 more)" in said
+        summary = capsys.readouterr().out
+        assert "photos in several splits: 2 (c.jpg in train; g.jpg in dev, d.jpg in train; h.jpg in dev; 1 more)" in summary
     (source.images / "c.jpg").write_bytes((source.images / "c.jpg").read_bytes() + b"another byte")
     assert build(source, tmp_path / "other") == 0
     assert load_dataset_info(tmp_path / "other").duplicates == expected[1:]
@@ -203,13 +203,15 @@ def test_a_worker_that_does_not_tokenize_never_imports_tensorflow():
     code = (
         "import sys, beam_jobs.pipelines.records as p; from beam_jobs.sources import base as sources\n"
         "from tfcaption.records.dataset_info import RecordSettings\n"
+        "from tfcaption.records.statistics import VocabularyCounts\n"
         "from tfcaption.records.vocabulary import SPECIAL_TOKENS\n"
         "s = RecordSettings(source='flickr8k', image_size=32, resize='squash', min_count=1, max_words=9,\n"
         "    seed=0, shards=None, shares={}, pillow_version='')\n"
-        "place = sources.Location(sys.argv[1])\n"
-        "photo = p.TokenizedPhoto(sources.CaptionedPhoto('a', place, ('a',), 'train'), (('a',),))\n"
+        "location = sources.Location(sys.argv[1])\n"
+        "photo = p.TokenizedPhoto(sources.CaptionedPhoto('a', location, ('a',), 'train'), (('a',),))\n"
+        "vocabulary = VocabularyCounts([*SPECIAL_TOKENS, 'a'], [])\n"
         "element = ('train-00000-of-00001.tfrecord', [photo])\n"
-        "result, = p.WriteShard(s, sys.argv[2]).process(element, ([*SPECIAL_TOKENS, 'a'], []))\n"
+        "result, = p.WriteShard(s, sys.argv[2]).process(element, vocabulary)\n"
         "print(result.info.records, 'tensorflow' in sys.modules)"
     )
     import tempfile

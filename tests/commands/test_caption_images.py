@@ -156,7 +156,7 @@ def test_captions_of_another_model_are_kept_unless_overwritten(images, export, c
 
 def test_folders_of_other_jobs_and_people_are_never_written_into(sample_records, images, export, tmp_path, capsys):
     copy = shutil.copytree(sample_records, tmp_path / "records")
-    for folder, message in ((copy, "holds dataset.json of another job"), (images, "holds files of others")):
+    for folder, message in ((copy, "holds dataset.json of another job"), (images, "holds files that no job wrote")):
         before = tree_bytes(folder)
         for flags in ([], ["--overwrite"]):
             assert job(images, export, folder, *flags) == 1
@@ -185,7 +185,7 @@ def test_lost_photos_fail_the_conservation_check(images, export, tmp_path, capsy
 
     monkeypatch.setattr(CaptionShard, "process", lossy)
     assert job(images, export, tmp_path / "out") == 1
-    assert "conservation check: 42 photos in 4 shards" in capsys.readouterr().err
+    assert "conservation check: 42 photos expected" in capsys.readouterr().err
     assert not (tmp_path / "out" / "captions.json").exists()
 
 
@@ -211,8 +211,8 @@ def test_killed_at_any_moment_it_is_complete_or_absent_and_a_rerun_gives_the_sam
 def test_what_no_job_can_start_from_is_a_clear_error(images, export, tmp_path, capsys):
     (tmp_path / "nothing").mkdir()
     for photos, model, message in (
-        (tmp_path / "nothing", export, "no photo there; name a folder or a pattern"),
-        (tmp_path / "none" / "*.jpg", export, "no photo there"),
+        (tmp_path / "nothing", export, "no photo found; name a folder or a pattern"),
+        (tmp_path / "none" / "*.jpg", export, "no photo found"),
         (images, tmp_path / "nothing", "nothing: not an exported model"),
     ):
         assert job(photos, model, tmp_path / "out") == 1

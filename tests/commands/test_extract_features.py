@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_not_gone_on_from(sample_records, pooled, trunk, tm
     assert main([*arguments, "--stage=map", "--features", str(pooled)]) == 1
     assert "map cannot be made from pooled" in capsys.readouterr().err
     copy = shutil.copytree(trunk, tmp_path / "copy")
-    for field, message in (("records", "made of other records"), ("weights", "made with other weights")):
+    for field, message in (("records", "made from other records"), ("weights", "made with other weights")):
         described = json.loads((trunk / "features.json").read_text())
         described["settings"][field] = "another"
         (copy / "features.json").write_text(json.dumps(described))

@@ -343,7 +343,7 @@ def test_a_full_disk_is_a_clear_error_and_more_room_gives_the_same_bytes(
     }[job]
     assert main(arguments) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(r"error: .*/disk/out/\S+: cannot be written: .*No space left.*; mend that, .*", error)
+    assert re.fullmatch(r"error: .*/disk/out/\S+: cannot be written: .*No space left.*; fix that and .*", error)
     assert not (disk / "out" / last).exists() and not list((disk / "out").glob("*.incomplete-*"))
     mount("remount,size=8m")
     assert main(arguments) == 0
@@ -430,7 +430,7 @@ def test_on_a_slow_and_flaky_filesystem_each_failure_is_named_and_reruns_come_to
         if main(arguments) == 0:
             break
         error = capsys.readouterr().err.splitlines()[-1]
-        assert re.match(rf"error: {output}/\S+: cannot be written: .*Input/output error.*; mend that, and run", error)
+        assert re.match(rf"error: {output}/\S+: cannot be written: .*Input/output error.*; fix that and run", error)
     else:
         pytest.fail("no run came to its end")
     assert Flaky.failures >= 3

@@ -22,7 +22,7 @@ from tfcaption.records.dataset_info import (
 )
 from tfcaption.records.examples import PhotoRecord, decode_record
 from tfcaption.records.sharding import automatic_shard_count, is_shard_name, order_key, shard_index, shard_name
-from tfcaption.records.statistics import ShardStatistics, build_dataset_info, occurrences
+from tfcaption.records.statistics import ShardStatistics, Totals, VocabularyCounts, build_dataset_info
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, load_vocabulary
 from tfcaption.runtime.paths import as_path, atomic_path
@@ -225,15 +225,12 @@ def _describe_again(
     photos = sum(shard.info.records for shard in contents.shards)
     captions = sum(sum(shard.lengths.values()) for shard in contents.shards)
     kinds = Counter(line.kind for line in lines)
-    new = build_dataset_info(
-        contents.shards,
-        lines,
-        settings=settings,
-        words=words,
-        word_counts=occurrences(words, contents.counts),
-        photos_in=info.photos_in if info else photos + kinds["photo"],
-        captions_in=info.captions_in if info else captions + kinds["caption"] + sum(line.captions for line in lines),
+    totals = Totals(
+        photos=info.photos_in if info else photos + kinds["photo"],
+        captions=info.captions_in if info else captions + kinds["caption"] + sum(line.captions for line in lines),
     )
+    vocabulary = VocabularyCounts.of(words, contents.counts)
+    new = build_dataset_info(contents.shards, lines, settings, vocabulary, totals)
     if info:
         for name in ("rejected_photos", "rejected_captions", "unused_photos", "duplicates"):
             setattr(new, name, getattr(info, name))

@@ -1,6 +1,6 @@
 """Statistics of shards, and `dataset.json` built from them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -33,28 +33,44 @@ class ShardStatistics:
             self.truncated += len(spoken) > len(ids) - 2
 
 
+@dataclass(frozen=True)
+class VocabularyCounts:
+    """The words of a vocabulary by token id, and how often each occurs in the training split."""
+
+    words: list[str]
+    counts: list[int]  # of <oov>: all words outside the vocabulary
+
+    @classmethod
+    def of(cls, words: list[str], word_counts: Mapping[str, int]) -> "VocabularyCounts":
+        """The counts of a vocabulary, from those of every word of the training split."""
+        counts = [word_counts.get(word, 0) for word in words]
+        counts[OOV] = sum(word_counts.values()) - sum(counts)
+        return cls(words, counts)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Photos and captions that a job read, written and rejected ones together."""
+
+    photos: int
+    captions: int
+
+
 def build_dataset_info(
     shards: Sequence[ShardStatistics],
     rejections: Sequence[Rejection],
-    *,
     settings: RecordSettings,
-    words: Sequence[str],
-    word_counts: list[int],
-    photos_in: int,
-    captions_in: int,
-    duplicates: Sequence[dict[str, str]] = (),
+    vocabulary: VocabularyCounts,
+    totals: Totals,
 ) -> DatasetInfo:
     """The description of a data set.
 
     Args:
-        shards: all of them, in any order.
-        rejections: what was not written.
-        settings: of `build_records`.
-        words: the vocabulary.
-        word_counts: as `occurrences` gives them.
-        photos_in: written + rejected.
-        captions_in: written + rejected, and those of rejected photos.
-        duplicates: photos whose files are the same in several splits, as far as is known.
+        shards: statistics of all shards, in any order.
+        rejections: photos and captions that were not written.
+        settings: options of `build_records`.
+        vocabulary: words and their counts.
+        totals: photos and captions, written and rejected.
     """
     splits = {split: _describe(split, shards) for split in SPLITS}
     splits = {split: info for split, info in splits.items() if info.shards}
@@ -65,29 +81,27 @@ def build_dataset_info(
     return DatasetInfo(
         settings=settings,
         splits=splits,
-        vocabulary_size=len(words),
+        vocabulary_size=len(vocabulary.words),
         max_length=max((max(split.caption_lengths, default=0) for split in splits.values()), default=0),
         captions_per_photo=max((shard.captions_per_photo for shard in shards), default=0),
-        photos_in=photos_in,
-        captions_in=captions_in,
+        photos_in=totals.photos,
+        captions_in=totals.captions,
         rejected_photos=reasons["photo"],
         rejected_captions=reasons["caption"],
         unused_photos=reasons["unused"],
-        word_counts=word_counts,
-        duplicates=list(duplicates),
+        word_counts=vocabulary.counts,
+        duplicates=_duplicates(shards),
     )
 
 
-def occurrences(words: Sequence[str], counts: Mapping[str, int]) -> list[int]:
-    """How often each word of a vocabulary occurs in the training split, by token id; for <oov> all other words.
-
-    Args:
-        words: the vocabulary.
-        counts: of every word of the training split.
-    """
-    found = [counts.get(word, 0) for word in words]
-    found[OOV] = sum(counts.values()) - sum(found)
-    return found
+def _duplicates(shards: Iterable[ShardStatistics]) -> list[dict[str, str]]:
+    """Photos with identical files in more than one split, as photo id -> split, in the order of their ids."""
+    splits_by_digest: dict[bytes, dict[str, str]] = defaultdict(dict)
+    for shard in shards:
+        for photo, digest in shard.digests.items():
+            splits_by_digest[digest][photo] = shard.split
+    duplicates = (found for found in splits_by_digest.values() if len(set(found.values())) > 1)
+    return sorted((dict(sorted(found.items())) for found in duplicates), key=list)
 
 
 def _describe(split: str, shards: Iterable[ShardStatistics]) -> SplitInfo:

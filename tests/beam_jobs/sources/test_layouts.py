@@ -120,7 +120,7 @@ def test_a_layout_is_recognised_and_read_whole(case, images, texts):
     assert {photo.id: photo.captions for photo in listing.photos} == CAPTIONS
     if has_splits:
         assert {photo.id: photo.split for photo in listing.photos} == SPLITS
-        assert "splits: as the captions say" in listing.notes
+        assert "splits: from the captions" in listing.notes
     assert any(note.startswith(f"source: {name} (") for note in listing.notes)
 
 
@@ -146,7 +146,7 @@ def test_a_file_can_be_named_itself(images, texts):
 
 def test_columns_with_unusual_names_are_named(images, texts):
     table(",", ["bild", "satz", "teil"], split=True)(texts)
-    with pytest.raises(SourceError, match="captions.csv: no column that holds the photo; it has bild, satz, teil"):
+    with pytest.raises(SourceError, match="captions.csv: no column for the photo; it has bild, satz, teil"):
         read_source(images, texts)
     listing = read_source(images, texts, columns=Columns("bild", "satz", "teil"))
     assert {photo.id: photo.split for photo in listing.photos} == SPLITS
@@ -232,8 +232,8 @@ def test_an_annotation_of_a_photo_that_coco_does_not_list_is_named(images, texts
     [
         ("captions_train2017.json", "{", "not JSON"),
         ("captions_train2017.json", '{"images": []}', "has no list `annotations`"),
-        ("captions_train2017.json", '{"images": [{"id": 1}], "annotations": []}', "not COCO's annotations"),
-        ("dataset_coco.json", '{"images": [{"filename": "a.jpg"}]}', "not what dataset_"),
+        ("captions_train2017.json", '{"images": [{"id": 1}], "annotations": []}', "not COCO's caption annotations"),
+        ("dataset_coco.json", '{"images": [{"filename": "a.jpg"}]}', "not an entry of Karpathy"),
         (
             "dataset_coco.json",
             '{"images": [{"filename": "a.jpg", "split": "foo", "sentences": [{"raw": "x"}]}]}',

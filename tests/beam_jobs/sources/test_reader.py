@@ -145,9 +145,9 @@ def test_what_cannot_be_started_from_is_an_error_that_names_it(source, tmp_path)
         read_source(source.images, tmp_path / "nowhere")
     with pytest.raises(SourceError, match="text: holds no captions of a known layout .flickr8k: "):
         read_source(source.images, source.texts)
-    with pytest.raises(SourceError, match="nothing of the layout flickr8k there: Flickr8k.token.txt"):
+    with pytest.raises(SourceError, match="no captions of the layout flickr8k: Flickr8k.token.txt"):
         read_source(source.images, source.texts, source="flickr8k")
-    with pytest.raises(SourceError, match="--source flikr8k: no such layout; there are auto, flickr8k"):
+    with pytest.raises(SourceError, match="--source flikr8k: no such layout; known are auto, flickr8k"):
         read_source(source.images, source.texts, source="flikr8k")
     source.lines = []
     with pytest.raises(SourceError, match="is empty"):

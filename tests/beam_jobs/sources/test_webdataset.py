@@ -8,6 +8,7 @@ import tracemalloc
 import pytest
 
 from beam_jobs.build_records import main
+from beam_jobs.execution.reading import read_photo
 from beam_jobs.sources import SourceError
 from beam_jobs.sources.base import Columns
 from beam_jobs.sources.reader import read_source
@@ -163,7 +164,7 @@ def test_damage_anywhere_in_a_tar_is_an_error_that_names_it(tmp_path):
 def test_photos_and_captions_may_lie_in_tars_of_their_own_but_not_in_a_folder_without_any(tmp_path):
     path = write_tar(tmp_path / "a.tar", *sample("a", "One ."))
     (tmp_path / "photos").mkdir()
-    with pytest.raises(SourceError, match="photos: holds no .tar; name the same as --captions"):
+    with pytest.raises(SourceError, match="photos: holds no .tar; name the path of --captions"):
         read_source(tmp_path / "photos", path)
     (tmp_path / "captions.csv").write_text("image,caption\na.png,One .\n")
     with pytest.raises(SourceError, match="--images .*a.tar: is a file; name the folder of the photos"):
@@ -206,15 +207,13 @@ def test_records_of_tars_are_those_of_the_same_photos_in_a_folder(sample_records
 
 
 def test_a_photo_that_is_too_large_is_rejected_before_it_is_read_whole(tmp_path, monkeypatch):
-    from beam_jobs.pipelines.records import _read
-    from beam_jobs.sources.base import Location
 
     path = tmp_path / "large"
     path.write_bytes(b"x" * 5000)
     monkeypatch.setattr(photos, "MAX_BYTES", 1000)
-    for location in (Location(str(path)), Location(str(path), 100, 4000)):
-        data = _read(location)
+    for location in ((str(path),), (str(path), 100, 4000)):
+        data = read_photo(*location)
         assert len(data) == 1001
         with pytest.raises(photos.PhotoError, match="too large: more than 1,000 bytes"):
             photos.prepare_photo(data, image_size=32, resize="squash")
-    assert len(_read(Location(str(path), 4500, 200))) == 200
+    assert len(read_photo(str(path), 4500, 200)) == 200

@@ -1,0 +1,38 @@
+"""How every pipeline ends: rejections, a final step after all others, and the check that nothing was lost."""
+
+from collections.abc import Callable
+from typing import Any
+
+import apache_beam as beam
+from apache_beam import pvalue
+
+from beam_jobs.errors import JobFailed
+from tfcaption.records.dataset_info import Rejection
+
+REJECTED = "rejected"  # the tagged output of rejections
+
+
+def rejection(kind: str, name: str, reason: str, detail: str = "", *, captions: int = 0) -> pvalue.TaggedOutput:
+    """A rejected photo or caption, for the output `REJECTED` of a step; see `Rejection`."""
+    rejected = Rejection(kind=kind, id=name, reason=reason, detail=detail, captions=captions)
+    return pvalue.TaggedOutput(REJECTED, rejected)
+
+
+def add_final_step(
+    pipeline: beam.Pipeline, finish: Callable[..., None], *inputs: pvalue.AsSideInput, **fields: Any
+) -> None:
+    """Append a step that calls `finish(None, *inputs, **fields)` once, when all inputs are complete."""
+    _ = pipeline | "Once" >> beam.Create([None]) | "Finish" >> beam.Map(finish, *inputs, **fields)
+
+
+def check_conservation(unit: str, total: int, *, written: int, rejected: int = 0) -> None:
+    """Check that every item of the input was written or rejected.
+
+    Raises:
+        JobFailed: the runner lost some or wrote some twice.
+    """
+    if written + rejected != total:
+        raise JobFailed(
+            f"conservation check: {total:,} {unit} expected, but {written:,} written and {rejected:,} rejected; the "
+            "runner lost records: do not use this output, and report the runner and its options"
+        )
