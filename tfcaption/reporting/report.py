@@ -184,7 +184,7 @@ def _trigram_table(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> PageTabl
         Row(str(rank + 1), [Cell(found[rank] if rank < len(found) else "") for found in columns.values()])
         for rank in range(FREQUENT_TRIGRAMS)
     ]
-    note = "The share of captions that contain each trigram; for references, of all references of all photos."
+    note = "The share of captions (or references) that contain each trigram."
     return PageTable("Most frequent trigrams", note, list(columns), rows)
 
 

@@ -7,13 +7,13 @@ from nltk.translate.bleu_score import corpus_bleu
 from tfcaption.metrics.corpus import corpus_scores
 
 
-def test_bleu_is_that_of_nltk_where_every_caption_has_four_words(drawn):
-    hypotheses, references = drawn
-    expected = [[caption.split() for caption in references[photo]] for photo in hypotheses]
-    spoken = [caption.split() for caption in hypotheses.values()]
+def test_bleu_equals_that_of_nltk_where_every_caption_has_four_words(random_captions):
+    hypotheses, references = random_captions
+    reference_words = [[caption.split() for caption in references[photo]] for photo in hypotheses]
+    words = [caption.split() for caption in hypotheses.values()]
     scores = corpus_scores(hypotheses, references)
     for n in range(1, 5):
-        assert scores[f"bleu_{n}"] == pytest.approx(corpus_bleu(expected, spoken, weights=[1 / n] * n))
+        assert scores[f"bleu_{n}"] == pytest.approx(corpus_bleu(reference_words, words, weights=[1 / n] * n))
 
 
 def test_captions_too_short_for_an_n_gram_add_nothing_to_its_precision():
@@ -21,7 +21,7 @@ def test_captions_too_short_for_an_n_gram_add_nothing_to_its_precision():
     assert corpus_scores(*pair)["bleu_4"] == pytest.approx((7 / 8 * 4 / 6 * 2 / 4 * 1 / 3) ** 0.25)
 
 
-def test_bleu_is_that_of_a_calculation_by_hand():
+def test_bleu_equals_a_calculation_by_hand():
     # 5 of 6 words and 3 of 5 pairs match; hypothesis and closest reference have 6 words, so there is no brevity penalty
     scores = corpus_scores({"a": "The cat sat on the mat ."}, {"a": ["the cat is on the mat", "a dog"]})
     assert scores["bleu_1"] == pytest.approx(5 / 6)

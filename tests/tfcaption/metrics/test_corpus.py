@@ -1,4 +1,4 @@
-"""Scores agree with reference values, and refuse what would be scored wrongly."""
+"""Scores agree with reference values, and captions that would get wrong scores are refused."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ GOLDEN = ["constant_caption", "human_0_against_the_other_4", "human_2_against_th
 
 @pytest.mark.parametrize("case", GOLDEN)
 def test_scores_agree_with_the_reference_scores(shared_data, case):
-    """All that is left comes from one caption with brackets, which coco-caption takes for words."""
+    """The remaining difference comes from one caption with brackets, which coco-caption counts as words."""
     golden = json.loads((shared_data / "golden" / "caption_scores_dev200.json").read_text())[case]
     scores = corpus_scores(golden["hypotheses"], golden["references"])
     for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"):
@@ -22,8 +22,8 @@ def test_scores_agree_with_the_reference_scores(shared_data, case):
     assert scores["cider"] == pytest.approx(golden["scores"]["cider"], abs=3e-4)
 
 
-def test_scores_know_neither_the_names_nor_any_order(drawn):
-    hypotheses, references = drawn
+def test_scores_depend_neither_on_photo_ids_nor_on_any_order(random_captions):
+    hypotheses, references = random_captions
     renamed = {f"x{photo}": caption.upper() + " ." for photo, caption in reversed(hypotheses.items())}
     shuffled = {f"x{photo}": captions[::-1] for photo, captions in references.items()}
     assert corpus_scores(renamed, shuffled) == pytest.approx(corpus_scores(hypotheses, references))
@@ -47,12 +47,12 @@ def test_one_letter_words_count_and_punctuation_and_case_do_not():
         ({}, {}, "no captions"),
     ],
 )
-def test_what_would_be_scored_wrongly_is_refused(hypotheses, references, message):
+def test_captions_that_would_get_wrong_scores_are_refused(hypotheses, references, message):
     with pytest.raises(ScoreError, match=message):
         corpus_scores(hypotheses, references)
 
 
-def test_an_empty_caption_scores_nothing_and_is_no_error():
+def test_an_empty_caption_scores_zero_and_is_not_an_error():
     assert set(corpus_scores({"a": ""}, {"a": ["a dog"]}).values()) == {0.0}
     assert set(corpus_scores({"a": "a dog"}, {"a": ["", "."]}).values()) == {0.0}
 

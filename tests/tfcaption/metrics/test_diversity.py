@@ -10,7 +10,7 @@ def training(*captions):
     return {score_tokens(caption) for caption in captions}
 
 
-def test_statistics_are_those_counted_by_hand():
+def test_statistics_equal_those_counted_by_hand():
     captions = ["A dog runs .", "a dog runs", "a man and a", "red and red and red and", ""]
     found = caption_statistics(captions, training("A DOG runs!", "a man"))
     assert found == {
@@ -24,7 +24,7 @@ def test_statistics_are_those_counted_by_hand():
 
 
 @pytest.mark.parametrize(("caption", "repeats"), [("a b c a b", 0), ("a b c a b c", 1), ("a a a", 0), ("a a a a", 1)])
-def test_a_trigram_repeats_when_it_comes_twice(caption, repeats):
+def test_a_trigram_repeats_when_it_occurs_twice(caption, repeats):
     assert caption_statistics([caption], set())["repeated_trigram_share"] == repeats
 
 

@@ -203,7 +203,7 @@ def rouge_l(caption, references):
     return precision and (1 + 1.2**2) * precision * recall / (recall + 1.2**2 * precision)
 
 
-def test_the_scores_of_the_runs_stand_side_by_side_and_the_best_of_each_row_is_marked(tree):
+def test_scores_of_the_runs_are_side_by_side_and_the_best_of_each_row_is_marked(tree):
     table, section = cells(tree, "Scores")
     assert table[""] == ["plain", "a_$b$", "constant caption"]
     assert table["BLEU-4"] == ["0.2000", "0.1000", "0.0500"] and table["perplexity"] == ["9.50", "8.50", "-"]
@@ -215,7 +215,7 @@ def test_the_differences_of_the_configs_are_exactly_the_fields_that_differ(tree)
     assert cells(tree, "Config differences")[0] == {"": ["plain", "a_$b$"], "train.seed": ["0", "7"]}
 
 
-def test_every_photo_stands_with_its_references_and_the_caption_of_each_run(tree):
+def test_every_photo_has_its_references_and_the_caption_of_each_run(tree):
     found = cards(tree)
     assert set(found) == set(PHOTOS)
     for photo, (references, *captions) in PHOTOS.items():
@@ -391,7 +391,7 @@ def test_a_run_without_evaluation_is_told_the_command(folder, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_compared_is_one_line_that_names_it(folder, tmp_path, capsys):
+def test_runs_that_cannot_be_compared_are_one_line_that_names_them(folder, tmp_path, capsys):
     plain = folder / "runs" / "plain"
     elsewhere = {"other.jpg": PHOTOS["dog.jpg"]}
     other = write_run(tmp_path / "other", folder / "records", evaluation(1, photos=elsewhere))
