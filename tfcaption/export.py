@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tfcaption.config import BEAM
 from tfcaption.runs.directory import load_run
 from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 
 EXAMPLES = """examples:
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_tensorflow()
     from tfcaption.serving.export import export_captioner
 
-    path = export_captioner(run, arguments.output, beam=arguments.beam, checkpoint=arguments.checkpoint)
+    path = export_captioner(run, as_path(arguments.output), beam=arguments.beam, checkpoint=arguments.checkpoint)
     print(f"export: {path}")
     return 0
 

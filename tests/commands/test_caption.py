@@ -168,7 +168,7 @@ def test_wrong_arguments_are_clear_errors(arguments, code, message, export, tmp_
 def test_captions_of_a_run_are_the_n_best_of_its_beam_search(sample, sample_records, pooled, tmp_path, capsys):
     """The captions equal those of a search photo by photo, from pixels that Pillow decoded."""
     from tests.support.runs import train
-    from tfcaption.decoding.beam_search import beam_search
+    from tfcaption.decoding.beam_search import SearchOptions, beam_search
     from tfcaption.preprocessing import photos
     from tfcaption.preprocessing.tokenizer import Vocabulary
     from tfcaption.runs.checkpoints import load_captioner
@@ -186,7 +186,8 @@ def test_captions_of_a_run_are_the_n_best_of_its_beam_search(sample, sample_reco
     for path, line in zip(paths, lines, strict=True):
         jpeg = photos.prepare_photo(path.read_bytes(), image_size=32, resize="squash")
         pixels = np.asarray(Image.open(io.BytesIO(jpeg)))[None]
-        found = beam_search(captioner, captioner.encode(pixels), max_tokens=loaded.info.max_length, beam=4)
+        options = SearchOptions(max_tokens=loaded.info.max_length, beam=4)
+        found = beam_search(captioner, captioner.encode(pixels), options)
         expected = [caption.decode() for caption in vocabulary.decode(found.tokens[0]).numpy()[:3]]
         assert line["path"] == str(path) and [hypothesis["caption"] for hypothesis in line["nbest"]] == expected
         scores = [hypothesis["score"] for hypothesis in line["nbest"]]

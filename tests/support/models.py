@@ -8,8 +8,7 @@ from tfcaption.config import ModelConfig
 from tfcaption.models.captioner import Captioner
 from tfcaption.records.vocabulary import END, START
 
-WORDS = 11
-
+WORDS = 11  # size of the vocabulary
 
 DECODERS = {
     "gru": {"decoder": "gru"},
@@ -39,7 +38,7 @@ def features_of(model, photos=6):
 
 
 def captions(length=7):
-    """(6 photos, 2 captions, length): from <start> to <end>, then padding; one photo's second caption is missing."""
+    """(6 photos, 2 captions, length) int32: from <start> to <end>, then padding; photo 0 has one caption only."""
     generator = np.random.default_rng(2)
     tokens = np.zeros((6, 2, length), np.int32)
     for photo in range(6):

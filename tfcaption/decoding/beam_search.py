@@ -1,135 +1,225 @@
-"""Beam search, greedy where the beam is 1: batched, in the graph."""
+"""Beam search, greedy search where the beam is 1: batched, in the graph."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfcaption.decoding.hypotheses import LENGTH_ALPHA, NEG_INF, Hypotheses, compute_active_rows, length_normalized
-from tfcaption.models.captioner import banned
+from tfcaption.models.captioner import banned_token_mask
+from tfcaption.models.decoder import State
 from tfcaption.models.ensemble import CaptionModel
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.vocabulary import END, PAD, START
 
 
-def beam_search(
-    captioner: CaptionModel,
-    features: tf.Tensor,
-    *,
-    max_tokens: int,
-    beam: int = 1,
-    length_alpha: float = LENGTH_ALPHA,
-    min_tokens: int = 1,
-    blocked_ngram: int = 0,
-    compiled: bool = False,
-) -> Hypotheses:
-    """The most probable captions among those that a beam of the best beginnings reaches.
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of beam search.
 
-    Beams that have ended stay as they are and compete with those that go on, by their normalised log-probability.
+    Attributes:
+        max_tokens: a caption without <end> is cut after so many tokens.
+        beam: hypotheses kept for each photo; 1 is greedy search.
+        length_alpha: see `length_normalized`.
+        min_tokens: the least number of tokens in a caption, <end> included.
+        no_repeat_ngram: no n-gram of this length occurs twice in a caption; 0 allows repeats.
+    """
+
+    max_tokens: int
+    beam: int = 1
+    length_alpha: float = LENGTH_ALPHA
+    min_tokens: int = 1
+    no_repeat_ngram: int = 0
+
+
+class BeamState(NamedTuple):
+    """State of the search between two time steps."""
+
+    time: tf.Tensor  # () int32, number of tokens chosen so far
+    tokens: tf.Tensor  # (photos, beam, max_tokens) int32, <pad> from `time` on
+    log_probs: tf.Tensor  # (photos, beam) float32, summed over the tokens; -inf where no hypothesis exists
+    lengths: tf.Tensor  # (photos, beam) int32, number of tokens with <end>
+    finished: tf.Tensor  # (photos, beam) bool, the hypothesis ends with <end>
+    decoder: State  # nest of (photos * beam, ...)
+
+
+class NextTokens(NamedTuple):
+    """The best next tokens of each hypothesis, best first."""
+
+    log_probs: tf.Tensor  # (photos * beam, width) float32, of each token alone
+    tokens: tf.Tensor  # (photos * beam, width) int32
+    decoder: State  # nest of (photos * beam, ...)
+
+
+def beam_search(
+    captioner: CaptionModel, features: tf.Tensor, options: SearchOptions, *, compiled: bool = False
+) -> Hypotheses:
+    """The hypotheses with the highest length-normalised log-probability among those that the beam reaches.
+
+    Finished hypotheses stay in the beam and compete with those that continue.
 
     Args:
         captioner: the model.
         features: (photos, ...), as `Captioner.encode` gives them.
-        max_tokens: captions that have not ended by then are cut.
-        beam: beginnings kept for each photo; 1 is greedy search.
-        length_alpha: see `normalized`.
-        min_tokens: a caption ends with its `min_tokens`-th token at the earliest, <end> included.
-        blocked_ngram: no sequence of so many words comes twice in a caption; 0: any may.
-        compiled: whether XLA compiles it, which wants static shapes; otherwise a CPU leaves ended beams out.
+        options: limits and beam.
+        compiled: whether XLA compiles the search, which requires static shapes; otherwise a CPU skips finished
+            hypotheses.
     """
-    decoder = captioner.decoder
-    photos, vocabulary = tf.shape(tf.nest.flatten(features)[0])[0], decoder.logits.units
-    width = min(beam, vocabulary)
-    never, never_yet = banned(vocabulary), banned(vocabulary, tokens=(END,))
-    memory, first_state = decoder.start(features)
-    all_photos = tf.repeat(tf.range(photos), beam)
+    decoder, beam = captioner.decoder, options.beam
+    width = min(beam, decoder.logits.units)  # next tokens of one hypothesis that can survive
+    photos = tf.shape(tf.nest.flatten(features)[0])[0]
+    photo_indices = tf.repeat(tf.range(photos), beam)  # (photos * beam,)
+    memory, decoder_state = decoder.start(features)
 
-    def continuations(
-        time: tf.Tensor, sequences: tf.Tensor, state: Any, of_photos: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, Any]:
-        """The best next tokens of each row and their log-probabilities, (rows, width), and the next state."""
-        previous = tf.where(time > 0, sequences[:, tf.maximum(time - 1, 0)], START)
-        logits, state = decoder.step(previous, state, memory, of_photos)
-        allowed = logits + (tf.where(time + 1 < min_tokens, never + never_yet, never) if min_tokens > 1 else never)
-        if blocked_ngram:
-            allowed = _without_repeats(allowed, sequences, time, blocked_ngram)
-        best, tokens = tf.math.top_k(allowed, width)
-        return best - tf.reduce_logsumexp(logits, -1, keepdims=True), tokens, state
+    def advance(state: BeamState) -> tuple[BeamState]:
+        def extend(tokens: tf.Tensor, decoder_state: State, photo_indices: tf.Tensor) -> NextTokens:
+            previous = tf.where(state.time > 0, tokens[:, tf.maximum(state.time - 1, 0)], START)
+            logits, decoder_state = decoder.step(previous, decoder_state, memory, photo_indices)
+            log_probs, tokens = best_next_tokens(logits, tokens, state.time, width, options)
+            return NextTokens(log_probs, tokens, decoder_state)
 
-    def continuations_of(
-        going: tf.Tensor, time: tf.Tensor, sequences: tf.Tensor, state: Any
-    ) -> tuple[tf.Tensor, tf.Tensor, Any]:
-        """The same, computed for the rows that go on; an ended one goes on with <pad> at no cost."""
-        only_pad = tf.concat([[0.0], tf.fill((width - 1,), NEG_INF)], 0)
-        rows = tf.size(going)
-        return compute_active_rows(
-            going,
-            lambda sequences, state, of_photos: continuations(time, sequences, state, of_photos),
-            (sequences, state, all_photos),
-            otherwise=(tf.repeat(only_pad[None], rows, 0), tf.fill((rows, width), PAD), state),
+        candidates = compute_active_rows(
+            flatten_beams(is_active(state)),
+            extend,
+            (flatten_beams(state.tokens), state.decoder, photo_indices),
+            otherwise=padding_only(state, width),
             packed=uses_packed_tokens(compiled),
         )
+        return (select_beams(state, candidates, options.length_alpha),)
 
-    def advance(
-        time: tf.Tensor, sequences: tf.Tensor, totals: tf.Tensor, lengths: tf.Tensor, ended: tf.Tensor, state: Any
-    ) -> tuple[Any, ...]:
-        going = tf.reshape(~ended & (totals > NEG_INF), (-1,))
-        flat = tf.reshape(sequences, (photos * beam, max_tokens))
-        best, tokens, state = continuations_of(going, time, flat, state)  # of each beam, then of all beams
-        best = tf.reshape(best, (photos, beam, width))
-        candidates = totals[..., None] + best
-        lengths = tf.where(ended, lengths, time + 1)
-        ranks = tf.reshape(length_normalized(candidates, lengths[..., None], length_alpha), (photos, beam * width))
-        _, chosen = tf.math.top_k(ranks, beam)
-        parents = chosen // width
-
-        def follow(values: tf.Tensor) -> tf.Tensor:
-            return tf.gather(values, parents, batch_dims=1)
-
-        tokens = tf.gather(tf.reshape(tokens, (photos, beam * width)), chosen, batch_dims=1)
-        totals = tf.gather(tf.reshape(candidates, (photos, beam * width)), chosen, batch_dims=1)
-        sequences = tf.where(tf.range(max_tokens) == time, tokens[..., None], follow(sequences))
-        if beam > 1:
-            rows = tf.reshape(parents + beam * tf.range(photos)[:, None], (-1,))
-            state = tf.nest.map_structure(lambda values: tf.ensure_shape(tf.gather(values, rows), values.shape), state)
-        return time + 1, sequences, totals, follow(lengths), follow(ended) | (tokens == END), state
-
-    first = tf.where(tf.range(beam) == 0, 0.0, NEG_INF)  # all beams begin alike: one is enough
-    _, sequences, totals, lengths, _, _ = tf.while_loop(
-        lambda time, sequences, totals, lengths, ended, state: ~tf.reduce_all(ended | (totals == NEG_INF)),
+    (final,) = tf.while_loop(
+        lambda state: tf.reduce_any(is_active(state)),
         advance,
-        (
-            tf.constant(0),
-            tf.fill((photos, beam, max_tokens), PAD),
-            tf.tile(first[None], (photos, 1)),
-            tf.zeros((photos, beam), tf.int32),
-            tf.fill((photos, beam), False),
-            tf.nest.map_structure(lambda values: tf.repeat(values, beam, axis=0), first_state),
-        ),
-        maximum_iterations=max_tokens,
+        (initial_state(photos, beam, options.max_tokens, decoder_state),),
+        maximum_iterations=options.max_tokens,
     )
-    there = totals > NEG_INF
-    return Hypotheses(
-        tf.where(there[..., None], sequences, PAD),
-        tf.where(there, length_normalized(totals, lengths, length_alpha), NEG_INF),
-    )
+    exists = final.log_probs > NEG_INF
+    scores = length_normalized(final.log_probs, final.lengths, options.length_alpha)
+    return Hypotheses(tf.where(exists[..., None], final.tokens, PAD), tf.where(exists, scores, NEG_INF))
 
 
-def _without_repeats(logits: tf.Tensor, sequences: tf.Tensor, time: tf.Tensor, length: int) -> tf.Tensor:
-    """Rule out each token that would end a sequence of `length` tokens which the beam has already.
+def initial_state(photos: tf.Tensor, beam: int, max_tokens: int, decoder_state: State) -> BeamState:
+    """The state before the first token: one empty hypothesis of each photo, since equal ones would stay equal.
 
     Args:
-        logits: (rows, vocabulary).
-        sequences: (rows, max_tokens).
-        time: tokens that are there.
-        length: of the sequences.
+        photos: () int32.
+        beam: hypotheses of each photo.
+        max_tokens: length of a caption.
+        decoder_state: nest of (photos, ...).
     """
-    starts = max(sequences.shape[1] - length + 1, 0)
-    last = tf.gather(sequences, tf.maximum(time - length + 1 + tf.range(length - 1), 0), axis=1)
-    repeats = tf.fill(tf.shape(sequences[:, :starts]), True) & (tf.range(starts) + length <= time)
-    for place in range(length - 1):
-        repeats &= sequences[:, place : place + starts] == last[:, place, None]
-    # <pad> is ruled out anyway: it stands for the places where nothing repeats.
-    ruled_out = tf.where(repeats, sequences[:, length - 1 :][:, :starts], PAD)
+    log_probs = tf.where(tf.range(beam) == 0, 0.0, NEG_INF)
+    return BeamState(
+        time=tf.constant(0),
+        tokens=tf.fill((photos, beam, max_tokens), PAD),
+        log_probs=tf.tile(log_probs[None], (photos, 1)),
+        lengths=tf.zeros((photos, beam), tf.int32),
+        finished=tf.fill((photos, beam), False),
+        decoder=tf.nest.map_structure(lambda values: tf.repeat(values, beam, axis=0), decoder_state),
+    )
+
+
+def is_active(state: BeamState) -> tf.Tensor:
+    """(photos, beam) bool: the hypothesis exists and continues."""
+    return ~state.finished & (state.log_probs > NEG_INF)
+
+
+def best_next_tokens(
+    logits: tf.Tensor, tokens: tf.Tensor, time: tf.Tensor, width: int, options: SearchOptions
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The most probable next tokens that the options allow.
+
+    Args:
+        logits: (hypotheses, vocabulary) float32.
+        tokens: (hypotheses, max_tokens) int32.
+        time: () int32, number of tokens chosen so far.
+        width: number of next tokens.
+        options: of the search.
+
+    Returns:
+        (hypotheses, width) float32 log-probabilities and int32 tokens, best first. Banned tokens have -inf, but
+        count in the softmax, as in the teacher-forced pass.
+    """
+    mask = banned_token_mask(logits.shape[-1])
+    if options.min_tokens > 1:
+        without_end = mask + banned_token_mask(logits.shape[-1], tokens=(END,))
+        mask = tf.where(time + 1 < options.min_tokens, without_end, mask)
+    allowed = logits + mask
+    if options.no_repeat_ngram:
+        allowed = mask_repeated_ngrams(allowed, tokens, time, options.no_repeat_ngram)
+    best, next_tokens = tf.math.top_k(allowed, width)
+    return best - tf.reduce_logsumexp(logits, -1, keepdims=True), next_tokens
+
+
+def padding_only(state: BeamState, width: int) -> NextTokens:
+    """Next tokens of finished hypotheses: <pad> at no cost, and nothing else."""
+    hypotheses = tf.size(state.finished)
+    log_probs = tf.concat([[0.0], tf.fill((width - 1,), NEG_INF)], 0)
+    return NextTokens(tf.tile(log_probs[None], (hypotheses, 1)), tf.fill((hypotheses, width), PAD), state.decoder)
+
+
+def select_beams(state: BeamState, candidates: NextTokens, length_alpha: float) -> BeamState:
+    """The state after one more token: the best `beam` of each photo's beam * width candidates."""
+    beam, width = state.tokens.shape[1], candidates.tokens.shape[1]
+    log_probs = state.log_probs[..., None] + unflatten_beams(candidates.log_probs, beam)  # (photos, beam, width)
+    lengths = tf.where(state.finished, state.lengths, state.time + 1)
+    ranks = length_normalized(log_probs, lengths[..., None], length_alpha)
+    _, best = tf.math.top_k(flatten_candidates(ranks), beam)  # (photos, beam) of beam * width
+    parents = best // width  # (photos, beam), the hypothesis that each candidate extends
+    next_tokens = gather_beams(flatten_candidates(unflatten_beams(candidates.tokens, beam)), best)
+    is_next = tf.range(state.tokens.shape[2]) == state.time  # (max_tokens,)
+    return BeamState(
+        time=state.time + 1,
+        tokens=tf.where(is_next, next_tokens[..., None], gather_beams(state.tokens, parents)),
+        log_probs=gather_beams(flatten_candidates(log_probs), best),
+        lengths=gather_beams(lengths, parents),
+        finished=gather_beams(state.finished, parents) | (next_tokens == END),
+        decoder=gather_decoder_state(candidates.decoder, parents) if beam > 1 else candidates.decoder,
+    )
+
+
+def flatten_beams(values: tf.Tensor) -> tf.Tensor:
+    """(photos, beam, ...) -> (photos * beam, ...)."""
+    return tf.reshape(values, (-1, *values.shape[2:]))
+
+
+def unflatten_beams(values: tf.Tensor, beam: int) -> tf.Tensor:
+    """(photos * beam, ...) -> (photos, beam, ...)."""
+    return tf.reshape(values, (-1, beam, *values.shape[1:]))
+
+
+def flatten_candidates(values: tf.Tensor) -> tf.Tensor:
+    """(photos, beam, width) -> (photos, beam * width)."""
+    return tf.reshape(values, (-1, values.shape[1] * values.shape[2]))
+
+
+def gather_beams(values: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
+    """Values (photos, n, ...) at the indices (photos, beam) of each photo -> (photos, beam, ...)."""
+    return tf.gather(values, indices, batch_dims=1)
+
+
+def gather_decoder_state(state: State, parents: tf.Tensor) -> State:
+    """The state (photos * beam, ...) of the hypotheses `parents`, (photos, beam) indices within each photo's beam."""
+    photos, beam = tf.unstack(tf.shape(parents))
+    rows = tf.reshape(parents + beam * tf.range(photos)[:, None], (-1,))
+    return tf.nest.map_structure(lambda values: tf.ensure_shape(tf.gather(values, rows), values.shape), state)
+
+
+def mask_repeated_ngrams(logits: tf.Tensor, tokens: tf.Tensor, time: tf.Tensor, length: int) -> tf.Tensor:
+    """Logits with -inf for each token that would complete an n-gram which the hypothesis already contains.
+
+    Args:
+        logits: (hypotheses, vocabulary) float32.
+        tokens: (hypotheses, max_tokens) int32.
+        time: () int32, number of tokens chosen so far.
+        length: n, the number of tokens in an n-gram.
+    """
+    starts = max(tokens.shape[1] - length + 1, 0)  # n-grams of a caption of max_tokens
+    last = tf.gather(tokens, tf.maximum(time - length + 1 + tf.range(length - 1), 0), axis=1)
+    matches = tf.fill(tf.shape(tokens[:, :starts]), True) & (tf.range(starts) + length <= time)
+    for index in range(length - 1):
+        matches &= tokens[:, index : index + starts] == last[:, index, None]
+    # Where nothing matches, mask <pad>, which is banned anyway.
+    repeated = tf.where(matches, tokens[:, length - 1 :][:, :starts], PAD)
     rows = tf.repeat(tf.range(tf.shape(logits)[0]), starts)
-    indices = tf.stack([rows, tf.reshape(ruled_out, (-1,))], 1)
+    indices = tf.stack([rows, tf.reshape(repeated, (-1,))], 1)
     return tf.tensor_scatter_nd_update(logits, indices, tf.fill(tf.shape(rows), NEG_INF))

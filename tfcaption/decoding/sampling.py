@@ -1,100 +1,149 @@
 """Sampling, with temperature and top-p: batched, in the graph."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfcaption.decoding.hypotheses import LENGTH_ALPHA, NEG_INF, Hypotheses, compute_active_rows, length_normalized
-from tfcaption.models.captioner import Captioner, banned
+from tfcaption.models.captioner import Captioner, banned_token_mask
+from tfcaption.models.decoder import State
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.vocabulary import END, PAD, START
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """Options of sampling.
+
+    Attributes:
+        max_tokens: a caption without <end> is cut after so many tokens.
+        count: captions of each photo.
+        temperature: divides the logits; towards 0 only the most probable token is sampled.
+        top_p: sample from the smallest set of tokens whose probabilities reach this sum (Holtzman et al. 2020,
+            arXiv:1904.09751).
+    """
+
+    max_tokens: int
+    count: int = 1
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+class SamplingState(NamedTuple):
+    """State of sampling between two time steps; a row is one of the photos * count captions."""
+
+    time: tf.Tensor  # () int32, number of tokens sampled so far
+    tokens: tf.Tensor  # (rows, max_tokens) int32, <pad> from `time` on
+    log_probs: tf.Tensor  # (rows,) float32, summed over the tokens
+    finished: tf.Tensor  # (rows,) bool, the caption ends with <end>
+    decoder: State  # nest of (rows, ...)
+
+
+class NextToken(NamedTuple):
+    """One sampled token of each caption."""
+
+    tokens: tf.Tensor  # (rows,) int32
+    log_probs: tf.Tensor  # (rows,) float32
+    decoder: State  # nest of (rows, ...)
 
 
 def sample(
     captioner: Captioner,
     features: tf.Tensor,
+    options: SamplingOptions,
     *,
-    max_tokens: int,
     seed: tf.Tensor,
-    count: int = 1,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
     dropout_seed: tf.Tensor | None = None,
     compiled: bool = False,
 ) -> Hypotheses:
-    """Captions drawn word by word; the same seed draws the same ones.
+    """Sample captions token by token; equal seeds give equal captions.
 
     Args:
         captioner: the model.
-        features: as for `beam_search`.
-        max_tokens: as for `beam_search`.
+        features: (photos, ...), as `Captioner.encode` gives them.
+        options: limits, number of captions, temperature and top-p.
         seed: (2,) int32.
-        count: captions of each photo.
-        temperature: divides the logits; towards 0 the most probable word alone is drawn.
-        top_p: only the fewest words that together have this probability are drawn (Holtzman et al. 2020,
-            arXiv:1904.09751).
-        dropout_seed: (2,) int32 in training, which drops from the photos as `Decoder.start` does; None otherwise.
+        dropout_seed: (2,) int32 in training, for dropout of the photo in `Decoder.start`; None otherwise.
         compiled: as for `beam_search`.
 
     Returns:
-        `count` captions of each photo as they were drawn, and their scores under the captioner itself.
+        `options.count` captions of each photo in the order of sampling, scored without temperature and top-p.
     """
-    decoder = captioner.decoder
+    decoder, count = captioner.decoder, options.count
     photos = tf.shape(tf.nest.flatten(features)[0])[0]
-    never = banned(decoder.logits.units)
-    memory, first_state = decoder.start(features, dropout_seed)
-    all_photos = tf.repeat(tf.range(photos), count)
+    photo_indices = tf.repeat(tf.range(photos), count)  # (rows,)
+    memory, decoder_state = decoder.start(features, dropout_seed)
 
-    def advance(
-        time: tf.Tensor, sequences: tf.Tensor, totals: tf.Tensor, ended: tf.Tensor, state: Any
-    ) -> tuple[Any, ...]:
-        previous = tf.where(time > 0, sequences[:, tf.maximum(time - 1, 0)], START)
-        uniform = tf.random.stateless_uniform(
-            (photos * count, 1), tf.random.experimental.stateless_fold_in(seed, time), 1e-20
-        )
+    def advance(state: SamplingState) -> tuple[SamplingState]:
+        step_seed = tf.random.experimental.stateless_fold_in(seed, state.time)
+        uniform = tf.random.stateless_uniform((photos * count, 1), step_seed, 1e-20)
+        previous = tf.where(state.time > 0, state.tokens[:, tf.maximum(state.time - 1, 0)], START)
 
-        def draw(
-            previous: tf.Tensor, state: Any, of_photos: tf.Tensor, uniform: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor, Any]:
-            logits, state = decoder.step(previous, state, memory, of_photos)
-            allowed = tf.nn.softmax(_nucleus(logits / temperature + never, top_p))
-            # The first word up to which the probabilities add up to a number between 0 and 1 (all of them).
-            total = tf.cumsum(allowed, axis=-1)
-            drawn = tf.searchsorted(total, uniform * total[:, -1:])[:, 0]
-            return drawn, tf.gather(tf.nn.log_softmax(logits), drawn, batch_dims=1), state
+        def extend(
+            previous: tf.Tensor, decoder_state: State, photo_indices: tf.Tensor, uniform: tf.Tensor
+        ) -> NextToken:
+            logits, decoder_state = decoder.step(previous, decoder_state, memory, photo_indices)
+            tokens = sample_tokens(logits, uniform, options)
+            return NextToken(tokens, tf.gather(tf.nn.log_softmax(logits), tokens, batch_dims=1), decoder_state)
 
-        drawn, log_p, state = compute_active_rows(
-            ~ended,
-            draw,
-            (previous, state, all_photos, uniform),
-            otherwise=(tf.fill((photos * count,), PAD), tf.zeros((photos * count,)), state),
+        sampled = compute_active_rows(
+            ~state.finished,
+            extend,
+            (previous, state.decoder, photo_indices, uniform),
+            otherwise=NextToken(tf.fill((photos * count,), PAD), tf.zeros((photos * count,)), state.decoder),
             packed=uses_packed_tokens(compiled),
         )
-        sequences = tf.where(tf.range(max_tokens) == time, drawn[:, None], sequences)
-        return time + 1, sequences, totals + log_p, ended | (drawn == END), state
+        is_next = tf.range(options.max_tokens) == state.time  # (max_tokens,)
+        return (
+            SamplingState(
+                time=state.time + 1,
+                tokens=tf.where(is_next, sampled.tokens[:, None], state.tokens),
+                log_probs=state.log_probs + sampled.log_probs,
+                finished=state.finished | (sampled.tokens == END),
+                decoder=sampled.decoder,
+            ),
+        )
 
-    _, sequences, totals, _, _ = tf.while_loop(
-        lambda time, sequences, totals, ended, state: ~tf.reduce_all(ended),
-        advance,
-        (
-            tf.constant(0),
-            tf.fill((photos * count, max_tokens), PAD),
-            tf.zeros((photos * count,)),
-            tf.fill((photos * count,), False),
-            tf.nest.map_structure(lambda values: tf.repeat(values, count, axis=0), first_state),
-        ),
-        maximum_iterations=max_tokens,
+    start = SamplingState(
+        time=tf.constant(0),
+        tokens=tf.fill((photos * count, options.max_tokens), PAD),
+        log_probs=tf.zeros((photos * count,)),
+        finished=tf.fill((photos * count,), False),
+        decoder=tf.nest.map_structure(lambda values: tf.repeat(values, count, axis=0), decoder_state),
     )
-    lengths = tf.math.count_nonzero(sequences, 1, dtype=tf.int32)
-    scores = length_normalized(totals, lengths, LENGTH_ALPHA)
-    return Hypotheses(tf.reshape(sequences, (photos, count, max_tokens)), tf.reshape(scores, (photos, count)))
+    (final,) = tf.while_loop(
+        lambda state: ~tf.reduce_all(state.finished), advance, (start,), maximum_iterations=options.max_tokens
+    )
+    lengths = tf.math.count_nonzero(final.tokens, 1, dtype=tf.int32)
+    scores = length_normalized(final.log_probs, lengths, LENGTH_ALPHA)
+    return Hypotheses(
+        tf.reshape(final.tokens, (photos, count, options.max_tokens)), tf.reshape(scores, (photos, count))
+    )
 
 
-def _nucleus(logits: tf.Tensor, top_p: float) -> tf.Tensor:
-    """Logits with all words ruled out but the most probable ones that together reach `top_p`."""
+def sample_tokens(logits: tf.Tensor, uniform: tf.Tensor, options: SamplingOptions) -> tf.Tensor:
+    """One token of each row, by inverse transform sampling.
+
+    Args:
+        logits: (rows, vocabulary) float32.
+        uniform: (rows, 1) float32 in (0, 1).
+        options: temperature and top-p.
+
+    Returns:
+        (rows,) int32.
+    """
+    allowed = logits / options.temperature + banned_token_mask(logits.shape[-1])
+    cumulative = tf.cumsum(tf.nn.softmax(mask_outside_top_p(allowed, options.top_p)), axis=-1)
+    # Rounding leaves the last sum near 1, not at 1.
+    return tf.searchsorted(cumulative, uniform * cumulative[:, -1:])[:, 0]
+
+
+def mask_outside_top_p(logits: tf.Tensor, top_p: float) -> tf.Tensor:
+    """Logits (rows, vocabulary) with -inf for all but the most probable tokens that together reach `top_p`."""
     if top_p >= 1:
         return logits
     ordered = tf.sort(logits, direction="DESCENDING")
-    before = tf.cumsum(tf.nn.softmax(ordered), axis=-1, exclusive=True)
-    least = tf.reduce_min(tf.where(before < top_p, ordered, float("inf")), axis=-1, keepdims=True)
-    return tf.where(logits >= least, logits, NEG_INF)
+    before = tf.cumsum(tf.nn.softmax(ordered), axis=-1, exclusive=True)  # probability of all better tokens
+    threshold = tf.reduce_min(tf.where(before < top_p, ordered, float("inf")), axis=-1, keepdims=True)
+    return tf.where(logits >= threshold, logits, NEG_INF)

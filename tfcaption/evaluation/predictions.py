@@ -6,25 +6,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.decoding.beam_search import beam_search
-from tfcaption.decoding.hypotheses import attention_weights
+from tfcaption.decoding.beam_search import SearchOptions
+from tfcaption.decoding.captioning import CaptionBatch, caption_features
 from tfcaption.input_pipeline.batches import make_batches
+from tfcaption.input_pipeline.options import BatchOptions
 from tfcaption.input_pipeline.parsing import Batch
 from tfcaption.input_pipeline.read_errors import explain_read_errors
 from tfcaption.input_pipeline.split import Split
 from tfcaption.models.ensemble import CaptionModel
+from tfcaption.models.loss import TokenSums
 from tfcaption.preprocessing.tokenizer import Vocabulary
-from tfcaption.records.captions import Hypothesis, WordAttention, word_attention
+from tfcaption.records.captions import Hypothesis, WordAttention, hypotheses_of, word_attention
 from tfcaption.records.tfrecord import RecordError
 
 
 class SplitCaptions(NamedTuple):
-    """What a captioner says of a split."""
+    """A captioner's captions of a split, and its metrics on the references."""
 
-    captions: dict[str, str]  # by photo id: the best one
-    nbest: dict[str, list[Hypothesis]]  # by photo id: as many as the beam is wide, best first
-    looked: dict[str, tuple[WordAttention, ...]]  # by photo id: for each word of the best one; empty without attention
-    perplexity: float  # over all tokens of the split
+    captions: dict[str, str]  # photo id -> best caption
+    nbest: dict[str, tuple[Hypothesis, ...]]  # photo id -> up to `beam` hypotheses, best first
+    attention: dict[str, tuple[WordAttention, ...]]  # photo id -> of each word of the best caption; may be empty
+    perplexity: float  # over all tokens of the references
     token_accuracy: float
 
 
@@ -38,58 +40,53 @@ def caption_split(
     attention: bool = False,
     progress: Callable[[int], Any] = lambda done: None,
 ) -> SplitCaptions:
-    """Caption every photo of a split once and judge its references; no weight changes.
+    """Caption every photo of a split once and compute perplexity and accuracy on its references; changes no weights.
 
     Args:
         captioner: the model.
-        split: as `input_pipeline.open_split` gives it, a row a photo.
+        split: opened with `by_photo` or without a cache, so that an element of a batch is a photo, not a caption.
         words: the vocabulary.
-        batch_size_photos: photos at a time.
+        batch_size_photos: photos per batch.
         beam: of the search; 1 is greedy.
-        attention: also say where it looked, if its decoder has attention.
-        progress: is told how many photos are done.
+        attention: whether to return the attention, if the decoder has it.
+        progress: called after each batch with the number of photos done.
 
     Raises:
-        RecordError: a photo comes twice, or a record is damaged.
+        RecordError: a photo occurs twice, or a record is damaged.
     """
     vocabulary = Vocabulary(words)
+    options = SearchOptions(max_tokens=split.lengths[-1], beam=beam)
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def caption_and_judge(inputs: tf.Tensor, tokens: tf.Tensor) -> tuple[Any, ...]:
+    def caption_and_score(inputs: tf.Tensor, tokens: tf.Tensor) -> tuple[CaptionBatch, TokenSums]:
         features = captioner.encode(inputs, split.stage)
-        found = beam_search(captioner, features, max_tokens=split.lengths[-1], beam=beam)
-        best = found.tokens[:, 0]
-        weights = attention_weights(captioner, features, best) if attention else None
-        looked = () if weights is None else (vocabulary.decode_each(best), weights)
-        return vocabulary.decode(found.tokens), found.scores, looked, captioner.token_sums(features, tokens)
+        captions = caption_features(captioner, features, vocabulary, options, attention=attention)
+        return captions, captioner.token_sums(features, tokens)
 
-    nbest: dict[str, list[Hypothesis]] = {}
-    looked: dict[str, tuple[WordAttention, ...]] = {}
-    sums = np.zeros(3)
+    nbest: dict[str, tuple[Hypothesis, ...]] = {}
+    word_attentions: dict[str, tuple[WordAttention, ...]] = {}
+    totals = np.zeros(3)
     for batch in _batches(split, batch_size_photos):
-        photos = batch["photo_id"].numpy()
-        if not any(photos):
+        ids = [photo_id.decode() for photo_id in batch["photo_id"].numpy()]  # empty: fills up the batch
+        if not any(ids):
             continue
-        captions, scores, batch_looked, batch_sums = caption_and_judge(batch["inputs"], batch["tokens"])
-        sums += [float(value) for value in batch_sums]
-        for photo, row, row_scores in zip(photos, captions.numpy(), scores.numpy().tolist(), strict=True):
-            if photo:  # not a row that fills up the batch
-                if photo.decode() in nbest:
-                    raise RecordError(f"{photo.decode()}: twice in split {split.name}")
-                nbest[photo.decode()] = [
-                    Hypothesis(caption.decode(), score)
-                    for caption, score in zip(row, row_scores, strict=True)
-                    if score > float("-inf")
-                ]
-        if batch_looked:
-            rows = zip(photos, *(part.numpy() for part in batch_looked), strict=True)
-            looked |= {photo.decode(): word_attention(words, weights) for photo, words, weights in rows if photo}
+        found, sums = caption_and_score(batch["inputs"], batch["tokens"])
+        totals += [float(value) for value in sums]
+        for photo_id, captions, scores in zip(ids, found.captions.numpy(), found.scores.numpy().tolist(), strict=True):
+            if photo_id in nbest:
+                raise RecordError(f"{photo_id}: twice in split {split.name}")
+            if photo_id:
+                nbest[photo_id] = hypotheses_of(captions, scores)
+        if found.attention is not None:
+            for photo_id, batch_words, weights in zip(ids, found.words.numpy(), found.attention.numpy(), strict=True):
+                if photo_id:
+                    word_attentions[photo_id] = word_attention(batch_words, weights)
         progress(len(nbest))
-    loss, correct, tokens = sums
-    best = {photo: found[0].caption for photo, found in nbest.items()}
-    return SplitCaptions(best, nbest, looked, float(np.exp(loss / tokens)), correct / tokens)
+    loss, correct, tokens = totals
+    best = {photo_id: hypotheses[0].caption for photo_id, hypotheses in nbest.items()}
+    return SplitCaptions(best, nbest, word_attentions, float(np.exp(loss / tokens)), correct / tokens)
 
 
 def _batches(split: Split, batch_size_photos: int) -> Iterator[Batch]:
     with explain_read_errors(split):
-        yield from make_batches(split, batch_size_photos=batch_size_photos)
+        yield from make_batches(split, BatchOptions(batch_size_photos))

@@ -1,28 +1,36 @@
-"""The attention decoder: each word looks at the regions of its photo that it is about."""
-
-from typing import Any
+"""The attention decoder: every word attends to the regions of its photo."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import ModelConfig
-from tfcaption.models.decoder import Decoder, Predicted
+from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
 from tfcaption.models.encoder import FEATURE_CHANNELS
 from tfcaption.models.layers import dropout, relu
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
 
+# Dropout streams: a seeded run's masks depend on these numbers.
+STATE_DROPOUT = 0
+EMBEDDING_DROPOUT = 1
+HIDDEN_DROPOUT = 2
+OUTPUT_DROPOUT = 3
+FEATURE_DROPOUT = 5
+
 
 class AttentionDecoder(Decoder):
-    """GRU over the words -> attention over the photo's regions -> second GRU over both -> dense, which sees the whole
-    photo again -> logits.
+    """Attention GRU over the words -> attention over the photo's regions -> language GRU over both -> dense layer with
+    the pooled photo added -> logits.
 
-    The first GRU says where to look, the second one what to say, as in Anderson et al. 2018 (arXiv:1707.07998). What
-    was seen does not go back into the first one, so a caption's attention is one product over all its positions.
-    Scores are additive (Bahdanau et al. 2015, arXiv:1409.0473) or multiplicative (Luong et al. 2015,
-    arXiv:1508.04025). The memory is what each region is called by, what it holds, and what the dense layer
-    sees of the photo; the state is that of both GRUs.
+    The attention GRU forms the queries, the language GRU chooses the words, as in Anderson et al. 2018
+    (arXiv:1707.07998). Unlike there, the attended regions do not feed back into the attention GRU, so the attention of
+    a whole caption is one matrix product. Scores are additive (Bahdanau et al. 2015, arXiv:1409.0473) or multiplicative
+    (Luong et al. 2015, arXiv:1508.04025).
+
+    Memory: attention keys (photos, regions, attention_units) and values (photos, regions, gru_units) of the regions,
+    and a projection of the pooled photo for the dense layer (photos, dense_units). State: those of both GRUs,
+    (captions, gru_units) each.
     """
 
     stage: Stage = "map"
@@ -59,50 +67,63 @@ class AttentionDecoder(Decoder):
         self.logits.build((None, config.dense_units))
         self.built = True
 
-    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Any, Any]:
+    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
         """See `Decoder.start`; features are (photos, height, width, 2048)."""
         features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
-        features = dropout(self.normalization(features), self.rate, dropout_seed, 5)
+        features = dropout(self.normalization(features), self.rate, dropout_seed, FEATURE_DROPOUT)
         pooled = tf.reduce_mean(features, 1)
-        context = dropout(self.context(pooled), self.rate, dropout_seed, 0)
-        regions = self.regions(features)
-        return (self.keys(regions), regions, self.photo(pooled)), tuple(tf.split(context, 2, -1))
+        states = dropout(self.context(pooled), self.rate, dropout_seed, STATE_DROPOUT)
+        values = self.regions(features)
+        return (self.keys(values), values, self.photo(pooled)), tuple(tf.split(states, 2, -1))
 
     def teacher_forced(
-        self, captions: TokenLayout, memory: Any, state: Any, dropout_seed: tf.Tensor | None = None
-    ) -> Predicted:
+        self, tokens: TokenLayout, memory: Memory, state: State, dropout_seed: tf.Tensor | None = None
+    ) -> DecoderOutput:
         """See `Decoder.teacher_forced`."""
-        embedded = dropout(self.embedding(captions.inputs), self.rate, dropout_seed, 1)
-        hidden = captions.recur(self.gru, embedded, state[0])
-        queries = captions.to_rows(self.queries(hidden))
-        rows, time = tf.unstack(tf.shape(queries)[:2])
-        photos = tf.shape(memory[0])[0]
-        by_photo = tf.reshape(queries, (photos, rows // photos * time, queries.shape[-1]))
-        keys, regions, photo = memory
-        seen, attention = self._look(by_photo, keys, regions)
-        seen = captions.from_rows(tf.reshape(seen, (rows, time, seen.shape[-1])))
-        spoken = captions.recur(self.language_gru, tf.concat([hidden, seen], -1), state[1])
-        attention = tf.reshape(attention, (rows, time, attention.shape[-1]))
-        photo = captions.for_positions(tf.repeat(photo, rows // photos, axis=0))
-        return Predicted(self._output(spoken, seen, photo, dropout_seed), attention)
+        keys, values, photo = memory
+        embedded = dropout(self.embedding(tokens.inputs), self.rate, dropout_seed, EMBEDDING_DROPOUT)
+        hidden = tokens.run_gru(self.gru, embedded, state[0])
+        queries = tokens.to_captions(self.queries(hidden))
+        captions, time = tf.unstack(tf.shape(queries)[:2])
+        photos = tf.shape(keys)[0]
+        # All queries of a photo's captions in one product with its regions.
+        by_photo = tf.reshape(queries, (photos, captions // photos * time, queries.shape[-1]))
+        attended, attention = self._attend(by_photo, keys, values)
+        attended = tokens.from_captions(tf.reshape(attended, (captions, time, attended.shape[-1])))
+        language = tokens.run_gru(self.language_gru, tf.concat([hidden, attended], -1), state[1])
+        attention = tf.reshape(attention, (captions, time, attention.shape[-1]))
+        photo = tokens.repeat_per_position(tf.repeat(photo, captions // photos, axis=0))
+        return DecoderOutput(self._output(language, attended, photo, dropout_seed), attention)
 
-    def step(self, tokens: tf.Tensor, state: Any, memory: Any, photos: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    def step(
+        self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
+    ) -> tuple[tf.Tensor, State]:
         """See `Decoder.step`."""
         _, (hidden,) = self.gru.cell(self.embedding(tokens), [state[0]])
-        keys, regions, photo = (tf.gather(part, photos) for part in memory)
-        seen, _ = self._look(self.queries(hidden)[:, None], keys, regions)
-        _, (spoken,) = self.language_gru.cell(tf.concat([hidden, seen[:, 0]], -1), [state[1]])
-        return self._output(spoken, seen[:, 0], photo, None), (hidden, spoken)
+        keys, values, photo = (tf.gather(part, photo_indices) for part in memory)
+        attended, _ = self._attend(self.queries(hidden)[:, None], keys, values)
+        _, (language,) = self.language_gru.cell(tf.concat([hidden, attended[:, 0]], -1), [state[1]])
+        return self._output(language, attended[:, 0], photo, None), (hidden, language)
 
-    def _look(self, queries: tf.Tensor, keys: tf.Tensor, regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """(n, queries, units), (n, regions, units) twice -> what each sees, and its attention in float32."""
+    def _attend(self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Attention of queries to the regions of their photo, its softmax in float32.
+
+        Args:
+            queries: (n, queries, attention_units).
+            keys: (n, regions, attention_units).
+            values: (n, regions, gru_units).
+
+        Returns:
+            The attended values (n, queries, gru_units), and the attention (n, queries, regions) float32.
+        """
         if self.additive:
             scores = self.scores(tf.tanh(queries[:, :, None] + keys[:, None]))[..., 0]
         else:
             scores = tf.matmul(queries, keys, transpose_b=True) * keys.shape[-1] ** -0.5
         attention = tf.nn.softmax(tf.cast(scores, tf.float32))
-        return tf.matmul(tf.cast(attention, regions.dtype), regions), attention
+        return tf.matmul(tf.cast(attention, values.dtype), values), attention
 
-    def _output(self, spoken: tf.Tensor, seen: tf.Tensor, photo: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        dense = relu(self.dense(dropout(tf.concat([spoken, seen], -1), self.rate, seed, 2)) + photo)
-        return self.logits(dropout(dense, self.rate, seed, 3))
+    def _output(self, language: tf.Tensor, attended: tf.Tensor, photo: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        inputs = dropout(tf.concat([language, attended], -1), self.rate, seed, HIDDEN_DROPOUT)
+        dense = relu(self.dense(inputs) + photo)
+        return self.logits(dropout(dense, self.rate, seed, OUTPUT_DROPOUT))

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfcaption.config import ModelConfig
 from tfcaption.models.attention_decoder import AttentionDecoder
-from tfcaption.models.decoder import Decoder, Predicted
+from tfcaption.models.decoder import Decoder, DecoderOutput
 from tfcaption.models.encoder import Encoder
 from tfcaption.models.gru_decoder import GruDecoder
 from tfcaption.models.loss import TokenSums, attention_penalty, token_sums
@@ -21,11 +21,11 @@ DECODERS: dict[str, type[Decoder]] = {
     "transformer": TransformerDecoder,
 }
 
-BANNED = (PAD, OOV, START)  # in what the captioner says; never in the logits that reach a reference's loss
+BANNED_TOKENS = (PAD, OOV, START)  # never in generated captions; the loss of references does not mask them
 
 
 class Captioner(keras.Model):
-    """A photo in, a caption out.
+    """Encoder and decoder: photo in, caption out.
 
     Args:
         config: decoder, sizes and variant.
@@ -53,31 +53,36 @@ class Captioner(keras.Model):
             config, embedding, use_cudnn=False if compiled else "auto", max_tokens=max_tokens
         )
         self._attention_penalty = config.attention_penalty
-        self._packs = uses_packed_tokens(compiled)
+        self._packs_tokens = uses_packed_tokens(compiled)
         self.built = True
 
     def encode(self, inputs: tf.Tensor, stage: Stage = "photo") -> tf.Tensor:
-        """What the decoder takes of photos that are at `stage`: (photos, 2048), or (photos, height, width, 2048)."""
+        """Features of photos for the decoder: (photos, 2048), or (photos, height, width, 2048).
+
+        Args:
+            inputs: (photos, ...) at `stage`.
+            stage: see `Encoder`.
+        """
         return self.encoder(inputs, start=stage, end=self.decoder.stage)
 
-    def predict(self, features: tf.Tensor, tokens: tf.Tensor) -> Predicted:
-        """Teacher-forced logits and attention; each photo's features serve all its captions.
+    def predict(self, features: tf.Tensor, tokens: tf.Tensor) -> DecoderOutput:
+        """Teacher-forced logits and attention; all captions of a photo share its features.
 
         Args:
             features: (photos, ...), as `encode` gives them.
-            tokens: (photos, captions, time) int, beginning with <start>, with the last target at the end.
+            tokens: (photos, captions, time) int, from <start> to the last target.
 
         Returns:
-            (photos, captions, time - 1, vocabulary) float32 logits of the targets, and the attention (photos, captions,
-            time - 1, regions) float32, None if the decoder has none.
+            (photos, captions, time - 1, vocabulary) float32 logits of the targets, and (photos, captions, time - 1,
+            regions) float32 attention, None if the decoder has none.
         """
         photos, count, time = tf.unstack(tf.shape(tokens))
-        predicted = self._predict(features, PaddedTokens(tf.reshape(tokens, (-1, time))), count, None, None)
+        output = self._teacher_forced(features, PaddedTokens(tf.reshape(tokens, (-1, time))), count, None, None)
 
         def by_photo(values: tf.Tensor | None) -> tf.Tensor | None:
             return None if values is None else tf.reshape(values, (photos, count, time - 1, values.shape[-1]))
 
-        return Predicted(by_photo(predicted.logits), by_photo(predicted.attention))
+        return DecoderOutput(by_photo(output.logits), by_photo(output.attention))
 
     def token_sums(
         self,
@@ -87,47 +92,49 @@ class Captioner(keras.Model):
         label_smoothing: float = 0.0,
         weights: tf.Tensor | None = None,
     ) -> TokenSums:
-        """Loss and accuracy of whole captions; in training the loss includes the penalty on attention.
+        """Loss and accuracy of captions; in training the loss includes the attention penalty.
 
         Args:
             features: (photos, ...), as `encode` gives them.
             tokens: (photos, captions, time) int, from <start> to <end>, padded at the end.
             dropout_seed: (2,) int32 in training, None otherwise.
-            label_smoothing: see `token_sums`; of references, not of drawn captions.
-            weights: (photos, captions) float32, of each caption in the loss, which the captioner has drawn itself with
-                this seed (see `sample`); None: they are references, of weight 1.
+            label_smoothing: of references, see `token_sums`; sampled captions are not smoothed.
+            weights: (photos, captions) float32, the weight in the loss of each caption that the captioner sampled with
+                this dropout seed (see `sample`); None for references, of weight 1.
         """
-        rows = tf.reshape(tokens, (-1, tf.shape(tokens)[2]))
-        captions = PackedTokens(rows) if self._packs else PaddedTokens(rows)
-        # Drawn captions are those of the captioner that drew them, which drops from photos, not from words.
+        captions = tf.reshape(tokens, (-1, tf.shape(tokens)[2]))
+        layout = PackedTokens(captions) if self._packs_tokens else PaddedTokens(captions)
+        # Train sampled captions with the dropout they were sampled with: of the photo, not of the words.
         word_seed = dropout_seed if weights is None else None
-        predicted = self._predict(features, captions, tf.shape(tokens)[1], dropout_seed, word_seed)
+        output = self._teacher_forced(features, layout, tf.shape(tokens)[1], dropout_seed, word_seed)
         if weights is None:
-            sums = token_sums(predicted.logits, captions.targets, label_smoothing)
-            if dropout_seed is not None and self._attention_penalty and predicted.attention is not None:
-                penalty = self._attention_penalty * attention_penalty(predicted.attention, rows[:, 1:])
+            sums = token_sums(output.logits, layout.targets, label_smoothing)
+            if dropout_seed is not None and self._attention_penalty and output.attention is not None:
+                penalty = self._attention_penalty * attention_penalty(output.attention, captions[:, 1:])
                 sums = sums._replace(loss=sums.loss + penalty)
         else:
-            # Of what they were drawn from: what is never drawn would rise unseen, until nothing else moved.
-            # Finite, since padding is a target too, and infinity times nothing is no number.
-            logits = predicted.logits + banned(predicted.logits.shape[-1], -1e9)
-            by_position = captions.for_positions(tf.reshape(weights, (-1,)))
-            sums = token_sums(logits, captions.targets, weights=by_position)
+            # Mask banned tokens as sampling does; otherwise their logits, never sampled, drift upwards unpenalised.
+            # -1e9 instead of -inf: padded targets have weight 0, and 0 * inf is NaN.
+            logits = output.logits + banned_token_mask(output.logits.shape[-1], -1e9)
+            per_position = layout.repeat_per_position(tf.reshape(weights, (-1,)))
+            sums = token_sums(logits, layout.targets, weights=per_position)
         return sums
 
-    def _predict(
+    def _teacher_forced(
         self,
         features: tf.Tensor,
-        captions: TokenLayout,
-        per_photo: tf.Tensor,
+        tokens: TokenLayout,
+        captions_per_photo: tf.Tensor,
         photo_seed: tf.Tensor | None,
         word_seed: tf.Tensor | None,
-    ) -> Predicted:
+    ) -> DecoderOutput:
         memory, state = self.decoder.start(features, photo_seed)
-        state = tf.nest.map_structure(lambda values: tf.repeat(values, per_photo, axis=0), state)
-        return self.decoder.teacher_forced(captions, memory, state, word_seed)
+        state = tf.nest.map_structure(lambda values: tf.repeat(values, captions_per_photo, axis=0), state)
+        return self.decoder.teacher_forced(tokens, memory, state, word_seed)
 
 
-def banned(vocabulary: int, value: float = float("-inf"), tokens: tuple[int, ...] = BANNED) -> tf.Tensor:
-    """(vocabulary,) float32: `value` for these tokens, 0 for all others."""
-    return tf.where(tf.reduce_any(tf.range(vocabulary)[:, None] == tf.constant(tokens), 1), value, 0.0)
+def banned_token_mask(
+    vocabulary_size: int, value: float = float("-inf"), tokens: tuple[int, ...] = BANNED_TOKENS
+) -> tf.Tensor:
+    """(vocabulary,) float32 to add to logits: `value` for these tokens, 0 for all others."""
+    return tf.where(tf.reduce_any(tf.range(vocabulary_size)[:, None] == tf.constant(tokens), 1), value, 0.0)

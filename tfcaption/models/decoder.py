@@ -1,6 +1,6 @@
-"""The interface of a decoder: a teacher-forced pass over whole captions, and a one-step pass for search."""
+"""The interface of a decoder: a teacher-forced pass over captions, and a one-step pass for search."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -11,12 +11,18 @@ from tfcaption.models.layers import Logits
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
 
+Memory: TypeAlias = Any
+"""What a decoder reads of the photos at every token: a nest of tensors (photos, ...)."""
 
-class Predicted(NamedTuple):
-    """What a teacher-forced pass gives."""
+State: TypeAlias = Any
+"""What a decoder passes from token to token: a nest of tensors (captions, ...)."""
 
-    logits: tf.Tensor  # (..., vocabulary) float32, of the target of each position, as the captions lie
-    attention: tf.Tensor | None  # (rows, time, regions) float32, how each position looks at its photo; None: it cannot
+
+class DecoderOutput(NamedTuple):
+    """Result of a teacher-forced pass."""
+
+    logits: tf.Tensor  # (..., vocabulary) float32, in the layout of the targets
+    attention: tf.Tensor | None  # (captions, time, regions) float32 over the photo's regions; None without attention
 
 
 class Decoder(keras.layers.Layer):
@@ -25,11 +31,11 @@ class Decoder(keras.layers.Layer):
     Args:
         config: sizes.
         embedding: initial embedding matrix, (vocabulary, units) float32.
-        use_cudnn: `auto`, or False where the step is compiled: XLA cannot compile the cuDNN kernel.
+        use_cudnn: `auto`, or False where the step is compiled, since XLA cannot compile the cuDNN kernel.
         max_tokens: of a caption.
     """
 
-    stage: Stage = "pooled"  # what it takes of ResNet50
+    stage: Stage = "pooled"  # the encoder's stage that the decoder takes
 
     def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
         super().__init__(name="decoder")
@@ -45,7 +51,7 @@ class Decoder(keras.layers.Layer):
         # Logits, softmax and loss are float32 under every precision policy.
         self.logits = Logits(vocabulary_size, dtype="float32", name="logits")
 
-    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Any, Any]:
+    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
         """Memory and state before the first token.
 
         Args:
@@ -53,33 +59,35 @@ class Decoder(keras.layers.Layer):
             dropout_seed: (2,) int32 in training, None otherwise.
 
         Returns:
-            Two nests of tensors, the first axis of each is photos.
+            The memory, and the state of one caption per photo.
         """
         raise NotImplementedError
 
     def teacher_forced(
-        self, captions: TokenLayout, memory: Any, state: Any, dropout_seed: tf.Tensor | None = None
-    ) -> Predicted:
-        """Teacher-forced pass.
+        self, tokens: TokenLayout, memory: Memory, state: State, dropout_seed: tf.Tensor | None = None
+    ) -> DecoderOutput:
+        """Logits of all targets, each from the reference's tokens before it.
 
         Args:
-            captions: rows of them; a photo's come one after the other, the same number for each.
-            memory: as `start` gives it.
-            state: as `start` gives it, repeated for each row.
+            tokens: of captions, those of one photo in a row, and the same number for each photo.
+            memory: from `start`.
+            state: from `start`, repeated for each caption.
             dropout_seed: as for `start`.
         """
         raise NotImplementedError
 
-    def step(self, tokens: tf.Tensor, state: Any, memory: Any, photos: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        """One-step pass.
+    def step(
+        self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
+    ) -> tuple[tf.Tensor, State]:
+        """Logits of the next token of each caption.
 
         Args:
-            tokens: (rows,) int.
-            state: the first axis of each tensor is rows.
-            memory: as `start` gives it.
-            photos: (rows,) int32, whose memory belongs to each row.
+            tokens: (captions,) int, the previous token.
+            state: of the captions.
+            memory: from `start`.
+            photo_indices: (captions,) int32, the photo of each caption in `memory`.
 
         Returns:
-            (rows, vocabulary) float32 logits of the next token, and the next state.
+            (captions, vocabulary) float32 logits, and the next state.
         """
         raise NotImplementedError

@@ -1,8 +1,8 @@
-"""ResNet50: preprocessing, feature maps, and which of its layers train.
+"""The encoder: ResNet50 in stages, its preprocessing, and the layers of it that train.
 
-Split at `conv5_block1_out` into a trunk that never trains and a head (`conv5_block2_*`, `conv5_block3_*`, 8.9 M of
-23.6 M parameters) that the fine-tuned variant trains. BatchNorm always runs in inference mode, so no moving
-statistic ever changes.
+It is split at `conv5_block1_out` into a trunk that never trains and a head (`conv5_block2_*`, `conv5_block3_*`, 8.9 M
+of 23.6 M parameters) that the fine-tuned variant trains. BatchNorm always runs in inference mode, so its moving
+statistics never change.
 """
 
 import functools
@@ -27,7 +27,7 @@ FEATURE_CHANNELS = 2048
 
 
 class EncoderError(TfcaptionError, ValueError):
-    """Weights that cannot be loaded; the message names the file and the cure."""
+    """Weights cannot be loaded; the message names the file and the fix."""
 
 
 class Encoder(keras.layers.Layer):
@@ -35,38 +35,39 @@ class Encoder(keras.layers.Layer):
 
     Args:
         image_size: side of the photos in pixels.
-        weights: `imagenet` (Keras downloads them once), a file for `ResNet50(include_top=False)`, or `random`;
-            None where a checkpoint will be restored.
+        weights: `imagenet` (downloaded once by Keras), the path of weights for `ResNet50(include_top=False)`, or
+            `random`; None if a checkpoint will be restored.
         finetuned: whether the head's convolutions and BatchNorm scales train.
 
     Raises:
-        EncoderError: the weights are missing, cannot be downloaded, or do not fit.
+        EncoderError: the weights are missing, cannot be downloaded, or do not fit ResNet50.
     """
 
     def __init__(self, *, image_size: int, weights: str | None, finetuned: bool) -> None:
         super().__init__(name="encoder")
         self.base = _resnet50(image_size, weights)
-        middle = self.base.get_layer(SPLIT_LAYER).output
-        self.trunk = keras.Model(self.base.input, middle, name="trunk")
-        self.head = keras.Model(middle, self.base.output, name="head")
+        trunk_output = self.base.get_layer(SPLIT_LAYER).output
+        self.trunk = keras.Model(self.base.input, trunk_output, name="trunk")
+        self.head = keras.Model(trunk_output, self.base.output, name="head")
         self.trunk.trainable = False
         self.head.trainable = finetuned
         self.finetuned = finetuned
-        # As matrix products the head's gradients take 0.75 of the time on a CPU at 7x7 positions, 0.15 at 2x2.
-        self._convolutions = bool(tf.config.list_physical_devices("GPU"))
+        # On a CPU, matrix products instead of convolutions take 0.75 of the time for the head's gradients at 7x7
+        # positions, and 0.15 of it at 2x2.
+        self._uses_convolutions = bool(tf.config.list_physical_devices("GPU"))
         self.built = True
 
     def call(self, inputs: tf.Tensor, start: Stage = "photo", end: Stage = "pooled") -> tf.Tensor:
-        """Take photos from one stage to a later one; gradients reach the head only, and only if it is fine-tuned.
+        """Run the stages from `start` to `end`; gradients reach the head only, and only if it is fine-tuned.
 
         Args:
-            inputs: photos at `start`. photo: (photos, size, size, 3) uint8, RGB; trunk and map: (photos, height,
-                width, 2048); pooled: (photos, 2048), any float.
-            start: where they are.
-            end: where they shall be.
+            inputs: photos at `start`. photo: (photos, size, size, 3) uint8 RGB; trunk and map: (photos, height,
+                width, 2048) any float; pooled: (photos, 2048) any float.
+            start: stage of the inputs.
+            end: stage of the outputs.
 
         Returns:
-            The photos at `end`, in the precision policy's compute dtype.
+            The photos at `end`, in the compute dtype of the precision policy.
         """
         steps = {"photo": self._trunk_maps, "trunk": self._head_maps, "map": _pool}
         outputs = inputs if start == "photo" else tf.cast(inputs, self.compute_dtype)
@@ -78,7 +79,7 @@ class Encoder(keras.layers.Layer):
         return tf.stop_gradient(self.trunk(preprocess(images), training=False))
 
     def _head_maps(self, maps: tf.Tensor) -> tf.Tensor:
-        maps = self.head(maps, training=False) if self._convolutions else products_of_head(self.head, maps)
+        maps = self.head(maps, training=False) if self._uses_convolutions else head_as_matrix_products(self.head, maps)
         return maps if self.finetuned else tf.stop_gradient(maps)
 
     def feature_shape(self, stage: Stage) -> tuple[int, ...]:
@@ -87,7 +88,7 @@ class Encoder(keras.layers.Layer):
         return {"photo": tuple(self.base.input.shape[1:]), "pooled": maps[-1:]}.get(stage, maps)
 
     def fingerprint(self, stage: Stage) -> str:
-        """sha256 of all weights that decide what a photo is at `stage`."""
+        """sha256 of all weights that a photo passes on its way to `stage`."""
         digest = hashlib.sha256()
         for part in (self.trunk,) if stage == "trunk" else (self.trunk, self.head):
             for weight in part.get_weights():
@@ -95,47 +96,47 @@ class Encoder(keras.layers.Layer):
         return digest.hexdigest()
 
 
-def products_of_head(head: keras.Model, maps: tf.Tensor) -> tf.Tensor:
-    """What `head(maps, training=False)` gives, with each convolution as a matrix product over all positions."""
+def head_as_matrix_products(head: keras.Model, maps: tf.Tensor) -> tf.Tensor:
+    """The same function as `head(maps, training=False)`, each convolution as one matrix product over all positions."""
     for block in ("conv5_block2", "conv5_block3"):
         branch = maps
         for index in (1, 2, 3):
-            branch = _product(branch, head.get_layer(f"{block}_{index}_conv"))
-            branch = _normalized(branch, head.get_layer(f"{block}_{index}_bn"))
+            branch = _convolution_layer(branch, head.get_layer(f"{block}_{index}_conv"))
+            branch = _batch_norm_layer(branch, head.get_layer(f"{block}_{index}_bn"))
             if index < 3:
                 branch = tf.nn.relu(branch)
         maps = tf.nn.relu(maps + branch)
     return maps
 
 
-def _product(maps: tf.Tensor, layer: keras.layers.Conv2D) -> tf.Tensor:
-    """A convolution of stride 1 that keeps the size."""
+def _convolution_layer(maps: tf.Tensor, layer: keras.layers.Conv2D) -> tf.Tensor:
+    """A convolution of stride 1 and padding `same`."""
     kernel, bias = (tf.cast(weight.value, maps.dtype) for weight in (layer.kernel, layer.bias))
     return _convolution(maps, kernel) + bias
 
 
 @tf.custom_gradient
 def _convolution(maps: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, object]:
-    """Stride 1, zeros around: (photos, height, width, channels) and (side, side, channels, filters)."""
-    neighbours = _neighbours(maps, kernel.shape[0])
+    """Stride 1, zero padding: maps (photos, height, width, channels), kernel (side, side, channels, filters)."""
+    patches = _patches(maps, kernel.shape[0])
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Of the maps: the same convolution with the kernel turned round. TensorFlow would add up shifted copies.
-        turned = tf.transpose(tf.reverse(kernel, [0, 1]), (0, 1, 3, 2))
-        d_maps = _over_positions(_neighbours(upstream, kernel.shape[0]), turned)
-        d_kernel = tf.tensordot(neighbours, upstream, [[0, 1, 2], [0, 1, 2]])
+        # The maps' gradient is a convolution with the flipped kernel; TensorFlow would add up shifted copies.
+        flipped = tf.transpose(tf.reverse(kernel, [0, 1]), (0, 1, 3, 2))
+        d_maps = _apply_kernel(_patches(upstream, kernel.shape[0]), flipped)
+        d_kernel = tf.tensordot(patches, upstream, [[0, 1, 2], [0, 1, 2]])
         return d_maps, tf.reshape(d_kernel, kernel.shape)
 
-    return _over_positions(neighbours, kernel), gradient
+    return _apply_kernel(patches, kernel), gradient
 
 
-def _over_positions(neighbours: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def _apply_kernel(patches: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     side, _, channels, filters = kernel.shape
-    return tf.tensordot(neighbours, tf.reshape(kernel, (side * side * channels, filters)), 1)
+    return tf.tensordot(patches, tf.reshape(kernel, (side * side * channels, filters)), 1)
 
 
-def _neighbours(maps: tf.Tensor, side: int) -> tf.Tensor:
-    """Each position with those around it: (photos, height, width, side * side * channels)."""
+def _patches(maps: tf.Tensor, side: int) -> tf.Tensor:
+    """The patch around each position (im2col): (photos, height, width, side * side * channels)."""
     if side == 1:
         return maps
     height, width = maps.shape[1:3]
@@ -143,7 +144,7 @@ def _neighbours(maps: tf.Tensor, side: int) -> tf.Tensor:
     return tf.concat([padded[:, i : i + height, j : j + width] for i in range(side) for j in range(side)], -1)
 
 
-def _normalized(maps: tf.Tensor, layer: keras.layers.BatchNormalization) -> tf.Tensor:
+def _batch_norm_layer(maps: tf.Tensor, layer: keras.layers.BatchNormalization) -> tf.Tensor:
     """BatchNorm in inference mode, in float32 as Keras computes it."""
     scale = layer.gamma.value * tf.math.rsqrt(layer.moving_variance.value + layer.epsilon)
     shifted = tf.cast(maps, tf.float32) * scale + (layer.beta.value - layer.moving_mean.value * scale)
@@ -155,17 +156,17 @@ def _pool(maps: tf.Tensor) -> tf.Tensor:
 
 
 def preprocess(images: tf.Tensor) -> tf.Tensor:
-    """What the ImageNet weights expect ("Caffe mode"): RGB uint8 -> BGR float32 less the channels' means.
+    """The preprocessing of the ImageNet weights ("Caffe mode"): RGB uint8 -> BGR float32 minus the channel means.
 
-    Reference: `keras.applications.resnet50.preprocess_input`.
+    Equals `keras.applications.resnet50.preprocess_input`.
     """
     return tf.reverse(tf.cast(images, tf.float32), [-1]) - tf.constant([103.939, 116.779, 123.68])
 
 
 @contextmanager
-def _draws_kept() -> Iterator[None]:
-    """Leave Python's random state, from which Keras seeds each layer, as it was: the decoder that is made next begins
-    with the same weights whatever the encoder is."""
+def _random_state_restored() -> Iterator[None]:
+    """Restore Python's random state, from which Keras seeds each layer, so that the decoder that is built next has the
+    same initial weights with every encoder."""
     state = random.getstate()
     try:
         yield
@@ -173,7 +174,7 @@ def _draws_kept() -> Iterator[None]:
         random.setstate(state)
 
 
-@_draws_kept()
+@_random_state_restored()
 def _resnet50(image_size: int, weights: str | None) -> keras.Model:
     shape = (image_size, image_size, 3)
     if weights is None:
@@ -188,30 +189,32 @@ def _resnet50(image_size: int, weights: str | None) -> keras.Model:
                 f"model.weights=imagenet: Keras could not download the weights ({error}); "
                 "name a file of ResNet50(include_top=False) weights instead"
             ) from error
-    if not as_path(weights).is_file():
+    path = as_path(weights)
+    if not path.is_file():
         raise EncoderError(f"model.weights={weights}: no such file; name a file, imagenet or random")
     model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
     try:
-        with local_copy(weights) as path:
-            model.load_weights(path)
+        with local_copy(path) as local_path:
+            model.load_weights(local_path)
     except Exception as error:
         raise EncoderError(f"model.weights={weights}: not weights of ResNet50(include_top=False): {error}") from error
     return model
 
 
 def _random_resnet50(shape: tuple[int, int, int]) -> keras.Model:
-    """Random convolutions that still tell pictures apart; the same weights on every call, under every precision policy.
+    """Random weights whose features still tell photos apart; the same ones on every call and under every precision
+    policy.
 
-    Fifty random layers in a row forget their input, so the residual branches are weighted down and the shortcuts
-    shifted up before their ReLU, which lets the picture through (after Zhang et al. 2019, arXiv:1901.09321); BatchNorm
-    statistics are measured on random pictures (after Krähenbühl et al. 2016, arXiv:1511.06856).
+    Fifty random layers in a row lose their input. Therefore the residual branches are scaled down and the shortcuts
+    shifted up before their ReLU, which lets the input through (after Zhang et al. 2019, arXiv:1901.09321). BatchNorm
+    statistics are measured on random images (after Krähenbühl et al. 2016, arXiv:1511.06856).
     """
     model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
     model.set_weights(_random_weights(shape))
     return model
 
 
-@functools.lru_cache(maxsize=1)  # measuring takes longer than all else of a model
+@functools.lru_cache(maxsize=1)  # measuring takes longer than everything else in building a model
 def _random_weights(shape: tuple[int, int, int]) -> list[np.ndarray]:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
@@ -228,17 +231,17 @@ def _measured_resnet50(shape: tuple[int, int, int]) -> keras.Model:
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):
             kernel, bias = layer.get_weights()
-            deviation = np.sqrt(2 / np.prod(kernel.shape[:3]))
+            deviation = np.sqrt(2 / np.prod(kernel.shape[:3]))  # He initialisation
             layer.set_weights([generator.normal(0, deviation, kernel.shape), np.zeros_like(bias)])
         elif isinstance(layer, keras.layers.BatchNormalization):
-            if layer.name.endswith("_3_bn"):  # the end of a residual branch
+            if layer.name.endswith("_3_bn"):  # last of a residual branch
                 layer.gamma.assign(0.1 * layer.gamma)
-            elif layer.name.endswith(("_0_bn", "conv1_bn")):  # a shortcut's projection, the first layer
+            elif layer.name.endswith(("_0_bn", "conv1_bn")):  # projection of a shortcut, or the first layer
                 layer.beta.assign(layer.beta + 0.5)
             normalizations.append((layer, layer.momentum))
-            layer.momentum = 0.0  # take the statistics of the one batch below
-    patches = generator.integers(90, 166, (32, 4, 4, 3))  # soft contrasts, as most photos have
-    model(preprocess(tf.image.resize(patches, shape[:2], "bicubic")), training=True)
+            layer.momentum = 0.0  # take the statistics of the batch below
+    blocks = generator.integers(90, 166, (32, 4, 4, 3))  # soft contrasts, as in most photos
+    model(preprocess(tf.image.resize(blocks, shape[:2], "bicubic")), training=True)
     for layer, momentum in normalizations:
         layer.momentum = momentum
     return model

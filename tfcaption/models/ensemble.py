@@ -1,36 +1,35 @@
-"""Several captioners that speak with one voice: the next word's probability is the mean of theirs."""
+"""Several captioners as one: a token's probability is the mean of their probabilities."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from tfcaption.models.captioner import Captioner
-from tfcaption.models.decoder import Predicted
+from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
 from tfcaption.models.loss import TokenSums, token_sums
 from tfcaption.records.examples import Stage
 
 
 class Ensemble:
-    """To be searched and scored as a `Captioner` is; its features, memories and states are tuples, one a captioner.
+    """Searched and scored like a `Captioner`; its features, memories and states are tuples with one per captioner.
 
     Args:
-        captioners: of the same vocabulary, with any decoders.
+        captioners: of one vocabulary, with any decoders.
     """
 
     def __init__(self, captioners: Sequence[Captioner]) -> None:
         self._captioners = captioners
-        self.decoder = _Decoders([captioner.decoder for captioner in captioners])
+        self.decoder = _EnsembleDecoder([captioner.decoder for captioner in captioners])
 
     def encode(self, inputs: tf.Tensor, stage: Stage = "photo") -> tuple[tf.Tensor, ...]:
         """See `Captioner.encode`."""
         return tuple(captioner.encode(inputs, stage) for captioner in self._captioners)
 
-    def predict(self, features: tuple[tf.Tensor, ...], tokens: tf.Tensor) -> Predicted:
+    def predict(self, features: tuple[tf.Tensor, ...], tokens: tf.Tensor) -> DecoderOutput:
         """See `Captioner.predict`; no attention, since each captioner has its own."""
-        together = zip(self._captioners, features, strict=True)
-        return Predicted(_mean([captioner.predict(each, tokens).logits for captioner, each in together]), None)
+        pairs = zip(self._captioners, features, strict=True)
+        return DecoderOutput(_mean([captioner.predict(each, tokens).logits for captioner, each in pairs]), None)
 
     def token_sums(self, features: tuple[tf.Tensor, ...], tokens: tf.Tensor) -> TokenSums:
         """See `Captioner.token_sums`."""
@@ -38,26 +37,28 @@ class Ensemble:
 
 
 CaptionModel = Captioner | Ensemble
-"""What can be searched and scored."""
+"""A model to search and to score."""
 
 
-class _Decoders:
+class _EnsembleDecoder:
     """The passes of `Decoder` that a search needs."""
 
-    def __init__(self, decoders: Sequence[Any]) -> None:
+    def __init__(self, decoders: Sequence[Decoder]) -> None:
         self._decoders, self.logits = decoders, decoders[0].logits
 
-    def start(self, features: tuple[tf.Tensor, ...]) -> tuple[Any, Any]:
+    def start(self, features: tuple[tf.Tensor, ...]) -> tuple[Memory, State]:
         started = [decoder.start(each) for decoder, each in zip(self._decoders, features, strict=True)]
         return tuple(memory for memory, _ in started), tuple(state for _, state in started)
 
-    def step(self, tokens: tf.Tensor, state: Any, memory: Any, photos: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        together = zip(self._decoders, state, memory, strict=True)
-        steps = [decoder.step(tokens, before, known, photos) for decoder, before, known in together]
-        return _mean([logits for logits, _ in steps]), tuple(after for _, after in steps)
+    def step(
+        self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
+    ) -> tuple[tf.Tensor, State]:
+        parts = zip(self._decoders, state, memory, strict=True)
+        steps = [decoder.step(tokens, own_state, own_memory, photo_indices) for decoder, own_state, own_memory in parts]
+        return _mean([logits for logits, _ in steps]), tuple(next_state for _, next_state in steps)
 
 
 def _mean(logits: Sequence[tf.Tensor]) -> tf.Tensor:
     """Logarithm of the mean of the probabilities."""
-    log_p = tf.stack([tf.nn.log_softmax(each) for each in logits])
-    return tf.reduce_logsumexp(log_p, 0) - math.log(len(logits))
+    log_probs = tf.stack([tf.nn.log_softmax(each) for each in logits])
+    return tf.reduce_logsumexp(log_probs, 0) - math.log(len(logits))

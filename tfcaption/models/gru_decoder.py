@@ -1,22 +1,28 @@
 """The GRU decoder: the photo as one vector."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import ModelConfig
-from tfcaption.models.decoder import Decoder, Predicted
+from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
 from tfcaption.models.encoder import FEATURE_CHANNELS
 from tfcaption.models.layers import dropout, relu
 from tfcaption.models.token_layout import TokenLayout
 
+# Dropout streams: a seeded run's masks depend on these numbers.
+STATE_DROPOUT = 0
+EMBEDDING_DROPOUT = 1
+HIDDEN_DROPOUT = 2
+OUTPUT_DROPOUT = 3
+FEATURE_DROPOUT = 4
+
 
 class GruDecoder(Decoder):
-    """Context -> GRU over word embeddings -> dense, which sees the photo again -> logits.
+    """Photo -> initial state of a GRU over word embeddings -> dense layer with the photo added -> logits.
 
-    Its memory is what the dense layer sees of the photo, (photos, dense_units); its state is (rows, gru_units).
+    The memory is a projection of the photo for the dense layer, (photos, dense_units); the state is the GRU's,
+    (captions, gru_units).
     """
 
     def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
@@ -39,24 +45,27 @@ class GruDecoder(Decoder):
         self.logits.build((None, None, config.dense_units))
         self.built = True
 
-    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Any, Any]:
+    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
         """See `Decoder.start`; features are (photos, 2048)."""
-        features = dropout(self.normalization(features), self.rate, dropout_seed, 4)
-        return self.photo(features), dropout(self.context(features), self.rate, dropout_seed, 0)
+        features = dropout(self.normalization(features), self.rate, dropout_seed, FEATURE_DROPOUT)
+        return self.photo(features), dropout(self.context(features), self.rate, dropout_seed, STATE_DROPOUT)
 
     def teacher_forced(
-        self, captions: TokenLayout, memory: Any, state: Any, dropout_seed: tf.Tensor | None = None
-    ) -> Predicted:
+        self, tokens: TokenLayout, memory: Memory, state: State, dropout_seed: tf.Tensor | None = None
+    ) -> DecoderOutput:
         """See `Decoder.teacher_forced`."""
-        embedded = dropout(self.embedding(captions.inputs), self.rate, dropout_seed, 1)
-        seen = captions.for_positions(tf.repeat(memory, tf.shape(state)[0] // tf.shape(memory)[0], axis=0))
-        return Predicted(self._output(captions.recur(self.gru, embedded, state), seen, dropout_seed), None)
+        embedded = dropout(self.embedding(tokens.inputs), self.rate, dropout_seed, EMBEDDING_DROPOUT)
+        captions_per_photo = tf.shape(state)[0] // tf.shape(memory)[0]
+        photo = tokens.repeat_per_position(tf.repeat(memory, captions_per_photo, axis=0))
+        return DecoderOutput(self._output(tokens.run_gru(self.gru, embedded, state), photo, dropout_seed), None)
 
-    def step(self, tokens: tf.Tensor, state: Any, memory: Any, photos: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    def step(
+        self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
+    ) -> tuple[tf.Tensor, State]:
         """See `Decoder.step`."""
-        output, (state,) = self.gru.cell(self.embedding(tokens), [state])
-        return self._output(output, tf.gather(memory, photos), None), state
+        hidden, (state,) = self.gru.cell(self.embedding(tokens), [state])
+        return self._output(hidden, tf.gather(memory, photo_indices), None), state
 
-    def _output(self, hidden: tf.Tensor, seen: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        dense = relu(self.dense(dropout(hidden, self.rate, seed, 2)) + seen)
-        return self.logits(dropout(dense, self.rate, seed, 3))
+    def _output(self, hidden: tf.Tensor, photo: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        dense = relu(self.dense(dropout(hidden, self.rate, seed, HIDDEN_DROPOUT)) + photo)
+        return self.logits(dropout(dense, self.rate, seed, OUTPUT_DROPOUT))

@@ -4,33 +4,33 @@ import keras
 import tensorflow as tf
 
 
-def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, place: int) -> tf.Tensor:
-    """Dropout as a pure function of its seed, so that a resumed run draws what an undisturbed one would.
+def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, stream: int) -> tf.Tensor:
+    """Dropout as a pure function of its seed, so that a resumed run gets the masks of an undisturbed one.
 
     Args:
         values: any float tensor.
-        rate: share of values set to zero; the others are scaled up.
-        seed: (2,) int32; None: inference, nothing is dropped.
-        place: a number for each place in the model, so that they draw differently.
+        rate: share of values set to zero; the others are scaled by 1 / (1 - rate).
+        seed: (2,) int32; None in inference, where nothing is dropped.
+        stream: a different number for each dropout in a model, so that their masks are independent.
     """
     if seed is None or not rate:
         return values
     return tf.nn.experimental.stateless_dropout(
-        values, rate, tf.random.experimental.stateless_fold_in(seed, place), rng_alg="philox"
+        values, rate, tf.random.experimental.stateless_fold_in(seed, stream), rng_alg="philox"
     )
 
 
 def relu(values: tf.Tensor) -> tf.Tensor:
-    """ReLU, in a way that Grappler does not fuse with what comes before it.
+    """ReLU in a form that Grappler does not fuse with the operations before it.
 
-    Of product, bias, sum and ReLU within a loop TensorFlow 2.21 makes a broken node on a CPU, and then gives up
-    optimising the graph, with two dozen lines of errors.
+    On a CPU TensorFlow 2.21 fuses product, bias, sum and ReLU in a loop into a broken node, then stops optimising the
+    graph and prints two dozen lines of errors.
     """
     return tf.maximum(values, tf.zeros((), values.dtype))
 
 
 class Logits(keras.layers.Dense):
-    """A float32 dense layer whose gradient is formed in the precision of its inputs, as all gradients before it."""
+    """A float32 dense layer whose gradient is computed in the precision of its inputs, like all gradients before it."""
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """(..., units) any float -> (..., vocabulary) float32."""

@@ -1,7 +1,7 @@
-"""How a batch's captions lie in memory in the teacher-forced pass: padded, or packed with no padding at all.
+"""Layouts of a batch's tokens in the teacher-forced pass: padded, or packed without padding.
 
-A decoder computes what concerns one position alone over all positions at once, and asks the layout for the rest: the
-recurrence, and the positions as rows of captions where they look at one another or at their photo.
+A decoder computes everything that concerns one position for all positions at once. The layout runs the recurrence, and
+brings positions into the order of captions for attention.
 """
 
 import keras
@@ -12,53 +12,55 @@ from tfcaption.records.vocabulary import PAD
 
 
 class PaddedTokens:
-    """Static shapes, for XLA and GPUs.
+    """Captions of equal length: static shapes, for XLA and GPUs.
 
-    Padding needs no mask: it comes after all real tokens, and the loss leaves it out.
+    Padding needs no mask: it follows all real tokens, and the loss ignores it.
 
     Args:
-        tokens: (rows, time) int, from <start> to <end>, padded at the end.
+        tokens: (captions, time) int, from <start> to <end>, padded at the end.
 
     Attributes:
-        inputs: (rows, time - 1) the token before each target.
-        targets: (rows, time - 1).
-        times: (rows, time - 1) int32, how many tokens come before each input.
+        inputs: (captions, time - 1), the token before each target.
+        targets: (captions, time - 1).
+        times: (captions, time - 1) int32, number of tokens before each input.
     """
 
     def __init__(self, tokens: tf.Tensor) -> None:
         self.inputs, self.targets = tokens[:, :-1], tokens[:, 1:]
         self.times = tf.broadcast_to(tf.range(tf.shape(self.inputs)[1]), tf.shape(self.inputs))
 
-    def recur(self, gru: keras.layers.GRU, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-        """The GRU's state after each position, as the inputs lie; `state` is (rows, units)."""
+    def run_gru(self, gru: keras.layers.GRU, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """The GRU's state after each position: inputs (captions, time, units), state (captions, units)."""
         return gru(inputs, initial_state=state)
 
-    def to_rows(self, values: tf.Tensor) -> tf.Tensor:
-        """Positions as (rows, time, units)."""
+    def to_captions(self, values: tf.Tensor) -> tf.Tensor:
+        """Values of all positions, as (captions, time, units)."""
         return values
 
-    def for_positions(self, values: tf.Tensor) -> tf.Tensor:
-        """What is one for a row, for each of its positions: (rows,) -> to be broadcast to the positions."""
+    def from_captions(self, values: tf.Tensor) -> tf.Tensor:
+        """(captions, time, units), in this layout."""
+        return values
+
+    def repeat_per_position(self, values: tf.Tensor) -> tf.Tensor:
+        """Values of captions (captions, ...), to be broadcast to their positions: (captions, 1, ...)."""
         return values[:, None]
-
-    def from_rows(self, values: tf.Tensor) -> tf.Tensor:
-        """(rows, time, units) as the positions lie."""
-        return values
 
 
 class PackedTokens:
-    """No padding, for CPUs: rows sorted by falling length, so at each time step those that still go on come first, and
-    all positions end to end, time step after time step.
+    """Positions without padding, for CPUs.
+
+    Captions are sorted by length, longest first. The positions of the first time step come first, then those of the
+    second, and so on; the captions that are still active at a step are the first ones of that order.
 
     Args:
-        tokens: as for `PaddedCaptions`. A row may be all padding.
+        tokens: as for `PaddedTokens`. A caption may consist of padding.
 
     Attributes:
-        inputs: (positions,) the token before each target.
+        inputs: (positions,), the token before each target.
         targets: (positions,).
-        times: (positions,) int32, how many tokens come before each input.
-        order: (rows,) int32, the rows by falling length.
-        counts: (time - 1,) int32, rows that go on at each step, falling.
+        times: (positions,) int32, number of tokens before each input.
+        order: (captions,) int32, index of the longest caption first.
+        counts: (time - 1,) int32, number of active captions at each step, never increasing.
     """
 
     def __init__(self, tokens: tf.Tensor) -> None:
@@ -68,13 +70,14 @@ class PackedTokens:
         self.inputs = tf.boolean_mask(ordered[:-1], real)
         self.targets = tf.boolean_mask(ordered[1:], real)
         self.counts = tf.reduce_sum(tf.cast(real, tf.int32), 1)
-        places = tf.cast(tf.where(real), tf.int32)
-        self.times = places[:, 0]
-        self._places = tf.stack([tf.gather(self.order, places[:, 1]), self.times], 1)  # row and time of each position
+        time_and_rank = tf.cast(tf.where(real), tf.int32)  # (positions, 2)
+        self.times = time_and_rank[:, 0]
+        # (positions, 2): caption and time.
+        self._indices = tf.stack([tf.gather(self.order, time_and_rank[:, 1]), self.times], 1)
         self._shape = tf.shape(tokens) - [0, 1]
 
-    def recur(self, gru: keras.layers.GRU, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
-        """The GRU's state after each position, as the inputs lie; `state` is (rows, units)."""
+    def run_gru(self, gru: keras.layers.GRU, inputs: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """The GRU's state after each position: inputs (positions, units), state (captions, units)."""
         cell = gru.cell
         kernel, recurrent_kernel, bias = (
             tf.cast(weight.value, inputs.dtype) for weight in (cell.kernel, cell.recurrent_kernel, cell.bias)
@@ -82,23 +85,23 @@ class PackedTokens:
         projected = tf.matmul(inputs, kernel) + bias[0]
         return packed_gru(projected, tf.gather(state, self.order), recurrent_kernel, bias[1], self.counts)
 
-    def to_rows(self, values: tf.Tensor) -> tf.Tensor:
-        """Positions as (rows, time, units), zeros where there is padding."""
-        return tf.scatter_nd(self._places, values, tf.concat([self._shape, tf.shape(values)[1:]], 0))
+    def to_captions(self, values: tf.Tensor) -> tf.Tensor:
+        """Values of all positions, as (captions, time, units) with zeros at padding."""
+        return tf.scatter_nd(self._indices, values, tf.concat([self._shape, tf.shape(values)[1:]], 0))
 
-    def for_positions(self, values: tf.Tensor) -> tf.Tensor:
-        """What is one for a row, for each of its positions: (rows,) -> (positions,)."""
-        return tf.gather(values, self._places[:, 0])
+    def from_captions(self, values: tf.Tensor) -> tf.Tensor:
+        """(captions, time, units), in this layout: (positions, units)."""
+        return tf.gather_nd(values, self._indices)
 
-    def from_rows(self, values: tf.Tensor) -> tf.Tensor:
-        """(rows, time, units) as the positions lie."""
-        return tf.gather_nd(values, self._places)
+    def repeat_per_position(self, values: tf.Tensor) -> tf.Tensor:
+        """Values of captions (captions, ...), repeated for their positions: (positions, ...)."""
+        return tf.gather(values, self._indices[:, 0])
 
 
 TokenLayout = PaddedTokens | PackedTokens
 
 
 def uses_packed_tokens(compiled: bool) -> bool:
-    """Whether captions are packed instead of padded: not for XLA, which wants static shapes, nor on a GPU, which wants
-    few steps; a CPU is as fast on few rows as on many."""
+    """Whether to pack tokens instead of padding them: not with XLA, which requires static shapes, nor on a GPU, which
+    prefers few steps. A CPU needs as little time a caption for few captions as for many."""
     return not compiled and not tf.config.list_physical_devices("GPU")

@@ -1,27 +1,38 @@
-"""The transformer decoder (Vaswani et al. 2017, arXiv:1706.03762), with normalisation before each part (pre-norm)."""
+"""The transformer decoder (Vaswani et al. 2017, arXiv:1706.03762), with layer normalisation before each part."""
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import ModelConfig
-from tfcaption.models.decoder import Decoder, Predicted
+from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
 from tfcaption.models.encoder import FEATURE_CHANNELS
 from tfcaption.models.layers import dropout
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
 
-_DROPOUT_PLACES = 3  # of each block
-_MASKED = -1e9  # finite, as bfloat16 and float32 know it
+# Dropout streams: a seeded run's masks depend on these numbers.
+REGION_DROPOUT = 0
+EMBEDDING_DROPOUT = 1
+OUTPUT_DROPOUT = 2
+FEATURE_DROPOUT = 3
+FIRST_BLOCK_DROPOUT = 10
+SELF_ATTENTION_DROPOUT, CROSS_ATTENTION_DROPOUT, MLP_DROPOUT = range(3)  # offsets within a block
+DROPOUTS_PER_BLOCK = 3
+
+MASKED_SCORE = -1e9  # finite in bfloat16 and float32
+
+KeysValues: TypeAlias = tuple[tf.Tensor, tf.Tensor]  # both (n, heads, keys, units / heads)
 
 
 class TransformerDecoder(Decoder):
-    """Words and their places -> blocks of self-attention, attention over the photo's regions, feed-forward -> logits.
+    """Word and position embeddings -> blocks of self-attention, cross-attention to the photo's regions and MLP ->
+    logits.
 
-    The memory is each block's keys and values of the regions; the state is how many tokens there are and each block's
-    keys and values of them (the cache), so that a step computes one position.
+    Memory: each block's keys and values of the regions. State: the number of tokens so far, and each block's keys and
+    values of them (the cache), so that a step computes one position only.
     """
 
     stage: Stage = "map"
@@ -34,9 +45,10 @@ class TransformerDecoder(Decoder):
         self.region_normalization = keras.layers.LayerNormalization(name="region_normalization")
         self.regions = keras.layers.Dense(self.units, activation="relu", name="regions")
         self._layers_count = config.transformer_layers
-        for index in range(self._layers_count):  # as attributes: a checkpoint leaves out what Keras keeps in a list
-            place, name = 10 + _DROPOUT_PLACES * index, f"block_{index}"
-            setattr(self, name, _Block(self.units, config.transformer_heads, config.dropout, place, name))
+        for index in range(self._layers_count):  # attributes, since TensorFlow's checkpoints miss Keras' lists
+            first_stream, name = FIRST_BLOCK_DROPOUT + DROPOUTS_PER_BLOCK * index, f"block_{index}"
+            block = DecoderBlock(self.units, config.transformer_heads, config.dropout, first_stream, name)
+            setattr(self, name, block)
         self.normalization = keras.layers.LayerNormalization(name="normalization")
         self.build()
 
@@ -52,56 +64,67 @@ class TransformerDecoder(Decoder):
         self.built = True
 
     @property
-    def blocks(self) -> list["_Block"]:
-        """In their order."""
+    def blocks(self) -> list["DecoderBlock"]:
+        """All blocks, first to last."""
         return [getattr(self, f"block_{index}") for index in range(self._layers_count)]
 
-    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Any, Any]:
+    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
         """See `Decoder.start`; features are (photos, height, width, 2048)."""
         features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
-        features = dropout(self.region_normalization(features), self.rate, dropout_seed, 3)
-        regions = dropout(self.regions(features), self.rate, dropout_seed, 0)
+        features = dropout(self.region_normalization(features), self.rate, dropout_seed, FEATURE_DROPOUT)
+        regions = dropout(self.regions(features), self.rate, dropout_seed, REGION_DROPOUT)
         photos = tf.shape(features)[0]
-        empty = self.blocks[0].by_head(tf.zeros((photos, self.max_tokens, self.units), regions.dtype))
-        cache = tuple((empty, empty) for _ in self.blocks)
-        return tuple(block.see(regions) for block in self.blocks), (tf.zeros((photos,), tf.int32), cache)
+        empty = self.blocks[0].split_heads(tf.zeros((photos, self.max_tokens, self.units), regions.dtype))
+        caches = tuple((empty, empty) for _ in self.blocks)
+        memory = tuple(block.region_keys_values(regions) for block in self.blocks)
+        return memory, (tf.zeros((photos,), tf.int32), caches)
 
     def teacher_forced(
-        self, captions: TokenLayout, memory: Any, state: Any, dropout_seed: tf.Tensor | None = None
-    ) -> Predicted:
-        """See `Decoder.teacher_forced`."""
-        values = self._embedded(captions.inputs, captions.times, dropout_seed)
+        self, tokens: TokenLayout, memory: Memory, state: State, dropout_seed: tf.Tensor | None = None
+    ) -> DecoderOutput:
+        """See `Decoder.teacher_forced`; the attention is that of the last block."""
+        hidden = self._embed(tokens.inputs, tokens.times, dropout_seed)
         attention = None
-        for block, seen in zip(self.blocks, memory, strict=True):
-            values, attention = block.teacher_forced(values, captions, seen, dropout_seed)
-        return Predicted(self._output(values, dropout_seed), attention)
+        for block, regions in zip(self.blocks, memory, strict=True):
+            hidden, attention = block.teacher_forced(hidden, tokens, regions, dropout_seed)
+        return DecoderOutput(self._output(hidden, dropout_seed), attention)
 
-    def step(self, tokens: tf.Tensor, state: Any, memory: Any, photos: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    def step(
+        self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
+    ) -> tuple[tf.Tensor, State]:
         """See `Decoder.step`."""
-        time, cache = state
-        values, caches = self._embedded(tokens, time, None), []
-        for block, seen, before in zip(self.blocks, memory, cache, strict=True):
-            keys, regions = (tf.gather(part, photos) for part in seen)
-            values, after = block.step(values, time, before, (keys, regions))
-            caches.append(after)
-        return self._output(values, None), (time + 1, tuple(caches))
+        times, caches = state
+        hidden, next_caches = self._embed(tokens, times, None), []
+        for block, photo_regions, cache in zip(self.blocks, memory, caches, strict=True):
+            keys, values = (tf.gather(part, photo_indices) for part in photo_regions)
+            hidden, cache = block.step(hidden, times, cache, (keys, values))
+            next_caches.append(cache)
+        return self._output(hidden, None), (times + 1, tuple(next_caches))
 
-    def _embedded(self, tokens: tf.Tensor, times: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        return dropout(self.words(self.embedding(tokens)) + self.places(times), self.rate, seed, 1)
+    def _embed(self, tokens: tf.Tensor, times: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        hidden = self.words(self.embedding(tokens)) + self.places(times)
+        return dropout(hidden, self.rate, seed, EMBEDDING_DROPOUT)
 
-    def _output(self, values: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        return self.logits(dropout(self.normalization(values), self.rate, seed, 2))
+    def _output(self, hidden: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        return self.logits(dropout(self.normalization(hidden), self.rate, seed, OUTPUT_DROPOUT))
 
 
-class _Block(keras.layers.Layer):
-    """Self-attention, attention over regions, feed-forward; each added to what came in.
+class DecoderBlock(keras.layers.Layer):
+    """Self-attention, cross-attention to the regions, MLP; the output of each is added to its input.
 
-    Keys and values are (n, heads, keys, units / heads) wherever they are kept, so that a step moves them once only.
+    Keys and values are stored as (n, heads, keys, units / heads), so that a step does not transpose them again.
+
+    Args:
+        units: width of inputs and outputs.
+        heads: number of attention heads.
+        rate: of dropout.
+        first_stream: the first of this block's DROPOUTS_PER_BLOCK dropout streams.
+        name: of the layer.
     """
 
-    def __init__(self, units: int, heads: int, rate: float, place: int, name: str) -> None:
+    def __init__(self, units: int, heads: int, rate: float, first_stream: int, name: str) -> None:
         super().__init__(name=name)
-        self.heads, self.rate, self._place = heads, rate, place
+        self.heads, self.rate, self._first_stream = heads, rate, first_stream
 
         def dense(name: str, outputs: int, inputs: int = units, **options: Any) -> keras.layers.Dense:
             layer = keras.layers.Dense(outputs, name=name, **options)
@@ -122,54 +145,82 @@ class _Block(keras.layers.Layer):
         self.wide, self.narrow = dense("wide", 4 * units, activation="gelu"), dense("narrow", units, 4 * units)
         self.built = True
 
-    def see(self, regions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Keys and values of a photo's regions, by head."""
+    def region_keys_values(self, regions: tf.Tensor) -> KeysValues:
+        """Cross-attention keys and values of the regions (photos, regions, units)."""
         keys, values = tf.split(self.regions(regions), 2, -1)
-        return self.by_head(keys), self.by_head(values)
+        return self.split_heads(keys), self.split_heads(values)
 
-    def by_head(self, x: tf.Tensor) -> tf.Tensor:
+    def split_heads(self, x: tf.Tensor) -> tf.Tensor:
         """(n, keys, units) -> (n, heads, keys, units / heads)."""
         x = tf.reshape(x, (tf.shape(x)[0], tf.shape(x)[1], self.heads, x.shape[-1] // self.heads))
         return tf.transpose(x, (0, 2, 1, 3))
 
     def teacher_forced(
-        self, values: tf.Tensor, captions: TokenLayout, seen: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor | None
+        self, hidden: tf.Tensor, tokens: TokenLayout, regions: KeysValues, seed: tf.Tensor | None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The values of all positions, and how they look at the regions: (rows, time, regions), a mean over heads."""
-        queries, keys, tokens = (
-            captions.to_rows(part) for part in tf.split(self.self_inputs(self.before_self(values)), 3, -1)
+        """The block for all positions.
+
+        Args:
+            hidden: (..., units) in the layout of the tokens.
+            tokens: their layout.
+            regions: keys and values of each photo's regions.
+            seed: (2,) int32 of dropout in training, None otherwise.
+
+        Returns:
+            The next hidden values, and the cross-attention (captions, time, regions), a mean over heads.
+        """
+        queries, keys, values = (
+            tokens.to_captions(part) for part in tf.split(self.self_inputs(self.before_self(hidden)), 3, -1)
         )
-        rows, time, units = tf.unstack(tf.shape(queries))
-        earlier = tf.linalg.band_part(tf.ones((time, time), tf.bool), -1, 0)
-        said, _ = self._attend(queries, self.by_head(keys), self.by_head(tokens), earlier)
-        values += dropout(self.self_outputs(captions.from_rows(said)), self.rate, seed, self._place)
-        queries = captions.to_rows(self.queries(self.before_seen(values)))
-        photos = tf.shape(seen[0])[0]
-        said, attention = self._attend(tf.reshape(queries, (photos, rows // photos * time, units)), *seen)
-        said = captions.from_rows(tf.reshape(said, (rows, time, self.queries.units)))
-        values += dropout(self.seen_outputs(said), self.rate, seed, self._place + 1)
-        values += dropout(self._feed_forward(values), self.rate, seed, self._place + 2)
-        return values, tf.reshape(attention, (rows, time, seen[0].shape[2]))
+        captions, time, units = tf.unstack(tf.shape(queries))
+        causal = tf.linalg.band_part(tf.ones((time, time), tf.bool), -1, 0)
+        attended, _ = self._attend(queries, self.split_heads(keys), self.split_heads(values), causal)
+        attended = self.self_outputs(tokens.from_captions(attended))
+        hidden += self._dropout(attended, seed, SELF_ATTENTION_DROPOUT)
+
+        queries = tokens.to_captions(self.queries(self.before_seen(hidden)))
+        photos = tf.shape(regions[0])[0]
+        # All queries of a photo's captions in one product with its regions.
+        attended, attention = self._attend(tf.reshape(queries, (photos, captions // photos * time, units)), *regions)
+        attended = tokens.from_captions(tf.reshape(attended, (captions, time, self.queries.units)))
+        hidden += self._dropout(self.seen_outputs(attended), seed, CROSS_ATTENTION_DROPOUT)
+
+        hidden += self._dropout(self._mlp(hidden), seed, MLP_DROPOUT)
+        return hidden, tf.reshape(attention, (captions, time, regions[0].shape[2]))
 
     def step(
-        self, values: tf.Tensor, time: tf.Tensor, cache: tuple[tf.Tensor, tf.Tensor], seen: tuple[tf.Tensor, tf.Tensor]
-    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
-        """One position of each row: (rows, units), with what `see` gave for each row's photo; and the next cache."""
-        queries, *new = (part[:, None] for part in tf.split(self.self_inputs(self.before_self(values)), 3, -1))
-        places = tf.range(cache[0].shape[2])
-        here = (places == time[:, None])[:, None, :, None]
-        keys, tokens = (tf.where(here, self.by_head(part), old) for part, old in zip(new, cache, strict=True))
-        said, _ = self._attend(queries, keys, tokens, (places <= time[:, None])[:, None, None])
-        values += self.self_outputs(said[:, 0])
-        said, _ = self._attend(self.queries(self.before_seen(values))[:, None], *seen)
-        values += self.seen_outputs(said[:, 0])
-        return values + self._feed_forward(values), (keys, tokens)
+        self, hidden: tf.Tensor, times: tf.Tensor, cache: KeysValues, regions: KeysValues
+    ) -> tuple[tf.Tensor, KeysValues]:
+        """The block for one position of each caption.
 
-    def _feed_forward(self, values: tf.Tensor) -> tf.Tensor:
-        return self.narrow(self.wide(self.before_wide(values)))
+        Args:
+            hidden: (captions, units).
+            times: (captions,) int32, the position.
+            cache: keys and values of the positions before it.
+            regions: keys and values of the regions of each caption's photo.
+
+        Returns:
+            The next hidden values (captions, units), and the cache with this position.
+        """
+        qkv = self.self_inputs(self.before_self(hidden))
+        queries, *new = (part[:, None] for part in tf.split(qkv, 3, -1))
+        positions = tf.range(cache[0].shape[2])
+        is_new = (positions == times[:, None])[:, None, :, None]
+        keys, values = (tf.where(is_new, self.split_heads(part), old) for part, old in zip(new, cache, strict=True))
+        attended, _ = self._attend(queries, keys, values, (positions <= times[:, None])[:, None, None])
+        hidden += self.self_outputs(attended[:, 0])
+        attended, _ = self._attend(self.queries(self.before_seen(hidden))[:, None], *regions)
+        hidden += self.seen_outputs(attended[:, 0])
+        return hidden + self._mlp(hidden), (keys, values)
+
+    def _dropout(self, values: tf.Tensor, seed: tf.Tensor | None, offset: int) -> tf.Tensor:
+        return dropout(values, self.rate, seed, self._first_stream + offset)
+
+    def _mlp(self, hidden: tf.Tensor) -> tf.Tensor:
+        return self.narrow(self.wide(self.before_wide(hidden)))
 
     def _attend(
-        self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, allowed: tf.Tensor | None = None
+        self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, mask: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Scaled dot-product attention of all heads, its softmax in float32.
 
@@ -177,17 +228,17 @@ class _Block(keras.layers.Layer):
             queries: (n, queries, units).
             keys: (n, heads, keys, units / heads).
             values: as `keys`.
-            allowed: bool, broadcast to (n, heads, queries, keys): which keys a query may look at; None: all.
+            mask: bool, broadcast to (n, heads, queries, keys), True where a query may attend to a key; None: all.
 
         Returns:
-            (n, queries, units), and the attention (n, queries, keys), a mean over heads.
+            The attended values (n, queries, units), and the attention (n, queries, keys), a mean over heads.
         """
-        queries = self.by_head(queries)
+        queries = self.split_heads(queries)
         scores = tf.cast(tf.matmul(queries, keys, transpose_b=True), tf.float32) * queries.shape[-1] ** -0.5
-        if allowed is not None:
-            scores = tf.where(allowed, scores, _MASKED)
+        if mask is not None:
+            scores = tf.where(mask, scores, MASKED_SCORE)
         attention = tf.nn.softmax(scores)
-        said = tf.transpose(tf.matmul(tf.cast(attention, values.dtype), values), (0, 2, 1, 3))
-        shape = tf.shape(said)
-        said = tf.reshape(said, (shape[0], shape[1], said.shape[2] * said.shape[3]))
-        return said, tf.reduce_mean(attention, 1)
+        attended = tf.transpose(tf.matmul(tf.cast(attention, values.dtype), values), (0, 2, 1, 3))
+        shape = tf.shape(attended)
+        attended = tf.reshape(attended, (shape[0], shape[1], attended.shape[2] * attended.shape[3]))
+        return attended, tf.reduce_mean(attention, 1)

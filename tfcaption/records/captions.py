@@ -15,7 +15,16 @@ class Hypothesis(NamedTuple):
     """One caption of a photo."""
 
     caption: str
-    score: float  # length-normalised log-probability, see `search.normalized`
+    score: float  # length-normalised log-probability, see `decoding.hypotheses.length_normalized`
+
+
+def hypotheses_of(captions: Sequence[bytes], scores: Sequence[float]) -> tuple[Hypothesis, ...]:
+    """The hypotheses of one photo, from (beam,) strings and scores; a score of -inf marks a missing hypothesis."""
+    return tuple(
+        Hypothesis(caption.decode(), score)
+        for caption, score in zip(captions, scores, strict=True)
+        if score > float("-inf")
+    )
 
 
 class WordAttention(NamedTuple):

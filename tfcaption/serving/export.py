@@ -1,4 +1,4 @@
-"""Writes a captioner as one SavedModel: from the bytes of photo files to captions."""
+"""Writes a captioner as one SavedModel, from the bytes of photo files to captions."""
 
 import json
 from pathlib import Path
@@ -7,27 +7,32 @@ from typing import Any
 import tensorflow as tf
 
 from tfcaption.config import BEAM
-from tfcaption.decoding.beam_search import beam_search
-from tfcaption.decoding.hypotheses import attention_weights
+from tfcaption.decoding.beam_search import SearchOptions
+from tfcaption.decoding.captioning import caption_features
 from tfcaption.models.captioner import Captioner
 from tfcaption.preprocessing.photos_in_graph import prepare_photos
 from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import Run, RunError, trainable_stages
-from tfcaption.runtime.paths import as_path, new_folder
+from tfcaption.runtime.paths import new_folder
 from tfcaption.runtime.process import stderr_to_file
 from tfcaption.serving.export_folder import EXPORT_FILE
 
 
-def export_captioner(run: Run, output: str | Path, *, beam: int = BEAM, checkpoint: str = "best") -> Path:
-    """Write a SavedModel.
+def export_captioner(run: Run, output: Path, *, beam: int = BEAM, checkpoint: str = "best") -> Path:
+    """Write a SavedModel with two signatures.
 
-    Its signatures: `serving_default`, `images` (batch,) string -> `captions` (batch,) string, `scores` (batch,)
-    float32, `nbest_captions` (batch, beam) string, `nbest_scores` (batch, beam) float32, and where the decoder has
-    attention `words` (batch, time) string of the best caption and `attention` (batch, time, regions) float32, of each
-    word over regions row by row; and `from_features`,
-    `features` (batch, ...) float32 at the stage that the variant trains from -> the same. Bytes that are no photo give
-    an empty caption and the score 0.
+    `serving_default` takes `images`, (batch,) string, the bytes of photo files. `from_features` takes `features`,
+    (batch, ...) float32, at the stage that the variant trains from. Both return:
+
+        captions: (batch,) string, the best caption.
+        scores: (batch,) float32, its length-normalised log-probability.
+        nbest_captions: (batch, beam) string, best first.
+        nbest_scores: (batch, beam) float32.
+        words: (batch, time) string, of the best caption; only if the decoder has attention.
+        attention: (batch, time, regions) float32, of each word, regions in row-major order; only with `words`.
+
+    Bytes that are not a photo, and missing hypotheses, have an empty caption and the score 0.
 
     Args:
         run: the run directory.
@@ -41,14 +46,13 @@ def export_captioner(run: Run, output: str | Path, *, beam: int = BEAM, checkpoi
     Raises:
         RunError: the run has no such checkpoint, or `output` exists.
     """
-    output = as_path(output)
     if output.exists():
         raise RunError(f"{output}: exists; remove it, or choose another --output")
-    captioner, used = load_captioner(run, checkpoint)
+    captioner, checkpoint_path = load_captioner(run, checkpoint)
     module = _module(run, captioner, beam)
-    described = {
+    description = {
         "run": str(run.path),
-        "checkpoint": used,
+        "checkpoint": checkpoint_path,
         "variant": run.config.model.variant,
         "image_size": run.info.settings.image_size,
         "resize": run.info.settings.resize,
@@ -64,42 +68,44 @@ def export_captioner(run: Run, output: str | Path, *, beam: int = BEAM, checkpoi
                 signatures={"serving_default": module.from_photos, "from_features": module.from_features},
             )
         (folder / EXPORT_FILE).parent.mkdir()
-        (folder / EXPORT_FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+        (folder / EXPORT_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     return output
 
 
 def _module(run: Run, captioner: Captioner, beam: int) -> Any:
-    """What is saved: a module that holds the weights as plain variables, and its two functions."""
+    """The module to save: the weights as plain variables, and one function per signature."""
     vocabulary = Vocabulary(run.words)
     settings = run.info.settings
     stage = trainable_stages(run.config.model)[0]
+    options = SearchOptions(max_tokens=run.info.max_length, beam=beam)
 
-    def captions(features: tf.Tensor, known: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = beam_search(captioner, features, max_tokens=run.info.max_length, beam=beam)
-        there = known[:, None] & tf.math.is_finite(found.scores)
-        spoken = tf.where(there, vocabulary.decode(found.tokens), "")
-        scores = tf.where(there, found.scores, 0.0)
-        found_all = {"captions": spoken[:, 0], "scores": scores[:, 0], "nbest_captions": spoken, "nbest_scores": scores}
-        best = found.tokens[:, 0]
-        attention = attention_weights(captioner, features, best)
-        if attention is None:
-            return found_all
-        return {
-            **found_all,
-            "words": tf.where(known[:, None], vocabulary.decode_each(best), ""),
-            "attention": tf.where(known[:, None, None], attention, 0.0),
+    def outputs(features: tf.Tensor, is_photo: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Features (batch, ...), and whether each is one of a photo, (batch,) bool."""
+        batch = caption_features(captioner, features, vocabulary, options)
+        exists = is_photo[:, None] & tf.math.is_finite(batch.scores)
+        captions = tf.where(exists, batch.captions, "")
+        scores = tf.where(exists, batch.scores, 0.0)
+        tensors = {
+            "captions": captions[:, 0],
+            "scores": scores[:, 0],
+            "nbest_captions": captions,
+            "nbest_scores": scores,
         }
+        if batch.attention is not None:
+            tensors["words"] = tf.where(is_photo[:, None], batch.words, "")
+            tensors["attention"] = tf.where(is_photo[:, None, None], batch.attention, 0.0)
+        return tensors
 
     class Exported(tf.Module):
         def __init__(self) -> None:
             super().__init__(name="tfcaption")
-            # Not the Keras model itself: a loader would need Keras, and trace each of its layers.
+            # Plain variables, since a Keras model needs Keras to be loaded and traces each of its layers.
             self.weights = [variable.value for variable in captioner.variables]
 
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")], autograph=False)
         def from_photos(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-            pixels, known = prepare_photos(images, image_size=settings.image_size, resize=settings.resize)
-            return captions(captioner.encode(pixels), known)
+            pixels, is_photo = prepare_photos(images, image_size=settings.image_size, resize=settings.resize)
+            return outputs(captioner.encode(pixels), is_photo)
 
         @tf.function(
             input_signature=[
@@ -108,6 +114,6 @@ def _module(run: Run, captioner: Captioner, beam: int) -> Any:
             autograph=False,
         )
         def from_features(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
-            return captions(captioner.encode(features, stage), tf.fill(tf.shape(features)[:1], True))
+            return outputs(captioner.encode(features, stage), tf.fill(tf.shape(features)[:1], True))
 
     return Exported()

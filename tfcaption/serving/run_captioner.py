@@ -1,27 +1,27 @@
-"""A captioner from a run directory, for photos."""
+"""Captions photos with a run directory."""
 
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from tfcaption.config import BEAM
-from tfcaption.decoding.beam_search import beam_search
-from tfcaption.preprocessing import photos
-from tfcaption.preprocessing.photos import PhotoError
+from tfcaption.decoding.beam_search import SearchOptions
+from tfcaption.decoding.captioning import CaptionBatch, caption_features
+from tfcaption.preprocessing.photos import PhotoError, prepare_photo
 from tfcaption.preprocessing.photos_in_graph import decode_jpeg
 from tfcaption.preprocessing.tokenizer import Vocabulary
-from tfcaption.records.captions import Hypothesis, PhotoCaptions
+from tfcaption.records.captions import PhotoCaptions, hypotheses_of
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import Run
 
 
 class RunCaptioner:
-    """Captions photos with a run directory, prepared exactly as those that were trained on.
+    """Captions photos with a run directory, prepared exactly as its training photos were.
 
     Args:
         run: the run directory.
         checkpoint: `best` (by `train.early_stopping_metric`) or `last`.
-        beam: of the search, and so captions of a photo; 1 is greedy.
+        beam: of the search, and so the number of captions per photo; 1 is greedy.
 
     Raises:
         RunError: the run has no such checkpoint.
@@ -32,25 +32,22 @@ class RunCaptioner:
         self._settings = run.info.settings
         captioner, _ = load_captioner(run, checkpoint)
         vocabulary = Vocabulary(run.words)
+        options = SearchOptions(max_tokens=run.info.max_length, beam=beam)
 
         @tf.function(autograph=False, reduce_retracing=True)
-        def caption(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            found = beam_search(captioner, captioner.encode(images), max_tokens=run.info.max_length, beam=beam)
-            return vocabulary.decode(found.tokens), found.scores
+        def caption(images: tf.Tensor) -> CaptionBatch:
+            return caption_features(captioner, captioner.encode(images), vocabulary, options, attention=False)
 
         self._caption = caption
 
     def prepare(self, data: bytes) -> bytes:
         """The JPEG that the model takes, from the content of a photo file; raises PhotoError."""
-        return photos.prepare_photo(data, image_size=self._settings.image_size, resize=self._settings.resize)
+        return prepare_photo(data, image_size=self._settings.image_size, resize=self._settings.resize)
 
     def __call__(self, photos: Sequence[bytes]) -> list[PhotoCaptions | PhotoError]:
         """Captions of prepared photos, in their order."""
         if not photos:
             return []
-        captions, scores = self._caption(tf.stack([decode_jpeg(photo) for photo in photos]))
-        rows = zip(captions.numpy(), scores.numpy().tolist(), strict=True)
-        return [
-            PhotoCaptions(tuple(Hypothesis(c.decode(), s) for c, s in zip(*row, strict=True) if s > float("-inf")))
-            for row in rows
-        ]
+        batch = self._caption(tf.stack([decode_jpeg(photo) for photo in photos]))
+        per_photo = zip(batch.captions.numpy(), batch.scores.numpy().tolist(), strict=True)
+        return [PhotoCaptions(hypotheses_of(captions, scores)) for captions, scores in per_photo]

@@ -1,15 +1,16 @@
-"""Self-critical training: captions that the captioner draws itself, weighted by how well they score (Rennie et al.
-2017, arXiv:1612.00563, with the mean of a photo's other captions as the baseline, Luo 2020, arXiv:2003.09971).
+"""Self-critical sequence training (SCST): captions that the captioner samples itself, weighted by their reward (Rennie
+et al. 2017, arXiv:1612.00563; the baseline is the mean reward of the photo's other samples, Luo 2020,
+arXiv:2003.09971).
 
-The reward is CIDEr-D, and a multiple of BLEU where asked for: on Flickr8k unseen photos gain by it in BLEU, and lose
-little or nothing in CIDEr-D."""
+The reward is CIDEr-D, plus a multiple of BLEU if configured, which on Flickr8k raises BLEU on unseen photos and costs
+little or no CIDEr-D."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.decoding.sampling import sample
+from tfcaption.decoding.sampling import SamplingOptions, sample
 from tfcaption.metrics.bleu import ReferenceNgrams, sentence_bleu
 from tfcaption.metrics.cider import Cider, TfIdf
 from tfcaption.metrics.tokens import Tokens
@@ -17,19 +18,19 @@ from tfcaption.models.captioner import Captioner
 from tfcaption.records.examples import Stage
 from tfcaption.records.vocabulary import END, PAD, START
 
-_DRAWING = 1000  # apart from the places of `dropout`, which has the same seed
+SAMPLING_STREAM = 1000  # differs from all dropout streams, which share the seed
 
 
 class SelfCritical:
-    """Makes batches of drawn captions out of batches of references.
+    """Turns batches of references into batches of sampled captions.
 
     Args:
-        captioner: that draws.
-        stage: at which the batches' inputs are.
-        photos: token numbers of the training captions, photo by photo, from which n-grams have their weights.
-        samples: captions drawn of each photo, two or more.
-        bleu_weight: of the mean of a caption's BLEU-1 to BLEU-4 beside its CIDEr-D.
-        max_tokens: of a drawn caption.
+        captioner: samples the captions.
+        stage: of the batches' inputs.
+        photos: token ids of each training photo's captions, for CIDEr-D's document frequencies.
+        samples: captions sampled per photo, at least 2.
+        bleu_weight: weight of the mean of BLEU-1 to BLEU-4 in the reward; CIDEr-D has weight 1.
+        max_tokens: of a sampled caption.
         compiled: whether the train step is compiled with XLA.
     """
 
@@ -45,68 +46,76 @@ class SelfCritical:
         compiled: bool,
     ) -> None:
         self._captioner, self._stage, self._compiled = captioner, stage, compiled
-        self._samples, self._bleu_weight, self._max_tokens = samples, bleu_weight, max_tokens
+        self._samples, self._bleu_weight = samples, bleu_weight
+        self._options = SamplingOptions(max_tokens=max_tokens, count=samples)
         self._cider = Cider(photos)
-        self._known: dict[bytes, TfIdf] = {}  # references come back every epoch
+        self._reference_vectors: dict[bytes, TfIdf] = {}  # a cache: references come back every epoch
 
     def __call__(self, batch: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The batch to train on.
+        """Sample captions for a batch of photos.
 
         Args:
             batch: `inputs` (photos, ...), and `tokens` (photos, captions, time), the references.
-            seed: (2,) int32, also of the dropout with which the captions are drawn and shall be trained.
+            seed: (2,) int32, of sampling and of the photo's dropout; the captions must be trained with the same seed.
 
         Returns:
-            The same inputs; `tokens` (photos, samples, max_tokens + 1) drawn captions; and `weights` (photos, samples)
-            float32, the reward of each less the mean of the photo's others.
+            `inputs` as in `batch`; `tokens` (photos, samples, max_tokens + 1), the sampled captions; and `weights`
+            (photos, samples) float32, their advantages.
         """
         features = self._captioner.encode(batch["inputs"], self._stage)
-        drawn = sample(
+        sampled = sample(
             self._captioner,
             features,
-            max_tokens=self._max_tokens,
-            seed=tf.random.experimental.stateless_fold_in(seed, _DRAWING),
-            count=self._samples,
+            self._options,
+            seed=tf.random.experimental.stateless_fold_in(seed, SAMPLING_STREAM),
             dropout_seed=seed,
             compiled=self._compiled,
         ).tokens
-        weights = tf.numpy_function(self.advantages, [drawn, batch["tokens"]], tf.float32)
-        start = tf.fill(tf.shape(drawn[..., :1]), START)
-        real = tf.reduce_any(batch["tokens"] != PAD, (1, 2))[:, None, None]  # not a row that fills up the batch
-        tokens = tf.where(real, tf.concat([start, drawn], -1), PAD)
+        weights = tf.numpy_function(self.advantages, [sampled, batch["tokens"]], tf.float32)
+        start = tf.fill(tf.shape(sampled[..., :1]), START)
+        is_photo = tf.reduce_any(batch["tokens"] != PAD, (1, 2))[:, None, None]  # False: it fills up the batch
+        tokens = tf.where(is_photo, tf.concat([start, sampled], -1), PAD)
         return {
             "inputs": batch["inputs"],
             "tokens": tf.stop_gradient(tokens),
             "weights": tf.ensure_shape(weights, (None, self._samples)),
         }
 
-    def advantages(self, drawn: np.ndarray, references: np.ndarray) -> np.ndarray:
-        """By how much each caption is better than the photo's others: (photos, samples, time) drawn without <start>,
-        (photos, captions, time) references with it -> (photos, samples) float32."""
-        scores = np.zeros((len(drawn), self._samples))
+    def advantages(self, sampled: np.ndarray, references: np.ndarray) -> np.ndarray:
+        """Reward of each caption minus the mean reward of the photo's other samples.
+
+        Args:
+            sampled: (photos, samples, time) token ids without <start>.
+            references: (photos, captions, time) token ids with <start>; a photo without any gets the reward 0.
+
+        Returns:
+            (photos, samples) float32.
+        """
+        rewards = np.zeros((len(sampled), self._samples))
         for photo, captions in enumerate(references):
             if captions.any():
-                scores[photo] = self._scores([spoken(tokens) for tokens in drawn[photo]], captions[captions.any(1)])
-        others = (scores.sum(1, keepdims=True) - scores) / (self._samples - 1)
-        return (scores - others).astype(np.float32)
+                hypotheses = [tokens_to_end(tokens) for tokens in sampled[photo]]
+                rewards[photo] = self._rewards(hypotheses, captions[captions.any(1)])
+        baselines = (rewards.sum(1, keepdims=True) - rewards) / (self._samples - 1)
+        return (rewards - baselines).astype(np.float32)
 
-    def _scores(self, drawn: list[list[int]], references: np.ndarray) -> np.ndarray:
-        """Rewards of one photo's captions."""
-        weighted = [self._reference(tokens) for tokens in references]
-        scores = np.array([self._cider.score(self._cider.tf_idf(tokens), weighted) for tokens in drawn])
+    def _rewards(self, hypotheses: list[list[int]], references: np.ndarray) -> np.ndarray:
+        """Rewards of one photo's captions, (samples,) float64."""
+        vectors = [self._reference_vector(tokens) for tokens in references]
+        rewards = np.array([self._cider.score(self._cider.tf_idf(tokens), vectors) for tokens in hypotheses])
         if self._bleu_weight:
-            expected = ReferenceNgrams.of([spoken(tokens[1:]) for tokens in references])
-            scores += self._bleu_weight * np.array([sentence_bleu(tokens, expected) for tokens in drawn])
-        return scores
+            reference_ngrams = ReferenceNgrams.of([tokens_to_end(tokens[1:]) for tokens in references])
+            rewards += self._bleu_weight * np.array([sentence_bleu(tokens, reference_ngrams) for tokens in hypotheses])
+        return rewards
 
-    def _reference(self, tokens: np.ndarray) -> TfIdf:
+    def _reference_vector(self, tokens: np.ndarray) -> TfIdf:
         key = tokens.tobytes().rstrip(b"\0")
-        if key not in self._known:
-            self._known[key] = self._cider.tf_idf(spoken(tokens[1:]))
-        return self._known[key]
+        if key not in self._reference_vectors:
+            self._reference_vectors[key] = self._cider.tf_idf(tokens_to_end(tokens[1:]))
+        return self._reference_vectors[key]
 
 
-def spoken(tokens: np.ndarray) -> list[int]:
-    """What counts of a caption's tokens: up to <end>, which counts, or captions would learn not to end well."""
-    words = [token for token in tokens.tolist() if token != PAD]
-    return words[: words.index(END) + 1] if END in words else words
+def tokens_to_end(tokens: np.ndarray) -> list[int]:
+    """A caption's tokens up to and with <end>. The reward includes <end>, or captions would learn to end badly."""
+    ids = [token for token in tokens.tolist() if token != PAD]
+    return ids[: ids.index(END) + 1] if END in ids else ids

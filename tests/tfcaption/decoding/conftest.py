@@ -1,4 +1,4 @@
-"""The model that the tests of this room search."""
+"""The model that this room's tests search."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from tfcaption.records.vocabulary import END
 
 @pytest.fixture(scope="module")
 def model():
-    """Its logits are spread, so that no two captions are close, and its captions end."""
-    found = captioner(seed=5, encoder_weights=None)
-    found.decoder.logits.kernel.assign(3 * found.decoder.logits.kernel)
-    found.decoder.logits.bias.assign(np.where(np.arange(WORDS) == END, 6, 0).astype(np.float32))
-    return found
+    """A model whose captions end, with spread logits, so that no two captions have close scores."""
+    model = captioner(seed=5, encoder_weights=None)
+    model.decoder.logits.kernel.assign(3 * model.decoder.logits.kernel)
+    model.decoder.logits.bias.assign(np.where(np.arange(WORDS) == END, 6, 0).astype(np.float32))
+    return model

@@ -1,4 +1,4 @@
-"""Beam search and sampling: against greedy by hand, brute force, and the teacher-forced pass."""
+"""Beam search against greedy search by hand, brute force and the teacher-forced pass."""
 
 import itertools
 
@@ -7,12 +7,16 @@ import pytest
 import tensorflow as tf
 
 from tests.support.models import DECODERS, WORDS, captioner, features_of
-from tfcaption.decoding.beam_search import beam_search
+from tfcaption.decoding.beam_search import SearchOptions, beam_search
 from tfcaption.decoding.hypotheses import LENGTH_ALPHA, attention_weights, length_normalized
-from tfcaption.decoding.sampling import sample
+from tfcaption.decoding.sampling import SamplingOptions, sample
 from tfcaption.records.vocabulary import END, OOV, PAD, START
 
 FEATURES = tf.constant(np.random.default_rng(3).normal(0, 2, (6, 2048)).astype(np.float32))
+
+
+def search(model, features, *, compiled=False, **options):
+    return beam_search(model, features, SearchOptions(**options), compiled=compiled)
 
 
 def log_probabilities(model, photo, words):
@@ -22,7 +26,7 @@ def log_probabilities(model, photo, words):
 
 
 def forced_total(model, photo, tokens):
-    """Sum of the log-probabilities of a caption's tokens, by the teacher-forced pass."""
+    """Sum of the log-probabilities of a caption's tokens by the teacher-forced pass, and their number."""
     tokens = [token for token in tokens if token != PAD]
     logits = model.predict(FEATURES[photo : photo + 1], tf.constant([[[START, *tokens]]])).logits[0, 0]
     log_p = tf.nn.log_softmax(logits).numpy()
@@ -41,68 +45,69 @@ def greedy_by_hand(model, photo, length):
 
 
 def test_a_beam_of_one_is_greedy_search_in_a_batch_as_one_by_one():
-    ended = 0
+    finished = 0
     for seed in range(3):
         model = captioner(seed=seed, encoder_weights=None)
-        found = tf.function(lambda x, m=model: beam_search(m, x, max_tokens=9).tokens)(FEATURES).numpy()
-        assert found.shape == (6, 1, 9)
+        tokens = tf.function(lambda x, m=model: search(m, x, max_tokens=9).tokens)(FEATURES).numpy()
+        assert tokens.shape == (6, 1, 9)
         for photo in range(6):
-            assert found[photo, 0].tolist() == greedy_by_hand(model, photo, 9)
-            ended += END in found[photo]
-        assert not np.isin(found[found != PAD], [OOV, START]).any()
+            assert tokens[photo, 0].tolist() == greedy_by_hand(model, photo, 9)
+            finished += END in tokens[photo]
+        assert not np.isin(tokens[tokens != PAD], [OOV, START]).any()
+    assert finished
 
 
 @pytest.mark.parametrize(
     "alpha", [pytest.param(0.0, marks=pytest.mark.slow), 0.7, pytest.param(1.0, marks=pytest.mark.slow)]
 )
 def test_a_beam_as_wide_as_the_vocabulary_finds_what_brute_force_finds(model, alpha):
-    found = beam_search(model, FEATURES, max_tokens=2, beam=WORDS, length_alpha=alpha)
+    hypotheses = search(model, FEATURES, max_tokens=2, beam=WORDS, length_alpha=alpha)
     words = [w for w in range(WORDS) if w not in (PAD, OOV, START, END)]
     for photo in range(6):
         captions = [(END,)] + [(first, second) for first in words for second in (*words, END)]
-        totals = {caption: forced_total(model, photo, caption)[0] / len(caption) ** alpha for caption in captions}
-        best = sorted(totals, key=totals.get, reverse=True)[:WORDS]
-        ours = [tuple(t for t in row if t != PAD) for row in found.tokens[photo].numpy().tolist()]
-        assert ours == best
-        np.testing.assert_allclose(found.scores[photo], [totals[caption] for caption in best], rtol=1e-4)
+        scores = {caption: forced_total(model, photo, caption)[0] / len(caption) ** alpha for caption in captions}
+        best = sorted(scores, key=scores.get, reverse=True)[:WORDS]
+        tokens = hypotheses.tokens[photo].numpy().tolist()
+        assert [tuple(token for token in caption if token != PAD) for caption in tokens] == best
+        np.testing.assert_allclose(hypotheses.scores[photo], [scores[caption] for caption in best], rtol=1e-4)
 
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_the_teacher_forced_score_of_a_caption_is_its_search_score(model, beam):
-    found = beam_search(model, FEATURES, max_tokens=8, beam=beam, length_alpha=0.6)
-    for photo, row in itertools.product(range(6), range(beam)):
-        total, length = forced_total(model, photo, found.tokens[photo, row].numpy())
-        assert float(found.scores[photo, row]) == pytest.approx(total / length**0.6, rel=1e-4)
-    assert (np.diff(found.scores.numpy(), axis=1) <= 0).all()
+    hypotheses = search(model, FEATURES, max_tokens=8, beam=beam, length_alpha=0.6)
+    for photo, rank in itertools.product(range(6), range(beam)):
+        total, length = forced_total(model, photo, hypotheses.tokens[photo, rank].numpy())
+        assert float(hypotheses.scores[photo, rank]) == pytest.approx(total / length**0.6, rel=1e-4)
+    assert (np.diff(hypotheses.scores.numpy(), axis=1) <= 0).all()
 
 
-def test_a_wider_beam_is_not_the_narrow_one_again_and_its_captions_differ(model):
-    wide = beam_search(model, FEATURES, max_tokens=8, beam=4).tokens.numpy()
+def test_the_captions_of_a_wide_beam_all_differ(model):
+    wide = search(model, FEATURES, max_tokens=8, beam=4).tokens.numpy()
     for photo in range(6):
-        assert len({tuple(row) for row in wide[photo].tolist()}) == 4
+        assert len({tuple(tokens) for tokens in wide[photo].tolist()}) == 4
 
 
-def test_a_batch_is_captioned_as_its_photos_one_by_one_and_rows_that_fill_up_change_nothing(model):
-    together = beam_search(model, tf.concat([FEATURES, tf.zeros((2, 2048))], 0), max_tokens=8, beam=3)
+def test_a_batch_is_captioned_as_its_photos_one_by_one_and_padding_photos_change_nothing(model):
+    together = search(model, tf.concat([FEATURES, tf.zeros((2, 2048))], 0), max_tokens=8, beam=3)
     for photo in range(6):
-        alone = beam_search(model, FEATURES[photo : photo + 1], max_tokens=8, beam=3)
+        alone = search(model, FEATURES[photo : photo + 1], max_tokens=8, beam=3)
         np.testing.assert_array_equal(alone.tokens[0], together.tokens[photo])
         np.testing.assert_allclose(alone.scores[0], together.scores[photo], rtol=1e-4)
 
 
 @pytest.mark.parametrize("photos", [1, 6, None])
-def test_a_graph_may_know_the_number_of_photos_or_not(model, photos):
+def test_the_number_of_photos_may_be_static_or_dynamic(model, photos):
     search_for = tf.function(
-        lambda x: beam_search(model, x, max_tokens=8, beam=3), input_signature=[tf.TensorSpec((photos, 2048))]
+        lambda x: search(model, x, max_tokens=8, beam=3), input_signature=[tf.TensorSpec((photos, 2048))]
     )
-    expected = beam_search(model, FEATURES[: photos or 6], max_tokens=8, beam=3)
+    expected = search(model, FEATURES[: photos or 6], max_tokens=8, beam=3)
     np.testing.assert_array_equal(search_for(FEATURES[: photos or 6]).tokens, expected.tokens)
 
 
-def test_compiled_search_finds_what_the_plain_one_finds(model):
-    plain = beam_search(model, FEATURES, max_tokens=8, beam=3, blocked_ngram=2)
+def test_compiled_search_equals_plain_search(model):
+    plain = search(model, FEATURES, max_tokens=8, beam=3, no_repeat_ngram=2)
     compiled = tf.function(
-        lambda x: beam_search(model, x, max_tokens=8, beam=3, blocked_ngram=2, compiled=True),
+        lambda x: search(model, x, max_tokens=8, beam=3, no_repeat_ngram=2, compiled=True),
         jit_compile=True,
         autograph=False,
     )(FEATURES)
@@ -110,14 +115,14 @@ def test_compiled_search_finds_what_the_plain_one_finds(model):
     np.testing.assert_allclose(plain.scores, compiled.scores, rtol=1e-4)
 
 
-def test_nothing_follows_the_end_and_an_ended_beam_stays_as_it_is(model):
-    short, long = (beam_search(model, FEATURES, max_tokens=length, beam=3) for length in (20, 30))
+def test_nothing_follows_the_end_and_a_finished_hypothesis_stays_as_it_is(model):
+    short, long = (search(model, FEATURES, max_tokens=length, beam=3) for length in (20, 30))
     for tokens in long.tokens.numpy().reshape(-1, 30):
         if END in tokens:
             assert (tokens[tokens.tolist().index(END) + 1 :] == PAD).all()
-    ended = (short.tokens.numpy() == END).any(-1).all(-1)
-    assert ended.any()
-    np.testing.assert_array_equal(short.tokens.numpy()[ended], long.tokens.numpy()[ended, :, :20])
+    finished = (short.tokens.numpy() == END).any(-1).all(-1)
+    assert finished.any()
+    np.testing.assert_array_equal(short.tokens.numpy()[finished], long.tokens.numpy()[finished, :, :20])
 
 
 def test_banned_tokens_are_banned_in_the_search_not_in_the_logits():
@@ -125,8 +130,8 @@ def test_banned_tokens_are_banned_in_the_search_not_in_the_logits():
     bias = np.zeros(WORDS, np.float32)
     bias[[PAD, OOV, START]] = 1000
     model.decoder.logits.bias.assign(bias)
-    found = beam_search(model, FEATURES, max_tokens=5, beam=2).tokens.numpy()
-    assert not np.isin(found[..., 0], [PAD, OOV, START]).any()
+    tokens = search(model, FEATURES, max_tokens=5, beam=2).tokens.numpy()
+    assert not np.isin(tokens[..., 0], [PAD, OOV, START]).any()
     logits = model.predict(FEATURES, tf.constant([[[START, PAD]]] * 6)).logits.numpy()
     assert (logits[..., PAD] > 900).all()
 
@@ -134,28 +139,28 @@ def test_banned_tokens_are_banned_in_the_search_not_in_the_logits():
 def test_a_photo_whose_caption_never_ends_still_gets_one():
     model = captioner(encoder_weights=None)
     model.decoder.logits.bias.assign(np.where(np.arange(WORDS) == END, -1000, 0).astype(np.float32))
-    found = beam_search(model, FEATURES, max_tokens=5, beam=2)
-    assert found.tokens.shape == (6, 2, 5) and (found.tokens.numpy() >= 4).all()
-    assert np.isfinite(found.scores).all()
+    hypotheses = search(model, FEATURES, max_tokens=5, beam=2)
+    assert hypotheses.tokens.shape == (6, 2, 5) and (hypotheses.tokens.numpy() >= 4).all()
+    assert np.isfinite(hypotheses.scores).all()
 
 
-def test_a_beam_wider_than_the_captions_there_are_says_so():
+def test_a_beam_wider_than_the_number_of_captions_has_missing_hypotheses():
     model = captioner(encoder_weights=None)
-    found = beam_search(model, FEATURES, max_tokens=1, beam=WORDS)  # END and WORDS - 4 words
-    there = np.isfinite(found.scores.numpy())
-    assert (there.sum(1) == WORDS - 3).all()
-    assert (found.tokens.numpy()[~there] == PAD).all()
+    hypotheses = search(model, FEATURES, max_tokens=1, beam=WORDS)  # <end> and WORDS - 4 words
+    exists = np.isfinite(hypotheses.scores.numpy())
+    assert (exists.sum(1) == WORDS - 3).all()
+    assert (hypotheses.tokens.numpy()[~exists] == PAD).all()
 
 
-def test_a_caption_is_at_least_as_long_as_asked(model):
+def test_a_caption_has_at_least_min_tokens(model):
     for least in (1, 4, 7):
-        lengths = (beam_search(model, FEATURES, max_tokens=8, beam=2, min_tokens=least).tokens.numpy() != PAD).sum(-1)
+        lengths = (search(model, FEATURES, max_tokens=8, beam=2, min_tokens=least).tokens.numpy() != PAD).sum(-1)
         assert lengths.min() >= least
-    assert (beam_search(model, FEATURES, max_tokens=8, beam=2).tokens.numpy() != PAD).sum(-1).min() < 7
+    assert (search(model, FEATURES, max_tokens=8, beam=2).tokens.numpy() != PAD).sum(-1).min() < 7
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_no_blocked_ngram_comes_twice(model, length):
+def test_no_ngram_of_the_given_length_occurs_twice(model, length):
     def repeats(tokens):
         ngrams = [tuple(tokens[i : i + length]) for i in range(len(tokens) - length + 1)]
         return len(ngrams) - len(set(ngrams))
@@ -163,7 +168,7 @@ def test_no_blocked_ngram_comes_twice(model, length):
     model = captioner(seed=2, encoder_weights=None)
     model.decoder.logits.bias.assign(np.where(np.arange(WORDS) == END, -1000, 0).astype(np.float32))
     free, blocked = (
-        beam_search(model, FEATURES, max_tokens=7, beam=2, blocked_ngram=n).tokens.numpy().reshape(-1, 7).tolist()
+        search(model, FEATURES, max_tokens=7, beam=2, no_repeat_ngram=n).tokens.numpy().reshape(-1, 7).tolist()
         for n in (0, length)
     )
     assert sum(map(repeats, free)) > 0
@@ -171,38 +176,38 @@ def test_no_blocked_ngram_comes_twice(model, length):
 
 
 @pytest.mark.parametrize("decoder", ["bahdanau", "transformer"])
-def test_the_attention_of_a_found_caption_is_that_of_the_steps_that_spoke_it(decoder):
+def test_the_attention_of_a_hypothesis_is_that_of_its_own_tokens(decoder):
     model = captioner(encoder_weights=None, image_size=64, **DECODERS[decoder])
     features = features_of(model)
-    found = beam_search(model, features, max_tokens=8, beam=2)
-    attention = attention_weights(model, features, found.tokens[:, 0])
+    best = search(model, features, max_tokens=8, beam=2).tokens[:, 0]
+    attention = attention_weights(model, features, best)
     assert attention.shape == (6, 8, 4)
     for photo in range(6):
-        tokens = tf.concat([[START], found.tokens[photo, 0]], 0)[None, None]
+        tokens = tf.concat([[START], best[photo]], 0)[None, None]
         alone = model.predict(features[photo : photo + 1], tokens).attention[0, 0]
         np.testing.assert_allclose(attention[photo], alone, rtol=1e-4, atol=1e-6)
 
 
-def test_a_captioner_without_attention_says_so(model):
+def test_a_captioner_without_attention_has_no_attention_weights(model):
     assert attention_weights(model, FEATURES, tf.constant([[5, END]] * 6)) is None
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_every_decoder_is_searched_and_sampled_through_its_one_step_pass(decoder):
-    """Scores are teacher-forced ones, a batch gives what its photos give one by one, compiled as plain."""
+    """Scores are the teacher-forced ones; a batch equals its photos one by one; compiled search equals plain search."""
     model = captioner(seed=2, encoder_weights=None, image_size=64, **DECODERS[decoder])
     features = features_of(model)
-    found = beam_search(model, features, max_tokens=8, beam=3)
-    drawn = sample(model, features, max_tokens=8, seed=tf.constant([1, 2]), count=3)
-    for result in (found, drawn):
-        rows = tf.concat([tf.fill((6, 3, 1), START), result.tokens], -1)
-        log_p = tf.nn.log_softmax(model.predict(features, rows).logits)
+    found = search(model, features, max_tokens=8, beam=3)
+    sampled = sample(model, features, SamplingOptions(max_tokens=8, count=3), seed=tf.constant([1, 2]))
+    for hypotheses in (found, sampled):
+        tokens = tf.concat([tf.fill((6, 3, 1), START), hypotheses.tokens], -1)
+        log_p = tf.nn.log_softmax(model.predict(features, tokens).logits)
         totals = tf.reduce_sum(
-            tf.gather(log_p, result.tokens, batch_dims=3) * tf.cast(result.tokens != PAD, tf.float32), -1
+            tf.gather(log_p, hypotheses.tokens, batch_dims=3) * tf.cast(hypotheses.tokens != PAD, tf.float32), -1
         )
-        lengths = tf.math.count_nonzero(result.tokens, -1, dtype=tf.int32)
-        np.testing.assert_allclose(result.scores, length_normalized(totals, lengths, LENGTH_ALPHA), rtol=1e-3)
-    alone = [beam_search(model, features[i : i + 1], max_tokens=8, beam=3).tokens[0] for i in range(6)]
+        lengths = tf.math.count_nonzero(hypotheses.tokens, -1, dtype=tf.int32)
+        np.testing.assert_allclose(hypotheses.scores, length_normalized(totals, lengths, LENGTH_ALPHA), rtol=1e-3)
+    alone = [search(model, features[i : i + 1], max_tokens=8, beam=3).tokens[0] for i in range(6)]
     np.testing.assert_array_equal(found.tokens, alone)
-    compiled = tf.function(lambda x: beam_search(model, x, max_tokens=8, beam=3, compiled=True), jit_compile=True)
+    compiled = tf.function(lambda x: search(model, x, max_tokens=8, beam=3, compiled=True), jit_compile=True)
     np.testing.assert_array_equal(compiled(features).tokens, found.tokens)

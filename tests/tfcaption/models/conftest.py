@@ -1,4 +1,4 @@
-"""Models that the tests of this room share."""
+"""Models that this room's tests share."""
 
 import numpy as np
 import pytest

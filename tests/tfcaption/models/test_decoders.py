@@ -1,4 +1,4 @@
-"""What holds for every decoder."""
+"""Claims that hold for every decoder."""
 
 import numpy as np
 import pytest
@@ -11,33 +11,33 @@ from tfcaption.records.vocabulary import START
 def test_teacher_forced_logits_equal_step_by_step_logits(any_model):
     tokens = tf.constant(captions())
     features = features_of(any_model)
-    whole = any_model.predict(features, tokens).logits
+    teacher_forced = any_model.predict(features, tokens).logits
     memory, start = any_model.decoder.start(features)
     state = tf.nest.map_structure(lambda values: tf.repeat(values, 2, axis=0), start)
     for time in range(tokens.shape[2] - 1):
         previous = tf.reshape(tokens[..., time], (-1,))
         logits, state = any_model.decoder.step(previous, state, memory, tf.repeat(tf.range(6), 2))
-        np.testing.assert_allclose(logits, tf.reshape(whole[:, :, time], (12, -1)), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(logits, tf.reshape(teacher_forced[:, :, time], (12, -1)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_checkpoint_holds_all_weights_of_a_decoder(decoder, tmp_path):
-    """Keras keeps lists of layers from TensorFlow's checkpoints, which say nothing of it."""
+    """Layers that Keras keeps in a list are silently missing from TensorFlow's checkpoints."""
     first, second = (captioner(seed=seed, encoder_weights=None, **DECODERS[decoder]).decoder for seed in (0, 1))
     path = tf.train.Checkpoint(decoder=first).save(str(tmp_path / "checkpoint"))
     tf.train.Checkpoint(decoder=second).restore(path).assert_existing_objects_matched()
-    for ours, theirs in zip(first.weights, second.weights, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    for saved, restored in zip(first.weights, second.weights, strict=True):
+        np.testing.assert_array_equal(saved, restored)
 
 
-def test_a_step_of_some_rows_needs_no_other_rows(any_model):
+def test_a_step_of_some_captions_does_not_need_the_others(any_model):
     features = features_of(any_model)
     memory, state = any_model.decoder.start(features)
     logits, _ = any_model.decoder.step(tf.constant([START] * 6), state, memory, tf.range(6))
     chosen = tf.constant([4, 1, 1])
-    some = tf.nest.map_structure(lambda values: tf.gather(values, chosen), state)
-    few, _ = any_model.decoder.step(tf.constant([START] * 3), some, memory, chosen)
-    np.testing.assert_allclose(few, logits.numpy()[[4, 1, 1]], rtol=1e-4, atol=1e-5)
+    chosen_state = tf.nest.map_structure(lambda values: tf.gather(values, chosen), state)
+    chosen_logits, _ = any_model.decoder.step(tf.constant([START] * 3), chosen_state, memory, chosen)
+    np.testing.assert_allclose(chosen_logits, logits.numpy()[[4, 1, 1]], rtol=1e-4, atol=1e-5)
 
 
 def test_each_photo_is_decoded_from_its_own_features(any_model):
@@ -49,7 +49,7 @@ def test_each_photo_is_decoded_from_its_own_features(any_model):
     assert np.abs(together[1] - together[2]).max() > 1e-3
 
 
-def test_no_position_sees_a_later_one(any_model):
+def test_no_position_attends_to_a_later_one(any_model):
     tokens = captions()
     changed = tokens.copy()
     changed[:, 0, 2:] = 7

@@ -1,4 +1,4 @@
-"""ResNet50: preprocessing, stages, what trains, weights."""
+"""ResNet50: preprocessing, stages, layers that train, weights."""
 
 import keras
 import numpy as np
@@ -15,17 +15,17 @@ def test_preprocessing_is_that_of_keras(images):
     np.testing.assert_array_equal(encoder.preprocess(images), expected)
 
 
-def test_the_two_halves_are_resnet50(images):
-    half = Encoder(image_size=32, weights="random", finetuned=False)
+def test_trunk_and_head_together_are_resnet50(images):
+    split = Encoder(image_size=32, weights="random", finetuned=False)
     whole = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
     for layer in (layer for layer in whole.layers if layer.weights):
-        source = half.trunk if layer.name in {found.name for found in half.trunk.layers} else half.head
+        source = split.trunk if layer.name in {other.name for other in split.trunk.layers} else split.head
         layer.set_weights(source.get_layer(layer.name).get_weights())
     expected = whole(encoder.preprocess(images), training=False)
-    np.testing.assert_allclose(half(images, end="map"), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(split(images, end="map"), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_stages_follow_one_another(images):
+def test_one_stage_leads_to_the_next(images):
     subject = Encoder(image_size=32, weights="random", finetuned=True)
     trunk = subject(images, end="trunk")
     maps = subject(trunk, start="trunk", end="map")
@@ -38,11 +38,11 @@ def test_the_stages_follow_one_another(images):
     assert subject.feature_shape("pooled") == (2048,)
 
 
-def test_the_head_as_matrix_products_is_the_head_with_its_gradients():
+def test_the_head_as_matrix_products_equals_the_head_with_its_gradients():
     subject = Encoder(image_size=96, weights="random", finetuned=True)
     maps = tf.nn.relu(tf.random.stateless_normal((4, *subject.feature_shape("trunk")), [1, 2]))
     results = []
-    for head in (lambda x: subject.head(x, training=False), lambda x: encoder.products_of_head(subject.head, x)):
+    for head in (lambda x: subject.head(x, training=False), lambda x: encoder.head_as_matrix_products(subject.head, x)):
         with tf.GradientTape() as tape:
             output = head(maps)
             loss = tf.reduce_mean(output**2)
@@ -51,7 +51,7 @@ def test_the_head_as_matrix_products_is_the_head_with_its_gradients():
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * float(tf.reduce_max(tf.abs(a))))
 
 
-def test_the_fingerprint_tells_weights_and_what_a_stage_depends_on():
+def test_the_fingerprint_of_a_stage_depends_on_the_weights_before_it_only():
     subject = Encoder(image_size=32, weights="random", finetuned=True)
     trunk, pooled = subject.fingerprint("trunk"), subject.fingerprint("pooled")
     bias = subject.head.get_layer("conv5_block3_3_conv").bias
@@ -71,7 +71,7 @@ def test_only_conv5_block2_and_conv5_block3_can_train():
     assert captioner("frozen").encoder.trainable_variables == []
 
 
-def test_the_decoder_begins_with_the_same_weights_whatever_the_encoder_is():
+def test_the_initial_weights_of_the_decoder_do_not_depend_on_the_encoder():
     first, second = (captioner(encoder_weights=weights).decoder.get_weights() for weights in ("random", None))
     other = captioner(encoder_weights=None, seed=1).decoder.get_weights()
     for one, same, different in zip(first, second, other, strict=True):
@@ -79,7 +79,7 @@ def test_the_decoder_begins_with_the_same_weights_whatever_the_encoder_is():
         assert not one.any() or (one == 1).all() or not np.array_equal(one, different)
 
 
-def test_random_weights_are_the_same_each_time_and_tell_pictures_apart(images):
+def test_random_weights_are_the_same_each_time_and_tell_photos_apart(images):
     first = Encoder(image_size=32, weights="random", finetuned=False)(images).numpy()
     encoder._random_weights.cache_clear()
     again = Encoder(image_size=32, weights="random", finetuned=False)(images).numpy()
@@ -88,15 +88,15 @@ def test_random_weights_are_the_same_each_time_and_tell_pictures_apart(images):
 
 
 def test_random_weights_are_the_same_under_every_precision_policy():
-    prints = set()
+    fingerprints = set()
     for policy in ("float32", "mixed_bfloat16"):
         keras.mixed_precision.set_dtype_policy(policy)
         encoder._random_weights.cache_clear()
         try:
-            prints.add(Encoder(image_size=32, weights="random", finetuned=False).fingerprint("pooled"))
+            fingerprints.add(Encoder(image_size=32, weights="random", finetuned=False).fingerprint("pooled"))
         finally:
             keras.mixed_precision.set_dtype_policy("float32")
-    assert len(prints) == 1
+    assert len(fingerprints) == 1
 
 
 def test_real_weights_load_and_missing_or_wrong_ones_are_clear_errors(tmp_path, shared_data):

@@ -1,4 +1,4 @@
-"""The GRU is the published one."""
+"""The GRU against its equations."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,7 +7,7 @@ from tests.support.models import captioner
 
 
 def test_the_gru_is_the_published_one():
-    """Against the equations of Cho et al. 2014 with the reset gate after the matrix product, in NumPy."""
+    """Cho et al. 2014 with the reset gate after the matrix product, in NumPy."""
     decoder = captioner().decoder
     kernel, recurrent, (bias, recurrent_bias) = (w.numpy() for w in decoder.gru.cell.weights)
     generator = np.random.default_rng(0)

@@ -68,14 +68,14 @@ def test_logits_and_loss_are_float32_under_every_precision_policy(images):
             keras.mixed_precision.set_dtype_policy("float32")
 
 
-def test_unevenness_is_the_doubly_stochastic_sum_over_captions_that_are_there():
+def test_the_attention_penalty_is_the_doubly_stochastic_sum_over_real_captions():
     attention = np.random.default_rng(0).dirichlet(np.ones(4), (3, 5)).astype(np.float32)
     targets = np.array([[5, 6, 3, 0, 0], [5, 3, 0, 0, 0], [0, 0, 0, 0, 0]])
     expected = ((1 - attention[0, :3].sum(0)) ** 2).sum() + ((1 - attention[1, :2].sum(0)) ** 2).sum()
     assert float(attention_penalty(tf.constant(attention), tf.constant(targets))) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_attention_penalty_is_part_of_the_training_loss_alone():
+def test_the_attention_penalty_is_part_of_the_training_loss_only():
     tokens = tf.constant(captions())
     sums = []
     for penalty in (0.0, 2.0):

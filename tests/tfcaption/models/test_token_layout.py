@@ -1,4 +1,4 @@
-"""Packed and padded tokens give the same values and gradients."""
+"""Packed and padded tokens give equal values and gradients."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tfcaption.models.token_layout import PackedTokens
 from tfcaption.records.vocabulary import END, PAD
 
 
-def test_packing_leaves_out_the_padding_and_nothing_else():
+def test_packing_removes_the_padding_and_nothing_else():
     tokens = captions().reshape(12, -1)
     packed = PackedTokens(tf.constant(tokens))
     real = (tokens[:, 1:] != PAD).sum()
@@ -18,15 +18,15 @@ def test_packing_leaves_out_the_padding_and_nothing_else():
     unpacked[:, 0] = tokens[:, 0]
     inputs, targets = packed.inputs.numpy(), packed.targets.numpy()
     for time, count in enumerate(packed.counts.numpy()):
-        rows = packed.order.numpy()[:count]
-        assert (unpacked[rows, time] == inputs[position : position + count]).all()
-        unpacked[rows, time + 1] = targets[position : position + count]
+        active = packed.order.numpy()[:count]
+        assert (unpacked[active, time] == inputs[position : position + count]).all()
+        unpacked[active, time + 1] = targets[position : position + count]
         position += count
     np.testing.assert_array_equal(unpacked, tokens)
-    rows = packed.to_rows(packed.targets[:, None])
-    np.testing.assert_array_equal(rows[..., 0], np.where(tokens[:, 1:] != PAD, tokens[:, 1:], 0))
-    np.testing.assert_array_equal(packed.from_rows(rows)[:, 0], packed.targets)
-    np.testing.assert_array_equal(packed.to_rows(packed.times[:, None])[0, :3, 0], [0, 1, 2])
+    by_caption = packed.to_captions(packed.targets[:, None])
+    np.testing.assert_array_equal(by_caption[..., 0], np.where(tokens[:, 1:] != PAD, tokens[:, 1:], 0))
+    np.testing.assert_array_equal(packed.from_captions(by_caption)[:, 0], packed.targets)
+    np.testing.assert_array_equal(packed.to_captions(packed.times[:, None])[0, :3, 0], [0, 1, 2])
 
 
 @pytest.mark.parametrize("lengths", ["mixed", "one", "equal"])
@@ -39,7 +39,7 @@ def test_the_packed_pass_equals_the_padded_one_with_all_its_gradients(decoder, l
     if lengths == "equal":
         tokens[..., 1:] = 5
         tokens[..., -1] = END
-    tokens[1, 1] = PAD  # a row that only fills up
+    tokens[1, 1] = PAD  # a missing caption
     results = []
     for compiled in (False, True):  # packed, padded
         model = captioner(encoder_weights=None, image_size=64, compiled=compiled, **DECODERS[decoder])

@@ -1,4 +1,4 @@
-"""A transformer block is the published one."""
+"""A transformer block against its equations."""
 
 import math
 
@@ -10,14 +10,14 @@ from tfcaption.models.token_layout import PaddedTokens
 
 
 def test_a_block_of_the_transformer_is_the_published_one():
-    """Every head and position by itself, in NumPy: pre-norm, scaled dot products of words so far, then of regions, a
-    feed-forward of four times the units."""
+    """Each head and position by itself, in NumPy: pre-norm, scaled dot-product attention to the words so far, then to
+    the regions, an MLP of four times the units."""
     block = captioner(encoder_weights=None, image_size=64, **DECODERS["transformer"]).decoder.blocks[0]
     rng = np.random.default_rng(0)
     for weight in block.weights:
         weight.assign(rng.normal(0, 0.3, weight.shape))
-    rows = PaddedTokens(tf.constant(captions()[:3, 0]))
-    values = rng.normal(size=(*rows.inputs.shape, 16)).astype(np.float32)
+    tokens = PaddedTokens(tf.constant(captions()[:3, 0]))
+    hidden = rng.normal(size=(*tokens.inputs.shape, 16)).astype(np.float32)
     regions = rng.normal(size=(3, 4, 16)).astype(np.float32)
 
     def normalized(layer, x):
@@ -27,23 +27,25 @@ def test_a_block_of_the_transformer_is_the_published_one():
     def dense(layer, x):
         return x @ layer.kernel.numpy() + layer.bias.numpy()
 
-    def looked(query, keys, values):
-        said = np.zeros(16)
+    def attended(query, keys, values):
+        result = np.zeros(16)
         for head in (slice(0, 8), slice(8, 16)):
             scores = np.exp(keys[:, head] @ query[head] / np.sqrt(8))
-            said[head] = scores / scores.sum() @ values[:, head]
-        return said
+            result[head] = scores / scores.sum() @ values[:, head]
+        return result
 
-    expected = values.copy()
-    for row in range(3):
-        queries, keys, words = np.split(dense(block.self_inputs, normalized(block.before_self, values[row])), 3, -1)
-        region_keys, seen = np.split(dense(block.regions, regions[row]), 2, -1)
+    expected = hidden.copy()
+    for caption in range(3):
+        qkv = dense(block.self_inputs, normalized(block.before_self, hidden[caption]))
+        queries, keys, values = np.split(qkv, 3, -1)
+        region_keys, region_values = np.split(dense(block.regions, regions[caption]), 2, -1)
         for time in range(len(queries)):
-            value = expected[row, time]
-            value += dense(block.self_outputs, looked(queries[time], keys[: time + 1], words[: time + 1]))
+            value = expected[caption, time]
+            value += dense(block.self_outputs, attended(queries[time], keys[: time + 1], values[: time + 1]))
             query = dense(block.queries, normalized(block.before_seen, value))
-            value += dense(block.seen_outputs, looked(query, region_keys, seen))
+            value += dense(block.seen_outputs, attended(query, region_keys, region_values))
             wide = dense(block.wide, normalized(block.before_wide, value))
             value += dense(block.narrow, wide * 0.5 * (1 + np.vectorize(math.erf)(wide / np.sqrt(2))))
-    found, _ = block.teacher_forced(tf.constant(values), rows, block.see(tf.constant(regions)), None)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    region_keys_values = block.region_keys_values(tf.constant(regions))
+    result, _ = block.teacher_forced(tf.constant(hidden), tokens, region_keys_values, None)
+    np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3)

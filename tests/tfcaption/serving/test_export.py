@@ -10,12 +10,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.support.runs import config
-from tfcaption.decoding.beam_search import beam_search
+from tests.support.runs import config, train
+from tests.support.splits import batches_of, opened
+from tfcaption.decoding.beam_search import SearchOptions, beam_search
 from tfcaption.decoding.hypotheses import attention_weights
-from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.parsing import decode_jpeg
-from tfcaption.input_pipeline.split import open_split
 from tfcaption.preprocessing import photos
 from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records import tfrecord
@@ -24,7 +23,6 @@ from tfcaption.records.examples import photo_of
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import RunError, load_run
 from tfcaption.serving.export import export_captioner
-from tfcaption.training.loop import train
 
 LOAD = """
 import json, sys
@@ -102,7 +100,7 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
     ]
     features = captioner.encode(tf.stack([decode_jpeg(jpeg) for jpeg in jpegs]))
     search_all = tf.function(beam_search, autograph=False)
-    expected = search_all(captioner, features, max_tokens=run.info.max_length, beam=2)
+    expected = search_all(captioner, features, SearchOptions(max_tokens=run.info.max_length, beam=2))
     np.testing.assert_allclose([found["scores"][index] for index in readable], expected.scores[:, 0], rtol=2e-2)
     spoken = Vocabulary(run.words).decode(expected.tokens).numpy()
     if attends:
@@ -118,12 +116,12 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
 def test_its_second_signature_starts_from_the_features_that_the_variant_trains_from(run, exported):
     loaded = tf.saved_model.load(str(exported))
     features = load_features_info(run.config.data.features)
-    split = open_split("dev", run.info, run.config.data.features, features, buckets=1, cache=False)
-    (batch,) = make_batches(split, batch_size_photos=4).take(1)
+    split = opened(run.config.data.features, run.info, "dev", features, buckets=1)
+    (batch,) = batches_of(split, batch_size_photos=4).take(1)
     found = loaded.signatures["from_features"](features=tf.cast(batch["inputs"], tf.float32))
     captioner, _ = load_captioner(run)
     pooled = captioner.encode(batch["inputs"], split.stage)
-    expected = beam_search(captioner, pooled, max_tokens=run.info.max_length, beam=2)
+    expected = beam_search(captioner, pooled, SearchOptions(max_tokens=run.info.max_length, beam=2))
     np.testing.assert_allclose(found["nbest_scores"], expected.scores, rtol=1e-3)
     # The worse one of a beam of two may be one of two as good.
     spoken = Vocabulary(run.words).decode(expected.tokens)
