@@ -23,7 +23,7 @@ def test_the_longest_common_subsequence_equals_brute_force():
 
 
 def test_rouge_l_equals_a_calculation_by_hand():
-    # The best precision (the first reference: 5 of 6 words) and the best recall (the second: all 3) are of two references.
+    # The best precision (first reference: 5 of 6 words) and the best recall (second: all 3) are of two references.
     scores = corpus_scores({"a": "the cat sat on the mat"}, {"a": ["the cat is on the mat there", "on the mat"]})
     precision, recall = 5 / 6, 3 / 3
     assert scores["rouge_l"] == pytest.approx((1 + 1.44) * precision * recall / (recall + 1.44 * precision))
