@@ -8,6 +8,8 @@ from tfcaption.config import TrainConfig
 from tfcaption.training.precision import ComputeMode
 from tfcaption.training.step import Trainer
 
+LEARNING_RATE = 3e-3
+EMA_DECAY = 0.8  # of shared trainers
 STAGES = {"frozen": "pooled", "finetuned": "trunk"}
 
 
@@ -35,10 +37,34 @@ PLAIN = ComputeMode("float32", False)
 
 
 def trainer(variant="frozen", mode=PLAIN, model_options=None, **options):
-    config = TrainConfig(**({"learning_rate": 3e-3, "encoder_learning_rate": 1e-3} | options))
+    config = TrainConfig(**({"learning_rate": LEARNING_RATE, "encoder_learning_rate": 1e-3} | options))
     model = captioner(variant, encoder_weights=None, compiled=mode.xla, **(model_options or {}))
     stage = STAGES[variant]
     return Trainer(model, tf.distribute.get_strategy(), config, mode, stage=stage)
+
+
+class SharedTrainers:
+    """Trainers by variant and mode: each is built and traced once, and every test gets it in its initial state."""
+
+    def __init__(self):
+        self._known = {}
+
+    def __call__(self, variant="frozen", mode=PLAIN):
+        """A trainer without dropout, and with averaged weights."""
+        if (variant, mode) not in self._known:
+            subject = trainer(variant, mode, {"dropout": 0.0}, ema_decay=EMA_DECAY)
+            self._known[variant, mode] = subject, [(variable, variable.numpy()) for variable in _state(subject)]
+        subject, initial = self._known[variant, mode]
+        for variable, value in initial:
+            variable.assign(value)
+        return subject
+
+
+def _state(subject):
+    """Every variable that a step may change."""
+    yield from subject.variables
+    yield from (variable for optimizer in subject.optimizers.all for variable in optimizer.variables)
+    yield from (subject.step, subject.position, subject.loss_scale.value, subject.loss_scale.good_steps)
 
 
 def weights(layer):
