@@ -248,23 +248,29 @@ def test_commands_start_without_tensorflow_or_beam():
     assert [module for module in light if starts_heavy(module)] == []
 
 
+def late_imports(function, lines):
+    """Blocks of import statements in a function: (names, the text of the block with the line above it)."""
+    statements = [node for node in ast.walk(function) if isinstance(node, ast.Import | ast.ImportFrom)]
+    statements.sort(key=lambda node: node.lineno)
+    blocks = []
+    for node in statements:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module]
+        between = lines[blocks[-1][2] : node.lineno - 1] if blocks else [""]
+        if blocks and not "".join(between).strip():
+            blocks[-1] = (blocks[-1][0] + names, blocks[-1][1], node.end_lineno)
+        else:
+            blocks.append((names, node.lineno, node.end_lineno))
+    return [(names, first, "\n".join(lines[first - 2 : last])) for names, first, last in blocks]
+
+
 def test_an_import_inside_a_function_has_its_reason_beside_it():
     """Of our own modules, TensorFlow and Beam, in parts; a command has one such block in the function that needs it."""
     without = []
     for module, path in modules().items():
-        if module in COMMANDS:
-            continue
-        lines = path.read_text().splitlines()
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef):
-                for statement in ast.walk(node):
-                    if isinstance(statement, ast.Import | ast.ImportFrom):
-                        names = [alias.name for alias in statement.names]
-                        if isinstance(statement, ast.ImportFrom):
-                            names = [statement.module]
-                        if any(name.partition(".")[0] in (*HEAVY, *PACKAGES) for name in names):
-                            first, last = statement.lineno - 1, statement.end_lineno
-                            reason = any("#" in line for line in lines[first:last])
-                            if not reason and not lines[first - 1].lstrip().startswith("#"):
-                                without.append(f"{path.relative_to(ROOT)}:{statement.lineno}")
+        if module not in COMMANDS:
+            text = path.read_text()
+            functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+            for names, line, shown in (block for node in functions for block in late_imports(node, text.splitlines())):
+                if any(name.partition(".")[0] in (*HEAVY, *PACKAGES) for name in names) and "#" not in shown:
+                    without.append(f"{path.relative_to(ROOT)}:{line}")
     assert without == []
