@@ -157,7 +157,11 @@ def _evaluate(
             "nbest": [hypothesis._asdict() for hypothesis in predictions.nbest[photo]],
             "references": references.by_photo[photo],
             **({"cosine": round(cosines[photo], 4)} if photo in cosines else {}),
-            **({"attention": [word._asdict() for word in predictions.attention[photo]]} if predictions.attention else {}),
+            **(
+                {"attention": [word._asdict() for word in predictions.attention[photo]]}
+                if predictions.attention
+                else {}
+            ),
         }
         for photo, caption in sorted(predictions.captions.items())
     ]
