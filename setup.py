@@ -42,6 +42,8 @@ setup(
         "nltk>=3.10,<4",
         "pillow>=12.3,<13",
         # Already there through the packages above, or small: imported directly, so named.
+        "etils[epath]>=1.15,<2",
+        "fsspec>=2026.9,<2027",
         "google-crc32c>=1.8,<2",
         "protobuf>=6.33,<7",
         "psutil>=7.2,<8",
@@ -52,8 +54,8 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
-        "aws": ["apache-beam[aws]>=2.77,<2.78"],
+        "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2026.10,<2027"],
+        "aws": ["apache-beam[aws]>=2.77,<2.78", "s3fs>=2026.9,<2027"],
         "report": ["jinja2>=3.1.6,<4", "markupsafe>=3.0,<4", "matplotlib>=3.11,<4"],
         "serve": ["flask>=3.1,<4", "waitress>=3.0.2,<4"],
         "dev": [
@@ -61,6 +63,7 @@ setup(
             "flask>=3.1,<4",
             "flask-cors>=6,<7",
             "gcp-storage-emulator>=2026.7.19,<2027",
+            "gcsfs>=2026.10,<2027",
             "hypothesis>=6.150,<7",
             "jinja2>=3.1.6,<4",
             "markupsafe>=3.0,<4",
@@ -70,6 +73,7 @@ setup(
             "pytest>=9.2,<10",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.17.6,<0.18",
+            "s3fs>=2026.9,<2027",
             "types-PyYAML",
             "types-psutil",
             "types-tqdm",

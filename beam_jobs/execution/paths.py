@@ -25,7 +25,8 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 def open_file(path: str) -> BinaryIO:
     """Open a file for reading on any filesystem; its bytes are never decompressed."""
     stream: Any = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-    return stream if isinstance(stream, io.BufferedIOBase) else io.BufferedReader(stream)
+    buffered: Any = stream if isinstance(stream, io.BufferedIOBase) else io.BufferedReader(stream)
+    return buffered
 
 
 class BeamPath(PurePosixPath):

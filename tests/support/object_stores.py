@@ -1,52 +1,96 @@
-"""Object stores on this machine: servers that speak as S3 and Google Cloud Storage do."""
+"""Object stores on this machine: servers that speak as S3 and Google Cloud Storage do, one of each per process.
 
-import urllib.request
-from contextlib import contextmanager
+Clients keep a server's address as long as their process lives, so tests share a server; each has a folder of its own.
+"""
+
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import pytest
 
 BUCKET = "tfcaption-test"
+_folders = itertools.count()
 
 
-@contextmanager
-def s3_server():
-    """A server of S3: Beam's options for it, and a client."""
+@dataclass(frozen=True)
+class Store:
+    """An empty folder of a store."""
+
+    url: str
+    flags: list[str]  # Beam's options
+    put: Callable[[str, bytes], object]  # name and content of a file in the folder
+
+
+@cache
+def _s3_server():
+    """The address of a server of S3, and a client."""
     import boto3
     from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
-    try:
-        host, port = server.get_host_and_port()
-        access = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **access)
-        urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"")  # its stores outlive it in one process
-        client.create_bucket(Bucket=BUCKET)
-        flags = ["--s3_access_key_id=key", "--s3_secret_access_key=secret", "--s3_region_name=us-east-1"]
-        yield [f"--s3_endpoint_url=http://{host}:{port}", *flags], client
-    finally:
-        server.stop()
+    host, port = server.get_host_and_port()
+    access = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **access)
+    client.create_bucket(Bucket=BUCKET)
+    return f"http://{host}:{port}", client
 
 
-@contextmanager
-def google_server():
-    """A server of Google Cloud Storage: its address, and a client."""
+@cache
+def _google_server():
+    """The address of a server of Google Cloud Storage, and its bucket."""
     from gcp_storage_emulator import server as emulator
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
 
-    raw, read = emulator._read_raw_data, emulator._read_data
-
-    def raw_data(handler):  # TensorFlow says both how long its uploads are, and that they come in chunks
-        if handler.headers.get("Transfer-Encoding") == "chunked":
-            del handler.headers["Content-Length"]
-        return raw(handler)
-
-    emulator._read_raw_data, emulator._read_data = raw_data, lambda *arguments: read(*arguments) or b""
+    read = emulator._read_data
+    emulator._read_data = lambda *arguments: read(*arguments) or b""  # of an empty file
     server = emulator.create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
+    server._api.daemon = True  # it must not outlive the tests
     server.start()
-    try:
-        url = f"http://127.0.0.1:{server._api._httpd.server_address[1]}"
-        options = {"api_endpoint": url}
-        yield url, storage.Client(project="test", credentials=AnonymousCredentials(), client_options=options)
-    finally:
-        server.stop()
-        emulator._read_raw_data, emulator._read_data = raw, read
+    http = server._api._httpd
+    http.handle_error = lambda *_: None  # clients may close a connection before they have read an answer
+    url = f"http://127.0.0.1:{http.server_address[1]}"
+    options = {"api_endpoint": url}
+    client = storage.Client(project="test", credentials=AnonymousCredentials(), client_options=options)
+    return url, client.bucket(BUCKET)
+
+
+def s3_store(monkeypatch):
+    """A store in S3, which `tfcaption` finds by environment variables."""
+    pytest.importorskip("moto.server", reason="needs the packages of the extra `dev`")
+    url, client = _s3_server()
+    access = {"access_key_id": "key", "secret_access_key": "secret"}
+    for name, value in ({"endpoint_url": url, "default_region": "us-east-1"} | access).items():
+        monkeypatch.setenv(f"AWS_{name.upper()}", value)
+    options = {"endpoint_url": url, "region_name": "us-east-1"} | access
+    flags = [f"--s3_{name}={value}" for name, value in options.items()]
+    folder = f"{next(_folders)}"
+    return Store(
+        f"s3://{BUCKET}/{folder}",
+        flags,
+        lambda name, data: client.put_object(Bucket=BUCKET, Key=f"{folder}/{name}", Body=data),
+    )
+
+
+def google_store(monkeypatch):
+    """A store in Google Cloud Storage, which `tfcaption` and Beam find by an environment variable."""
+    pytest.importorskip("gcp_storage_emulator", reason="needs the packages of the extra `dev`")
+    import fsspec
+
+    url, bucket = _google_server()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+    monkeypatch.setitem(fsspec.config.conf, "gcs", {"token": "anon"})  # asks nobody for credentials
+    folder = f"{next(_folders)}"
+    return Store(
+        f"gs://{BUCKET}/{folder}",
+        ["--no_auth"],
+        lambda name, data: bucket.blob(f"{folder}/{name}").upload_from_string(data),
+    )
+
+
+STORES = {"gs": google_store, "s3": s3_store}

@@ -1,7 +1,6 @@
-"""Jobs and trainings that read from object stores and write to them, on servers of this machine."""
+"""Jobs that read from object stores and write to them, on servers of this machine."""
 
 import json
-from contextlib import contextmanager
 
 import pytest
 
@@ -12,30 +11,13 @@ from beam_jobs.execution.shard_writer import write_text
 from beam_jobs.sources.folder import Folder
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.fake_export import write_export
-from tests.support.object_stores import BUCKET, google_server, s3_server
+from tests.support.object_stores import STORES, s3_store
 
 
 @pytest.fixture(params=["gs", pytest.param("s3", marks=pytest.mark.slow)])  # Beam makes a client of S3 for each file
 def store(request, monkeypatch):
-    """An empty store: its URL, Beam's options for it, and a function that puts a file there."""
-    with (_s3 if request.param == "s3" else _google)(monkeypatch) as found:
-        yield found
-
-
-@contextmanager
-def _s3(monkeypatch):
-    pytest.importorskip("moto.server", reason="needs moto[s3]: pip install 'tfcaption[dev]'")
-    with s3_server() as (flags, client):
-        yield f"s3://{BUCKET}", flags, lambda name, data: client.put_object(Bucket=BUCKET, Key=name, Body=data)
-
-
-@contextmanager
-def _google(monkeypatch):
-    pytest.importorskip("gcp_storage_emulator", reason="needs gcp-storage-emulator: pip install 'tfcaption[dev]'")
-    with google_server() as (url, client):
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        bucket = client.bucket(BUCKET)
-        yield f"gs://{BUCKET}", ["--no_auth"], lambda name, data: bucket.blob(name).upload_from_string(data)
+    """An empty folder in an object store."""
+    return STORES[request.param](monkeypatch)
 
 
 def put_folder(put, folder, name, limit=None):
@@ -61,7 +43,7 @@ def write_captioned(folder, names="abcdefgh"):
 
 
 def test_records_are_read_from_a_store_and_written_to_it(store, tmp_path, capsys):
-    url, flags, put = store
+    url, flags, put = store.url, store.flags, store.put
     photos = write_captioned(tmp_path / "photos")
     put_folder(put, photos, "photos")
     for images, output in ((f"{url}/photos", f"{url}/out"), (str(photos), str(tmp_path / "out"))):
@@ -69,12 +51,12 @@ def test_records_are_read_from_a_store_and_written_to_it(store, tmp_path, capsys
         assert build_records.main([*arguments, "--max_rejected=0.5", *IN_MEMORY, *flags]) == 0
         assert "1 not an image" in capsys.readouterr().out
     assert build_records.main([*arguments[:5], f"{url}/out", *IN_MEMORY, *flags]) == 1
-    assert "is complete (it has dataset.json)" in capsys.readouterr().err
+    assert "is complete (dataset.json exists)" in capsys.readouterr().err
     assert stored(f"{url}/out") == tree_bytes(tmp_path / "out") and len(stored(f"{url}/out")) > 4
 
 
 def test_a_folder_in_a_store_may_have_brackets_in_its_name(store):
-    url, flags, put = store
+    url, flags, put = store.url, store.flags, store.put
     beam_options(flags, output="out")
     for name in ("photos/[1]/a.JPG", "photos/[1]/a.txt", "photos/[1]/b.txt", "photos/1/c.jpg"):
         put(name, b"any")
@@ -84,16 +66,16 @@ def test_a_folder_in_a_store_may_have_brackets_in_its_name(store):
 
 
 def test_an_empty_file_comes_to_be_in_s3(monkeypatch):
-    with _s3(monkeypatch) as (url, flags, _):
-        beam_options(flags, output="out")
-        write_text(f"{url}/folder", "empty", "")
-        write_text(f"{url}/folder", "full", "text")
-        assert stored(f"{url}/folder") == {"empty": b"", "full": b"text"}
+    store = s3_store(monkeypatch)
+    beam_options(store.flags, output="out")
+    write_text(f"{store.url}/folder", "empty", "")
+    write_text(f"{store.url}/folder", "full", "text")
+    assert stored(f"{store.url}/folder") == {"empty": b"", "full": b"text"}
 
 
 @pytest.mark.slow
 def test_features_and_captions_are_made_from_a_store_in_it(store, sample, sample_records, pooled, tmp_path, capsys):
-    url, flags, put = store
+    url, flags, put = store.url, store.flags, store.put
     put_folder(put, sample_records, "records")
     arguments = ["--records", f"{url}/records", "--output", f"{url}/pooled", "--stage=pooled", "--weights=random"]
     for _ in range(2):  # the second time everything is there, and kept
@@ -113,7 +95,7 @@ def test_features_and_captions_are_made_from_a_store_in_it(store, sample, sample
 
 
 def test_what_is_not_in_a_store_is_one_line(store, capsys):
-    url, flags, _ = store
+    url, flags = store.url, store.flags
     for job, arguments, message in (
         (build_records, ["--images", f"{url}/none", "--captions", f"{url}/none"], f"--images {url}/none: no such"),
         (extract_features, ["--records", f"{url}/none", "--stage=map", "--weights=random"], f"{url}/none: no such"),

@@ -9,6 +9,10 @@ class UsageError(TfcaptionError, ValueError):
     """An option or argument that cannot be used."""
 
 
+class FilesystemError(TfcaptionError, OSError):
+    """A path on a filesystem that cannot be read or written; the message names it and the fix."""
+
+
 class TrainingFailed(TfcaptionError):
     """A training run that must not continue; the last checkpoint is kept."""
 

@@ -1,26 +1,19 @@
-"""Paths that a user names, with pathlib's methods: local ones, and those of filesystems that TensorFlow reads (gs://).
+"""Paths on any filesystem, with pathlib's methods: local paths, and paths in object stores (gs://, s3://).
 
-Local paths are plain pathlib ones, so whoever names no other never pays for TensorFlow here.
+Local paths are plain pathlib ones: only a remote path loads the packages that read it.
 """
 
-import fnmatch
-import io
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePath, PurePosixPath
-from types import SimpleNamespace
-from typing import Any, cast
+from pathlib import Path, PurePath
+from typing import cast
 
-from tfcaption.runtime.errors import TfcaptionError
-from tfcaption.runtime.process import start_tensorflow
+from tfcaption.runtime.errors import FilesystemError
 
-
-class FilesystemError(TfcaptionError, OSError, ValueError):
-    """A path on a filesystem that cannot be read from here; the message says what to do."""
+SCHEMES = ("gs", "s3")
 
 
 def is_local(path: str | os.PathLike[str]) -> bool:
@@ -29,10 +22,24 @@ def is_local(path: str | os.PathLike[str]) -> bool:
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """A path as pathlib has it, whatever filesystem it is on; one that is a path already stays what it is."""
+    """A pathlib path, on any filesystem; a path object is returned as it is.
+
+    Raises:
+        FilesystemError: the scheme is unknown, or the path names no bucket.
+    """
     if isinstance(path, PurePath):
         return cast(Path, path)
-    return Path(path) if is_local(path) else cast(Path, RemotePath(with_host(path)))
+    if is_local(path):
+        return Path(path)
+    url = with_host(path)
+    if url.partition("://")[0] not in SCHEMES:
+        raise FilesystemError(
+            f"{url}: only local paths and {', '.join(f'{scheme}://' for scheme in SCHEMES)} are supported; "
+            "copy it to this machine, or mount it as a folder, and name that"
+        )
+    from tfcaption.runtime.remote_path import RemotePath  # takes 0.3 s, which only remote paths pay
+
+    return cast(Path, RemotePath(url))
 
 
 def with_host(path: str | os.PathLike[str]) -> str:
@@ -46,178 +53,11 @@ def with_host(path: str | os.PathLike[str]) -> str:
     return os.fspath(path)
 
 
-class RemotePath(PurePosixPath):
-    """The part of `pathlib.Path` that is used here, for SCHEME://..., by `tf.io.gfile`."""
-
-    def __str__(self) -> str:
-        return super().__str__().replace(":/", "://", 1)  # as pathlib puts it together
-
-    def __fspath__(self) -> str:
-        return str(self)
-
-    def is_file(self) -> bool:
-        """See `Path.is_file`."""
-        with _clear_errors(self):
-            return _gfile(self).exists(str(self)) and not _gfile(self).isdir(str(self))
-
-    def is_dir(self) -> bool:
-        """See `Path.is_dir`."""
-        with _clear_errors(self):
-            return bool(_gfile(self).isdir(str(self)))
-
-    def exists(self) -> bool:
-        """See `Path.exists`."""
-        return self.is_file() or self.is_dir()
-
-    def stat(self) -> Any:
-        """Only `st_size`."""
-        with _clear_errors(self):
-            return SimpleNamespace(st_size=_gfile(self).stat(str(self)).length)
-
-    def iterdir(self) -> Iterator["RemotePath"]:
-        """See `Path.iterdir`."""
-        with _clear_errors(self):
-            names = _gfile(self).listdir(str(self))
-        return (self / name.rstrip("/") for name in names if name.rstrip("/"))
-
-    def glob(self, pattern: str) -> Iterator["RemotePath"]:
-        """See `Path.glob`, for patterns of names without folders."""
-        return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
-
-    def rglob(self, pattern: str) -> Iterator["RemotePath"]:
-        """See `Path.rglob`; files only."""
-        with _clear_errors(self):
-            found = list(_gfile(self).walk(str(self)))
-        for folder, _, names in found:
-            yield from (type(self)(folder) / name for name in fnmatch.filter(names, pattern))
-
-    def open(
-        self,
-        mode: str = "r",
-        buffering: int = -1,
-        encoding: str | None = None,
-        errors: str | None = None,
-        newline: str | None = None,
-    ) -> Any:
-        """See `Path.open`."""
-        stream = self._open(mode)
-        return stream if "b" in mode else io.TextIOWrapper(stream, encoding or "utf-8", errors, newline)
-
-    def _open(self, mode: str) -> Any:
-        raw = _Raw(_gfile(self).GFile(str(self), f"{mode[0]}b"), self)
-        if mode[0] == "r":
-            return io.BufferedReader(raw, 1 << 20)
-        raw.write(b"")  # otherwise a file without content never comes to be
-        return io.BufferedWriter(raw, 1 << 20)
-
-    def read_bytes(self) -> bytes:
-        """See `Path.read_bytes`."""
-        with self.open("rb") as stream:
-            return stream.read()
-
-    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
-        """See `Path.read_text`."""
-        with self.open(encoding=encoding, errors=errors) as stream:
-            return stream.read()
-
-    def write_bytes(self, data: bytes) -> int:
-        """See `Path.write_bytes`."""
-        with self.open("wb") as stream:
-            return stream.write(data)
-
-    def write_text(self, data: str, encoding: str | None = None) -> int:
-        """See `Path.write_text`."""
-        with self.open("w", encoding=encoding) as stream:
-            return stream.write(data)
-
-    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """See `Path.mkdir`; parents are always made."""
-        if not exist_ok and self.exists():
-            raise FileExistsError(f"{self}: is there already")
-        with _clear_errors(self):
-            _gfile(self).makedirs(str(self))
-
-    def replace(self, target: os.PathLike[str]) -> None:
-        """See `Path.replace`."""
-        with _clear_errors(self):
-            _gfile(self).rename(str(self), str(target), overwrite=True)
-
-    def resolve(self) -> "RemotePath":
-        """See `Path.resolve`; every such path is absolute."""
-        return self
-
-    def unlink(self) -> None:
-        """See `Path.unlink`."""
-        with _clear_errors(self):
-            _gfile(self).remove(str(self))
-
-
-class _Raw(io.RawIOBase):
-    """A GFile as Python's own streams want it below them."""
-
-    def __init__(self, file: Any, path: RemotePath) -> None:
-        self._file, self._path = file, path
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        with _clear_errors(self._path):
-            data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def write(self, data: Any) -> int:
-        with _clear_errors(self._path):
-            self._file.write(bytes(data))
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            with _clear_errors(self._path):
-                self._file.close()
-
-
-def _gfile(path: RemotePath) -> Any:
-    """`tf.io.gfile`.
-
-    Raises:
-        FilesystemError: TensorFlow does not know the path's scheme.
-    """
-    if "tensorflow" not in sys.modules:
-        start_tensorflow(multi_worker=True)  # leaves the devices alone, whoever asks
-    import tensorflow as tf
-
-    scheme = path.parts[0].rstrip(":")
-    if scheme not in tf.io.gfile.get_registered_schemes():
-        raise FilesystemError(
-            f"{path}: TensorFlow reads no {scheme}://; copy it to this machine, or mount it as a folder, and name that"
-        )
-    return tf.io.gfile
-
-
-@contextmanager
-def _clear_errors(path: RemotePath) -> Iterator[None]:
-    """TensorFlow's errors as those that files raise."""
-    import tensorflow as tf  # there already, see `_gfile`
-
-    try:
-        yield
-    except tf.errors.NotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file") from error
-    except tf.errors.OpError as error:
-        raise FilesystemError(f"{path}: {error.message.splitlines()[0]}") from error
-
-
 def files_below(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """All files in a folder and in the folders below it; links to folders are not followed."""
     folder = as_path(folder)
-    if isinstance(folder, RemotePath):
-        yield from cast(Iterator[Path], folder.rglob("*"))
+    if not is_local(folder):
+        yield from folder.rglob("*")
         return
     for root, _, names in os.walk(folder):
         yield from (Path(root) / name for name in names)
@@ -227,6 +67,14 @@ def copy_file(source: Path, target: Path) -> None:
     """Copy one file, between any two filesystems."""
     with source.open("rb") as read, target.open("wb") as written:
         shutil.copyfileobj(read, written, 1 << 20)
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy all files below a folder into another folder, between any two filesystems."""
+    for file in files_below(source):
+        copied = target / file.relative_to(source).as_posix()
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        copy_file(file, copied)
 
 
 @contextmanager
@@ -246,22 +94,78 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
         return
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(prefix="tfcaption-") as name:
         yield Path(name)
-        for file in sorted(files_below(name), reverse=True):
-            target = path / file.relative_to(name).as_posix()
-            target.parent.mkdir(parents=True, exist_ok=True)
-            copy_file(file, target)
+        copy_files(Path(name), path)
 
 
 @contextmanager
-def local_copy(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """The path of a file where any library can read it: itself, or a copy for as long as the block lasts."""
-    path = as_path(path)
+def local_copy(path: Path) -> Iterator[Path]:
+    """A file or folder where any library can read it: itself if it is local, or a copy that lasts until the block ends.
+
+    Raises:
+        FileNotFoundError: there is no such remote file or folder.
+    """
     if is_local(path):
         yield path
         return
-    with tempfile.TemporaryDirectory() as folder:
-        copied = Path(folder) / path.name
-        copy_file(path, copied)
+    with tempfile.TemporaryDirectory(prefix="tfcaption-") as name:
+        copied = Path(name) / path.name
+        if path.is_dir():
+            copy_files(path, copied)
+        else:
+            copy_file(path, copied)
         yield copied
+
+
+class LocalMirror:
+    """A local folder that libraries write into, and the folder on any filesystem that its files are uploaded to.
+
+    Attributes:
+        folder: the local folder: a copy of the remote one, or the folder itself if that is local.
+
+    Args:
+        target: the folder, which need not exist.
+        folder: where to copy it to.
+    """
+
+    def __init__(self, target: Path, folder: Path) -> None:
+        self.folder, self._target = folder, target
+        if target != folder:
+            copy_files(target, folder)
+        self._uploaded = self._states()
+
+    def _states(self) -> dict[str, tuple[int, int]]:
+        """Path of each local file -> time of its last change and its size."""
+        if self._target == self.folder:
+            return {}
+        found = ((path, path.stat()) for path in files_below(self.folder))
+        return {path.relative_to(self.folder).as_posix(): (stat.st_mtime_ns, stat.st_size) for path, stat in found}
+
+    def upload(self) -> None:
+        """Upload new and changed files in the order in which they were written, then remove what was removed.
+
+        So a file that names others, written after them, is uploaded after them, and the files that it named before
+        are removed last: whenever this is interrupted, the remote folder is usable.
+        """
+        states = self._states()
+        for name in sorted(states, key=lambda name: (states[name][0], name)):
+            if self._uploaded.get(name) != states[name]:
+                copy_file(self.folder / name, self._target / name)
+        for name in self._uploaded.keys() - states.keys():
+            (self._target / name).unlink(missing_ok=True)
+        self._uploaded = states
+
+
+@contextmanager
+def local_mirror(target: Path) -> Iterator[LocalMirror]:
+    """A `LocalMirror` of a folder, which is uploaded as well when the block ends, even by an error."""
+    if is_local(target):
+        yield LocalMirror(target, target)
+        return
+    with tempfile.TemporaryDirectory(prefix="tfcaption-") as name:
+        mirror = LocalMirror(target, Path(name))
+        try:
+            yield mirror
+        finally:
+            mirror.upload()

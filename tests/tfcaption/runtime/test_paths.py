@@ -1,13 +1,18 @@
 """Paths on other filesystems than the local one, through the functions that all commands read and write with."""
 
 import json
+import os
+import pickle
 import subprocess
 import sys
 
+import fsspec
 import keras
 import pytest
 
 from beam_jobs.execution import paths as beam_paths
+from tests.conftest import tree_bytes
+from tests.support.object_stores import STORES
 from tfcaption.caption import main as caption
 from tfcaption.evaluate import main as evaluate
 from tfcaption.export import main as export
@@ -15,20 +20,28 @@ from tfcaption.inspect import main as inspect
 from tfcaption.report import main as report
 from tfcaption.runs.metrics_log import METRICS_FILE
 from tfcaption.runtime import paths
-from tfcaption.runtime.paths import FilesystemError, as_path, copy_file, files_below, local_copy
+from tfcaption.runtime.errors import FilesystemError
+from tfcaption.runtime.paths import (
+    as_path,
+    atomic_path,
+    copy_file,
+    copy_files,
+    files_below,
+    local_copy,
+    local_mirror,
+    new_folder,
+)
 from tfcaption.train import main as train
 
 
-@pytest.fixture
-def remote(request):
-    """A folder on TensorFlow's filesystem in memory, which no function of Python can read."""
-    return as_path(f"ram://{request.node.name}")
+@pytest.fixture(params=STORES)
+def remote(request, monkeypatch):
+    """An empty folder in an object store, on a server of this machine."""
+    return as_path(STORES[request.param](monkeypatch).url)
 
 
 def upload(folder, target):
-    for file in files_below(folder):
-        (target / file.relative_to(folder).parent).mkdir(parents=True, exist_ok=True)
-        copy_file(file, target / file.relative_to(folder).as_posix())
+    copy_files(folder, target)
     return target
 
 
@@ -37,19 +50,20 @@ def test_names_are_put_together_and_taken_apart_as_local_ones_are():
     assert str(path) == "gs://bucket/runs/one.yaml" == f"{as_path('gs://bucket') / 'runs' / 'one.yaml'}"
     assert (path.name, path.stem, path.suffix, str(path.parent)) == ("one.yaml", "one", ".yaml", "gs://bucket/runs")
     assert str(path.with_name("two")) == "gs://bucket/runs/two" and path.relative_to("gs://bucket").parts[0] == "runs"
-    assert as_path(path) is path and as_path("gs://bucket/runs/one.yaml") == path
+    assert as_path(path) is path and as_path("gs://bucket/runs/one.yaml") == path == pickle.loads(pickle.dumps(path))
     assert type(as_path("runs/one.yaml")) is type(as_path(".").parent)
 
 
-def test_local_paths_cost_no_tensorflow(tmp_path):
+def test_local_paths_load_no_client_and_no_path_loads_tensorflow(tmp_path):
     code = (
         "import sys; from tfcaption.runtime import paths as files\n"
         "p = files.as_path(sys.argv[1]) / 'a'; p.write_text('x'); files.copy_file(p, p.with_name('b'))\n"
         "with files.local_copy(p) as q: print(p is q, sorted(f.name for f in files.files_below(sys.argv[1])))\n"
-        "print('tensorflow' in sys.modules)"
+        "print('etils' in sys.modules, 'fsspec' in sys.modules)\n"
+        "files.as_path('s3://bucket/a'); print('etils' in sys.modules, 'tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["True ['a', 'b']", "False"]
+    assert done.stdout.splitlines() == ["True ['a', 'b']", "False False", "True False"]
 
 
 def test_what_is_written_is_read_again_as_of_a_local_file(remote, tmp_path):
@@ -78,6 +92,14 @@ def test_what_is_written_is_read_again_as_of_a_local_file(remote, tmp_path):
             (folder / "nothing").read_bytes()
 
 
+def test_a_folder_may_have_brackets_in_its_name(remote):
+    (remote / "[1]" / "a.txt").write_text("a")
+    (remote / "1" / "b.txt").write_text("b")
+    folder = remote / "[1]"
+    assert [str(path) for path in folder.glob("*.txt")] == [f"{remote}/[1]/a.txt"] == list(map(str, folder.rglob("*")))
+    assert not (remote / "[0-9]").exists()
+
+
 def test_a_long_file_streams_in_both_directions(remote, tmp_path):
     (tmp_path / "long").write_bytes(bytes(range(256)) * 20_000)
     remote.mkdir()
@@ -87,18 +109,89 @@ def test_a_long_file_streams_in_both_directions(remote, tmp_path):
     assert not copied.exists()
 
 
+def test_an_atomic_path_replaces_the_file_only_when_all_is_written(remote, tmp_path):
+    for folder in (remote, tmp_path):
+        path = folder / "a.txt"
+        path.write_text("before")
+        with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise ZeroDivisionError
+        assert path.read_text() == "before"
+        with atomic_path(path) as temporary:
+            temporary.write_text("after")
+            assert path.read_text() == "before"
+        assert path.read_text() == "after" and [file.name for file in folder.iterdir()] == ["a.txt"]
+
+
+def test_folders_are_copied_and_written_as_a_whole(remote, tmp_path):
+    for folder in (remote, tmp_path):
+        with new_folder(folder / "new") as written:
+            (written / "below").mkdir(parents=True)
+            (written / "below" / "a").write_bytes(b"a")
+            (written / "b").write_bytes(b"")
+            assert not (folder / "new").exists()
+        with local_copy(folder / "new") as copied:
+            assert copied.name == "new" and tree_bytes(copied) == {"b": b"", "below/a": b"a"}
+    with pytest.raises(FileNotFoundError, match=f"{remote}/nothing: no such file"), local_copy(remote / "nothing"):
+        pass
+
+
+def test_a_local_mirror_uploads_changes_in_the_order_they_were_written_and_removes_last(remote, tmp_path, monkeypatch):
+    (remote / "kept").write_text("kept")
+    (remote / "old").write_text("old")
+    events = []
+
+    def copy(source, target):
+        events.append(("copy", target.name))
+        copy_file(source, target)
+
+    with local_mirror(remote) as mirror:
+        monkeypatch.setattr(paths, "copy_file", copy)
+        assert tree_bytes(mirror.folder) == {"kept": b"kept", "old": b"old"}
+        for name, seconds in (("pointer", 3), ("data", 1)):
+            (mirror.folder / name).write_text(name)
+            os.utime(mirror.folder / name, (seconds, seconds))
+        (mirror.folder / "old").unlink()
+        mirror.upload()
+        assert events == [("copy", "data"), ("copy", "pointer")]
+        assert sorted(path.name for path in remote.iterdir()) == ["data", "kept", "pointer"]
+        mirror.upload()
+        assert len(events) == 2
+        (mirror.folder / "data").write_text("more data")
+    assert (remote / "data").read_text() == "more data" and not mirror.folder.exists()
+    with local_mirror(tmp_path) as mirror:
+        assert mirror.folder == tmp_path
+        mirror.upload()
+
+
 @pytest.mark.parametrize("module", [paths, beam_paths])
 def test_a_url_without_a_host_is_refused_with_the_cure(module):
     with pytest.raises(FilesystemError, match="hdfs:///folder/x: names no host or bucket; write SCHEME://HOST/PATH"):
         module.as_path("hdfs:///folder/x")
-    assert str(module.as_path("hdfs://host/folder") / "x") == "hdfs://host/folder/x"
+    assert str(beam_paths.as_path("hdfs://host/folder") / "x") == "hdfs://host/folder/x"
 
 
-def test_a_filesystem_that_tensorflow_does_not_know_is_refused_with_the_cure(capsys):
-    with pytest.raises(FilesystemError, match="s3://bucket/x: TensorFlow reads no s3://; copy it .* or mount it"):
-        as_path("s3://bucket/x").read_text()
-    assert inspect(["s3://bucket/records"]) == 1
-    assert capsys.readouterr().err.startswith("error: s3://bucket/records/features.json: TensorFlow reads no s3://")
+def test_a_filesystem_that_is_not_supported_is_refused_with_the_cure(capsys):
+    with pytest.raises(FilesystemError, match="hdfs://host/x: only local paths and gs://, s3:// .* or mount"):
+        as_path("hdfs://host/x")
+    assert inspect(["hdfs://host/records"]) == 1
+    assert capsys.readouterr().err.startswith("error: hdfs://host/records: only local paths and gs://, s3://")
+
+
+def test_errors_of_a_client_and_a_missing_client_name_the_path_and_the_fix(monkeypatch):
+    def unusable(error):
+        def filesystem(scheme):
+            raise error
+
+        monkeypatch.setattr(fsspec, "filesystem", filesystem)
+
+    path = as_path("s3://bucket/x")
+    unusable(pytest.importorskip("botocore.exceptions").NoCredentialsError())
+    with pytest.raises(FilesystemError, match="s3://bucket/x: NoCredentialsError: Unable to locate credentials"):
+        path.read_bytes()
+    unusable(ImportError("Install s3fs to access S3"))
+    with pytest.raises(FilesystemError, match=r"x: Install s3fs to access S3; .* pip install 'tfcaption\[aws\]'"):
+        path.read_bytes()
 
 
 CONFIG = """
