@@ -1,6 +1,8 @@
 """Weights: saved into a run directory, loaded from it."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import tensorflow as tf
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.encoder import Encoder
 from tfcaption.runs.directory import CHECKPOINTS, ENCODER_FILE, Run, RunError
-from tfcaption.runtime.paths import atomic_path, copy_file
+from tfcaption.runtime.paths import atomic_path, copy_file, local_copy
 
 
 def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Captioner, str]:
@@ -25,17 +27,17 @@ def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Captioner, str]:
     Raises:
         RunError: there is no such checkpoint.
     """
-    found = _checkpoint(run, checkpoint)
-    captioner = Captioner(
-        run.config.model,
-        image_size=run.info.settings.image_size,
-        embedding=np.zeros((len(run.words), embedding_units(found)), np.float32),
-        encoder_weights=str(run.path / ENCODER_FILE),
-        max_tokens=run.info.max_length,
-        compiled=False,
-    )
-    _read_checkpoint(captioner, run, found)
-    return captioner, found
+    with _checkpoint(run, checkpoint) as file:
+        captioner = Captioner(
+            run.config.model,
+            image_size=run.info.settings.image_size,
+            embedding=np.zeros((len(run.words), embedding_units(file)), np.float32),
+            encoder_weights=str(run.path / ENCODER_FILE),
+            max_tokens=run.info.max_length,
+            compiled=False,
+        )
+        _read_checkpoint(captioner, run, file)
+    return captioner, str(run.path / CHECKPOINTS / checkpoint / Path(file).name)
 
 
 def restore(captioner: Captioner, source: Run, words: list[str]) -> None:
@@ -51,18 +53,24 @@ def restore(captioner: Captioner, source: Run, words: list[str]) -> None:
     """
     if source.words != words:
         raise RunError(f"{source.path}: has another vocabulary; train.start_from needs a run on the same records")
-    found = _checkpoint(source, "best")
     try:
-        _read_checkpoint(captioner, source, found)
+        with _checkpoint(source, "best") as file:
+            _read_checkpoint(captioner, source, file)
+    except RunError:
+        raise
     except (ValueError, AssertionError) as error:
         raise RunError(f"train.start_from={source.path}: its model is not that of this config: {error}") from error
 
 
-def _checkpoint(run: Run, name: str) -> str:
-    found: str | None = tf.train.latest_checkpoint(str(run.path / CHECKPOINTS / name))
-    if not found:
-        raise RunError(f"{run.path}: has no {name} checkpoint yet; train it for at least one epoch")
-    return found
+@contextmanager
+def _checkpoint(run: Run, name: str) -> Iterator[str]:
+    """The path of a checkpoint where TensorFlow can read it, for as long as the block lasts."""
+    folder = run.path / CHECKPOINTS / name
+    with local_copy(folder) if folder.is_dir() else nullcontext(folder) as readable:
+        found: str | None = tf.train.latest_checkpoint(str(readable)) if folder.is_dir() else None
+        if not found:
+            raise RunError(f"{run.path}: has no {name} checkpoint yet; train it for at least one epoch")
+        yield found
 
 
 def _read_checkpoint(captioner: Captioner, run: Run, checkpoint: str) -> None:
@@ -72,11 +80,11 @@ def _read_checkpoint(captioner: Captioner, run: Run, checkpoint: str) -> None:
     tf.train.Checkpoint(**restored).restore(checkpoint).assert_existing_objects_matched().expect_partial()
 
 
-def save_encoder(run: Run, encoder: Encoder) -> None:
+def save_encoder(run: Path, encoder: Encoder) -> None:
     """Save ResNet50's initial weights, so that the run needs no other file to caption with."""
-    if not (run.path / ENCODER_FILE).is_file():
-        # HDF5 writes local files only, under names that end in .weights.h5.
-        with atomic_path(run.path / ENCODER_FILE) as temporary, tempfile.TemporaryDirectory() as folder:
+    if not (run / ENCODER_FILE).is_file():
+        # Keras insists on a name that ends in .weights.h5.
+        with atomic_path(run / ENCODER_FILE) as temporary, tempfile.TemporaryDirectory() as folder:
             encoder.base.save_weights(Path(folder) / ENCODER_FILE)
             copy_file(Path(folder) / ENCODER_FILE, temporary)
 

@@ -12,12 +12,18 @@ from tfcaption.training.state import TrainingState
 
 
 class Logs:
-    """`metrics.jsonl`, `steps.jsonl` and TensorBoard; nothing on a host that does not write."""
+    """`metrics.jsonl`, `steps.jsonl` and TensorBoard; nothing on a host that does not write.
 
-    def __init__(self, training: Training, state: TrainingState) -> None:
-        self._skipper, path = training.skipper, training.run.path
-        self._metrics = MetricsLog(path, epoch=state.epoch, step=state.step) if training.host.writes else None
-        self._tensorboard = TensorBoardLog(path) if training.host.writes else None
+    Args:
+        run: the run directory, where libraries can write into it.
+        training: what is trained.
+        state: where it is; later lines of an interrupted run are dropped.
+    """
+
+    def __init__(self, run: Path, training: Training, state: TrainingState) -> None:
+        self._skipper, writes = training.skipper, training.host.writes
+        self._metrics = MetricsLog(run, epoch=state.epoch, step=state.step) if writes else None
+        self._tensorboard = TensorBoardLog(run) if writes else None
 
     def add_steps(self, steps: list[dict[str, Any]]) -> None:
         """Write the loss and learning rate of each step."""

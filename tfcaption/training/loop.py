@@ -12,6 +12,7 @@ from tfcaption.runs.checkpoints import save_encoder
 from tfcaption.runs.directory import Run
 from tfcaption.runtime.errors import Preempted, TrainingFailed
 from tfcaption.runtime.hosts import Host
+from tfcaption.runtime.paths import local_mirror
 from tfcaption.runtime.process import StopRequest, stop_signals
 from tfcaption.runtime.progress import Progress
 from tfcaption.training.assemble import Training, assemble, extraction_advice, open_whole_split
@@ -42,27 +43,28 @@ def train_run(run: Run, host: Host = Host()) -> Path:  # noqa: B008 (frozen)
         Preempted: by SIGTERM or Ctrl-C, after a checkpoint was saved.
         TfcaptionError: as `assemble` raises them, before any long work; later, a checkpoint cannot be written.
     """
-    with stop_signals() as stop:
+    with stop_signals() as stop, local_mirror(run.path) as directory:
         training = assemble(run, host)
         if host.writes:
-            save_encoder(run, training.trainer.captioner.encoder)
+            save_encoder(directory.folder, training.trainer.captioner.encoder)
         print_lines(*training.notes, describe(training))
         if training.train_split.stage == "photo" and host.writes:
             print_lines(extraction_advice(run, training.trainer.captioner.encoder))
-        state = TrainingState(training.trainer, run.config.train, run.path, writes=host.writes)
+        state = TrainingState(training.trainer, run.config.train, directory, writes=host.writes)
         if state.restored_from:
             print_lines(f"resuming in epoch {state.epoch + 1} after step {state.step:,} from {state.restored_from}")
-        train(training, state, stop)
+        train(training, state, Logs(directory.folder, training, state), stop)
         print_lines(verdict(training, state))
         return run.path
 
 
-def train(training: Training, state: TrainingState, stop: StopRequest) -> None:
+def train(training: Training, state: TrainingState, logs: Logs, stop: StopRequest) -> None:
     """Epoch after epoch, from where the state is.
 
     Args:
         training: as `assemble` returns it.
         state: updated and saved after every epoch, and within long ones.
+        logs: get the metrics of steps and epochs.
         stop: asks to save and stop.
 
     Raises:
@@ -70,7 +72,6 @@ def train(training: Training, state: TrainingState, stop: StopRequest) -> None:
     """
     if state.finished:
         return
-    logs = Logs(training, state)
     with explain_read_errors(training.train_split, training.dev_split):
         batches = training.train_batches(state.position)
         dev_batches = training.dev_batches()

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import tensorflow as tf
 
 from tfcaption.config import TrainConfig
 from tfcaption.runs.directory import CHECKPOINTS
 from tfcaption.runtime.errors import TfcaptionError
+from tfcaption.runtime.paths import LocalMirror
 from tfcaption.training.step import StepSums, Trainer
 
 _SUMS = ("loss", "correct", "tokens", "captions", "seconds")
@@ -20,12 +20,12 @@ class TrainingState:
     Args:
         trainer: whose weights and optimizers are saved with it.
         config: number of epochs and early stopping.
-        run: the run directory.
+        run: the run directory, where libraries can write into it.
         writes: whether this host saves checkpoints; all hosts restore them.
     """
 
-    def __init__(self, trainer: Trainer, config: TrainConfig, run: Path, *, writes: bool = True) -> None:
-        self._trainer, self._config, self._writes = trainer, config, writes
+    def __init__(self, trainer: Trainer, config: TrainConfig, run: LocalMirror, *, writes: bool = True) -> None:
+        self._trainer, self._config, self._run, self._writes = trainer, config, run, writes
         self._epoch = tf.Variable(0, trainable=False, name="epoch")
         self._best_epoch = tf.Variable(0, trainable=False, name="best_epoch")
         self._best = tf.Variable(-math.inf, dtype=tf.float64, trainable=False, name="best")  # greater is better
@@ -39,7 +39,7 @@ class TrainingState:
             sums=self._saved_sums,
         )
         self._last_checkpoints, self._best_checkpoints = (
-            tf.train.CheckpointManager(checkpoint, str(run / CHECKPOINTS / name), max_to_keep=1)
+            tf.train.CheckpointManager(checkpoint, str(run.folder / CHECKPOINTS / name), max_to_keep=1)
             for name in ("last", "best")
         )
         self.restored_from: str | None = self._last_checkpoints.latest_checkpoint
@@ -144,6 +144,8 @@ class TrainingState:
         """Save the checkpoint from which the run resumes."""
         self._saved_sums.assign([self.sums[name] for name in _SUMS])
         self._save(self._last_checkpoints)
+        if self._writes:
+            self._run.upload()
 
     def _save(self, checkpoints: tf.train.CheckpointManager) -> None:
         """Save under a new number, since the current file must never be overwritten."""
