@@ -1,6 +1,6 @@
-"""Photos and captions -> records/: shards, vocabulary.txt, dataset.json, rejected.jsonl.
+"""Photos and captions -> records: shards, vocabulary.txt, dataset.json and rejected.jsonl.
 
-Prints a summary and the path of the records. The pipeline itself is in `pipelines/records.py`.
+Prints a summary and the path of the records. The pipeline is in `pipelines/records.py`.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs.errors import SourceError
-from beam_jobs.execution.command import run_job
+from beam_jobs.execution.command import import_beam, run_job
 from beam_jobs.sources.base import Columns, check_exists
 from tfcaption.preprocessing import photos
 from tfcaption.records.dataset_info import DATASET_FILE, SPLITS, DatasetInfo, RecordSettings
@@ -17,22 +17,22 @@ from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import is_local
 
 EXAMPLES = """examples:
-  # Flickr8k as its archives unpack, on all cores of this machine
+  # Flickr8k as its archives unpack it, on all cores of this machine
   python -m beam_jobs.build_records --images Flicker8k_Dataset/ --captions Flickr8k_text/ --output records/
 
-  # MS COCO; a table of your own; photos with text files beside them
+  # MS COCO; your own table; photos with text files beside them
   python -m beam_jobs.build_records --images coco/ --captions coco/annotations/ --output records/
   python -m beam_jobs.build_records --images photos/ --captions captions.csv --columns image caption --output records/
   python -m beam_jobs.build_records --images photos/ --captions photos/ --output records/
 
-  # Flickr30k without what Flickr8k is scored on: refused if a training photo is held out there
+  # Flickr30k, refused if a training photo is in Flickr8k's dev or test split
   python -m beam_jobs.build_records --images flickr30k/ --captions flickr30k/ --output records/ \\
       --held_out Flickr8k_text/Flickr_8k.devImages.txt Flickr8k_text/Flickr_8k.testImages.txt
 
-  # tars as WebDataset writes them
+  # tar files as WebDataset writes them
   python -m beam_jobs.build_records --images tars/ --captions tars/ --output records/
 
-  # a smaller photo, rarer words, one process
+  # smaller photos, words that occur three times or more, one process
   python -m beam_jobs.build_records --images photos/ --captions text/ --output records/ \\
       --image_size 96 --min_count 3 --direct_num_workers 1
 
@@ -47,42 +47,60 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument(
         "--source",
         default="auto",
-        help="layout of the captions: flickr8k, flickr30k, karpathy, coco, folder, table, webdataset, or one that "
-        "another package adds; auto (default) recognises it",
+        help="layout of the captions: flickr8k, flickr30k, karpathy, coco, folder, table, webdataset, or a layout of "
+        "another package; auto (default) recognises it",
     )
     parser.add_argument(
         "--columns",
         nargs="+",
         default=[],
         metavar=("PHOTO", "CAPTION"),
-        help="names of a table's columns, and of the one of splits if there is one, where they are unusual",
+        help="names of a table's columns, where they are unusual; a third names the column of splits",
     )
-    parser.add_argument("--images", required=True, help="folder of the photos (or a folder above them)")
+    parser.add_argument("--images", required=True, help="folder of the photos, or a folder above it")
     parser.add_argument("--captions", required=True, help="file or folder of the captions")
     parser.add_argument("--output", required=True, help="folder for the records")
-    parser.add_argument("--overwrite", action="store_true", help="build again what is complete already")
-    parser.add_argument("--image_size", type=int, default=224, help="pixels, both sides (default: %(default)s)")
-    parser.add_argument("--resize", default="squash", choices=photos.RESIZE_MODES, help="default: %(default)s")
-    parser.add_argument("--shards", default="auto", help="of the largest split, or auto: 512 photos or fewer each")
-    parser.add_argument("--min_count", type=int, default=5, help="rarer words become <oov> (default: %(default)s)")
-    parser.add_argument("--max_words", type=int, default=37, help="longer captions are cut (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace complete records")
+    parser.add_argument(
+        "--image_size", type=int, default=224, help="side of the photos in pixels (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--resize",
+        default="squash",
+        choices=photos.RESIZE_MODES,
+        help="how photos become squares: change the aspect ratio, cut the longer side, or add black borders "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--shards", default="auto", help="shards of the largest split; auto (default): at most 512 photos each"
+    )
+    parser.add_argument(
+        "--min_count",
+        type=int,
+        default=5,
+        help="least count of a word; rarer words become <oov> (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max_words", type=int, default=37, help="most words of a caption; longer ones are cut (default: %(default)s)"
+    )
     parser.add_argument(
         "--shares",
         type=float,
         nargs=3,
         default=[0.75, 0.125, 0.125],
         metavar=("TRAIN", "DEV", "TEST"),
-        help="of the photos in splits that have no split file (default: 0.75 0.125 0.125)",
+        help="share of each split in photos that no split file lists (default: 0.75 0.125 0.125)",
     )
     parser.add_argument(
         "--held_out",
         nargs="+",
         default=[],
         metavar="PATH",
-        help="lists of photos, a name a line, or records whose dev and test photos must not be trained on",
+        help="photos that must not be trained on: files with a photo's name per line, or records, whose dev and test "
+        "splits count",
     )
-    parser.add_argument("--allow_overlap", action="store_true", help="train on photos that are held out all the same")
-    parser.add_argument("--seed", type=int, default=0, help="of shards, order and splits (default: %(default)s)")
+    parser.add_argument("--allow_overlap", action="store_true", help="train on photos that are held out")
+    parser.add_argument("--seed", type=int, default=0, help="seed of shards, order and splits (default: %(default)s)")
     parser.add_argument(
         "--max_rejected",
         type=float,
@@ -97,9 +115,9 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     if min(arguments.shares) < 0 or abs(sum(arguments.shares) - 1) > 1e-6:
         parser.error(f"--shares must be three numbers that add up to 1, not {arguments.shares}")
     if arguments.columns and len(arguments.columns) not in (2, 3):
-        parser.error("--columns: name two or three, PHOTO CAPTION [SPLIT]")
+        parser.error("--columns takes two or three names: PHOTO CAPTION [SPLIT]")
     if not 0 <= arguments.max_rejected <= 1:
-        parser.error("--max_rejected is a share, from 0 to 1")
+        parser.error("--max_rejected must be from 0 to 1")
     return arguments, flags
 
 
@@ -125,7 +143,9 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         SourceError, UsageError: input or options that no job can start from.
         JobFailed: too much was rejected, or records were lost.
     """
-    # Here, since Beam takes a second to import.
+    if is_local(arguments.images) and is_local(arguments.captions):
+        check_exists(Path(arguments.images), Path(arguments.captions))
+    import_beam()
     import PIL
 
     from beam_jobs.execution import output_folder, paths
@@ -209,8 +229,6 @@ def _one_of_each_split(duplicates: dict[str, str]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    if is_local(arguments.images) and is_local(arguments.captions):
-        check_exists(Path(arguments.images), Path(arguments.captions))  # before Beam's start
     return run_job(build_records, summary, arguments, flags, noun="records")
 
 

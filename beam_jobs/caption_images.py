@@ -1,6 +1,6 @@
-"""Photos -> captions: a folder of photos through an exported captioner, a shard of captions at a time.
+"""Photos -> shards of captions, by an exported captioner.
 
-Prints a summary and the path of the captions. The pipeline itself is in `pipelines/captions.py`.
+Prints a summary and the path of the captions. The pipeline is in `pipelines/captions.py`.
 """
 
 import argparse
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from beam_jobs.execution.command import run_job
+from beam_jobs.execution.command import import_beam, run_job
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.serving.export_folder import check_export
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   python -m beam_jobs.caption_images --model exports/flickr8k/1 --images photos/ --output captions/
 
-  # some photos only, in 32 shards, by 4 processes
+  # only some photos, in 32 shards, by 4 processes
   python -m beam_jobs.caption_images --model exports/flickr8k/1 --images 'photos/2024-*/*.jpg' --output captions/ \\
       --shards 32 --direct_running_mode multi_processing --direct_num_workers 4
 
-Run again after a stop, or after photos came or went, it makes only the shards that are missing or no longer right;
-a photo that changed under its name is not noticed (--overwrite).
+Run the same command again to resume after a stop, or after photos were added or removed: only shards that are missing
+or whose photos changed are made. A file that changed under the same name is not noticed; add --overwrite.
 All other options are Apache Beam's own (--runner, --direct_num_workers, ...)."""
 
 
@@ -35,11 +35,11 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         usage="--model EXPORT --images GLOB_OR_FOLDER --output DIR [options] [Beam options]",
     )
     parser.add_argument("--model", required=True, metavar="EXPORT", help="SavedModel of tfcaption.export")
-    parser.add_argument("--images", required=True, help="folder (all photos below it) or pattern with * and **")
+    parser.add_argument("--images", required=True, help="folder, with all folders below it, or pattern with * and **")
     parser.add_argument("--output", required=True, help="folder for the captions")
-    parser.add_argument("--batch_size", type=int, default=32, help="photos a call (default: %(default)s)")
-    parser.add_argument("--shards", type=int, help="default: 512 photos or fewer each")
-    parser.add_argument("--overwrite", action="store_true", help="caption again what is complete already")
+    parser.add_argument("--batch_size", type=int, default=32, help="photos per call (default: %(default)s)")
+    parser.add_argument("--shards", type=int, help="number of shards (default: at most 512 photos each)")
+    parser.add_argument("--overwrite", action="store_true", help="replace complete captions")
     arguments, flags = parser.parse_known_args(argv)
     if arguments.batch_size < 1:
         parser.error("--batch_size must be at least 1")
@@ -62,7 +62,8 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
         UsageError, ExportError: input or options that no job can start from.
         JobFailed: photos were lost.
     """
-    # Here, since Beam takes a second to import.
+    check_export(arguments.model)
+    import_beam()
     from beam_jobs.execution.options import beam_options
     from beam_jobs.pipelines import captions
 
@@ -90,7 +91,6 @@ def summary(info: "CaptionsInfo", seconds: float) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    check_export(arguments.model)  # a wrong path is an error before Beam's start
     return run_job(caption_images, summary, arguments, flags, noun="captions")
 
 

@@ -1,33 +1,33 @@
-"""records/ -> features/: every photo through ResNet50 once, one record shard in, one feature shard out.
+"""Records -> features: every photo through ResNet50 once, one feature shard for each record shard.
 
-Prints a summary and the path of the features. The pipeline itself is in `pipelines/features.py`.
+Prints a summary and the path of the features. The pipeline is in `pipelines/features.py`.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from beam_jobs.execution.command import run_job
+from beam_jobs.execution.command import import_beam, run_job
 from tfcaption.records.dataset_info import FeaturesInfo, load_dataset_info
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import is_local
 
 EXAMPLES = """examples:
-  # for the frozen variant: the mean of the last map, 4 KB a photo
+  # for the frozen variant: the mean of the last feature map, 4 KB per photo
   python -m beam_jobs.extract_features --records records/ --output features/pooled --stage pooled --weights imagenet
 
-  # for the fine-tuned variant: conv5_block1_out, 200 KB a photo
+  # for the fine-tuned variant: conv5_block1_out, 200 KB per photo
   python -m beam_jobs.extract_features --records records/ --output features/trunk --stage trunk --weights resnet50.h5
 
-  # three views of each training photo, of which a training draws one each epoch
+  # three augmented views of each training photo; training samples one of them each epoch
   python -m beam_jobs.extract_features --records records/ --output features/trunk --stage trunk \\
       --weights resnet50.h5 --views 3
 
-  # later stages from there, at a ninth of the arithmetic
+  # a later stage from stored features, at a ninth of the arithmetic
   python -m beam_jobs.extract_features --records records/ --features features/trunk --output features/map \\
       --stage map --weights resnet50.h5
 
-Run again after a stop, it goes on with the shards that are missing.
+Run the same command again to resume after a stop: intact shards are kept.
 All other options are Apache Beam's own (--runner, --direct_num_workers, ...)."""
 
 
@@ -47,25 +47,26 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         help="pooled: mean of conv5_block3_out; map: conv5_block3_out; trunk: conv5_block1_out",
     )
     parser.add_argument(
-        "--features", metavar="DIR", help="features of an earlier stage to go on from, instead of the photos"
+        "--features", metavar="DIR", help="features of an earlier stage to start from, instead of the photos"
     )
     parser.add_argument(
         "--views",
         type=int,
         default=1,
         metavar="N",
-        help="of each training photo: itself, then crops, every other one mirrored (default: %(default)s)",
+        help="augmented views of each training photo: the photo, then crops, every second one mirrored "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--weights", required=True, help="of ResNet50: imagenet, a file, or random")
-    parser.add_argument("--batch_size", type=int, default=64, help="photos a call (default: %(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="extract again what is complete already")
+    parser.add_argument("--weights", required=True, help="weights of ResNet50: imagenet, a file, or random")
+    parser.add_argument("--batch_size", type=int, default=64, help="photos per call (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace complete features")
     arguments, flags = parser.parse_known_args(argv)
     if arguments.batch_size < 1:
         parser.error("--batch_size must be at least 1")
     if arguments.views < 1:
         parser.error("--views must be at least 1")
     if arguments.features and arguments.views > 1:
-        parser.error("--views is for photos; features have as many as those that they are made of")
+        parser.error("--views cannot be used with --features, which have views of their own")
     return arguments, flags
 
 
@@ -83,7 +84,9 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         UsageError, RecordError, EncoderError: input or options that no job can start from.
         JobFailed: a record is damaged, or records were lost.
     """
-    # Here, since Beam takes a second to import.
+    if is_local(arguments.records):
+        load_dataset_info(arguments.records)
+    import_beam()
     from beam_jobs.execution.options import beam_options
     from beam_jobs.pipelines import features
 
@@ -114,8 +117,6 @@ def summary(info: FeaturesInfo, seconds: float) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    if is_local(arguments.records):
-        load_dataset_info(arguments.records)  # a wrong path is an error before Beam's start
     return run_job(extract_features, summary, arguments, flags, noun="features")
 
 

@@ -1,4 +1,4 @@
-"""What the commands of all jobs share: Beam imported quietly, the lock on the output folder, the summary."""
+"""What the commands of all jobs share: the lock on the output folder, the summary, Beam imported quietly."""
 
 import argparse
 import logging
@@ -37,10 +37,6 @@ def run_job(
     start = time.monotonic()
     if (encoding := sys.getfilesystemencoding()) != "utf-8":
         raise UsageError(f"names of photos would be read as {encoding}; set PYTHONUTF8=1")
-    logging.disable(logging.WARNING)  # Beam's import warns of cloud libraries that a local run does not need
-    import apache_beam  # noqa: F401  # here, so that the job's own imports find it loaded without warnings
-
-    logging.disable(logging.NOTSET)
     with locked(arguments.output):
         info = job(arguments, flags)
     if info is None:
@@ -49,3 +45,11 @@ def run_job(
     print(summary(info, time.monotonic() - start))
     print(f"{noun}: {arguments.output}")
     return 0
+
+
+def import_beam() -> None:
+    """Import Beam, without its warnings of cloud libraries that a local run does not need; takes a second."""
+    logging.disable(logging.WARNING)
+    import apache_beam  # noqa: F401  # here: a wrong path is an error before it
+
+    logging.disable(logging.NOTSET)
