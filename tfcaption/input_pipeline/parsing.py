@@ -14,8 +14,9 @@ from tfcaption.records.examples import (
     Stage,
     features_size,
 )
-from tfcaption.records.reading import DamagedRecordSkipper
+from tfcaption.records.reading import DamagedRecordSkipper, read_records
 from tfcaption.records.vocabulary import PAD
+from tfcaption.runtime.paths import is_local
 
 Batch = dict[str, tf.Tensor]
 """`photo_id` (rows,) string, empty for a padding row; `inputs` (rows, ...) uint8 pixels or float16
@@ -48,23 +49,28 @@ def read_shards(split: Split, *, seed: tf.Tensor | None = None, deterministic: b
     skipper = split.skipper
 
     def read(path: tf.Tensor) -> tf.data.Dataset:
+        if skipper or not all(map(is_local, split.files)):
+            return whole_shard(path, skipper)
         # Eight buffers of 1 MiB stay in the processor's cache; 8 MiB each took a quarter longer for large records.
-        return intact_records(path, skipper) if skipper else tf.data.TFRecordDataset(path, buffer_size=1 << 20)
+        return tf.data.TFRecordDataset(path, buffer_size=1 << 20)
 
-    found = files.interleave(
+    records = files.interleave(
         read, cycle_length=8, block_length=16, num_parallel_calls=CORES, deterministic=deterministic
     )
     if skipper:
-        return found
+        return records
     # TensorFlow checks each record, but takes a shard that ends early between two records for complete.
-    return found.apply(tf.data.experimental.assert_cardinality(split.photos))
+    return records.apply(tf.data.experimental.assert_cardinality(split.photos))
 
 
-def intact_records(path: tf.Tensor, skipper: DamagedRecordSkipper) -> tf.data.Dataset:
-    """The intact records of one shard as scalar strings; holds the shard in memory."""
+def whole_shard(path: tf.Tensor, skipper: DamagedRecordSkipper | None) -> tf.data.Dataset:
+    """The records of one shard as scalar strings, read by Python and held in memory.
+
+    For damaged records, which TensorFlow does not skip, and for object stores, which it does not all know.
+    """
 
     def read(path: bytes) -> np.ndarray:
-        return np.array(list(skipper.read(path.decode())), object)
+        return np.array(list(read_records([path.decode()], skipper)), object)
 
     serialized = tf.numpy_function(read, [path], tf.string)
     return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(serialized, (None,)))

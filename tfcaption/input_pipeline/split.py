@@ -7,7 +7,6 @@ from tfcaption.records.dataset import Dataset
 from tfcaption.records.examples import FEATURES, PHOTO_JPEG, Stage
 from tfcaption.records.reading import DamagedRecordSkipper, check_shards
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.runtime.errors import FilesystemError
 from tfcaption.runtime.hosts import Host
 
 
@@ -58,12 +57,9 @@ def open_split(
         host: which share of the shards to take.
 
     Raises:
-        FilesystemError: the shards are in a store that TensorFlow does not read.
         RecordError: there is no such split, there are too few training shards for the hosts, or a shard is missing or
             has another size than its description says.
     """
-    if str(dataset.folder).startswith("s3://"):
-        raise FilesystemError(f"{dataset.folder}: TensorFlow reads no s3://; copy it to this machine or to gs://")
     info, features = dataset.info, dataset.features
     described = info.split(name)
     shards = dataset.shards(name)
