@@ -39,14 +39,14 @@ class AttentionDecoder(Decoder):
         super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens)
         self.additive = config.attention_score == "bahdanau"
         units = config.gru_units
-        self.normalization = keras.layers.LayerNormalization(name="normalization")
-        self.regions = keras.layers.Dense(units, activation="relu", name="regions")
-        self.context = keras.layers.Dense(2 * units, name="context")
-        self.photo = keras.layers.Dense(config.dense_units, use_bias=False, name="photo")
-        self.keys = keras.layers.Dense(config.attention_units, name="keys")
-        self.queries = keras.layers.Dense(config.attention_units, use_bias=False, name="queries")
-        self.scores = keras.layers.Dense(1, use_bias=False, name="scores")  # of additive attention
-        self.gru = keras.layers.GRU(units, return_sequences=True, use_cudnn=use_cudnn, name="gru")
+        self.feature_norm = keras.layers.LayerNormalization(name="feature_norm")
+        self.region_projection = keras.layers.Dense(units, activation="relu", name="region_projection")
+        self.state_projection = keras.layers.Dense(2 * units, name="state_projection")
+        self.photo_projection = keras.layers.Dense(config.dense_units, use_bias=False, name="photo_projection")
+        self.attention_keys = keras.layers.Dense(config.attention_units, name="attention_keys")
+        self.attention_queries = keras.layers.Dense(config.attention_units, use_bias=False, name="attention_queries")
+        self.attention_scores = keras.layers.Dense(1, use_bias=False, name="attention_scores")  # of additive attention
+        self.attention_gru = keras.layers.GRU(units, return_sequences=True, use_cudnn=use_cudnn, name="attention_gru")
         self.language_gru = keras.layers.GRU(units, return_sequences=True, use_cudnn=use_cudnn, name="language_gru")
         self.dense = keras.layers.Dense(config.dense_units, name="dense")
         self.build(config)
@@ -54,14 +54,14 @@ class AttentionDecoder(Decoder):
     def build(self, config: ModelConfig) -> None:
         """Create all weights at once, so that both passes share them from the start."""
         units = config.gru_units
-        for layer in (self.normalization, self.regions, self.context, self.photo):
+        for layer in (self.feature_norm, self.region_projection, self.state_projection, self.photo_projection):
             layer.build((None, FEATURE_CHANNELS))
-        self.keys.build((None, units))
-        self.queries.build((None, units))
+        self.attention_keys.build((None, units))
+        self.attention_queries.build((None, units))
         if self.additive:
-            self.scores.build((None, config.attention_units))
+            self.attention_scores.build((None, config.attention_units))
         self.embedding.build((None,))
-        self.gru.build((None, None, self.embedding_units))
+        self.attention_gru.build((None, None, self.embedding_units))
         self.language_gru.build((None, None, 2 * units))
         self.dense.build((None, 2 * units))
         self.logits.build((None, config.dense_units))
@@ -70,11 +70,12 @@ class AttentionDecoder(Decoder):
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
         """See `Decoder.start`; features are (photos, height, width, 2048)."""
         features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
-        features = dropout(self.normalization(features), self.rate, dropout_seed, FEATURE_DROPOUT)
+        features = dropout(self.feature_norm(features), self.rate, dropout_seed, FEATURE_DROPOUT)
         pooled = tf.reduce_mean(features, 1)
-        states = dropout(self.context(pooled), self.rate, dropout_seed, STATE_DROPOUT)
-        values = self.regions(features)
-        return (self.keys(values), values, self.photo(pooled)), tuple(tf.split(states, 2, -1))
+        states = dropout(self.state_projection(pooled), self.rate, dropout_seed, STATE_DROPOUT)
+        values = self.region_projection(features)
+        memory = self.attention_keys(values), values, self.photo_projection(pooled)
+        return memory, tuple(tf.split(states, 2, -1))
 
     def teacher_forced(
         self, tokens: TokenLayout, memory: Memory, state: State, dropout_seed: tf.Tensor | None = None
@@ -82,8 +83,8 @@ class AttentionDecoder(Decoder):
         """See `Decoder.teacher_forced`."""
         keys, values, photo = memory
         embedded = dropout(self.embedding(tokens.inputs), self.rate, dropout_seed, EMBEDDING_DROPOUT)
-        hidden = tokens.run_gru(self.gru, embedded, state[0])
-        queries = tokens.to_captions(self.queries(hidden))
+        hidden = tokens.run_gru(self.attention_gru, embedded, state[0])
+        queries = tokens.to_captions(self.attention_queries(hidden))
         captions, time = tf.unstack(tf.shape(queries)[:2])
         photos = tf.shape(keys)[0]
         # All queries of a photo's captions in one product with its regions.
@@ -99,9 +100,9 @@ class AttentionDecoder(Decoder):
         self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
     ) -> tuple[tf.Tensor, State]:
         """See `Decoder.step`."""
-        _, (hidden,) = self.gru.cell(self.embedding(tokens), [state[0]])
+        _, (hidden,) = self.attention_gru.cell(self.embedding(tokens), [state[0]])
         keys, values, photo = (tf.gather(part, photo_indices) for part in memory)
-        attended, _ = self._attend(self.queries(hidden)[:, None], keys, values)
+        attended, _ = self._attend(self.attention_queries(hidden)[:, None], keys, values)
         _, (language,) = self.language_gru.cell(tf.concat([hidden, attended[:, 0]], -1), [state[1]])
         return self._output(language, attended[:, 0], photo, None), (hidden, language)
 
@@ -117,7 +118,7 @@ class AttentionDecoder(Decoder):
             The attended values (n, queries, gru_units), and the attention (n, queries, regions) float32.
         """
         if self.additive:
-            scores = self.scores(tf.tanh(queries[:, :, None] + keys[:, None]))[..., 0]
+            scores = self.attention_scores(tf.tanh(queries[:, :, None] + keys[:, None]))[..., 0]
         else:
             scores = tf.matmul(queries, keys, transpose_b=True) * keys.shape[-1] ** -0.5
         attention = tf.nn.softmax(tf.cast(scores, tf.float32))

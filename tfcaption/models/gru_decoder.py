@@ -28,16 +28,16 @@ class GruDecoder(Decoder):
     def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
         super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens)
         # Linear: a tanh saturates within the first epoch, and then every photo gets the same caption.
-        self.context = keras.layers.Dense(config.gru_units, name="context")
-        self.normalization = keras.layers.LayerNormalization(name="normalization")
-        self.photo = keras.layers.Dense(config.dense_units, use_bias=False, name="photo")
+        self.state_projection = keras.layers.Dense(config.gru_units, name="state_projection")
+        self.feature_norm = keras.layers.LayerNormalization(name="feature_norm")
+        self.photo_projection = keras.layers.Dense(config.dense_units, use_bias=False, name="photo_projection")
         self.gru = keras.layers.GRU(config.gru_units, return_sequences=True, use_cudnn=use_cudnn, name="gru")
         self.dense = keras.layers.Dense(config.dense_units, name="dense")
         self.build(config)
 
     def build(self, config: ModelConfig) -> None:
         """Create all weights at once, so that both passes share them from the start."""
-        for layer in (self.normalization, self.context, self.photo):
+        for layer in (self.feature_norm, self.state_projection, self.photo_projection):
             layer.build((None, FEATURE_CHANNELS))
         self.embedding.build((None,))
         self.gru.build((None, None, self.embedding_units))
@@ -47,8 +47,9 @@ class GruDecoder(Decoder):
 
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
         """See `Decoder.start`; features are (photos, 2048)."""
-        features = dropout(self.normalization(features), self.rate, dropout_seed, FEATURE_DROPOUT)
-        return self.photo(features), dropout(self.context(features), self.rate, dropout_seed, STATE_DROPOUT)
+        features = dropout(self.feature_norm(features), self.rate, dropout_seed, FEATURE_DROPOUT)
+        state = dropout(self.state_projection(features), self.rate, dropout_seed, STATE_DROPOUT)
+        return self.photo_projection(features), state
 
     def teacher_forced(
         self, tokens: TokenLayout, memory: Memory, state: State, dropout_seed: tf.Tensor | None = None

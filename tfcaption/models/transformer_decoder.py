@@ -40,26 +40,26 @@ class TransformerDecoder(Decoder):
     def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
         super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens)
         self.max_tokens, self.units = max_tokens, config.transformer_units
-        self.words = keras.layers.Dense(self.units, name="words")
-        self.places = keras.layers.Embedding(max_tokens, self.units, name="places")
-        self.region_normalization = keras.layers.LayerNormalization(name="region_normalization")
-        self.regions = keras.layers.Dense(self.units, activation="relu", name="regions")
+        self.word_projection = keras.layers.Dense(self.units, name="word_projection")
+        self.position_embedding = keras.layers.Embedding(max_tokens, self.units, name="position_embedding")
+        self.feature_norm = keras.layers.LayerNormalization(name="feature_norm")
+        self.region_projection = keras.layers.Dense(self.units, activation="relu", name="region_projection")
         self._layers_count = config.transformer_layers
         for index in range(self._layers_count):  # attributes, since TensorFlow's checkpoints miss Keras' lists
             first_stream, name = FIRST_BLOCK_DROPOUT + DROPOUTS_PER_BLOCK * index, f"block_{index}"
             block = DecoderBlock(self.units, config.transformer_heads, config.dropout, first_stream, name)
             setattr(self, name, block)
-        self.normalization = keras.layers.LayerNormalization(name="normalization")
+        self.output_norm = keras.layers.LayerNormalization(name="output_norm")
         self.build()
 
     def build(self) -> None:
         """Create all weights at once, so that both passes share them from the start."""
         self.embedding.build((None,))
-        self.words.build((None, self.embedding_units))
-        self.places.build((None,))
-        self.region_normalization.build((None, FEATURE_CHANNELS))
-        self.regions.build((None, FEATURE_CHANNELS))
-        self.normalization.build((None, self.units))
+        self.word_projection.build((None, self.embedding_units))
+        self.position_embedding.build((None,))
+        self.feature_norm.build((None, FEATURE_CHANNELS))
+        self.region_projection.build((None, FEATURE_CHANNELS))
+        self.output_norm.build((None, self.units))
         self.logits.build((None, self.units))
         self.built = True
 
@@ -71,8 +71,8 @@ class TransformerDecoder(Decoder):
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
         """See `Decoder.start`; features are (photos, height, width, 2048)."""
         features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
-        features = dropout(self.region_normalization(features), self.rate, dropout_seed, FEATURE_DROPOUT)
-        regions = dropout(self.regions(features), self.rate, dropout_seed, REGION_DROPOUT)
+        features = dropout(self.feature_norm(features), self.rate, dropout_seed, FEATURE_DROPOUT)
+        regions = dropout(self.region_projection(features), self.rate, dropout_seed, REGION_DROPOUT)
         photos = tf.shape(features)[0]
         empty = self.blocks[0].split_heads(tf.zeros((photos, self.max_tokens, self.units), regions.dtype))
         caches = tuple((empty, empty) for _ in self.blocks)
@@ -102,11 +102,11 @@ class TransformerDecoder(Decoder):
         return self._output(hidden, None), (times + 1, tuple(next_caches))
 
     def _embed(self, tokens: tf.Tensor, times: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        hidden = self.words(self.embedding(tokens)) + self.places(times)
+        hidden = self.word_projection(self.embedding(tokens)) + self.position_embedding(times)
         return dropout(hidden, self.rate, seed, EMBEDDING_DROPOUT)
 
     def _output(self, hidden: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        return self.logits(dropout(self.normalization(hidden), self.rate, seed, OUTPUT_DROPOUT))
+        return self.logits(dropout(self.output_norm(hidden), self.rate, seed, OUTPUT_DROPOUT))
 
 
 class DecoderBlock(keras.layers.Layer):
@@ -136,18 +136,21 @@ class DecoderBlock(keras.layers.Layer):
             layer.build((None, units))
             return layer
 
-        self.before_self, self.before_seen = normalization("before_self"), normalization("before_seen")
-        self.before_wide = normalization("before_wide")
-        self.self_inputs = dense("self_inputs", 3 * units)  # queries, keys, values
-        self.self_outputs = dense("self_outputs", units)
-        self.queries, self.regions = dense("queries", units), dense("regions", 2 * units)  # keys, values
-        self.seen_outputs = dense("seen_outputs", units)
-        self.wide, self.narrow = dense("wide", 4 * units, activation="gelu"), dense("narrow", units, 4 * units)
+        self.self_attention_norm = normalization("self_attention_norm")
+        self.cross_attention_norm = normalization("cross_attention_norm")
+        self.mlp_norm = normalization("mlp_norm")
+        self.self_attention_qkv = dense("self_attention_qkv", 3 * units)  # queries, keys, values
+        self.self_attention_output = dense("self_attention_output", units)
+        self.cross_attention_query = dense("cross_attention_query", units)
+        self.cross_attention_kv = dense("cross_attention_kv", 2 * units)  # keys, values
+        self.cross_attention_output = dense("cross_attention_output", units)
+        self.mlp_up = dense("mlp_up", 4 * units, activation="gelu")
+        self.mlp_down = dense("mlp_down", units, 4 * units)
         self.built = True
 
     def region_keys_values(self, regions: tf.Tensor) -> KeysValues:
         """Cross-attention keys and values of the regions (photos, regions, units)."""
-        keys, values = tf.split(self.regions(regions), 2, -1)
+        keys, values = tf.split(self.cross_attention_kv(regions), 2, -1)
         return self.split_heads(keys), self.split_heads(values)
 
     def split_heads(self, x: tf.Tensor) -> tf.Tensor:
@@ -169,21 +172,20 @@ class DecoderBlock(keras.layers.Layer):
         Returns:
             The next hidden values, and the cross-attention (captions, time, regions), a mean over heads.
         """
-        queries, keys, values = (
-            tokens.to_captions(part) for part in tf.split(self.self_inputs(self.before_self(hidden)), 3, -1)
-        )
+        qkv = self.self_attention_qkv(self.self_attention_norm(hidden))
+        queries, keys, values = (tokens.to_captions(part) for part in tf.split(qkv, 3, -1))
         captions, time, units = tf.unstack(tf.shape(queries))
         causal = tf.linalg.band_part(tf.ones((time, time), tf.bool), -1, 0)
         attended, _ = self._attend(queries, self.split_heads(keys), self.split_heads(values), causal)
-        attended = self.self_outputs(tokens.from_captions(attended))
-        hidden += self._dropout(attended, seed, SELF_ATTENTION_DROPOUT)
+        attended = tokens.from_captions(attended)
+        hidden += self._dropout(self.self_attention_output(attended), seed, SELF_ATTENTION_DROPOUT)
 
-        queries = tokens.to_captions(self.queries(self.before_seen(hidden)))
+        queries = tokens.to_captions(self.cross_attention_query(self.cross_attention_norm(hidden)))
         photos = tf.shape(regions[0])[0]
         # All queries of a photo's captions in one product with its regions.
         attended, attention = self._attend(tf.reshape(queries, (photos, captions // photos * time, units)), *regions)
-        attended = tokens.from_captions(tf.reshape(attended, (captions, time, self.queries.units)))
-        hidden += self._dropout(self.seen_outputs(attended), seed, CROSS_ATTENTION_DROPOUT)
+        attended = tokens.from_captions(tf.reshape(attended, (captions, time, self.cross_attention_query.units)))
+        hidden += self._dropout(self.cross_attention_output(attended), seed, CROSS_ATTENTION_DROPOUT)
 
         hidden += self._dropout(self._mlp(hidden), seed, MLP_DROPOUT)
         return hidden, tf.reshape(attention, (captions, time, regions[0].shape[2]))
@@ -202,22 +204,22 @@ class DecoderBlock(keras.layers.Layer):
         Returns:
             The next hidden values (captions, units), and the cache with this position.
         """
-        qkv = self.self_inputs(self.before_self(hidden))
+        qkv = self.self_attention_qkv(self.self_attention_norm(hidden))
         queries, *new = (part[:, None] for part in tf.split(qkv, 3, -1))
         positions = tf.range(cache[0].shape[2])
         is_new = (positions == times[:, None])[:, None, :, None]
         keys, values = (tf.where(is_new, self.split_heads(part), old) for part, old in zip(new, cache, strict=True))
         attended, _ = self._attend(queries, keys, values, (positions <= times[:, None])[:, None, None])
-        hidden += self.self_outputs(attended[:, 0])
-        attended, _ = self._attend(self.queries(self.before_seen(hidden))[:, None], *regions)
-        hidden += self.seen_outputs(attended[:, 0])
+        hidden += self.self_attention_output(attended[:, 0])
+        attended, _ = self._attend(self.cross_attention_query(self.cross_attention_norm(hidden))[:, None], *regions)
+        hidden += self.cross_attention_output(attended[:, 0])
         return hidden + self._mlp(hidden), (keys, values)
 
     def _dropout(self, values: tf.Tensor, seed: tf.Tensor | None, offset: int) -> tf.Tensor:
         return dropout(values, self.rate, seed, self._first_stream + offset)
 
     def _mlp(self, hidden: tf.Tensor) -> tf.Tensor:
-        return self.narrow(self.wide(self.before_wide(hidden)))
+        return self.mlp_down(self.mlp_up(self.mlp_norm(hidden)))
 
     def _attend(
         self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, mask: tf.Tensor | None = None

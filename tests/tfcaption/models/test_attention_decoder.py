@@ -29,7 +29,7 @@ def test_attention_scores_are_the_published_ones(score):
     expected = np.zeros((6, 3, 4))
     for n, q, r in np.ndindex(6, 3, 4):
         if score == "bahdanau":
-            expected[n, q, r] = np.tanh(queries[n, q] + keys[n, r]) @ decoder.scores.kernel.numpy()[:, 0]
+            expected[n, q, r] = np.tanh(queries[n, q] + keys[n, r]) @ decoder.attention_scores.kernel.numpy()[:, 0]
         else:
             expected[n, q, r] = queries[n, q] @ keys[n, r] / np.sqrt(8)
     expected = np.exp(expected) / np.exp(expected).sum(-1, keepdims=True)

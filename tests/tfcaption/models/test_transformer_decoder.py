@@ -36,16 +36,16 @@ def test_a_block_of_the_transformer_is_the_published_one():
 
     expected = hidden.copy()
     for caption in range(3):
-        qkv = dense(block.self_inputs, normalized(block.before_self, hidden[caption]))
+        qkv = dense(block.self_attention_qkv, normalized(block.self_attention_norm, hidden[caption]))
         queries, keys, values = np.split(qkv, 3, -1)
-        region_keys, region_values = np.split(dense(block.regions, regions[caption]), 2, -1)
+        region_keys, region_values = np.split(dense(block.cross_attention_kv, regions[caption]), 2, -1)
         for time in range(len(queries)):
             value = expected[caption, time]
-            value += dense(block.self_outputs, attended(queries[time], keys[: time + 1], values[: time + 1]))
-            query = dense(block.queries, normalized(block.before_seen, value))
-            value += dense(block.seen_outputs, attended(query, region_keys, region_values))
-            wide = dense(block.wide, normalized(block.before_wide, value))
-            value += dense(block.narrow, wide * 0.5 * (1 + np.vectorize(math.erf)(wide / np.sqrt(2))))
+            value += dense(block.self_attention_output, attended(queries[time], keys[: time + 1], values[: time + 1]))
+            query = dense(block.cross_attention_query, normalized(block.cross_attention_norm, value))
+            value += dense(block.cross_attention_output, attended(query, region_keys, region_values))
+            up = dense(block.mlp_up, normalized(block.mlp_norm, value))
+            value += dense(block.mlp_down, up * 0.5 * (1 + np.vectorize(math.erf)(up / np.sqrt(2))))
     region_keys_values = block.region_keys_values(tf.constant(regions))
     result, _ = block.teacher_forced(tf.constant(hidden), tokens, region_keys_values, None)
     np.testing.assert_allclose(result, expected, rtol=1e-3, atol=1e-3)
