@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
 from apache_beam.io.filesystems import FileSystems
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from beam_jobs.execution.progress import remove_progress
 from beam_jobs.execution.reading import read_if_exists
@@ -183,6 +183,8 @@ def _read(output: str, kind: OutputKind, name: str, parse: Callable[[bytes], Par
         return None
     try:
         return parse(content)
-    except ValueError as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = ": ".join([*map(str, first["loc"]), first["msg"]])
         path = FileSystems.join(output, name)
-        raise UsageError(f"{path}: not a description of {kind.name} ({error}); remove it") from error
+        raise UsageError(f"{path}: not a description of {kind.name} ({problem}); remove it") from error

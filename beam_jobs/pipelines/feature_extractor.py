@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfcaption.input_pipeline.parsing import decode_payloads
 from tfcaption.models.encoder import PREPROCESSING, Encoder
-from tfcaption.preprocessing.augmented_views import cropped, view_box
+from tfcaption.preprocessing.augmented_views import crop_images, view_box
 from tfcaption.records.dataset_info import DatasetInfo, FeatureSettings
 from tfcaption.records.examples import Stage, features_size
 
@@ -52,7 +52,7 @@ class FeatureExtractor:
         @tf.function(input_signature=[payloads_spec, boxes_spec], autograph=False)
         def extract_crops(payloads: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
             images = decode_payloads(payloads, "photo", self.encoder.feature_shape("photo"))
-            return features(padded(cropped(images, boxes)))
+            return features(padded(crop_images(images, boxes)))
 
         self._extract, self._extract_crops = extract, extract_crops
 

@@ -10,13 +10,12 @@ import tensorflow as tf
 from PIL import Image
 
 from beam_jobs.build_records import main
-from beam_jobs.execution.options import beam_options
 from beam_jobs.pipelines import records
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.photos import encoded, picture
 from tests.support.records import build, damage, read_all
-from tests.support.sources import Source
-from tfcaption.inspect import inspect_records
+from tests.support.sources import SmallDataset
+from tfcaption.inspection.verification import inspect_records
 from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.vocabulary import END, SPECIAL_TOKENS, load_vocabulary
@@ -24,7 +23,7 @@ from tfcaption.records.vocabulary import END, SPECIAL_TOKENS, load_vocabulary
 
 @pytest.fixture
 def source(tmp_path):
-    return Source(tmp_path)
+    return SmallDataset(tmp_path)
 
 
 def test_every_photo_is_written_once_with_its_captions_and_tokens(source, tmp_path):
@@ -84,7 +83,7 @@ def test_bad_photos_and_captions_are_named_and_the_good_ones_written(source, tmp
     assert inspect_records(tmp_path / "out").faults == []
 
 
-def test_names_of_photos_and_folders_that_are_no_text_do_no_harm(source, tmp_path):
+def test_file_and_folder_names_that_are_not_utf8_do_no_harm(source, tmp_path):
     folder = source.images / os.fsdecode(b"\xe9t\xe9")
     folder.mkdir()
     (source.images / "a.jpg").rename(folder / "a.jpg")
@@ -95,7 +94,7 @@ def test_names_of_photos_and_folders_that_are_no_text_do_no_harm(source, tmp_pat
     assert len(read_all(tmp_path / "out")[1]) == 10
 
 
-def test_photos_whose_files_are_the_same_in_several_splits_are_named(source, tmp_path, capsys):
+def test_identical_photos_in_several_splits_are_listed(source, tmp_path, capsys):
     for index, name in enumerate("abcdefghij"):  # a and b, c and g, d and e and h are the same
         colour = {"b": 0, "g": 2, "e": 3, "h": 3}.get(name, index)
         Image.new("RGB", (8, 8), (20 * colour, 0, 0)).save(source.images / f"{name}.jpg", "PNG")
@@ -104,7 +103,10 @@ def test_photos_whose_files_are_the_same_in_several_splits_are_named(source, tmp
         assert build(source, tmp_path / output, *flags) == 0
         assert load_dataset_info(tmp_path / output).duplicates == expected
         summary = capsys.readouterr().out
-        assert "photos in several splits: 2 (c.jpg in train; g.jpg in dev, d.jpg in train; h.jpg in dev; 1 more)" in summary
+        assert (
+            "photos in several splits: 2 (c.jpg in train; g.jpg in dev, d.jpg in train; h.jpg in dev; 1 more)"
+            in summary
+        )
     (source.images / "c.jpg").write_bytes((source.images / "c.jpg").read_bytes() + b"another byte")
     assert build(source, tmp_path / "other") == 0
     assert load_dataset_info(tmp_path / "other").duplicates == expected[1:]
@@ -120,7 +122,7 @@ def test_too_many_rejections_fail_with_their_reasons_and_leave_no_dataset_json(s
     assert len((tmp_path / "out" / "rejected.jsonl").read_text().splitlines()) == 9
 
 
-def test_complete_records_are_kept_unless_overwritten_and_incomplete_ones_cleaned(source, tmp_path, capsys):
+def test_complete_records_are_kept_unless_overwritten_and_incomplete_ones_removed(source, tmp_path, capsys):
     output = tmp_path / "out"
     assert build(source, output) == 0
     first = tree_bytes(output)
@@ -145,7 +147,7 @@ def test_a_folder_of_other_files_is_refused(source, tmp_path, capsys):
     assert "is a file" in capsys.readouterr().err
 
 
-def test_a_photo_that_is_no_photo_anywhere_leaves_no_training_split(source, tmp_path, capsys):
+def test_no_training_photo_is_an_error(source, tmp_path, capsys):
     for file in source.images.glob("[a-f].jpg"):
         file.unlink()
     assert build(source, tmp_path / "out") == 1
@@ -166,8 +168,7 @@ def test_lossy_runners_and_unknown_options_are_refused(source, tmp_path, capsys,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_shard_too_large_to_put_in_order_in_memory_is_refused(source, tmp_path, capsys, monkeypatch):
-
+def test_a_shard_too_large_to_sort_in_memory_is_refused(source, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(records, "MOST_PHOTOS_PER_SHARD", 3)
     assert build(source, tmp_path / "out", "--shards=1") == 1
     assert "--shards 1: more than 3 photos in a shard; name 2 or more, or auto" in capsys.readouterr().err
@@ -175,20 +176,8 @@ def test_a_shard_too_large_to_put_in_order_in_memory_is_refused(source, tmp_path
     assert sum(split.photos for split in load_dataset_info(tmp_path / "out").splits.values()) == 10
 
 
-def test_local_runs_use_all_cores_of_a_runner_that_downloads_nothing():
-    given = beam_options([], output="out").get_all_options()
-    assert (given["runner"], given["direct_running_mode"], given["direct_num_workers"]) == (
-        "FnApiRunner",
-        "multi_processing",
-        0,
-    )
-    assert beam_options(["--direct_num_workers", "3"], output="out").get_all_options()["direct_num_workers"] == 3
-
-
 def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, capsys, monkeypatch):
-    from beam_jobs.pipelines.records import WriteShard
-
-    class Lossy(WriteShard):
+    class Lossy(records.WriteShard):
         def process(self, element, vocabulary):
             name, group = element
             yield from super().process((name, [photo for photo in group if photo][1:]), vocabulary)
@@ -199,7 +188,7 @@ def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, cap
     assert not (tmp_path / "out" / "dataset.json").exists()
 
 
-def test_a_worker_that_does_not_tokenize_never_imports_tensorflow():
+def test_a_worker_that_does_not_tokenize_never_imports_tensorflow(tmp_path):
     code = (
         "import sys, beam_jobs.pipelines.records as p; from beam_jobs.sources import base as sources\n"
         "from tfcaption.records.dataset_info import RecordSettings\n"
@@ -214,14 +203,10 @@ def test_a_worker_that_does_not_tokenize_never_imports_tensorflow():
         "result, = p.WriteShard(s, sys.argv[2]).process(element, vocabulary)\n"
         "print(result.info.records, 'tensorflow' in sys.modules)"
     )
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.TemporaryDirectory() as folder:
-        photo = Path(folder) / "a.png"
-        photo.write_bytes(encoded(picture()))
-        command = [sys.executable, "-c", code, str(photo), folder]
-        assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() == ["1", "False"]
+    photo = tmp_path / "a.png"
+    photo.write_bytes(encoded(picture()))
+    command = [sys.executable, "-c", code, str(photo), str(tmp_path)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() == ["1", "False"]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Captions at scale: every photo captioned or named, in the same bytes however it came about."""
+"""Captions at scale: every photo is captioned or rejected by name, and reruns give identical bytes."""
 
 import json
 import os
@@ -10,11 +10,13 @@ import time
 
 import pytest
 
+from beam_jobs import build_records
 from beam_jobs.caption_images import main
-from beam_jobs.pipelines.captions import CaptionShard, load_captions_info
+from beam_jobs.pipelines.captions import CaptionShard, list_photos, load_captions_info
 from tests.conftest import tree_bytes
 from tests.support.fake_export import BEAM, expected_caption, write_export
 from tfcaption.records.sharding import shard_index
+from tfcaption.serving.exported_captioner import ExportedCaptioner
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def inodes(folder):
     return {path.name: path.stat().st_ino for path in folder.glob("captions-*.jsonl")}
 
 
-def test_every_photo_is_captioned_once_or_named_with_its_reason(images, captions):
+def test_every_photo_is_captioned_once_or_rejected_with_its_reason(images, captions):
     found = lines(captions)
     rejected = [json.loads(line) for line in (captions / "rejected.jsonl").read_text().splitlines()]
     assert [(line["id"], line["reason"]) for line in rejected] == [
@@ -76,9 +78,7 @@ def test_every_photo_is_captioned_once_or_named_with_its_reason(images, captions
         assert len(found[photo]["nbest"]) == BEAM and found[photo]["nbest"][2]["caption"] == "rows 8"
 
 
-def test_the_description_counts_what_is_there(captions, export):
-    from tfcaption.serving.exported_captioner import ExportedCaptioner
-
+def test_the_description_counts_photos_and_shards(captions, export):
     info = load_captions_info(str(captions))
     assert (info.photos_in, info.captioned, info.rejected) == (42, 40, {"empty file": 1, "truncated": 1})
     assert info.settings.model == ExportedCaptioner(str(export)).fingerprint() and info.settings.beam == BEAM
@@ -95,20 +95,27 @@ def test_the_description_counts_what_is_there(captions, export):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_bytes_of_one(images, export, captions, tmp_path):
+def test_two_processes_give_the_same_bytes_as_one(images, export, captions, tmp_path):
     flags = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
     assert job(images, export, tmp_path / "two", *flags) == 0
     assert tree_bytes(tmp_path / "two") == tree_bytes(captions)
 
 
-def test_a_pattern_takes_only_what_it_names(images, export, captions, tmp_path):
+def test_a_pattern_selects_only_matching_photos(images, export, captions, tmp_path):
     assert job(images / "b" / "*.jpg", export, tmp_path / "some") == 0
     assert sorted(lines(tmp_path / "some")) == sorted(path.name for path in (images / "b").iterdir())
     assert job(images / "**.jpg", export, tmp_path / "all") == 0
     assert lines(tmp_path / "all") == lines(captions)
 
 
-def test_a_rerun_keeps_the_shards_that_are_right(images, export, captions, tmp_path):
+def test_a_folder_and_a_pattern_list_the_same_photos_in_the_same_order(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("a/b.jpg", "a-1.jpg", "c.png"):
+        (tmp_path / name).write_bytes(b"a photo")
+    assert list_photos(str(tmp_path))[1] == list_photos(f"{tmp_path}/**")[1] == ["a-1.jpg", "a/b.jpg", "c.png"]
+
+
+def test_a_rerun_keeps_intact_shards(images, export, captions, tmp_path):
     copy = shutil.copytree(captions, tmp_path / "copy")
     before = inodes(copy)
     (copy / "captions-00001-of-00004.jsonl").unlink()
@@ -122,7 +129,7 @@ def test_a_rerun_keeps_the_shards_that_are_right(images, export, captions, tmp_p
     }
 
 
-def test_a_rerun_makes_again_only_the_shards_whose_photos_came_went_or_were_mended(images, export, captions, tmp_path):
+def test_a_rerun_rewrites_only_shards_with_added_removed_or_repaired_photos(images, export, captions, tmp_path):
     photos = shutil.copytree(images, tmp_path / "photos")
     copy = shutil.copytree(captions, tmp_path / "copy")
     source = next((photos / "a").glob("shapes_*"))
@@ -154,7 +161,9 @@ def test_captions_of_another_model_are_kept_unless_overwritten(images, export, c
     assert models[0] != models[1] and lines(copy) == lines(captions)
 
 
-def test_folders_of_other_jobs_and_people_are_never_written_into(sample_records, images, export, tmp_path, capsys):
+def test_folders_with_files_of_other_jobs_or_people_are_never_written_into(
+    sample_records, images, export, tmp_path, capsys
+):
     copy = shutil.copytree(sample_records, tmp_path / "records")
     for folder, message in ((copy, "holds dataset.json of another job"), (images, "holds files that no job wrote")):
         before = tree_bytes(folder)
@@ -164,15 +173,13 @@ def test_folders_of_other_jobs_and_people_are_never_written_into(sample_records,
         assert tree_bytes(folder) == before
 
 
-def test_the_other_jobs_leave_captions_alone(captions, sample, tmp_path, capsys):
-    from beam_jobs.build_records import main as build_records
-
+def test_other_jobs_never_overwrite_captions(captions, sample, tmp_path, capsys):
     copy = shutil.copytree(captions, tmp_path / "copy")
     for last in ("captions.json", "captions.incomplete.json"):
         (copy / "captions.json").rename(copy / last)
         before = tree_bytes(copy)
         arguments = ["--images", str(sample[0]), "--captions", str(sample[1]), "--output", str(copy), "--overwrite"]
-        assert build_records(arguments) == 1
+        assert build_records.main(arguments) == 1
         assert f"holds {last} of another job" in capsys.readouterr().err and tree_bytes(copy) == before
         (copy / last).rename(copy / "captions.json")
 
@@ -189,7 +196,7 @@ def test_lost_photos_fail_the_conservation_check(images, export, tmp_path, capsy
     assert not (tmp_path / "out" / "captions.json").exists()
 
 
-def test_killed_at_any_moment_it_is_complete_or_absent_and_a_rerun_gives_the_same_bytes(
+def test_a_kill_at_any_moment_leaves_only_complete_shards_and_a_rerun_gives_identical_bytes(
     images, export, captions, tmp_path
 ):
     output = tmp_path / "out"
@@ -208,7 +215,7 @@ def test_killed_at_any_moment_it_is_complete_or_absent_and_a_rerun_gives_the_sam
     assert tree_bytes(output) == expected
 
 
-def test_what_no_job_can_start_from_is_a_clear_error(images, export, tmp_path, capsys):
+def test_missing_photos_and_models_are_clear_errors(images, export, tmp_path, capsys):
     (tmp_path / "nothing").mkdir()
     for photos, model, message in (
         (tmp_path / "nothing", export, "no photo found; name a folder or a pattern"),

@@ -78,7 +78,7 @@ def test_the_console_script_lists_every_command_with_the_first_line_of_its_docst
         (["tfcaption.export", "--run", "none", "--output", "x"], "error: none: not a run directory"),
         (["tfcaption.caption", "--model", "none", "a.jpg"], "error: none: not an exported model"),
         (["tfcaption.serve", "--model", "none"], "error: none: not an exported model"),
-        (["beam_jobs.caption_images", "--model=none", "--images=none", "--output=x"], "error: none: not an exported model"),
+        (["beam_jobs.caption_images", "--model=none", "--images=.", "--output=x"], "error: none: not an exported"),
         (["tfcaption.inspect", "none"], "error: none: no such folder"),
         (["beam_jobs.build_records", "--images=none", "--captions=.", "--output=x"], "error: --images none: no such"),
         (

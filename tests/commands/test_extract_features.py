@@ -28,7 +28,7 @@ from tfcaption.records.examples import captions_of, feature_record
 
 
 def keras_features(sample_records, layer):
-    """By Keras alone: one photo at a time, pixels by Pillow, preprocessing by Keras, at a layer of ResNet50."""
+    """Features at a layer of ResNet50 by Keras alone: one photo at a time, decoded by Pillow, preprocessed by Keras."""
     model = keras_resnet50(layer)
     _, found = read_all(sample_records)
     for name, (_, record) in list(found.items())[:8]:
@@ -36,7 +36,7 @@ def keras_features(sample_records, layer):
 
 
 @pytest.mark.parametrize(("stage", "layer"), [("pooled", "conv5_block3_out"), ("trunk", "conv5_block1_out")])
-def test_stored_features_are_those_of_keras_within_float16(sample_records, stage, layer, request):
+def test_stored_features_equal_those_of_keras_within_float16(sample_records, stage, layer, request):
     stored = all_features(request.getfixturevalue(stage))
     assert set(stored) == set(read_all(sample_records)[1])
     for name, maps in keras_features(sample_records, layer):
@@ -46,7 +46,9 @@ def test_stored_features_are_those_of_keras_within_float16(sample_records, stage
 
 
 @pytest.mark.parametrize("stage", ["map", "pooled"])
-def test_going_on_from_stored_features_gives_those_of_the_photos_within_float16(sample_records, trunk, stage, tmp_path):
+def test_features_from_stored_features_equal_features_from_photos_within_float16(
+    sample_records, trunk, stage, tmp_path
+):
     direct = all_features(extracted(sample_records, tmp_path / "direct", stage))
     staged = extracted(sample_records, tmp_path / "staged", stage, "--features", str(trunk))
     settings = load_features_info(staged).settings
@@ -59,7 +61,7 @@ def test_going_on_from_stored_features_gives_those_of_the_photos_within_float16(
     assert not direct
 
 
-def test_what_does_not_fit_is_not_gone_on_from(sample_records, pooled, trunk, tmp_path, capsys):
+def test_features_of_other_records_weights_or_stages_are_refused(sample_records, pooled, trunk, tmp_path, capsys):
     arguments = ["--records", str(sample_records), "--output", str(tmp_path / "out"), "--weights=random"]
     assert main([*arguments, "--stage=map", "--features", str(pooled)]) == 1
     assert "map cannot be made from pooled" in capsys.readouterr().err
@@ -86,7 +88,7 @@ def test_feature_records_keep_the_captions_and_drop_the_photo(sample_records, po
                     assert all(kept[key] == before[key] for key in before if key != "photo/jpeg")
 
 
-def test_the_description_says_what_decides_the_features(sample_records, pooled):
+def test_the_description_holds_all_that_decides_the_features(sample_records, pooled):
     settings = load_features_info(pooled).settings
     assert (settings.stage, settings.shape, settings.dtype) == ("pooled", [2048], "float16")
     assert settings.records == load_dataset_info(sample_records).fingerprint()
@@ -146,7 +148,7 @@ def test_a_photo_that_does_not_decode_is_named(sample_records, tmp_path, capsys)
     assert not (tmp_path / "out" / "features.json").exists()
 
 
-def test_stored_features_that_are_not_what_they_should_be_are_named(sample_records, trunk, tmp_path, capsys):
+def test_stored_features_of_the_wrong_size_are_named(sample_records, trunk, tmp_path, capsys):
     copy = shutil.copytree(trunk, tmp_path / "copy")
     shard = sorted(copy.glob("train-*"))[0]
     frames = list(tfrecord.read_frames(io.BytesIO(shard.read_bytes()), "shard"))
@@ -186,7 +188,7 @@ def test_a_lost_shard_fails_the_conservation_check(sample_records, tmp_path, cap
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_is_complete_or_absent_and_a_rerun_gives_the_same_bytes(
+def test_a_kill_at_any_moment_leaves_only_complete_shards_and_a_rerun_gives_identical_bytes(
     sample_records, pooled, tmp_path
 ):
     command = [sys.executable, "-m", "beam_jobs.extract_features", "--records", str(sample_records), "--stage=pooled"]
@@ -205,7 +207,7 @@ def test_killed_at_any_moment_it_is_complete_or_absent_and_a_rerun_gives_the_sam
     assert tree_bytes(tmp_path / "out") == expected
 
 
-def test_a_remaining_batch_gives_what_a_full_one_gives(sample_records):
+def test_a_partial_batch_gives_the_features_of_a_full_one(sample_records):
     extractor = FeatureExtractor(image_size=32, weights="random", stage="pooled", batch_size=8)
     jpegs = [record.jpeg for _, record in read_all(sample_records)[1].values()][:8]
     whole = extractor(jpegs)

@@ -1,4 +1,4 @@
-"""Features for tests."""
+"""Features for tests: stored ones, and those of Keras."""
 
 import keras
 
@@ -22,7 +22,7 @@ def all_features(folder):
 
 
 def keras_resnet50(layer):
-    """Pixels (32, 32, 3) -> a layer of the random ResNet50, by Keras alone, which also preprocesses."""
+    """A function of pixels (32, 32, 3): a layer of the random ResNet50, preprocessed and computed by Keras alone."""
     model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
     model.set_weights(Encoder(image_size=32, weights="random", finetuned=False).base.get_weights())
     model = keras.Model(model.input, model.get_layer(layer).output)

@@ -1,4 +1,6 @@
-"""Records for tests: built, read whole, rewritten, damaged."""
+"""Records for tests: built, read, rewritten and damaged."""
+
+import hashlib
 
 from PIL import Image
 
@@ -30,7 +32,7 @@ def read_all(folder):
 
 
 def damage(source):
-    """Six photos that cannot be used, each in its own way, and three captions; returns photo -> reason."""
+    """Add photos and captions that cannot be used, each for another reason; returns photo -> reason."""
     bad = {
         "empty.jpg": (b"", "empty file"),
         "cut.jpg": (truncated(), "truncated"),
@@ -47,9 +49,7 @@ def damage(source):
 
 
 def rewrite(copy, change):
-    """Change the first record of a dev shard and make dataset.json agree, so that only the content is wrong."""
-    import hashlib
-
+    """Change records of the first dev shard; dataset.json agrees, so that only the content is wrong."""
     info = load_dataset_info(copy)
     shard = info.splits["dev"].shards[0]
     with (copy / shard.name).open("rb") as stream:

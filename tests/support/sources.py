@@ -1,11 +1,11 @@
-"""A small data set in the Flickr8k layout, for tests."""
+"""A small data set in the Flickr8k layout."""
 
 from PIL import Image
 
 from beam_jobs.sources.reader import read_source
 
 
-class Source:
+class SmallDataset:
     """A small data set in the Flickr8k layout that a test can damage."""
 
     def __init__(self, folder):

@@ -1,4 +1,4 @@
-"""Tars for tests."""
+"""Tar files with photos and captions."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def write_tar(path, *members, kind=tarfile.PAX_FORMAT):
 
 
 def sample(key, *captions, folder="", **fields):
-    """A photo and its captions in a text file, and in a JSON one if there are fields for it."""
+    """A photo, its captions in a text file, and a JSON file if there are fields for it."""
     yield member(f"{folder}{key}.png", photo())
     yield member(f"{folder}{key}.txt", "".join(f"{caption}\n" for caption in captions).encode())
     if fields:

@@ -1,4 +1,4 @@
-"""The jobs as Google Cloud Dataflow would get them: built and rewritten by its runner, and not sent."""
+"""Jobs for Google Cloud Dataflow: built and rewritten by its runner, never submitted."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ GROUP_BY_KEY = common_urns.primitives.GROUP_BY_KEY.urn
 
 
 def records_job(listing, output, flags=FLAGS):
-    """The job of build_records, as its runner would send it."""
+    """The job of build_records, as its runner would submit it."""
     settings = RecordSettings(
         **{"source": listing.source, "image_size": 32, "resize": "squash", "min_count": 1, "max_words": 9, "seed": 0},
         **{"shards": 3, "shares": {}, "pillow_version": ""},
@@ -50,19 +50,19 @@ def job(listing, tmp_path_factory):
 
 
 def producers(job):
-    """Collection -> the step that makes it."""
+    """Collection -> the step that produces it."""
     steps = job.components.transforms.values()
     return {made: step for step in steps if not step.subtransforms for made in step.outputs.values()}
 
 
-def before(job, step):
-    """The names of all steps that something goes through before it comes to a step."""
-    made_by, names, waiting = producers(job), set(), [*step.inputs.values()]
-    while waiting:
-        found = made_by.get(waiting.pop())
-        if found is not None and found.unique_name not in names:
-            names.add(found.unique_name)
-            waiting += found.inputs.values()
+def upstream(job, step):
+    """The names of all steps upstream of a step."""
+    producer_of, names, collections = producers(job), set(), [*step.inputs.values()]
+    while collections:
+        producer = producer_of.get(collections.pop())
+        if producer is not None and producer.unique_name not in names:
+            names.add(producer.unique_name)
+            collections += producer.inputs.values()
     return names
 
 
@@ -70,37 +70,37 @@ def groups(job):
     return [step for step in job.components.transforms.values() if step.spec.urn == GROUP_BY_KEY]
 
 
-def test_the_steps_are_named_for_what_they_do(job):
+def test_the_steps_have_names(job):
     names = {step.unique_name.partition("/")[0] for step in job.components.transforms.values()}
     expected = {"Listing", "ReadListing", "Tokenize", "CountWords", "Vocabulary", "ToShards", "WriteShard"}
     expected |= {"Once", "Finish"}
     assert {name for name in names if not name.startswith("ref_AppliedPTransform")} == expected
 
 
-def test_no_flatten_is_there_to_lose_data(job):
+def test_no_flatten_can_lose_data(job):
     kinds = {step.spec.urn for step in job.components.transforms.values()}
     assert common_urns.primitives.FLATTEN.urn not in kinds and GROUP_BY_KEY in kinds
 
 
-def test_no_pixel_goes_through_a_shuffle(job):
+def test_no_pixel_is_shuffled(job):
     assert {"ToShards"} < {step.unique_name for step in groups(job)}
     for step in groups(job):
         # The one step that opens photos comes after all of them.
-        assert not [name for name in before(job, step) if name.startswith("WriteShard")], step.unique_name
+        assert not [name for name in upstream(job, step) if name.startswith("WriteShard")], step.unique_name
     (finish,) = [step for step in job.components.transforms.values() if step.unique_name == "Finish"]
-    assert [name for name in before(job, finish) if name.startswith("WriteShard")]  # so that the search can find it
+    assert [name for name in upstream(job, finish) if name.startswith("WriteShard")]  # so that the search can find it
 
 
-def test_what_is_shuffled_is_some_hundred_bytes_a_photo(listing):
+def test_a_few_hundred_bytes_per_photo_are_shuffled(listing):
     tokenize = Tokenize({"train": 3, "dev": 1, "test": 1}, seed=0, first=listing.photos[0].id)
-    shuffled = [found for found in tokenize.process(listing.photos) if isinstance(found, tuple)]
-    assert len(shuffled) == 60 + 5  # and a mark for each shard, so that empty ones are written
+    shuffled = [element for element in tokenize.process(listing.photos) if isinstance(element, tuple)]
+    assert len(shuffled) == 60 + 5  # one element for each shard, so that empty shards are written
     coder = coders.TupleCoder([coders.StrUtf8Coder(), coders.FastPrimitivesCoder()])
-    spoken = sum(len(caption) for photo in listing.photos for caption in photo.captions)
-    assert sum(len(coder.encode(found)) for found in shuffled) < 5 * spoken + 60 * 600
+    letters = sum(len(caption) for photo in listing.photos for caption in photo.captions)
+    assert sum(len(coder.encode(element)) for element in shuffled) < 5 * letters + 60 * 600
 
 
-def test_keys_are_the_same_bytes_on_every_worker(job):
+def test_keys_have_the_same_bytes_on_every_worker(job):
     for step in groups(job):
         (collection,) = step.inputs.values()
         kinds = job.components.coders[job.components.pcollections[collection].coder_id]
@@ -134,7 +134,7 @@ def test_an_output_that_the_workers_do_not_share_is_refused(sample, tmp_path, ca
     assert given["runner"] == "DataflowRunner"
 
 
-def test_a_dry_run_of_the_command_says_that_nothing_ran(sample, tmp_path, capsys):
+def test_a_dry_run_of_the_command_reports_that_nothing_ran(sample, tmp_path, capsys):
     images, texts = map(str, sample)
     arguments = ["--images", images, "--captions", texts, "--output", str(tmp_path / "out"), *FLAGS]
     assert build_records.main(arguments) == 0

@@ -1,4 +1,4 @@
-"""The same jobs on every runner that this machine can run: the same bytes, or a refusal that says why."""
+"""The jobs on every runner that works on this machine: identical bytes, or a refusal with its reason."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def extract(sample_records, output, *flags):
 
 
 @pytest.mark.parametrize("flags", [["--direct_num_workers=2"], LOOPBACK], ids=["processes", "job_server"])
-def test_records_are_the_same_bytes_on_every_runner(sample, sample_records, tmp_path, flags):
+def test_records_have_the_same_bytes_on_every_runner(sample, sample_records, tmp_path, flags):
     assert len(tree_bytes(sample_records)) == 3 + 5
     assert build(sample, tmp_path / "out", *flags) == 0
     assert tree_bytes(tmp_path / "out") == tree_bytes(sample_records)
@@ -46,7 +46,7 @@ def test_records_are_the_same_bytes_on_every_runner(sample, sample_records, tmp_
     ],
     ids=["processes", "job_server"],
 )
-def test_features_are_the_same_bytes_on_every_runner(sample_records, pooled, tmp_path, flags):
+def test_features_have_the_same_bytes_on_every_runner(sample_records, pooled, tmp_path, flags):
     assert extract(sample_records, tmp_path / "out", *flags) == 0
     assert tree_bytes(tmp_path / "out") == tree_bytes(pooled)
 
@@ -70,7 +70,7 @@ def test_a_runner_that_loses_records_is_refused_with_the_reason(sample, tmp_path
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Python of an environment with the sdist and the dependencies of this one, and nothing of the checkout."""
+    """Python of an environment with the sdist installed, this environment's dependencies, and no checkout."""
     folder = tmp_path_factory.mktemp("installed")
     build = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", folder, "sdist", "--dist-dir", folder]
     subprocess.run(build, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
@@ -86,7 +86,7 @@ def installed(tmp_path_factory):
 
 @contextmanager
 def worker_pool(python, folder):
-    """Flags for workers that a pool of another environment starts, as processes of their own."""
+    """Flags for workers in processes that a worker pool of another environment starts."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

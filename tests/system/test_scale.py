@@ -1,4 +1,4 @@
-"""Two hundred thousand photos: what a worker holds in memory does not grow with the data, nor is anything lost."""
+"""Two hundred thousand photos: a worker's memory does not grow with the data, and nothing is lost."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ DIFFERENT = 50  # files; all photos are links to them
 
 
 def write_photos(folder, count):
-    """So many photos of 32 pixels in folders of a thousand, and a table of their captions."""
+    """`count` photos of 32 pixels in folders of a thousand, and a table of their captions."""
     folder.mkdir()
     for index in range(DIFFERENT):
         picture().resize((32, 32)).rotate(index).save(folder / f"{index}.bytes", "JPEG")
@@ -35,12 +35,12 @@ def write_photos(folder, count):
     return folder
 
 
-class Seen:
+class MemoryWatch:
     """Resident memory (MB) of a process and its children, watched until it ends."""
 
     def __init__(self, process, output):
-        self.peak = defaultdict(int)  # launcher or worker -> the most that one of them ever had
-        self.writing = defaultdict(list)  # worker -> what it had, each time with the number of shards already written
+        self.peak = defaultdict(int)  # launcher or worker -> peak of any such process
+        self.writing = defaultdict(list)  # worker -> (shards written by then, memory), sampled over time
         self._family, self._ended = {process.pid}, threading.Event()
         watcher = threading.Thread(target=self._watch, args=(output,))
         watcher.start()
@@ -56,47 +56,47 @@ class Seen:
                 try:
                     lines = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
                     command = (status.parent / "cmdline").read_text()
-                except OSError:  # it ended
+                except OSError:  # the process ended
                     continue
                 process = int(lines["Pid"])
                 if process in self._family or int(lines["PPid"]) in self._family:
                     self._family.add(process)
-                    now, most = (int(lines.get(name, "0").split()[0]) // 1000 for name in ("VmRSS", "VmHWM"))
+                    resident, peak = (int(lines.get(name, "0").split()[0]) // 1000 for name in ("VmRSS", "VmHWM"))
                     role = "worker" if "sdk_worker_main" in command else "launcher"
-                    self.peak[role] = max(self.peak[role], most)
+                    self.peak[role] = max(self.peak[role], peak)
                     if role == "worker":
-                        self.writing[process].append((shards, now))
+                        self.writing[process].append((shards, resident))
 
 
 def build(folder, output):
     command = [sys.executable, "-m", "beam_jobs.build_records", "--images", folder, "--captions", folder]
     command += ["--source", "table", "--output", output, "--image_size=32", "--direct_num_workers=2"]
     with subprocess.Popen([*map(str, command)]) as process:
-        return Seen(process, output)
+        return MemoryWatch(process, output)
 
 
 @pytest.mark.slow
-def test_a_worker_that_writes_two_hundred_thousand_photos_holds_no_more_at_the_end_than_at_the_beginning(tmp_path):
-    seen = {}
+def test_a_worker_s_memory_does_not_grow_while_it_writes_two_hundred_thousand_photos(tmp_path):
+    watches = {}
     for count in (PHOTOS // 10, PHOTOS):
         folder = write_photos(tmp_path / f"photos-{count}", count)
-        seen[count] = build(folder, tmp_path / f"records-{count}")
+        watches[count] = build(folder, tmp_path / f"records-{count}")
         info = load_dataset_info(tmp_path / f"records-{count}")
         assert sum(split.photos for split in info.splits.values()) == count
         assert info.captions_in == CAPTIONS * count and not info.rejected_photos
         shards = [shard for split in info.splits.values() for shard in split.shards]
         assert max(shard.records for shard in shards) <= 600
-    large = seen[PHOTOS]
-    print({count: dict(found.peak) for count, found in seen.items()})
-    held = {}
-    for worker, found in large.writing.items():
-        early = [now for done, now in found if 0.1 < done / len(shards) < 0.3]
-        late = [now for done, now in found if 0.7 < done / len(shards) < 0.95]
+    large = watches[PHOTOS]
+    print({count: dict(watch.peak) for count, watch in watches.items()})
+    memory = {}
+    for worker, samples in large.writing.items():
+        early = [resident for done, resident in samples if 0.1 < done / len(shards) < 0.3]
+        late = [resident for done, resident in samples if 0.7 < done / len(shards) < 0.95]
         if early and late:
-            held[worker] = max(early), max(late)
-    print(held)
-    assert sum(early > 50 for early, _ in held.values()) == 2, "two workers, and the shells that started them"
-    assert all(late <= early + 20 for early, late in held.values())
-    # FnApiRunner hands a worker its share of the shuffle in one message, before the first shard.
-    share = large.peak["worker"] - seen[PHOTOS // 10].peak["worker"]
+            memory[worker] = max(early), max(late)
+    print(memory)
+    assert sum(early > 50 for early, _ in memory.values()) == 2, "two workers, and the shells that started them"
+    assert all(late <= early + 20 for early, late in memory.values())
+    # FnApiRunner sends a worker its share of the shuffle in one message, before the first shard.
+    share = large.peak["worker"] - watches[PHOTOS // 10].peak["worker"]
     assert share < 3e-3 * (PHOTOS - PHOTOS // 10), share

@@ -1,4 +1,4 @@
-"""Photos to train on that are held out elsewhere: found under each data set's name for them, and refused."""
+"""Training photos that are held out elsewhere: found under each data set's name for them, and refused."""
 
 import shutil
 
@@ -14,7 +14,7 @@ from tfcaption.records.tfrecord import RecordError
 
 @pytest.fixture
 def flickr30k(tmp_path):
-    """Twelve photos named as Flickr30k names them; those that train, and the folders of photos and captions."""
+    """Twelve photos with names as in Flickr30k: names of the training split, and the folders of photos and captions."""
     images, texts = tmp_path / "photos", tmp_path / "text"
     images.mkdir()
     texts.mkdir()
@@ -48,11 +48,11 @@ def build(images, texts, output, *flags):
         ("dog_1.jpg", "dog_2.jpg", False),
     ],
 )
-def test_names_of_one_photo_are_comparable_and_those_of_others_are_not(one, other, same):
+def test_comparable_names_are_equal_for_one_photo_and_differ_for_others(one, other, same):
     assert (held_out.comparable(one) == held_out.comparable(other)) == same
 
 
-def test_a_training_split_with_photos_of_a_list_is_refused_with_their_number_and_names(flickr30k, tmp_path, capsys):
+def test_a_training_split_with_listed_photos_is_refused_with_their_number_and_names(flickr30k, tmp_path, capsys):
     training, images, texts = flickr30k
     listed = [*map(flickr8k_name, training[:4]), "7_0123456789.jpg"]
     (tmp_path / "test.txt").write_text("".join(f"{name}\n" for name in listed))
@@ -65,7 +65,7 @@ def test_a_training_split_with_photos_of_a_list_is_refused_with_their_number_and
     assert not (tmp_path / "out").exists()
 
 
-def test_it_is_built_all_the_same_if_one_insists_and_the_summary_says_so(flickr30k, tmp_path, capsys):
+def test_allow_overlap_builds_the_records_and_the_summary_names_the_overlap(flickr30k, tmp_path, capsys):
     training, images, texts = flickr30k
     (tmp_path / "test.txt").write_text(f"{training[0]}\n")
     flags = ["--held_out", str(tmp_path / "test.txt"), "--allow_overlap"]
@@ -73,7 +73,7 @@ def test_it_is_built_all_the_same_if_one_insists_and_the_summary_says_so(flickr3
     assert f"held out elsewhere: 1 ({training[0]}, " in capsys.readouterr().out
 
 
-def test_the_official_files_of_flickr8k_beside_other_captions_count_unasked(flickr30k, tmp_path, capsys):
+def test_flickr8k_s_official_files_beside_other_captions_are_held_out_by_default(flickr30k, tmp_path, capsys):
     training, images, texts = flickr30k
     (texts / "Flickr_8k.trainImages.txt").write_text(f"{flickr8k_name(training[0])}\n")
     assert build(images, texts, tmp_path / "out") == 0
@@ -83,7 +83,7 @@ def test_the_official_files_of_flickr8k_beside_other_captions_count_unasked(flic
     assert f"held out elsewhere: 1 ({training[1]}, {texts / 'Flickr_8k.devImages.txt'}, line 1)" in error
 
 
-def test_dev_and_test_photos_of_records_are_held_out_and_those_to_train_on_are_not(sample, sample_records, tmp_path):
+def test_dev_and_test_photos_of_records_are_held_out_and_training_photos_are_not(sample, sample_records, tmp_path):
     images, texts = sample
     assert build(images, texts, tmp_path / "same", "--held_out", str(sample_records)) == 0  # the same splits
     other = tmp_path / "text"
@@ -96,10 +96,10 @@ def test_dev_and_test_photos_of_records_are_held_out_and_those_to_train_on_are_n
         held_out.check_held_out(listing, [sample_records], allow_overlap=False)
 
 
-def test_what_is_neither_a_list_nor_records_is_an_error_that_names_it(tmp_path):
+def test_a_path_that_is_neither_a_list_nor_records_is_an_error_that_names_it(tmp_path):
     with pytest.raises(SourceError, match="--held_out .*nowhere: no such file or folder"):
         held_out.held_out_photos([tmp_path / "nowhere"])
-    with pytest.raises(RecordError, match="no dataset.json"):
+    with pytest.raises(RecordError, match="dataset.json is missing"):
         held_out.held_out_photos([tmp_path])
     (tmp_path / "list.txt").write_text("a.jpg\n../b.jpg\n")
     with pytest.raises(SourceError, match="list.txt, line 2: .* must be a plain file name"):

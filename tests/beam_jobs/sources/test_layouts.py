@@ -1,4 +1,4 @@
-"""Every caption layout that is known: read whole, recognised, and its bad lines named."""
+"""Every known caption layout: recognised, read completely, its bad lines rejected by name."""
 
 import json
 from importlib.metadata import EntryPoint
@@ -6,10 +6,13 @@ from importlib.metadata import EntryPoint
 import pytest
 from PIL import Image
 
+from beam_jobs.build_records import main
 from beam_jobs.sources import SourceError, reader
 from beam_jobs.sources.base import CaptionLine, Columns, Source, text_lines
 from beam_jobs.sources.flickr import Flickr8k
 from beam_jobs.sources.reader import ENTRY_POINTS, LAYOUTS, read_source
+from tests.conftest import IN_MEMORY
+from tfcaption.records.dataset_info import load_dataset_info
 
 NAMES = [f"{letter}.jpg" for letter in "abcdef"]
 CAPTIONS = {name: (f"The first, of {name[0]} .", f'A "second" of {name[0]} .') for name in NAMES}
@@ -112,7 +115,7 @@ LAYOUT_FILES = {
 
 
 @pytest.mark.parametrize("case", LAYOUT_FILES)
-def test_a_layout_is_recognised_and_read_whole(case, images, texts):
+def test_a_layout_is_recognised_and_read_completely(case, images, texts):
     name, make, has_splits = LAYOUT_FILES[case]
     make(texts)
     listing = read_source(texts if name == "folder" else images, texts)
@@ -125,11 +128,18 @@ def test_a_layout_is_recognised_and_read_whole(case, images, texts):
 
 
 @pytest.mark.parametrize("name", ["DSC_1.JPG", "DSC_1.jpg", "DSC_1.Jpg", "DSC_1.PNG"])
-def test_a_text_beside_a_photo_is_its_caption_whatever_the_case_of_the_photo_s_ending(tmp_path, name):
+def test_a_text_file_beside_a_photo_is_its_caption_whatever_the_case_of_the_photo_s_suffix(tmp_path, name):
     Image.new("RGB", (8, 8)).save(tmp_path / name)
     write(tmp_path / "DSC_1.txt", ["A dog ."])
     (photo,) = read_source(tmp_path, tmp_path).photos
     assert (photo.id, list(photo.captions)) == (name, ["A dog ."])
+
+
+def test_hidden_files_beside_photos_are_not_captions(images, texts):
+    text_files(texts)
+    for name in ("._a.jpg", "._a.txt"):
+        (texts / name).write_bytes(b"\x00\x05\x16\x07")
+    assert read_source(texts, texts).rejections == []
 
 
 def test_the_files_of_coco_are_its_splits(images, texts):
@@ -138,13 +148,13 @@ def test_the_files_of_coco_are_its_splits(images, texts):
     assert found == {name: "train" if name in NAMES[:4] else "dev" for name in NAMES}
 
 
-def test_a_file_can_be_named_itself(images, texts):
+def test_captions_may_be_a_file_instead_of_its_folder(images, texts):
     table(",", ["image", "caption"])(texts)
     table(",", ["image", "caption"], name="other.csv")(texts)
     assert len(read_source(images, texts / "other.csv").photos) == 6
 
 
-def test_columns_with_unusual_names_are_named(images, texts):
+def test_columns_with_unusual_names_can_be_given(images, texts):
     table(",", ["bild", "satz", "teil"], split=True)(texts)
     with pytest.raises(SourceError, match="captions.csv: no column for the photo; it has bild, satz, teil"):
         read_source(images, texts)
@@ -175,7 +185,7 @@ def test_a_bad_row_of_a_table_is_rejected_by_file_and_line(images, texts, line, 
     assert len(listing.photos) == 6 and listing.captions_in == 13
 
 
-def test_a_quotation_mark_without_its_pair_does_not_swallow_rows_unsaid(images, texts):
+def test_rows_inside_an_unclosed_quotation_mark_are_rejected(images, texts):
     table(",", ["image", "caption"])(texts)
     with (texts / "captions.csv").open("a") as stream:
         stream.write('d.jpg,"Two of them,\nby a person"\na.jpg,"A dog\nb.jpg,A cat\nc.jpg,A bird\n')
@@ -206,7 +216,7 @@ def test_a_json_line_with_anything_but_text_is_rejected_by_file_and_line(images,
     assert listing.captions_in == 13 and len(listing.photos) == 6
 
 
-def test_bad_json_lines_are_rejected_and_captions_of_one_row_counted_each(images, texts):
+def test_bad_json_lines_are_rejected_and_each_caption_of_a_row_is_counted(images, texts):
     json_lines(texts)
     with (texts / "captions.jsonl").open("a") as stream:
         stream.write('{"file_name": "a.jpg"\n[]\n{"file_name": "a.jpg"}\n')
@@ -217,7 +227,7 @@ def test_bad_json_lines_are_rejected_and_captions_of_one_row_counted_each(images
     assert listing.captions_in == 15
 
 
-def test_an_annotation_of_a_photo_that_coco_does_not_list_is_named(images, texts):
+def test_an_annotation_of_a_photo_that_coco_does_not_list_is_rejected(images, texts):
     coco(("train2017", NAMES))(texts)
     path = texts / "captions_train2017.json"
     content = json.loads(path.read_text())
@@ -242,7 +252,7 @@ def test_an_annotation_of_a_photo_that_coco_does_not_list_is_named(images, texts
         ("captions.csv", "image,caption\n", "is empty"),
     ],
 )
-def test_a_file_that_is_not_what_its_name_says_is_an_error_that_names_it(images, texts, name, content, message):
+def test_a_file_with_the_wrong_content_is_an_error_that_names_it(images, texts, name, content, message):
     (texts / name).write_text(content)
     with pytest.raises(SourceError, match=message) as error:
         read_source(images, texts)
@@ -281,16 +291,12 @@ def test_another_package_adds_a_layout_by_an_entry_point(images, texts, monkeypa
     assert listing.source == "lines" and {photo.id: photo.captions for photo in listing.photos} == CAPTIONS
 
 
-def test_layouts_have_names_of_their_own_and_say_what_they_look_like():
+def test_layouts_have_distinct_names_and_a_description():
     assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
     assert all(layout.layout for layout in LAYOUTS) and LAYOUTS[0] is Flickr8k
 
 
 def test_records_are_built_from_a_table(images, texts, tmp_path):
-    from beam_jobs.build_records import main
-    from tests.conftest import IN_MEMORY
-    from tfcaption.records.dataset_info import load_dataset_info
-
     table(",", ["bild", "satz", "teil"], split=True)(texts)
     output = tmp_path / "records"
     arguments = ["--images", str(images), "--captions", str(texts), "--output", str(output), "--min_count=1"]

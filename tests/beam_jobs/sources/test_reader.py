@@ -1,4 +1,4 @@
-"""The Flickr8k layout, whole and damaged: a clear error, or a named and counted rejection."""
+"""The Flickr8k layout, intact and damaged: a clear error, or a rejection with its name and reason."""
 
 import os
 
@@ -6,19 +6,19 @@ import pytest
 
 from beam_jobs.sources import SourceError
 from beam_jobs.sources.reader import read_source
-from tests.support.sources import Source
+from tests.support.sources import SmallDataset
 
 
 @pytest.fixture
 def source(tmp_path):
-    return Source(tmp_path)
+    return SmallDataset(tmp_path)
 
 
 def rejections(listing, kind):
     return [(r.id, r.reason) for r in listing.rejections if r.kind == kind]
 
 
-def test_a_sound_source_is_read_whole(source):
+def test_an_intact_source_is_read_completely(source):
     listing = source.read()
     assert [photo.id for photo in listing.photos] == [f"{name}.jpg" for name in "abcdefghij"]
     assert {photo.split for photo in listing.photos} == {"train", "dev", "test"}
@@ -49,14 +49,14 @@ def test_a_bad_line_is_rejected_by_file_and_line(source, line, reason):
     assert len(listing.photos) == 10 and listing.captions_in == 21
 
 
-def test_the_phantom_photo_of_flickr8k_is_named(source):
+def test_the_missing_photo_of_flickr8k_is_rejected_by_name(source):
     source.lines += [f"2258277193_586949ec62.jpg.1#{k}\tNobody .".encode() for k in range(5)]
     listing = source.read()
     assert rejections(listing, "photo") == [("2258277193_586949ec62.jpg.1", "missing photo")]
     assert listing.rejections[0].captions == 5
 
 
-def test_photos_without_captions_and_captions_without_photo_are_named(source):
+def test_photos_without_captions_and_captions_without_photo_are_rejected_by_name(source):
     source.photo("lonely.jpg")
     (source.images / "a.jpg").unlink()
     source.lines = [line for line in source.lines if not line.startswith(b"b.jpg")]
@@ -72,13 +72,13 @@ def test_a_photo_whose_only_captions_are_empty_has_no_captions(source):
     assert rejections(listing, "caption") == [("Flickr8k.token.txt:21", "empty caption")]
 
 
-def test_a_split_file_s_photo_that_is_nowhere_is_named(source):
+def test_a_listed_photo_that_does_not_exist_is_rejected_by_name(source):
     with (source.texts / "Flickr_8k.devImages.txt").open("a") as stream:
         stream.write("ghost.jpg\n")
     assert rejections(source.read(), "photo") == [("ghost.jpg", "no captions")]
 
 
-def test_pipes_devices_and_broken_links_are_no_photos(source):
+def test_pipes_devices_and_broken_links_are_not_photos(source):
     os.mkfifo(source.images / "pipe.jpg")
     (source.images / "zero.jpg").symlink_to("/dev/zero")
     (source.images / "gone.jpg").symlink_to("nowhere")
@@ -92,18 +92,18 @@ def test_pipes_devices_and_broken_links_are_no_photos(source):
     assert "link.jpg" in {photo.id for photo in listing.photos}
 
 
-def test_two_files_of_one_name_are_ambiguous(source):
+def test_two_files_with_the_same_name_are_ambiguous(source):
     source.photo("copy/a.jpg")
     assert rejections(source.read(), "photo") == [("a.jpg", "ambiguous photo")]
 
 
-def test_the_hidden_files_of_mac_archives_are_no_photos(source):
+def test_the_hidden_files_of_mac_archives_are_not_photos(source):
     source.photo("__MACOSX/._a.jpg")
     (source.images / "readme.txt").write_text("hello")
     assert source.read().rejections == []
 
 
-def test_photos_in_no_split_file_are_left_out_where_all_three_files_are_there(source):
+def test_photos_in_no_split_file_are_unused_if_all_three_files_exist(source):
     source.photo("extra.jpg")
     source.lines.append(b"extra.jpg#0\tAn extra one .")
     listing = source.read()
@@ -125,7 +125,7 @@ def test_without_split_files_a_hash_divides_the_photos_by_the_shares(source):
     assert other.photos != listing.photos
 
 
-def test_what_is_left_over_goes_to_the_split_whose_file_is_missing(source):
+def test_unlisted_photos_go_to_the_split_whose_file_is_missing(source):
     (source.texts / "Flickr_8k.testImages.txt").unlink()
     splits = {photo.id: photo.split for photo in source.read().photos}
     assert (splits["i.jpg"], splits["j.jpg"], splits["a.jpg"], splits["g.jpg"]) == ("test", "test", "train", "dev")
@@ -138,7 +138,7 @@ def test_a_photo_in_two_splits_is_an_error_that_names_both_lines(source):
         source.read()
 
 
-def test_what_cannot_be_started_from_is_an_error_that_names_it(source, tmp_path):
+def test_unusable_paths_and_files_are_errors_that_name_them(source, tmp_path):
     with pytest.raises(SourceError, match="--images .*nowhere"):
         read_source(tmp_path / "nowhere", source.texts)
     with pytest.raises(SourceError, match="--captions .*nowhere"):
@@ -162,6 +162,6 @@ def test_what_cannot_be_started_from_is_an_error_that_names_it(source, tmp_path)
 
 
 def test_line_ends_and_byte_order_marks_do_not_matter(source):
-    sound = source.read().photos
+    intact = source.read().photos
     source.lines = [b"\xef\xbb\xbf" + source.lines[0] + b"\r", *[line + b"\r" for line in source.lines[1:]], b""]
-    assert source.read().photos == sound
+    assert source.read().photos == intact

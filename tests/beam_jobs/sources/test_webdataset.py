@@ -1,4 +1,4 @@
-"""Tars of photos and captions: read where they lie, unsafe members named and never followed, damage found."""
+"""Tar files of photos and captions: read in place, unsafe members rejected by name, damage found."""
 
 import io
 import itertools
@@ -31,7 +31,7 @@ def rejected(listing):
     return [(rejection.kind, rejection.id, rejection.reason) for rejection in listing.rejections]
 
 
-def test_tars_are_recognised_and_every_photo_of_them_is_read_with_its_captions(tmp_path):
+def test_tar_files_are_recognised_and_every_photo_is_read_with_its_captions(tmp_path):
     write_tar(tmp_path / "0.tar", *sample("000", "One .", "Two ."), *sample("001", "Three ."))
     (tmp_path / "below").mkdir()
     write_tar(
@@ -45,7 +45,7 @@ def test_tars_are_recognised_and_every_photo_of_them_is_read_with_its_captions(t
 
 
 @pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
-def test_a_location_is_the_very_bytes_of_the_photo(tmp_path, kind):
+def test_a_location_gives_exactly_the_bytes_of_the_photo(tmp_path, kind):
     name = "x" * (90 if kind == tarfile.USTAR_FORMAT else 150)  # the others store a long name before the member
     contents = {f"{name}{width}": photo(width) for width in (40, 41, 52)}
     pairs = [(member(f"{key}.png", data), member(f"{key}.txt", b"A")) for key, data in contents.items()]
@@ -55,7 +55,7 @@ def test_a_location_is_the_very_bytes_of_the_photo(tmp_path, kind):
         assert path.read_bytes()[offset : offset + size] == contents[found.id.partition(".")[0]]
 
 
-def test_captions_in_json_have_usual_names_and_one_that_the_text_file_holds_too_is_one(tmp_path):
+def test_captions_in_json_have_usual_names_and_count_once_if_the_text_file_has_them(tmp_path):
     path = write_tar(
         tmp_path / "a.tar",
         *sample("a", "One .", "One .", caption="One .", url="http://x", split="train"),
@@ -99,14 +99,14 @@ def test_an_unsafe_member_is_rejected_by_its_name_and_counted(tmp_path, case):
     assert listing.photos_in == 2 and listing.captions_in == 2
 
 
-def test_folders_hidden_files_and_other_kinds_of_files_are_passed_over(tmp_path):
+def test_folders_hidden_files_and_other_kinds_of_files_are_ignored(tmp_path):
     folder = member("a/", type=tarfile.DIRTYPE)
     others = [member("a/._000.png", b"Mac"), member("000.cls", b"7"), member("000.seg.png", photo()), member("README")]
     listing = read(write_tar(tmp_path / "a.tar", folder, *sample("000", "One ."), *others))
     assert captions_of(listing) == {"000.png": ("One .",)} and listing.rejections == []
 
 
-def test_photos_of_one_name_are_ambiguous_and_a_second_member_of_captions_a_duplicate(tmp_path):
+def test_photos_with_the_same_name_are_ambiguous_and_a_second_caption_member_is_a_duplicate(tmp_path):
     write_tar(tmp_path / "a.tar", *sample("0", "One ."), *sample("1", "Two ."), member("1.txt", b"Again ."))
     write_tar(tmp_path / "b.tar", *sample("0", "Three ."), *sample("2", "Four .", folder="x/"))
     listing = read(tmp_path)
@@ -116,7 +116,7 @@ def test_photos_of_one_name_are_ambiguous_and_a_second_member_of_captions_a_dupl
     assert listing.rejections[1].captions == 2 and listing.captions_in == 5
 
 
-def test_bad_captions_are_named_by_tar_and_member(tmp_path):
+def test_bad_captions_are_rejected_by_tar_file_and_member(tmp_path):
     bad = {
         "b.json": (b"{", "malformed line"),
         "c.json": (b"[1]", "malformed line"),
@@ -137,7 +137,7 @@ def test_bad_captions_are_named_by_tar_and_member(tmp_path):
     assert captions_of(listing) == {"a.png": ("One .",)} and listing.captions_in == 10
 
 
-def test_damage_anywhere_in_a_tar_is_an_error_that_names_it(tmp_path):
+def test_damage_anywhere_in_a_tar_file_is_an_error_that_names_it(tmp_path):
     data = write_tar(tmp_path / "a.tar", *sample("a", "One ."), *sample("b", "Two .")).read_bytes()
     with tarfile.open(fileobj=io.BytesIO(data)) as stream:
         headers = [found.offset for found in stream]
@@ -161,7 +161,7 @@ def test_damage_anywhere_in_a_tar_is_an_error_that_names_it(tmp_path):
             pytest.fail(f"{case}: {read(tmp_path / 'a.tar')}")
 
 
-def test_photos_and_captions_may_lie_in_tars_of_their_own_but_not_in_a_folder_without_any(tmp_path):
+def test_photos_and_captions_may_be_in_different_tar_files_but_not_in_a_folder_without_any(tmp_path):
     path = write_tar(tmp_path / "a.tar", *sample("a", "One ."))
     (tmp_path / "photos").mkdir()
     with pytest.raises(SourceError, match="photos: holds no .tar; name the path of --captions"):
@@ -171,7 +171,7 @@ def test_photos_and_captions_may_lie_in_tars_of_their_own_but_not_in_a_folder_wi
         read_source(path, tmp_path / "captions.csv")
 
 
-def test_listing_holds_one_header_at_a_time(tmp_path):
+def test_listing_keeps_one_header_in_memory_at_a_time(tmp_path):
     count = 5_000
     with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.USTAR_FORMAT) as stream:
         for index in range(count):
@@ -183,8 +183,8 @@ def test_listing_holds_one_header_at_a_time(tmp_path):
     assert peak < 1_000_000
 
 
-def test_records_of_tars_are_those_of_the_same_photos_in_a_folder(sample_records, tmp_path):
-    """The photos of records, once in tars and once in files, with text beside them."""
+def test_records_from_tar_files_equal_records_from_a_folder(sample_records, tmp_path):
+    """The photos of records, once in tar files and once in a folder, with text files beside them."""
     _, found = read_all(sample_records)
     (tmp_path / "folder").mkdir()
     parts = {"0": [], "1": []}
@@ -206,7 +206,7 @@ def test_records_of_tars_are_those_of_the_same_photos_in_a_folder(sample_records
     assert not list(tmp_path.rglob("tars/*.jpg"))  # nothing was unpacked
 
 
-def test_a_photo_that_is_too_large_is_rejected_before_it_is_read_whole(tmp_path, monkeypatch):
+def test_a_photo_that_is_too_large_is_rejected_before_it_is_read_completely(tmp_path, monkeypatch):
 
     path = tmp_path / "large"
     path.write_bytes(b"x" * 5000)
