@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from tests.support.records import rewrite
-from tfcaption.inspect import inspect_records, main
+from tfcaption.inspect import main
+from tfcaption.inspection.verification import inspect_records
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.examples import decode_record

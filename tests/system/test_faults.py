@@ -27,7 +27,7 @@ from tests.support.runs import config as training_config
 from tests.support.runs import figures, step_losses, train
 from tfcaption import train as train_command
 from tfcaption.config import save_config
-from tfcaption.inspect import inspect_records
+from tfcaption.inspection.verification import inspect_records
 from tfcaption.records.dataset_info import DATASET_FILE, FEATURES_FILE
 from tfcaption.runtime.folder_lock import locked
 

@@ -1,15 +1,19 @@
-"""Mends a folder of records from its own whole shards, and says what only the photos and captions can bring back."""
+"""Rebuilds `dataset.json` and `vocabulary.txt` from intact shards; lists what needs the original photos and captions.
+
+Imports no TensorFlow: the caller passes the tokenizer.
+"""
 
 import io
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tfcaption.records import tfrecord
+import PIL
+from PIL import Image
+
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
     REJECTED_FILE,
@@ -17,65 +21,85 @@ from tfcaption.records.dataset_info import (
     DatasetInfo,
     RecordSettings,
     Rejection,
-    ShardInfo,
     load_dataset_info,
 )
 from tfcaption.records.examples import PhotoRecord, decode_record
+from tfcaption.records.reading import SalvagedShard, salvage_shard
 from tfcaption.records.sharding import automatic_shard_count, is_shard_name, order_key, shard_index, shard_name
 from tfcaption.records.statistics import ShardStatistics, Totals, VocabularyCounts, build_dataset_info
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, load_vocabulary
-from tfcaption.runtime.paths import as_path, atomic_path
+from tfcaption.runtime.paths import atomic_path
+
+Tokenize = Callable[[Sequence[str]], list[list[str]]]
+"""Captions -> the words of each, as `preprocessing.tokenizer.split_words`."""
 
 
 @dataclass
 class Repair:
-    """What was done to a folder of records, and what is left to do."""
+    """What was repaired in a folder of records, and what is left to do."""
 
-    written: list[str] = field(default_factory=list)  # files
-    assumed: list[str] = field(default_factory=list)  # settings that no shard tells, as KEY=VALUE
-    lost: list[str] = field(default_factory=list)  # what only the photos and captions can bring back
-    rebuild: dict[str, str] = field(default_factory=dict)  # shard -> what is wrong with it
-    command: str = ""  # that builds the records again
+    written: list[str] = field(default_factory=list)  # names of files
+    assumed: list[str] = field(default_factory=list)  # settings that the shards do not contain, as KEY=VALUE
+    lost: list[str] = field(default_factory=list)  # what only the original photos and captions can restore
+    rebuild: dict[str, str] = field(default_factory=dict)  # shard -> its fault
+    command: str = ""  # rebuilds the records
 
 
 @dataclass
 class _Contents:
-    """What all shards hold."""
+    """The contents of all intact shards."""
 
     shards: list[ShardStatistics] = field(default_factory=list)
     words: dict[int, str] = field(default_factory=dict)  # token id -> word
-    counts: Counter[str] = field(default_factory=Counter)  # of every word of the training split
+    word_counts: Counter[str] = field(default_factory=Counter)  # in the training split
     image_size: int = 0
-    wrong: dict[str, str] = field(default_factory=dict)  # shard -> what is wrong with it
+    faults: dict[str, str] = field(default_factory=dict)  # shard -> its first fault
+
+    @property
+    def photos(self) -> int:
+        return sum(shard.info.records for shard in self.shards)
+
+    @property
+    def captions(self) -> int:
+        return sum(shard.lengths.total() for shard in self.shards)
 
 
-def repair_records(folder: str | Path, given: Mapping[str, Any] | None = None) -> Repair:
-    """Write `dataset.json` and `vocabulary.txt` again where they are missing or say other than the shards.
+def repair_records(folder: Path, tokenize: Tokenize, given: Mapping[str, Any] | None = None) -> Repair:
+    """Rewrite `dataset.json` and `vocabulary.txt` if they are missing or differ from the shards.
 
-    Nothing is written where a shard is missing or damaged, or photos are gone: then the records must be built again.
+    Writes nothing if a shard is missing or damaged, or photos are lost: then the records must be rebuilt.
 
     Args:
         folder: the records.
-        given: settings of `build_records`, where `dataset.json` is gone; for others its defaults are assumed.
+        tokenize: splits captions into words.
+        given: settings of `build_records` if `dataset.json` is lost; its defaults are assumed for the others.
 
     Raises:
-        RecordError: there are no shards, or those of two builds; a setting is unknown, or `dataset.json` says it.
+        RecordError: there are no shards, or shards of two builds; a setting is unknown, or `dataset.json` contains it.
     """
-    folder, given, done = as_path(folder), given or {}, Repair()
+    given, repair = given or {}, Repair()
     info = _readable_info(folder)
     if info and given:
-        raise RecordError(f"{folder / DATASET_FILE}: says the settings itself; leave out {', '.join(given)}")
+        raise RecordError(f"{folder / DATASET_FILE}: contains the settings; leave out --set {' '.join(given)}")
     names = _shard_names(folder, info)
-    contents = _read(folder, names, info.settings.seed if info else given.get("seed", 0))
-    settings = info.settings if info else _settings(contents, names, given, done)
-    done.command = _command(folder, settings)
-    done.rebuild = contents.wrong
-    rejections = _rejections(folder, done)
-    words = _vocabulary(folder, contents, done)
-    if not done.rebuild and words:
-        _describe_again(folder, info, settings, contents, rejections, words, done)
-    return done
+    contents = _read_shards(folder, names, info.settings.seed if info else given.get("seed", 0), tokenize)
+    settings = info.settings if info else _settings(contents, names, given, repair)
+    repair.command = _build_command(folder, settings)
+    repair.rebuild = contents.faults
+    rejections = _rejections(folder, repair)
+    words = _vocabulary(folder, contents, repair)
+    if words and not repair.rebuild:
+        rebuilt = _rebuild_info(info, settings, contents, rejections, words)
+        if _lost_photos(info, contents, repair):
+            return repair
+        if info is None:
+            repair.lost.append(f"duplicates in {DATASET_FILE}: photos with equal files in several splits")
+            if rebuilt.rejected_photos:
+                repair.lost.append(f"word_counts in {DATASET_FILE}: the words of rejected photos")
+        if rebuilt != info:
+            _write(folder, DATASET_FILE, rebuilt.model_dump_json(indent=1) + "\n", repair)
+    return repair
 
 
 def _readable_info(folder: Path) -> DatasetInfo | None:
@@ -86,78 +110,73 @@ def _readable_info(folder: Path) -> DatasetInfo | None:
 
 
 def _shard_names(folder: Path, info: DatasetInfo | None) -> list[str]:
-    """Names of all shards that must be there."""
+    """Names of all shards that the records need."""
     if info:
         return [shard.name for split in info.splits.values() for shard in split.shards]
     counts: dict[str, int] = {}
     for name in sorted(path.name for path in folder.glob("*.tfrecord") if is_shard_name(path.name)):
-        split, _, _, count = name.removesuffix(".tfrecord").split("-")
-        if counts.setdefault(split, int(count)) != int(count):
-            raise RecordError(f"{folder}: {name} is of another build than the shards before it; remove one of them")
+        split, _, count = _parse_name(name)
+        if counts.setdefault(split, count) != count:
+            raise RecordError(f"{folder}: {name} comes from another build than other shards of {split}; remove one")
     if not counts:
         raise RecordError(f"{folder}: no shards; make records with python -m beam_jobs.build_records")
     return [shard_name(split, index, count) for split, count in counts.items() for index in range(count)]
 
 
-def _read(folder: Path, names: Sequence[str], seed: int) -> _Contents:
+def _parse_name(name: str) -> tuple[str, int, int]:
+    """Split, index and count of a shard."""
+    split, index, _, count = name.removesuffix(".tfrecord").split("-")
+    return split, int(index), int(count)
+
+
+def _read_shards(folder: Path, names: Sequence[str], seed: int, tokenize: Tokenize) -> _Contents:
     contents = _Contents()
     for name in names:
-        path = folder / name
-        if not path.is_file():
-            contents.wrong[name] = "no such file"
+        if not (folder / name).is_file():
+            contents.faults[name] = "no such file"
             continue
-        content = path.read_bytes()
-        found = list(tfrecord.salvage_frames(content, name))
-        faults = [str(fault) for fault in found if isinstance(fault, RecordError)]
+        shard = salvage_shard(folder / name)
+        faults = list(shard.faults)
         try:
-            photos = [decode_record(data) for data in found if isinstance(data, bytes)]
+            photos = [decode_record(data) for data in shard.records]
         except RecordError as error:
             faults.append(str(error))
-        if not faults and not _belongs(photos, name, seed):
-            faults.append(f"holds photos of another build, or of another seed than {seed}")
+        if not faults and not _belong(photos, name, seed):
+            faults.append(f"contains photos of another build, or of another seed than {seed}")
         if faults:
-            contents.wrong[name] = faults[0].removeprefix(f"{name}: ")
+            contents.faults[name] = faults[0].removeprefix(f"{name}: ")
         else:
-            digest = sha256(content).hexdigest()
-            _count(contents, photos, ShardInfo(name=name, records=len(photos), bytes=len(content), sha256=digest))
+            _add_shard(contents, shard, photos, tokenize)
     return contents
 
 
-def _belongs(photos: Sequence[PhotoRecord], name: str, seed: int) -> bool:
-    """Whether these photos are those of this shard, in their order."""
-    _, index, _, count = name.removesuffix(".tfrecord").split("-")
+def _belong(photos: Sequence[PhotoRecord], name: str, seed: int) -> bool:
+    """Whether these are photos of this shard, in the shard's order."""
+    _, index, count = _parse_name(name)
     ids = [photo.photo_id for photo in photos]
-    at_home = all(shard_index(photo, shards=int(count), seed=seed) == int(index) for photo in ids)
-    return at_home and ids == sorted(ids, key=lambda photo: order_key(photo, seed=seed))
+    in_their_shard = all(shard_index(photo, shards=count, seed=seed) == index for photo in ids)
+    return in_their_shard and ids == sorted(ids, key=lambda photo: order_key(photo, seed=seed))
 
 
-def _count(contents: _Contents, photos: Sequence[PhotoRecord], info: ShardInfo) -> None:
-    import tensorflow as tf
-    from PIL import Image
-
-    from tfcaption.preprocessing.tokenizer import tokenize
-
-    result = ShardStatistics(info.name.partition("-")[0], info)
-    captions = [caption for photo in photos for caption in photo.captions]
-    spoken = iter(tokenize(tf.constant(captions, tf.string)).to_list())
+def _add_shard(contents: _Contents, shard: SalvagedShard, photos: Sequence[PhotoRecord], tokenize: Tokenize) -> None:
+    statistics = ShardStatistics(_parse_name(shard.info.name)[0], shard.info)
+    tokenized = iter(tokenize([caption for photo in photos for caption in photo.captions]))
     for photo in photos:
-        words = [[word.decode() for word in next(spoken)] for _ in photo.captions]
-        result.add(words, photo.token_ids)
-        for caption, ids in zip(words, photo.token_ids, strict=True):
-            contents.words.update((token, word) for token, word in zip(ids[1:-1], caption, strict=False))
-            if result.split == "train":
-                contents.counts.update(caption)
+        captions = [next(tokenized) for _ in photo.captions]
+        statistics.add(captions, photo.token_ids)
+        for words, ids in zip(captions, photo.token_ids, strict=True):
+            contents.words.update(zip(ids[1:-1], words, strict=False))  # a truncated caption has more words than ids
+            if statistics.split == "train":
+                contents.word_counts.update(words)
     if photos:
         with Image.open(io.BytesIO(photos[0].jpeg)) as image:
             contents.image_size = image.width
-    contents.shards.append(result)
+    contents.shards.append(statistics)
 
 
-def _settings(contents: _Contents, names: Sequence[str], given: Mapping[str, Any], done: Repair) -> RecordSettings:
-    """The settings of lost records: what the shards tell, what is given, and the defaults for the rest."""
-    import PIL
-
-    told = {"image_size": contents.image_size or 224, "shards": _shards_option(contents, names)}
+def _settings(contents: _Contents, names: Sequence[str], given: Mapping[str, Any], repair: Repair) -> RecordSettings:
+    """The settings of the records, from the shards, from `given`, and from the defaults for all others."""
+    known = {"image_size": contents.image_size or 224, "shards": _shards_option(contents, names)}
     assumed = {
         "source": "unknown",
         "resize": "squash",
@@ -167,16 +186,16 @@ def _settings(contents: _Contents, names: Sequence[str], given: Mapping[str, Any
         "shares": {"train": 0.75, "dev": 0.125, "test": 0.125},
         "pillow_version": PIL.__version__,
     }
-    done.assumed = [f"{key}={value}" for key, value in assumed.items() if key not in given and key != "seed"]
+    repair.assumed = [f"{key}={value}" for key, value in assumed.items() if key not in given and key != "seed"]
     try:
-        return RecordSettings(**{**assumed, **told, **given})
+        return RecordSettings(**{**assumed, **known, **given})
     except ValueError as error:
         raise RecordError(f"--set: {error}") from error
 
 
 def _shards_option(contents: _Contents, names: Sequence[str]) -> int | None:
-    """`--shards` of the build: None for auto, which gives as many as there are to shards as full as the whole ones."""
-    counts = Counter(name.partition("-")[0] for name in names)
+    """`--shards` of the build; None for auto, if that explains the number of shards by the photos per intact shard."""
+    counts = Counter(_parse_name(name)[0] for name in names)
     for split, count in counts.items():
         photos = [shard.info.records for shard in contents.shards if shard.split == split]
         if automatic_shard_count(round(count * sum(photos) / max(len(photos), 1))) != count:
@@ -184,84 +203,81 @@ def _shards_option(contents: _Contents, names: Sequence[str]) -> int | None:
     return None
 
 
-def _rejections(folder: Path, done: Repair) -> list[Rejection] | None:
-    """The lines of `rejected.jsonl`; None where they are lost."""
+def _rejections(folder: Path, repair: Repair) -> list[Rejection]:
+    """The lines of `rejected.jsonl`; none if they are lost."""
     path = folder / REJECTED_FILE
     try:
         return [Rejection.model_validate_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError):
-        done.lost.append(f"{REJECTED_FILE}: what was rejected; a training does not read it")
-        return None
+        repair.lost.append(f"{REJECTED_FILE}: the rejections; training does not read them")
+        return []
 
 
-def _vocabulary(folder: Path, contents: _Contents, done: Repair) -> list[str]:
-    """The words of the file, or of the captions where it does not agree with them; empty where both fail."""
-    spoken = {token: word for token, word in contents.words.items() if token >= len(SPECIAL_TOKENS)}
+def _vocabulary(folder: Path, contents: _Contents, repair: Repair) -> list[str]:
+    """The vocabulary from its file or, if that differs from the shards, from the shards; empty if both fail."""
+    known = {token: word for token, word in contents.words.items() if token >= len(SPECIAL_TOKENS)}
     try:
         words = load_vocabulary(folder)
-        if all(token < len(words) and words[token] == word for token, word in spoken.items()):
+        if all(token < len(words) and words[token] == word for token, word in known.items()):
             return words
     except RecordError:
         pass
-    words = [*SPECIAL_TOKENS, *(spoken[token] for token in sorted(spoken))]
-    if max(spoken, default=0) != len(words) - 1:
-        done.lost.append(f"{VOCABULARY_FILE}: words that no caption in whole shards has")
+    words = [*SPECIAL_TOKENS, *(known[token] for token in sorted(known))]
+    if max(known, default=0) != len(words) - 1:
+        repair.lost.append(f"{VOCABULARY_FILE}: words that occur in no caption of an intact shard")
         return []
-    if not contents.wrong:
-        _write(folder, VOCABULARY_FILE, "".join(f"{word}\n" for word in words), done)
+    if not contents.faults:
+        _write(folder, VOCABULARY_FILE, "".join(f"{word}\n" for word in words), repair)
     return words
 
 
-def _describe_again(
-    folder: Path,
+def _rebuild_info(
     info: DatasetInfo | None,
     settings: RecordSettings,
     contents: _Contents,
-    rejections: Sequence[Rejection] | None,
+    rejections: Sequence[Rejection],
     words: list[str],
-    done: Repair,
-) -> None:
-    lines = rejections or []
-    photos = sum(shard.info.records for shard in contents.shards)
-    captions = sum(sum(shard.lengths.values()) for shard in contents.shards)
-    kinds = Counter(line.kind for line in lines)
+) -> DatasetInfo:
+    """The description of the shards; what they do not contain comes from `info` or the rejections."""
+    kinds = Counter(rejection.kind for rejection in rejections)
+    rejected_captions = kinds["caption"] + sum(rejection.captions for rejection in rejections)
     totals = Totals(
-        photos=info.photos_in if info else photos + kinds["photo"],
-        captions=info.captions_in if info else captions + kinds["caption"] + sum(line.captions for line in lines),
+        photos=info.photos_in if info else contents.photos + kinds["photo"],
+        captions=info.captions_in if info else contents.captions + rejected_captions,
     )
-    vocabulary = VocabularyCounts.of(words, contents.counts)
-    new = build_dataset_info(contents.shards, lines, settings, vocabulary, totals)
+    vocabulary = VocabularyCounts.of(words, contents.word_counts)
+    rebuilt = build_dataset_info(contents.shards, rejections, settings, vocabulary, totals)
     if info:
         for name in ("rejected_photos", "rejected_captions", "unused_photos", "duplicates"):
-            setattr(new, name, getattr(info, name))
-        if new.splits == info.splits:
-            new.word_counts = info.word_counts  # those of photos that were rejected later, too
-        missing = info.photos_in - photos - sum(info.rejected_photos.values())
-        if missing:
-            described = {shard.name: shard.records for split in info.splits.values() for shard in split.shards}
-            done.rebuild = {
-                shard.info.name: f"{shard.info.records:,} photos, {described[shard.info.name]:,} were written"
-                for shard in contents.shards
-                if shard.info.records != described[shard.info.name]
-            }
-            done.lost.append(f"{missing:,} photos that {DATASET_FILE} counts")
-            return
-    else:
-        done.lost.append(f"duplicates in {DATASET_FILE}: photos that are the same in several splits")
-        if kinds["photo"]:
-            done.lost.append(f"word_counts in {DATASET_FILE}: the words of rejected photos")
-    if new != info:
-        _write(folder, DATASET_FILE, new.model_dump_json(indent=1) + "\n", done)
+            setattr(rebuilt, name, getattr(info, name))
+        if rebuilt.splits == info.splits:
+            rebuilt.word_counts = info.word_counts  # these also count photos that were rejected after tokenization
+    return rebuilt
 
 
-def _write(folder: Path, name: str, text: str, done: Repair) -> None:
+def _lost_photos(info: DatasetInfo | None, contents: _Contents, repair: Repair) -> bool:
+    """Whether the shards have fewer photos than `dataset.json`; lists them and their shards."""
+    missing = info.photos_in - contents.photos - sum(info.rejected_photos.values()) if info else 0
+    if not info or not missing:
+        return False
+    written = {shard.name: shard.records for split in info.splits.values() for shard in split.shards}
+    repair.rebuild = {
+        shard.info.name: f"{shard.info.records:,} photos, but {written[shard.info.name]:,} were written"
+        for shard in contents.shards
+        if shard.info.records != written[shard.info.name]
+    }
+    repair.lost.append(f"{missing:,} photos that {DATASET_FILE} counts")
+    return True
+
+
+def _write(folder: Path, name: str, text: str, repair: Repair) -> None:
     with atomic_path(folder / name) as path:
         path.write_text(text, encoding="utf-8")
-    done.written.append(name)
+    repair.written.append(name)
 
 
-def _command(folder: Path, settings: RecordSettings) -> str:
-    """The command that builds the records again."""
+def _build_command(folder: Path, settings: RecordSettings) -> str:
+    """The command that rebuilds the records."""
     options = {
         "--source": settings.source if settings.source != "unknown" else "auto",
         "--image_size": settings.image_size,
@@ -272,8 +288,8 @@ def _command(folder: Path, settings: RecordSettings) -> str:
         "--shards": settings.shards or "auto",
     }
     shares = " ".join(f"{settings.shares[split]:g}" for split in SPLITS)
-    named = " ".join(f"{key} {shlex.quote(str(value))}" for key, value in options.items())
+    arguments = " ".join(f"{key} {shlex.quote(str(value))}" for key, value in options.items())
     return (
-        f"python -m beam_jobs.build_records --images PHOTOS --captions CAPTIONS {named} --shares {shares} "
+        f"python -m beam_jobs.build_records --images PHOTOS --captions CAPTIONS {arguments} --shares {shares} "
         f"--output {shlex.quote(str(folder))} --overwrite"
     )

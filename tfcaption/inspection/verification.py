@@ -1,143 +1,144 @@
-"""What is wrong with the shards of a folder of records or features, compared with all that their description says."""
+"""Verifies records and features: compares every shard and record with all that their description says."""
 
-import hashlib
 import io
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tfcaption.records import tfrecord
+from PIL import Image
+
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
     REJECTED_FILE,
     DatasetInfo,
     FeaturesInfo,
     ShardInfo,
+    SplitInfo,
     load_dataset_info,
 )
 from tfcaption.records.examples import PhotoRecord, decode_record
+from tfcaption.records.reading import salvage_shard
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import END, OOV, SPECIAL_TOKENS, START, VOCABULARY_FILE, load_vocabulary
-from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.progress import Progress
 
 
 @dataclass
 class Inspection:
-    """What was found in a folder of records."""
+    """The content of a folder of records, and its faults."""
 
     info: DatasetInfo
-    photos: dict[str, int] = field(default_factory=dict)  # split -> photos read
+    photos: Counter[str] = field(default_factory=Counter)  # split -> photos read
     faults: list[str] = field(default_factory=list)  # each names its file
     shown: dict[str, list[PhotoRecord]] = field(default_factory=dict)  # split -> its first photos
 
 
-def inspect_records(folder: str | Path, *, show: int = 0) -> Inspection:
-    """Read every record and compare all that `dataset.json` says.
+def inspect_records(folder: Path, *, show: int = 0) -> Inspection:
+    """Read every record and compare it with `dataset.json`.
 
-    Checks, per shard: presence, size, sha256, the CRCs, the number of records, every photo's decodability and size,
-    lengths and range of the token ids; per data set: ids once only (so splits are disjoint), captions, vocabulary.
+    Checks of each shard: existence, size, sha256, CRCs, number of records; of each record: photo id (unique in the data
+    set, so splits are disjoint), size and decodability of the photo, lengths and range of the token ids; of the data
+    set: number of captions and their lengths, vocabulary, rejections.
 
     Args:
         folder: the records.
-        show: photos of each split to keep for a picture.
+        show: number of photos of each split to keep for a picture.
 
     Raises:
-        RecordError: there is no readable `dataset.json`.
+        RecordError: `dataset.json` is missing or not readable.
     """
-    folder = as_path(folder)
-    found = Inspection(load_dataset_info(folder))
-    info = found.info
-    where: dict[str, str] = {}  # photo id -> shard
+    inspection = Inspection(load_dataset_info(folder))
+    info, faults = inspection.info, inspection.faults
+    shard_of: dict[str, str] = {}  # photo id -> shard
     total = sum(split.photos for split in info.splits.values())
     with Progress(total, unit="photos", label="inspecting") as progress:
-        for split, split_info in info.splits.items():
-            found.shown[split] = []
+        for split, described in info.splits.items():
+            shown = inspection.shown[split] = []
             lengths: Counter[int] = Counter()
             longest: Counter[int] = Counter()
-            for shard in split_info.shards:
-                for record in _read_photos(folder, shard, found.faults):
-                    for fault in _record_faults(record, info):
-                        found.faults.append(f"{shard.name}, {record.photo_id}: {fault}")
-                    if record.photo_id in where:
-                        found.faults.append(f"{shard.name}, {record.photo_id}: is also in {where[record.photo_id]}")
-                    where[record.photo_id] = shard.name
-                    lengths.update(map(len, record.token_ids))
-                    longest[max(map(len, record.token_ids), default=0)] += 1
-                    if len(found.shown[split]) < show:
-                        found.shown[split].append(record)
-                    found.photos[split] = found.photos.get(split, 0) + 1
-                    progress.update(sum(found.photos.values()))
-            for unit, read, expected in (
-                ("photos", found.photos.get(split, 0), split_info.photos),
-                ("captions", sum(lengths.values()), split_info.captions),
-            ):
-                if read != expected:
-                    found.faults.append(f"{split}: {read:,} {unit}, {DATASET_FILE} says {expected:,}")
-            if (lengths, longest) != (split_info.caption_lengths, split_info.longest_caption_lengths):
-                found.faults.append(f"{split}: the caption lengths are not those in {DATASET_FILE}")
-    try:
-        words = load_vocabulary(folder)
-        if len(words) != info.vocabulary_size:
-            found.faults.append(f"{VOCABULARY_FILE}: {len(words):,} words, not {info.vocabulary_size:,}")
-    except RecordError as error:
-        found.faults.append(str(error))
-    found.faults += _rejected_faults(folder, info)
-    return found
+            for shard, record in _read_photos(folder, described.shards, faults):
+                faults += [f"{shard}, {record.photo_id}: {fault}" for fault in _record_faults(record, info)]
+                if record.photo_id in shard_of:
+                    faults.append(f"{shard}, {record.photo_id}: is also in {shard_of[record.photo_id]}")
+                shard_of[record.photo_id] = shard
+                lengths.update(map(len, record.token_ids))
+                longest[max(map(len, record.token_ids), default=0)] += 1
+                if len(shown) < show:
+                    shown.append(record)
+                inspection.photos[split] += 1
+                progress.update(inspection.photos.total())
+            faults += _split_faults(split, described, inspection.photos[split], lengths, longest)
+    faults += _vocabulary_faults(folder, info)
+    faults += _rejected_faults(folder, info)
+    return inspection
 
 
-def inspect_features(folder: str | Path, info: FeaturesInfo) -> dict[str, str]:
-    """Shards of features that are missing or damaged: name -> what is wrong."""
-    wrong: dict[str, str] = {}
+def inspect_features(folder: Path, info: FeaturesInfo) -> dict[str, str]:
+    """Missing and damaged shards of features: name -> first fault."""
+    faults: dict[str, str] = {}
     for shard in (shard for shards in info.splits.values() for shard in shards):
-        faults: list[str] = []
-        read_shard(as_path(folder), shard, faults)
-        if faults:
-            wrong[shard.name] = faults[0]
-    return wrong
+        _, found = verify_shard(folder, shard)
+        if found:
+            faults[shard.name] = found[0]
+    return faults
 
 
-def read_shard(folder: Path, shard: ShardInfo, faults: list[str]) -> list[bytes]:
-    """The shard's whole records; whatever is wrong with the file goes to `faults`, each with its name."""
-    path = folder / shard.name
-    if not path.is_file():
-        faults.append(f"{shard.name}: no such file")
-        return []
-    content = path.read_bytes()
-    found = list(tfrecord.salvage_frames(content, shard.name))
-    whole = [data for data in found if isinstance(data, bytes)]
-    faults += [str(fault) for fault in found if isinstance(fault, RecordError)]
-    if len(content) != shard.bytes:
-        faults.append(f"{shard.name}: {len(content):,} bytes, not {shard.bytes:,}")
-    elif hashlib.sha256(content).hexdigest() != shard.sha256:
-        faults.append(f"{shard.name}: its sha256 is not the one that its description has")
-    if len(whole) != shard.records:
-        faults.append(f"{shard.name}: {len(whole):,} readable records, not {shard.records:,}")
-    return whole
+def verify_shard(folder: Path, described: ShardInfo) -> tuple[list[bytes], list[str]]:
+    """Compare a shard with its description.
+
+    Returns:
+        The intact records, serialized, and the shard's faults, each of which names it.
+    """
+    name = described.name
+    if not (folder / name).is_file():
+        return [], [f"{name}: no such file"]
+    shard = salvage_shard(folder / name)
+    faults = list(shard.faults)
+    if shard.info.bytes != described.bytes:
+        faults.append(f"{name}: {shard.info.bytes:,} bytes, expected {described.bytes:,}")
+    elif shard.info.sha256 != described.sha256:
+        faults.append(f"{name}: its sha256 differs from the description")
+    if shard.info.records != described.records:
+        faults.append(f"{name}: {shard.info.records:,} readable records, expected {described.records:,}")
+    return shard.records, faults
 
 
-def _read_photos(folder: Path, shard: ShardInfo, faults: list[str]) -> list[PhotoRecord]:
-    """The shard's readable photos."""
-    read: list[PhotoRecord] = []
-    for data in read_shard(folder, shard, faults):
-        try:
-            read.append(decode_record(data))
-        except RecordError as error:
-            faults.append(f"{shard.name}: {error}")
-    return read
+def _read_photos(folder: Path, shards: list[ShardInfo], faults: list[str]) -> Iterator[tuple[str, PhotoRecord]]:
+    """Name of the shard and content of each readable record; appends all other faults of the shards to `faults`."""
+    for shard in shards:
+        records, shard_faults = verify_shard(folder, shard)
+        faults += shard_faults
+        for data in records:
+            try:
+                yield shard.name, decode_record(data)
+            except RecordError as error:
+                faults.append(f"{shard.name}: {error}")
+
+
+def _split_faults(
+    split: str, described: SplitInfo, photos: int, lengths: Counter[int], longest: Counter[int]
+) -> list[str]:
+    counts = (("photos", photos, described.photos), ("captions", lengths.total(), described.captions))
+    faults = [
+        f"{split}: {count:,} {unit}, but {DATASET_FILE} says {expected:,}"
+        for unit, count, expected in counts
+        if count != expected
+    ]
+    if (lengths, longest) != (described.caption_lengths, described.longest_caption_lengths):
+        faults.append(f"{split}: the caption lengths differ from {DATASET_FILE}")
+    return faults
 
 
 def _record_faults(record: PhotoRecord, info: DatasetInfo) -> list[str]:
-    from PIL import Image
-
     faults = []
     try:
         with Image.open(io.BytesIO(record.jpeg), formats=["JPEG"]) as image:
             image.load()
             size = info.settings.image_size
             if image.size != (size, size) or image.mode != "RGB":
-                faults.append(f"is {image.width}x{image.height} {image.mode}, not {size}x{size} RGB")
+                faults.append(f"is {image.width}x{image.height} {image.mode}, expected {size}x{size} RGB")
     except (OSError, ValueError, SyntaxError) as error:
         faults.append(f"does not decode: {error}")
     if not record.token_ids:
@@ -145,11 +146,21 @@ def _record_faults(record: PhotoRecord, info: DatasetInfo) -> list[str]:
     for ids in record.token_ids:
         if len(ids) < 3 or ids[0] != START or ids[-1] != END:
             faults.append(f"a caption does not run from <start> to <end>: {ids}")
-        elif any(not (t == OOV or len(SPECIAL_TOKENS) <= t < info.vocabulary_size) for t in ids[1:-1]):
+        elif any(id_ != OOV and not len(SPECIAL_TOKENS) <= id_ < info.vocabulary_size for id_ in ids[1:-1]):
             faults.append(f"a token id is out of range: {ids}")
         if len(ids) > info.max_length:
             faults.append(f"a caption has {len(ids)} tokens, more than {info.max_length}")
     return faults
+
+
+def _vocabulary_faults(folder: Path, info: DatasetInfo) -> list[str]:
+    try:
+        words = load_vocabulary(folder)
+    except RecordError as error:
+        return [str(error)]
+    if len(words) != info.vocabulary_size:
+        return [f"{VOCABULARY_FILE}: {len(words):,} words, expected {info.vocabulary_size:,}"]
+    return []
 
 
 def _rejected_faults(folder: Path, info: DatasetInfo) -> list[str]:
@@ -159,14 +170,14 @@ def _rejected_faults(folder: Path, info: DatasetInfo) -> list[str]:
     try:
         kinds = Counter(json.loads(line)["kind"] for line in path.read_text(encoding="utf-8").splitlines())
     except (ValueError, KeyError) as error:
-        return [f"{REJECTED_FILE}: not readable: {error}"]
+        return [f"{REJECTED_FILE}: cannot be read: {error}"]
     expected = {
         "photo": sum(info.rejected_photos.values()),
         "caption": sum(info.rejected_captions.values()),
         "unused": sum(info.unused_photos.values()),
     }
     return [
-        f"{REJECTED_FILE}: {kinds[kind]:,} lines of kind {kind}, {DATASET_FILE} says {count:,}"
+        f"{REJECTED_FILE}: {kinds[kind]:,} lines of kind {kind}, but {DATASET_FILE} says {count:,}"
         for kind, count in expected.items()
         if kinds[kind] != count
     ]

@@ -1,6 +1,6 @@
-"""One photo: safe decode, orientation, colours, resize, JPEG encode; every way it can be bad has a name.
+"""Prepares one photo: decodes it safely, corrects orientation and colours, resizes and encodes; each fault has a name.
 
-Used by the Beam jobs and by `tfcaption.caption`, so that a photo looks the same in training and in use.
+The Beam jobs and the captioners use it alike, so that a photo looks the same in training and in use.
 """
 
 import io
@@ -14,18 +14,18 @@ from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import files_below
 
 JPEG_QUALITY = 95
-# Larger ones are rejected by their header, before they are decoded. As large ones take up to 1.1 GB and some seconds (a
-# WebP of 34 bytes), or 20 MB as a JPEG, which is scaled down while it is decoded.
+# Larger photos are rejected by their header, before decoding. A photo of this size takes up to 1.1 GB and some seconds
+# (a WebP of 34 bytes), or 20 MB as a JPEG, which is scaled down during decoding.
 MAX_PIXELS = 80_000_000
 MAX_BYTES = 250_000_000  # of a photo's file
-MAX_SCANS = 100  # of a progressive JPEG, which has about ten; one of 100 bytes goes over all its pixels
-# Formats decoded by Pillow itself; leaves out those that start other programs (EPS) or are no photos (PDF).
+MAX_SCANS = 100  # of a progressive JPEG, which has about ten; a scan of 100 bytes can cover all pixels
+# Formats that Pillow decodes itself, without those that start other programs (EPS) or are not photos (PDF).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 RESIZE_MODES = ("squash", "crop", "pad")
-# JPEG: markers of frames that are not baseline, and of arithmetic coding (0xC4 are Huffman tables); the coded data, in
-# which the byte 0xFF only stands before a zero or as a restart marker, to the end of the image.
-_OTHER_FRAMES = frozenset(range(0xC2, 0xD0)) - {0xC4}
+# JPEG markers of frames that are not baseline, and of arithmetic coding (0xC4 marks Huffman tables).
+_NON_BASELINE_MARKERS = frozenset(range(0xC2, 0xD0)) - {0xC4}
+# The coded data of a JPEG up to the end of the image: 0xFF precedes only a zero byte or a restart marker.
 _SCAN_TO_END = re.compile(rb"[^\xff]*(?:\xff[\x00\xd0-\xd7][^\xff]*)*\xff\xd9")
 
 
@@ -33,8 +33,8 @@ class PhotoError(TfcaptionError, ValueError):
     """A photo that cannot be used.
 
     Attributes:
-        reason: one of a short fixed list, to count by.
-        detail: what the decoder said.
+        reason: one of a short fixed list, for counting.
+        detail: the decoder's message.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -43,10 +43,9 @@ class PhotoError(TfcaptionError, ValueError):
 
 
 def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
-    """Turn the bytes of a photo file into the JPEG that a record holds.
+    """Convert the bytes of a photo file into the JPEG that a record contains.
 
-    A sound JPEG that already has the right size, orientation and colours is passed through unchanged, so none is
-    encoded twice.
+    An intact JPEG of the right size, orientation and colours is returned unchanged, so it is not encoded twice.
 
     Args:
         data: the file's content, in any of `FORMATS`.
@@ -68,7 +67,7 @@ def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_cost(image, data)
             kept = _already_prepared(image, image_size) and _is_plain_jpeg(data)
-            # Lets the JPEG decoder scale large photos down by a power of two on the fly.
+            # The JPEG decoder then scales large photos down by a power of two.
             if min(image.size) >= 4 * image_size:
                 image.draft(None, (2 * image_size, 2 * image_size))
             image.load()
@@ -82,12 +81,12 @@ def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = "truncated" if "truncated" in str(error) or isinstance(error, EOFError) else "unreadable"
         raise PhotoError(reason, str(error)) from error
-    except Exception as error:  # a damaged file may raise anything inside a decoder; it must not end a job
+    except Exception as error:  # a damaged file may raise any error in a decoder; it must not end a job
         raise PhotoError("unreadable", f"{type(error).__name__}: {error}") from error
 
 
 def _check_cost(image: Image.Image, data: bytes) -> None:
-    """Raise for an image that is not decoded yet and would take too much memory or time."""
+    """Raise PhotoError for an image whose decoding would take too much memory or time."""
     if image.width * image.height > MAX_PIXELS:
         raise PhotoError("decompression bomb", f"{image.width}x{image.height} pixels")
     scans = data.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
@@ -105,12 +104,12 @@ def _already_prepared(image: Image.Image, image_size: int) -> bool:
 
 
 def _is_plain_jpeg(data: bytes) -> bool:
-    """Whether a JPEG is baseline, of one scan, and whole by its markers: what Pillow forgives TensorFlow may refuse."""
+    """Whether a JPEG is baseline, has one scan, and is complete by its markers; TensorFlow is stricter than Pillow."""
     position = 2
     while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
         position += 2 + length
-        if marker in _OTHER_FRAMES:
+        if marker in _NON_BASELINE_MARKERS:
             return False
         if marker == 0xDA:  # start of scan
             return _SCAN_TO_END.fullmatch(data, position) is not None
@@ -118,8 +117,11 @@ def _is_plain_jpeg(data: bytes) -> bool:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The image as a person sees it: turned upright (the given one, too), on white where transparent, 8 bits, RGB."""
-    ImageOps.exif_transpose(image, in_place=True)  # a copy of 80 megapixels would take 320 MB
+    """The image as viewers display it: upright, RGB with 8 bits per channel, white behind transparent pixels.
+
+    Turns the given image upright in place, since a copy of 80 megapixels would take 320 MB.
+    """
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "F"):
         # Pillow's own conversion clips at 255 instead of scaling the 16-bit range.
         image = image.convert("F").point(lambda value: value * (1 / 257) + 0.5).convert("L")
@@ -139,7 +141,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _resize(image: Image.Image, image_size: int, resize: str) -> Image.Image:
-    """Resize with Pillow's bilinear filter, which widens with the scale and so does not alias."""
+    """Resize with Pillow's bilinear filter, which is antialiased."""
     size = (image_size, image_size)
     if resize == "squash":
         return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)

@@ -1,7 +1,7 @@
-"""What `photos.prepare_photo` does, as TensorFlow operations, for a model that takes the bytes of photo files.
+"""`photos.prepare_photo` as TensorFlow operations, for a model that takes the bytes of photo files.
 
-JPEG, PNG, GIF (its first picture) and BMP. A photo of a size of its own is resized and encoded once more, as it was for
-training, so that the model sees what it was trained on.
+Decodes JPEG, PNG, GIF (its first frame) and BMP. A photo of another size is resized and encoded once more, as records
+are, so that the model gets the pixels that it was trained on.
 """
 
 from collections.abc import Sequence
@@ -15,30 +15,31 @@ _ORIENTATION_TAG = 0x0112
 
 
 def decode_jpeg(jpeg: tf.Tensor) -> tf.Tensor:
-    """Pixels of one prepared photo: scalar string -> (size, size, 3) uint8.
+    """Pixels of one prepared photo: () string -> (size, size, 3) uint8.
 
-    The accurate inverse transform, because TensorFlow's default depends on the platform.
+    Uses the accurate inverse DCT, since TensorFlow's default depends on the platform.
     """
     return tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def prepare_photos(data: tf.Tensor, *, image_size: int, resize: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decode and resize a batch of photo files; a damaged one does not harm the others.
+    """Decode and resize a batch of photo files, some of which may be damaged.
 
     Args:
         data: (batch,) string, the files' contents.
         image_size: side of the result in pixels.
-        resize: as `photos.prepare_photo` takes it.
+        resize: as in `photos.prepare_photo`.
 
     Returns:
-        (batch, image_size, image_size, 3) uint8, black where a file is no photo, and (batch,) bool, whether it is one.
+        (batch, image_size, image_size, 3) uint8, black for files that cannot be decoded, and (batch,) bool, True for
+        files that can.
     """
     shape = (image_size, image_size, 3)
 
     def prepare(index: tf.Tensor, content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return index, tf.ensure_shape(prepare_photo(content, image_size=image_size, resize=resize), shape)
 
-    # Inside a graph nothing but a data set can go on after an error.
+    # In a graph, only a tf.data.Dataset can continue after an error.
     prepared = (
         tf.data.Dataset.from_tensor_slices(data)
         .enumerate()
@@ -47,11 +48,11 @@ def prepare_photos(data: tf.Tensor, *, image_size: int, resize: str) -> tuple[tf
     )
 
     def put(state: tuple[tf.Tensor, tf.Tensor], photo: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        images, known = state
-        place = photo[0][None, None]
+        images, decoded = state
+        index = photo[0][None, None]
         return (
-            tf.tensor_scatter_nd_update(images, place, photo[1][None]),
-            tf.tensor_scatter_nd_update(known, place, [True]),
+            tf.tensor_scatter_nd_update(images, index, photo[1][None]),
+            tf.tensor_scatter_nd_update(decoded, index, [True]),
         )
 
     batch = tf.size(data)
@@ -62,7 +63,7 @@ def prepare_photo(data: tf.Tensor, *, image_size: int, resize: str) -> tf.Tensor
     """One photo: () string -> (image_size, image_size, 3) uint8.
 
     Raises:
-        tf.errors.InvalidArgumentError: (when run) the bytes are no photo.
+        tf.errors.InvalidArgumentError: (when run) the bytes cannot be decoded.
     """
     jpeg = tf.io.is_jpeg(data)
     with tf.control_dependencies([_check_size(data, jpeg)]):
@@ -76,14 +77,14 @@ def prepare_photo(data: tf.Tensor, *, image_size: int, resize: str) -> tf.Tensor
 
     def resized() -> tf.Tensor:
         pixels = _resize(tf.cast(_turn_upright(image, orientation), tf.float32), image_size, resize)
-        encoded = tf.io.encode_jpeg(tf.cast(pixels, tf.uint8), quality=JPEG_QUALITY)  # as records hold it
+        encoded = tf.io.encode_jpeg(tf.cast(pixels, tf.uint8), quality=JPEG_QUALITY)  # as in records
         return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
     return tf.cond(kept, lambda: image, resized)
 
 
 def _decode_jpeg(data: tf.Tensor, image_size: int) -> tf.Tensor:
-    """A large photo is scaled down by a power of two while it is decoded, as `photos.prepare_photo` does."""
+    """Decode a JPEG; scales a large one down by a power of two, as `photos.prepare_photo` does."""
     shortest = tf.reduce_min(tf.io.extract_jpeg_shape(data)[:2])
     scale = tf.where(shortest >= 4 * image_size, shortest // (2 * image_size), 1)
 
@@ -96,7 +97,7 @@ def _decode_jpeg(data: tf.Tensor, image_size: int) -> tf.Tensor:
 
 
 def _check_size(data: tf.Tensor, jpeg: tf.Tensor) -> tf.Operation:
-    """Refuse a file of a few bytes that would decode to gigabytes."""
+    """Reject a photo whose header states too many pixels, before it is decoded."""
 
     def png_pixels() -> tf.Tensor:  # width and height are the first two numbers of the header, big-endian
         header = tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.uint8)
@@ -116,7 +117,7 @@ def _check_size(data: tf.Tensor, jpeg: tf.Tensor) -> tf.Operation:
 
 
 def _on_white(image: tf.Tensor) -> tf.Tensor:
-    """(height, width, 1 to 4) uint8, grey or RGB, perhaps with transparency -> (height, width, 3) uint8."""
+    """Grey or RGB with or without alpha, (height, width, 1 to 4) uint8 -> RGB on white, (height, width, 3) uint8."""
     channels = tf.shape(image)[2]
     transparent = tf.math.floormod(channels, 2) == 0
     pixels = tf.cast(image, tf.float32)
@@ -132,7 +133,7 @@ def _on_white(image: tf.Tensor) -> tf.Tensor:
 
 def _resize(pixels: tf.Tensor, image_size: int, resize: str) -> tf.Tensor:
     height, width = tf.unstack(tf.shape(pixels)[:2])
-    if resize == "crop":  # the middle square; at its edges the filter looks at what lies outside
+    if resize == "crop":  # the central square; at its edges the filter reads pixels outside it
         side = tf.minimum(height, width)
         return _bilinear(pixels, (image_size, image_size), (side, side))
     if resize == "pad":
@@ -148,23 +149,23 @@ def _resize(pixels: tf.Tensor, image_size: int, resize: str) -> tf.Tensor:
 
 
 def _bilinear(pixels: tf.Tensor, size: Sequence[tf.Tensor | int], middle: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-    """Pillow's filter: columns first, then rows, each rounded to whole numbers; half a level decides some words.
+    """Pillow's bilinear filter: columns, then rows, each rounded to integers, since half a level changes some captions.
 
     Args:
         pixels: (height, width, 3) float32.
         size: height and width of the result.
-        middle: height and width of that part in the middle which becomes the result.
+        middle: height and width of the central part that becomes the result.
     """
     for axis in (1, 0):
-        whole = tf.shape(pixels)[:2]
+        full_size = tf.shape(pixels)[:2]
         scale = tf.cast(size[axis], tf.float32) / tf.cast(middle[axis], tf.float32)
-        start = tf.cast(whole[axis] - middle[axis], tf.float32) / 2
-        only = tf.one_hot(axis, 2, on_value=True, off_value=False)
+        start = tf.cast(full_size[axis] - middle[axis], tf.float32) / 2
+        is_axis = tf.one_hot(axis, 2, on_value=True, off_value=False)
         scaled = tf.raw_ops.ScaleAndTranslate(
             images=pixels[None],
-            size=tf.where(only, size[axis], whole),
-            scale=tf.where(only, scale, 1.0),
-            translation=tf.where(only, -start * scale, 0.0),
+            size=tf.where(is_axis, size[axis], full_size),
+            scale=tf.where(is_axis, scale, 1.0),
+            translation=tf.where(is_axis, -start * scale, 0.0),
             kernel_type="triangle",
             antialias=True,
         )[0]
@@ -182,23 +183,23 @@ def _turn_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 
 def exif_orientation(jpeg: tf.Tensor) -> tf.Tensor:
-    """The orientation that a JPEG's EXIF header names, () int32 from 1 (upright) to 8; 1 where it names none.
+    """The orientation in a JPEG's EXIF header, () int32 from 1 (upright) to 8; 1 if there is none.
 
     Reference: CIPA DC-008 (Exif 2.32), 4.5 and 4.6: a TIFF header, then a directory of entries of 12 bytes.
     """
     content = tf.cast(tf.io.decode_raw(tf.strings.substr(jpeg, 0, _EXIF_BYTES), tf.uint8), tf.int32)
-    content = tf.pad(content, [[0, 64]])  # so that what lies beside the end can be read
+    content = tf.pad(content, [[0, 64]])  # so that reading past the end gives zeros
     mark = tf.constant(list(b"Exif\0\0"))
-    frames = tf.stack([content[place : tf.size(content) - 6 + place] for place in range(6)], 1)
-    found = tf.reduce_all(frames == mark, 1)
+    windows = tf.stack([content[offset : tf.size(content) - 6 + offset] for offset in range(6)], 1)
+    found = tf.reduce_all(windows == mark, 1)
     start = tf.cast(tf.argmax(found), tf.int32) + 6
 
-    def number(places: tf.Tensor, length: int) -> tf.Tensor:
-        """Unsigned numbers of 2 or 4 bytes in the file's byte order."""
-        each = tf.gather(content, tf.clip_by_value(places[:, None] + tf.range(length), 0, tf.size(content) - 1))
-        weights = [256**place for place in range(length)]
-        little = content[start] == ord("I")
-        return tf.reduce_sum(each * tf.where(little, weights, weights[::-1]), 1)
+    def number(positions: tf.Tensor, length: int) -> tf.Tensor:
+        """Unsigned numbers of 2 or 4 bytes at some positions, in the file's byte order."""
+        indices = tf.clip_by_value(positions[:, None] + tf.range(length), 0, tf.size(content) - 1)
+        weights = [256**power for power in range(length)]
+        little_endian = content[start] == ord("I")
+        return tf.reduce_sum(tf.gather(content, indices) * tf.where(little_endian, weights, weights[::-1]), 1)
 
     directory = start + tf.clip_by_value(number(start[None] + 4, 4)[0], 0, _EXIF_BYTES)
     entries = directory + 2 + 12 * tf.range(number(directory[None], 2)[0])

@@ -1,14 +1,14 @@
-"""Captions to tokens and back, in TensorFlow: one implementation for the Beam jobs, training and serving.
+"""Captions to token ids and back, in TensorFlow: one implementation for the Beam jobs, training and serving.
 
-How a caption is cut into words (deliberately, and the same everywhere):
+The rules of tokenization:
 
 - Unicode NFKC, then lower case; typographic apostrophes and dashes become ' and -.
-- Apostrophes as in the Penn Treebank, GloVe and the scores: clitics are words of their own ("the dog's" ->
-  the dog 's, "don't" -> do n't); inside other words they stay ("o'clock"); quotation marks go.
-- Hyphens stay inside a word ("t-shirt"); a dash between words goes.
-- Numbers stay ("2", "3rd", "2.5", "1,000"); how rare ones are handled is the vocabulary's matter.
-- "&" becomes "and"; all other punctuation and symbols go.
-- Every word is kept, one-letter words too ("a" carries much of a caption's score).
+- Apostrophes as in the Penn Treebank, GloVe and the metrics: clitics are separate words ("the dog's" -> the dog 's,
+  "don't" -> do n't). Apostrophes inside other words are kept ("o'clock"); quotation marks are removed.
+- Hyphens inside a word are kept ("t-shirt"); dashes between words are removed.
+- Numbers are kept ("2", "3rd", "2.5", "1,000"); the vocabulary decides about rare ones.
+- "&" becomes "and"; all other punctuation and symbols are removed.
+- One-letter words are kept ("a" contributes much to a caption's scores).
 """
 
 from collections.abc import Sequence
@@ -28,20 +28,20 @@ _REWRITES = (  # (RE2 pattern, rewrite), in this order
     ("[‐‑‒–—−]", "-"),
     ("&", " and "),
     *_PART_CLITICS,
-    *_PART_CLITICS,  # matches do not overlap, so the second of "who'd've" takes another turn
+    *_PART_CLITICS,  # again: matches do not overlap, so one pass leaves the second clitic of "who'd've"
 )
 _WORD = "|".join(
     (
         r"\p{N}+(?:[.,]\p{N}+)+",  # a number with separators
         rf"{_CHARACTER}+(?:['-]{_CHARACTER}+)*",
-        r"'(?:s|m|d|re|ve|ll)\b",  # a clitic, parted from its word above
+        r"'(?:s|m|d|re|ve|ll)\b",  # a clitic, separated from its word above
     )
 )
 _CLITIC = r" ('(?:s|m|d|re|ve|ll)|n't)\b"
 
 
 def tokenize(captions: tf.Tensor) -> tf.RaggedTensor:
-    """Cut captions into words.
+    """Split captions into words.
 
     Args:
         captions: (batch,) string, UTF-8.
@@ -52,37 +52,42 @@ def tokenize(captions: tf.Tensor) -> tf.RaggedTensor:
     text = tf.strings.lower(tf_text.normalize_utf8(captions, "NFKC"), encoding="utf-8")
     for pattern, rewrite in _REWRITES:
         text = tf.strings.regex_replace(text, pattern, rewrite)
-    # Every word or other character is a "delimiter", and of those the words are kept.
+    # Every word and every other character is a "delimiter"; only the words are kept.
     return tf_text.regex_split(text, rf"{_WORD}|(?s:.)", keep_delim_regex_pattern=_WORD)
 
 
+def split_words(captions: Sequence[str]) -> list[list[str]]:
+    """The words of each caption, as Python strings."""
+    return [[word.decode() for word in words] for words in tokenize(tf.constant(captions, tf.string)).to_list()]
+
+
 def detokenize(words: tf.RaggedTensor) -> tf.Tensor:
-    """Join words with spaces and put clitics back: the dog 's -> "the dog's".
+    """Join words with spaces, and clitics with their words: the dog 's -> "the dog's".
 
     Args:
         words: (batch, words) ragged string.
 
     Returns:
-        (batch,) string; `tokenize` of it gives the words again.
+        (batch,) string; `tokenize` splits it into the words again.
     """
     text = tf.strings.reduce_join(words, axis=-1, separator=" ")
     return tf.strings.regex_replace(text, _CLITIC, r"\1")
 
 
 class Vocabulary:
-    """Words and their token ids, as lookup tables that work in eager code, graphs and saved models.
+    """Words and their token ids, as lookup tables for eager code, graphs and SavedModels.
 
     Args:
-        words: all words in the order of their ids, beginning with the special tokens.
+        words: all words in the order of their ids, the special tokens first.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
         if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
-            raise ValueError(f"a vocabulary begins with {' '.join(SPECIAL_TOKENS)}, not with {words[:4]}")
+            raise ValueError(f"a vocabulary must begin with {' '.join(SPECIAL_TOKENS)}, not with {words[:4]}")
         self.words = list(words)
         keys = tf.constant(self.words[len(SPECIAL_TOKENS) :], tf.string)
         ids = tf.range(len(SPECIAL_TOKENS), len(self.words), dtype=tf.int64)
-        # Special tokens have no key: a caption that spells "<end>" or "<pad>" cannot end or pad anything.
+        # Special tokens have no key, so that "<end>" or "<pad>" in a caption has no special meaning.
         self._table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), OOV)
         self._words = tf.constant(self.words)
 
@@ -94,7 +99,7 @@ class Vocabulary:
 
         Args:
             captions: (batch,) string, raw.
-            max_words: longer captions are cut, and still end with <end>.
+            max_words: longer captions are truncated before <end>.
 
         Returns:
             (batch, tokens) ragged int64.
@@ -104,7 +109,7 @@ class Vocabulary:
         return tf.concat([edge * START, ids, edge * END], axis=1)
 
     def decode(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Captions from token ids: all before the first <end>, without special tokens but <oov>.
+        """Captions from the token ids before the first <end>, without <pad> and <start>.
 
         Args:
             tokens: (..., time) int.
@@ -112,15 +117,16 @@ class Vocabulary:
         Returns:
             (...) string.
         """
-        keep = self._said(tokens)
+        keep = self._is_word(tokens)
         shape = tf.shape(tokens)
         words, keep = (tf.reshape(values, (-1, shape[-1])) for values in (tf.gather(self._words, tokens), keep))
         return tf.reshape(detokenize(tf.ragged.boolean_mask(words, keep)), shape[:-1])
 
     def decode_each(self, tokens: tf.Tensor) -> tf.Tensor:
-        """The words that `decode` puts together: (..., time) int -> (..., time) string, empty where there is none."""
-        return tf.where(self._said(tokens), tf.gather(self._words, tokens), "")
+        """The word of each token id: (..., time) int -> (..., time) string, empty where `decode` drops the token."""
+        return tf.where(self._is_word(tokens), tf.gather(self._words, tokens), "")
 
-    def _said(self, tokens: tf.Tensor) -> tf.Tensor:
+    def _is_word(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Whether tokens belong to the caption: (..., time) int -> (..., time) bool."""
         before_end = tf.cumsum(tf.cast(tokens == END, tf.int32), axis=-1) == 0
         return before_end & (tokens != PAD) & (tokens != START)

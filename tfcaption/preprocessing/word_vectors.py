@@ -1,4 +1,4 @@
-"""Word vectors: GloVe files, and the embedding matrix of a vocabulary."""
+"""Word vectors in GloVe files, and the embedding matrix of a vocabulary."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from tfcaption.runtime.progress import Progress
 
 
 class GloveError(TfcaptionError, ValueError):
-    """A file of word vectors that is not in the GloVe text format; the message names the line."""
+    """An invalid file of word vectors; the message names the line."""
 
 
 def read_glove(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
-    """Read the vectors of some words from a file in the official GloVe text format (a word and numbers a line).
+    """Read the vectors of some words from a file in the GloVe text format: a word and its numbers per line.
 
-    Streams the file and keeps only what is asked for, so a 1 GB file needs no memory to speak of.
+    Streams the file and keeps only these vectors, so a file of 1 GB needs little memory.
 
     Returns:
-        word -> (dimension,) float32, for the words that the file has.
+        word -> (dimension,) float32, for the words that the file contains.
 
     Raises:
-        GloveError: the file is missing or empty, a line has another width than the first, or a number is none.
+        GloveError: the file is missing or empty, the lines differ in width, or a value is not a number.
     """
     path = as_path(path)
     if not path.is_file():
         raise GloveError(f"{path}: no such file of word vectors")
-    wanted = {word.encode() for word in words}
+    requested = {word.encode() for word in words}
     vectors: dict[str, np.ndarray] = {}
     dimension = 0
     size = path.stat().st_size
@@ -43,9 +43,9 @@ def read_glove(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
             width = line.rstrip(b" \r\n").count(b" ")
             dimension = dimension or width
             if width != dimension or not dimension:
-                raise GloveError(f"{path}, line {number}: {width} numbers, the first line has {dimension}")
+                raise GloveError(f"{path}, line {number}: {width} numbers, but the first line has {dimension}")
             word = line[: line.index(b" ")]
-            if word not in wanted:
+            if word not in requested:
                 continue
             try:
                 vector = np.array(line.split()[1:], np.float32)
@@ -60,7 +60,7 @@ def read_glove(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of a vocabulary has a vector: share of its words, and of the words as they occur in training."""
+    """The share of a vocabulary that has vectors: of its words, and of their occurrences in training."""
 
     by_type: float
     by_token: float
@@ -74,27 +74,27 @@ def embedding_matrix(
 ) -> tuple[np.ndarray, Coverage]:
     """The embedding matrix of a vocabulary from a GloVe file.
 
-    `<pad>` is zero; `<oov>`, `<start>`, `<end>` and words without a vector are drawn from a normal distribution
-    with the mean and standard deviation of the vectors found, from the seed.
+    `<pad>` is zero. `<oov>`, `<start>`, `<end>` and words without a vector are sampled from a normal distribution with
+    the mean and standard deviation of the vectors in the file.
 
     Args:
         words: the vocabulary, special tokens first.
         path: file in the GloVe text format, of any dimension.
         word_counts: occurrences of each word in the training split, for the coverage.
-        seed: of the rows that are drawn.
+        seed: seed of the sampled rows.
 
     Returns:
         (vocabulary, dimension) float32, and the coverage.
 
     Raises:
-        GloveError: as `read_glove`, or no word of the vocabulary is in the file.
+        GloveError: as `read_glove`, or the file contains no word of the vocabulary.
     """
     ordinary = words[len(SPECIAL_TOKENS) :]
     vectors = read_glove(path, ordinary)
     if not vectors:
-        raise GloveError(f"{path}: has none of the {len(ordinary)} words of the vocabulary")
-    found = np.stack(list(vectors.values()))
-    matrix = np.random.default_rng(seed).normal(found.mean(), found.std(), (len(words), found.shape[1]))
+        raise GloveError(f"{path}: contains none of the {len(ordinary)} words of the vocabulary")
+    stacked = np.stack(list(vectors.values()))
+    matrix = np.random.default_rng(seed).normal(stacked.mean(), stacked.std(), (len(words), stacked.shape[1]))
     matrix[PAD] = 0
     for index, word in enumerate(ordinary, start=len(SPECIAL_TOKENS)):
         if word in vectors:

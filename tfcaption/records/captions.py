@@ -1,4 +1,4 @@
-"""Captions of a photo as `captions.jsonl` and JSON responses hold them."""
+"""Captions of a photo, as in `captions.jsonl` and JSON responses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ def hypotheses_of(captions: Sequence[bytes], scores: Sequence[float]) -> tuple[H
 
 
 class WordAttention(NamedTuple):
-    """Where the captioner looked for a word of its best caption."""
+    """The attention of a captioner for one word of its best caption."""
 
     word: str
-    weights: list[float]  # of the photo's regions, row by row from the top left; they add up to 1
+    weights: list[float]  # over the photo's regions, row by row from the top left; their sum is 1
 
 
 def word_attention(words: Sequence[bytes], attention: "np.ndarray") -> tuple[WordAttention, ...]:
-    """Of (time,) words, empty where there is none, and (time, regions) attention."""
+    """The attention of each word, from (time,) words and (time, regions) weights; an empty word is none."""
     return tuple(
         WordAttention(word.decode(), [round(weight, ATTENTION_DIGITS) for weight in weights])
         for word, weights in zip(words, attention.tolist(), strict=True)
@@ -48,12 +48,13 @@ class PhotoCaptions:
     """The captions of one photo."""
 
     nbest: tuple[Hypothesis, ...]  # best first, at least one
-    looked: tuple[WordAttention, ...] = ()  # for each word of the best one, if the captioner has attention
+    attention: tuple[WordAttention, ...] = ()  # of each word of the best one; empty without attention
 
     def as_json(self, count: int | None = None) -> dict[str, Any]:
-        """The best caption, its score, the best `count` of all (None: every one), and attention where there is."""
-        listed = [
-            {"caption": spoken.caption, "score": round(spoken.score, SCORE_DIGITS)} for spoken in self.nbest[:count]
+        """The best caption and its score, the `count` best captions (None: all), and the attention, if any."""
+        nbest = [
+            {"caption": hypothesis.caption, "score": round(hypothesis.score, SCORE_DIGITS)}
+            for hypothesis in self.nbest[:count]
         ]
-        looked = {"attention": [looked._asdict() for looked in self.looked]} if self.looked else {}
-        return {**listed[0], "nbest": listed, **looked}
+        attention = {"attention": [word._asdict() for word in self.attention]} if self.attention else {}
+        return {**nbest[0], "nbest": nbest, **attention}

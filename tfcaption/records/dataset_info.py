@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tfcaption.records.examples import Stage
 from tfcaption.records.sharding import SHARD_PATTERN
@@ -19,25 +19,25 @@ SPLITS = ("train", "dev", "test")
 DATASET_FILE = "dataset.json"
 REJECTED_FILE = "rejected.jsonl"
 FEATURES_FILE = "features.json"
-PARTIAL_FEATURES_FILE = "features.incomplete.json"  # settings of feature shards, until features.json is written
+PARTIAL_FEATURES_FILE = "features.incomplete.json"  # settings of the feature shards until features.json is written
 CAPTIONS_FILE = "captions.json"
 
 
 class Rejection(BaseModel):
     """One photo or caption that was not written, as a line of `rejected.jsonl`."""
 
-    kind: str  # "photo", "caption", or "unused": left out by the data set's own split files
+    kind: str  # "photo", "caption", or "unused": in none of the data set's own split files
     id: str  # the photo's id, or FILE:LINE of a caption
-    reason: str  # one of a short fixed list, to count by
-    detail: str = ""  # what exactly was wrong
-    captions: int = 0  # of a photo: the captions that went with it
+    reason: str  # one of a short fixed list, for counting
+    detail: str = ""  # the exact fault
+    captions: int = 0  # of a photo: its captions, rejected with it
 
 
 class ShardInfo(BaseModel):
     """One shard file as `dataset.json` lists it."""
 
     model_config = ConfigDict(extra="forbid")
-    name: Annotated[str, Field(pattern=f"^{SHARD_PATTERN.pattern}$")]  # a file of that name is read, and written
+    name: Annotated[str, Field(pattern=f"^{SHARD_PATTERN.pattern}$")]  # checked, since it names a file to read or write
     records: int
     bytes: int
     sha256: str
@@ -49,16 +49,16 @@ class SplitInfo(BaseModel):
     model_config = ConfigDict(extra="forbid")
     photos: int
     captions: int
-    tokens: int  # all tokens, counting <start> and <end>
+    tokens: int  # with <start> and <end>
     oov_rate: float  # share of words outside the vocabulary
-    truncated_captions: int  # longer than max_words, cut but ended with <end>
-    caption_lengths: dict[int, int]  # tokens of a caption (with <start> and <end>) -> how many captions
-    longest_caption_lengths: dict[int, int]  # tokens of a photo's longest caption -> how many photos
+    truncated_captions: int  # captions of more than max_words words, cut before <end>
+    caption_lengths: dict[int, int]  # tokens of a caption, with <start> and <end> -> number of captions
+    longest_caption_lengths: dict[int, int]  # tokens of a photo's longest caption -> number of photos
     shards: list[ShardInfo]
 
 
 class RecordSettings(BaseModel):
-    """The options of `build_records` that decide the bytes of the records."""
+    """The options of `build_records` that determine the bytes of the records."""
 
     model_config = ConfigDict(extra="forbid")
     source: str
@@ -67,45 +67,47 @@ class RecordSettings(BaseModel):
     min_count: int
     max_words: int
     seed: int
-    shards: int | None  # of the largest split; None: by the number of photos
-    shares: dict[str, float]  # of the splits, where no split file decides
-    pillow_version: str  # the decoder and resize filter
+    shards: int | None  # of the largest split; None: from the number of photos
+    shares: dict[str, float]  # of each split, where no split file decides
+    pillow_version: str  # its decoder and resize filter
 
 
 class DatasetInfo(BaseModel):
-    """`dataset.json`: written last, so its presence means that the records are complete."""
+    """`dataset.json`: written last, so the records are complete if it exists."""
 
     model_config = ConfigDict(extra="forbid")
     schema_version: int = SCHEMA_VERSION
     settings: RecordSettings
     splits: dict[Annotated[str, Field(pattern="^[a-z]+$")], SplitInfo]
     vocabulary_size: int
-    max_length: int  # tokens of the longest caption, counting <start> and <end>
-    captions_per_photo: int  # the most that any photo has
+    max_length: int  # tokens of the longest caption, with <start> and <end>
+    captions_per_photo: int  # the maximum over all photos
     photos_in: int  # written + rejected
     captions_in: int
     rejected_photos: dict[str, int]  # reason -> count
     rejected_captions: dict[str, int]
     unused_photos: dict[str, int]
     word_counts: list[int]  # in the training split, by token id (0 for <pad>)
-    duplicates: list[
-        dict[str, str]
-    ] = []  # photos whose files are the same, byte for byte, in several splits: id -> split
+    duplicates: list[dict[str, str]] = []  # photos with byte-identical files in several splits: id -> split
 
     def split(self, name: str) -> SplitInfo:
-        """The split `name`; an error that lists the splits there are, if it is missing or empty."""
+        """The split `name`.
+
+        Raises:
+            RecordError: it is missing or empty; the message lists the available splits.
+        """
         if name not in self.splits or not self.splits[name].photos:
-            there = ", ".join(split for split, info in self.splits.items() if info.photos)
-            raise RecordError(f"there is no split '{name}' in these records; there is: {there}")
+            available = ", ".join(split for split, info in self.splits.items() if info.photos)
+            raise RecordError(f"these records have no split '{name}'; available: {available}")
         return self.splits[name]
 
     def fingerprint(self) -> str:
-        """sha256 of the description, and so of every shard; without what older descriptions lack."""
+        """sha256 of the description, and so of every shard; leaves out fields that older descriptions lack."""
         return hashlib.sha256(self.model_dump_json(exclude={"duplicates"}).encode()).hexdigest()
 
 
 class FeatureSettings(BaseModel):
-    """What decides the bytes of features."""
+    """The settings that determine the bytes of features."""
 
     model_config = ConfigDict(extra="forbid")
     stage: Stage
@@ -113,11 +115,11 @@ class FeatureSettings(BaseModel):
     dtype: str = "float16"
     weights: str  # sha256 of the ResNet50 weights up to the stage
     preprocessing: str  # of the pixels
-    records: str  # fingerprint of the records they were made of
-    made_from: Stage = "photo"  # or stored features, whose rounding to float16 they carry on
-    views: int = Field(default=1, ge=1)  # of each training photo, one after the other; of any other there is one
-    sides: list[int] = []  # tokens that change places where a view is mirrored
-    batch_size: int  # photos a call, since the last bit of a float32 may depend on it
+    records: str  # fingerprint of the records
+    made_from: Stage = "photo"  # or the stage of stored features, which were rounded to float16
+    views: int = Field(default=1, ge=1)  # of each training photo; other photos have one
+    sides: list[int] = []  # token ids of "left" and "right", which are swapped in mirrored views
+    batch_size: int  # photos per call, since the last bit of a float32 may depend on it
 
     def __str__(self) -> str:
         views = f", {self.views} views of each training photo" if self.views > 1 else ""
@@ -129,7 +131,7 @@ class FeatureSettings(BaseModel):
 
 
 class FeaturesInfo(BaseModel):
-    """`features.json`: written last, so its presence means that the features are complete."""
+    """`features.json`: written last, so the features are complete if it exists."""
 
     model_config = ConfigDict(extra="forbid")
     schema_version: int = SCHEMA_VERSION
@@ -158,31 +160,32 @@ def load_features_info(features: str | Path) -> FeaturesInfo:
     return _load_description(as_path(features), FEATURES_FILE, FeaturesInfo, "features", "extract_features")
 
 
-def _load_description(folder: Path, name: str, kind: type[Description], what: str, command: str) -> Description:
+def _load_description(folder: Path, name: str, kind: type[Description], content: str, command: str) -> Description:
     path = folder / name
     if not folder.is_dir():
-        raise RecordError(f"{folder}: no such folder; make {what} with python -m beam_jobs.{command}")
+        raise RecordError(f"{folder}: no such folder; make {content} with python -m beam_jobs.{command}")
     if not path.is_file():
-        raise RecordError(f"{folder}: no {name}, so these {what} are incomplete; run {command} again")
+        raise RecordError(f"{folder}: {name} is missing, so these {content} are incomplete; run {command} again")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("schema_version") != SCHEMA_VERSION:
-            raise RecordError(
-                f"{path}: schema version {content.get('schema_version')}, this tfcaption reads {SCHEMA_VERSION}; "
-                f"run {command} again"
-            )
-        return kind.model_validate(content)
-    except (json.JSONDecodeError, AttributeError, RecursionError) as error:
-        raise RecordError(f"{path}: not a description of {what}: {error}") from error
-    except ValueError as error:
-        raise error if isinstance(error, RecordError) else RecordError(f"{path}: {error}") from error
+        description = json.loads(path.read_text(encoding="utf-8"))
+        version = description.get("schema_version")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise RecordError(f"{path}: not a description of {content}: {error}; run {command} again") from error
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: schema version {version}, but this tfcaption reads {SCHEMA_VERSION}; run {command} again"
+        )
+    try:
+        return kind.model_validate(description)
+    except (ValidationError, RecursionError) as error:
+        raise RecordError(f"{path}: {error}; run {command} again") from error
 
 
 def rejected_lines(rejections: Iterable[Rejection]) -> str:
-    """The text of `rejected.jsonl`, in an order that does not depend on which worker met what."""
+    """The text of `rejected.jsonl`, in an order that does not depend on the workers."""
     ordered = sorted(
         rejections, key=lambda rejection: (rejection.kind, rejection.id, rejection.reason, rejection.detail)
     )
     lines = "".join(json.dumps(rejection.model_dump(), ensure_ascii=False) + "\n" for rejection in ordered)
-    # File systems hold names that are no text; what Python makes of them can only be written as JSON's own escapes.
+    # A file name that is not valid UTF-8 contains surrogates in Python; write them as JSON escapes.
     return lines.encode(errors="backslashreplace").decode()

@@ -12,17 +12,17 @@ from tfcaption.records.tfrecord import Example, RecordError, parse_example
 PHOTO_ID = "photo/id"  # bytes
 PHOTO_JPEG = "photo/jpeg"  # bytes, image_size x image_size x RGB
 CAPTIONS_TEXT = "captions/text"  # bytes list: the raw captions
-CAPTIONS_TOKENS = "captions/tokens"  # int64 list: the token ids of all captions, end to end
-CAPTIONS_LENGTHS = "captions/lengths"  # int64 list: tokens of each caption, counting <start> and <end>
-# bytes, in a feature record instead of photo/jpeg: little-endian float16 of `features.json`'s shape, view after view
+CAPTIONS_TOKENS = "captions/tokens"  # int64 list: the token ids of all captions, concatenated
+CAPTIONS_LENGTHS = "captions/lengths"  # int64 list: tokens of each caption, with <start> and <end>
+# bytes, in a feature record instead of photo/jpeg: little-endian float16 in the shape of `features.json`, view by view
 FEATURES = "features"
 
 Stage = Literal["photo", "trunk", "map", "pooled"]
-"""How far a photo has come through ResNet50: pixels, `conv5_block1_out`, `conv5_block3_out`, its mean over all."""
+"""A stage of ResNet50: pixels, `conv5_block1_out`, `conv5_block3_out`, or the mean of the latter over its positions."""
 
 
 class PhotoRecord(BaseModel):
-    """One photo with all its captions, as stored in one record."""
+    """One photo with all its captions: the content of one record."""
 
     photo_id: str
     jpeg: bytes
@@ -31,7 +31,7 @@ class PhotoRecord(BaseModel):
 
 
 def encode_record(record: PhotoRecord) -> bytes:
-    """Serialise one photo as a `tf.train.Example`; the same record always gives the same bytes."""
+    """Serialise one photo as a `tf.train.Example`; equal records give equal bytes."""
     example = Example()
     feature = example.features.feature
     feature[PHOTO_ID].bytes_list.value.append(record.photo_id.encode())
@@ -46,7 +46,7 @@ def decode_record(serialized: bytes) -> PhotoRecord:
     """Parse one record; the inverse of `encode_record`.
 
     Raises:
-        RecordError: a key is missing or the lengths do not add up to the tokens.
+        RecordError: a key is missing, or the lengths do not add up to the number of tokens.
     """
     feature = parse_example(serialized)
     missing = {PHOTO_ID, PHOTO_JPEG, CAPTIONS_TEXT, CAPTIONS_TOKENS, CAPTIONS_LENGTHS} - set(feature)
@@ -54,7 +54,7 @@ def decode_record(serialized: bytes) -> PhotoRecord:
         raise RecordError(f"keys missing in a record: {', '.join(sorted(missing))}")
     captions, token_ids = _texts(feature, CAPTIONS_TEXT), _token_ids(feature)
     if len(captions) != len(token_ids):
-        raise RecordError(f"{len(captions)} captions, but tokens of {len(token_ids)} in a record")
+        raise RecordError(f"a record has {len(captions)} captions, but token ids of {len(token_ids)}")
     return PhotoRecord(
         photo_id=_photo_id(feature), jpeg=_one(feature, PHOTO_JPEG), captions=captions, token_ids=token_ids
     )
@@ -64,17 +64,17 @@ def captions_of(serialized: bytes) -> tuple[str, list[str]]:
     """Photo id and raw captions of a photo record or feature record.
 
     Raises:
-        RecordError: it is neither.
+        RecordError: the record is neither.
     """
     feature = parse_example(serialized)
     return _photo_id(feature), _texts(feature, CAPTIONS_TEXT)
 
 
 def token_ids_of(serialized: bytes) -> list[list[int]]:
-    """Token numbers of each caption of a photo record or feature record, from <start> to <end>.
+    """Token ids of each caption of a photo record or feature record, from <start> to <end>.
 
     Raises:
-        RecordError: it is neither.
+        RecordError: the record is neither.
     """
     return _token_ids(parse_example(serialized))
 
@@ -83,7 +83,7 @@ def _token_ids(feature: Any) -> list[list[int]]:
     tokens = list(feature[CAPTIONS_TOKENS].int64_list.value)
     lengths = list(feature[CAPTIONS_LENGTHS].int64_list.value)
     if sum(lengths) != len(tokens) or min(lengths, default=0) < 0:
-        raise RecordError(f"captions of {lengths} tokens, but {len(tokens)} tokens in a record")
+        raise RecordError(f"a record has captions of {lengths} tokens, but {len(tokens)} tokens")
     ends = itertools.accumulate(lengths)
     return [tokens[start:end] for start, end in itertools.pairwise([0, *ends])]
 
@@ -96,7 +96,7 @@ def _photo_id(feature: Any) -> str:
 def _one(feature: Any, key: str) -> bytes:
     values = feature[key].bytes_list.value
     if len(values) != 1:
-        raise RecordError(f"a record holds {len(values)} times {key}, not once")
+        raise RecordError(f"a record has {len(values)} values of {key} instead of one")
     return values[0]
 
 
@@ -111,19 +111,19 @@ def photo_of(serialized: bytes) -> tuple[str, bytes]:
     """Photo id and JPEG of a photo record.
 
     Raises:
-        RecordError: it is no photo record.
+        RecordError: the record is not a photo record.
     """
     feature = parse_example(serialized)
     if PHOTO_JPEG not in feature:
-        raise RecordError(f"a record has no {PHOTO_JPEG}: not records that build_records wrote")
+        raise RecordError(f"a record has no {PHOTO_JPEG}: build_records did not write it")
     return _photo_id(feature), _one(feature, PHOTO_JPEG)
 
 
 def inputs_of(serialized: bytes, stage: Stage) -> tuple[str, bytes]:
-    """Photo id and what a record holds of the photo: its JPEG, or its features.
+    """Photo id, and the JPEG of a photo record or the features of a feature record.
 
     Raises:
-        RecordError: it is no photo record, or no feature record.
+        RecordError: the record is not of the stage's kind.
     """
     if stage == "photo":
         return photo_of(serialized)
@@ -135,20 +135,19 @@ def features_of(serialized: bytes) -> bytes:
     """The features of a feature record, as stored.
 
     Raises:
-        RecordError: it is no feature record.
+        RecordError: the record is not a feature record.
     """
     return _stored(parse_example(serialized))
 
 
 def _stored(feature: Any) -> bytes:
     if FEATURES not in feature:
-        raise RecordError(f"a record has no {FEATURES}: not features that extract_features wrote")
+        raise RecordError(f"a record has no {FEATURES}: extract_features did not write it")
     return _one(feature, FEATURES)
 
 
 def feature_record(serialized: bytes, features: bytes) -> bytes:
-    """The feature record of a photo record or of one with other features: the same, with float16 features in their
-    place."""
+    """A copy of a photo record or feature record in which float16 features replace its JPEG or features."""
     example = Example.FromString(serialized)
     for key in (PHOTO_JPEG, FEATURES):
         if key in example.features.feature:

@@ -1,4 +1,4 @@
-"""Shard names, and what decides the shard, order and split of a photo: seeded hashes of its id."""
+"""Shard names, and the shard, order and split of a photo by seeded hashes of its id."""
 
 import hashlib
 import re
@@ -12,14 +12,14 @@ def shard_name(split: str, index: int, count: int, *, suffix: str = "tfrecord") 
 
 
 def is_shard_name(name: str) -> bool:
-    """True for a name that `shard_name` gives."""
+    """Whether `shard_name` gives such a name."""
     return SHARD_PATTERN.fullmatch(name) is not None
 
 
 def automatic_shard_count(photos: int) -> int:
-    """Smallest power of two that keeps a shard at 512 photos or fewer (about 10 MB at 224 pixels), at most 65,536.
+    """The smallest power of two with at most 512 photos per shard (about 10 MB at 224 pixels), at most 65,536.
 
-    Small enough that the work spreads evenly over the processes, large enough for long sequential reads.
+    Such shards are small enough to spread evenly over processes, and large enough for long sequential reads.
     """
     count = 1
     while count * 512 < photos and count < 65_536:
@@ -33,15 +33,15 @@ def _digest(seed: int, purpose: str, photo_id: str) -> int:
 
 
 def shard_index(photo_id: str, *, shards: int, seed: int) -> int:
-    """The shard of a photo: a hash of its id, the same on every machine."""
+    """The shard of a photo: a hash of its id, equal on every machine."""
     return _digest(seed, "shard", photo_id) % shards
 
 
 def order_key(photo_id: str, *, seed: int) -> tuple[int, str]:
-    """Sort key of a photo inside its shard: a seeded hash, so that shards are already shuffled."""
+    """Sort key of a photo within its shard: a seeded hash, so that shards are stored shuffled."""
     return _digest(seed, "order", photo_id), photo_id
 
 
 def hash_share(photo_id: str, *, seed: int) -> float:
-    """A number in [0, 1) that depends only on the photo's id and the seed; decides splits without split files."""
+    """A number in [0, 1) from the photo's id and the seed alone; decides its split where no split file does."""
     return _digest(seed, "split", photo_id) / 2**64

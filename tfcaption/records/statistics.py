@@ -10,27 +10,32 @@ from tfcaption.records.vocabulary import OOV
 
 @dataclass
 class ShardStatistics:
-    """What one shard adds to `dataset.json`."""
+    """Statistics of one shard, added up in `dataset.json`."""
 
     split: str
     info: ShardInfo
-    lengths: Counter[int] = field(default_factory=Counter)  # tokens of a caption -> captions
-    longest: Counter[int] = field(default_factory=Counter)  # tokens of a photo's longest caption -> photos
+    lengths: Counter[int] = field(default_factory=Counter)  # tokens of a caption -> number of captions
+    longest: Counter[int] = field(default_factory=Counter)  # tokens of a photo's longest caption -> number of photos
     words: int = 0
     oov_words: int = 0
     truncated: int = 0
     captions_per_photo: int = 0
     digests: dict[str, bytes] = field(default_factory=dict)  # photo id -> hash of its file
 
-    def add(self, words: Sequence[Sequence[str]], token_ids: Sequence[list[int]]) -> None:
-        """Count one photo's captions."""
+    def add(self, captions: Sequence[Sequence[str]], token_ids: Sequence[list[int]]) -> None:
+        """Count the captions of one photo.
+
+        Args:
+            captions: the words of each caption.
+            token_ids: the token ids of each caption, from <start> to <end>.
+        """
         self.captions_per_photo = max(self.captions_per_photo, len(token_ids))
         self.longest[max(map(len, token_ids))] += 1
-        for spoken, ids in zip(words, token_ids, strict=True):
+        for words, ids in zip(captions, token_ids, strict=True):
             self.lengths[len(ids)] += 1
             self.words += len(ids) - 2
             self.oov_words += ids.count(OOV)
-            self.truncated += len(spoken) > len(ids) - 2
+            self.truncated += len(words) > len(ids) - 2
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""TFRecord files of `tf.train.Example`s, read and written without TensorFlow, so that no worker pays its import."""
+"""TFRecord files of `tf.train.Example`s, read and written without TensorFlow, which takes 4 s to import."""
 
 import struct
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from tfcaption.runtime.errors import TfcaptionError
 
 
 class RecordError(TfcaptionError, ValueError):
-    """A record, shard or description of them that breaks the contract; the message names the file."""
+    """An invalid record, shard or description; the message names the file."""
 
 
 def _example_class() -> Any:
-    """The protocol buffer `tensorflow.Example`, declared here so that no TensorFlow import is needed.
+    """The protocol buffer `tensorflow.Example`, declared here so that TensorFlow need not be imported.
 
-    Field numbers are those of tensorflow/core/example/{example,feature}.proto; the bytes are the same.
+    Field numbers are from tensorflow/core/example/{example,feature}.proto, so both give the same bytes.
     """
     file = descriptor_pb2.FileDescriptorProto(name="tfcaption_example.proto", package="tfcaption", syntax="proto3")
     field = descriptor_pb2.FieldDescriptorProto
@@ -25,11 +25,10 @@ def _example_class() -> Any:
     def message(name: str, parent: Any = None) -> Any:
         return (parent.nested_type if parent else file.message_type).add(name=name)
 
-    def add(target: Any, name: str, number: int, kind: int, *, repeated: bool = False, of: str = "") -> Any:
+    def add(target: Any, name: str, number: int, kind: int, *, repeated: bool = False, message_type: str = "") -> Any:
         label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
-        return target.field.add(
-            name=name, number=number, type=kind, label=label, type_name=f".tfcaption.{of}" if of else None
-        )
+        type_name = f".tfcaption.{message_type}" if message_type else None
+        return target.field.add(name=name, number=number, type=kind, label=label, type_name=type_name)
 
     for name, kind in (
         ("BytesList", field.TYPE_BYTES),
@@ -39,17 +38,17 @@ def _example_class() -> Any:
         add(message(name), "value", 1, kind, repeated=True)
     feature = message("Feature")
     feature.oneof_decl.add(name="kind")
-    for number, (name, of) in enumerate(
+    for number, (name, message_type) in enumerate(
         (("bytes_list", "BytesList"), ("float_list", "FloatList"), ("int64_list", "Int64List")), start=1
     ):
-        add(feature, name, number, field.TYPE_MESSAGE, of=of).oneof_index = 0
+        add(feature, name, number, field.TYPE_MESSAGE, message_type=message_type).oneof_index = 0
     features = message("Features")
     entry = message("FeatureEntry", features)
     entry.options.map_entry = True
     add(entry, "key", 1, field.TYPE_STRING)
-    add(entry, "value", 2, field.TYPE_MESSAGE, of="Feature")
-    add(features, "feature", 1, field.TYPE_MESSAGE, repeated=True, of="Features.FeatureEntry")
-    add(message("Example"), "features", 1, field.TYPE_MESSAGE, of="Features")
+    add(entry, "value", 2, field.TYPE_MESSAGE, message_type="Feature")
+    add(features, "feature", 1, field.TYPE_MESSAGE, repeated=True, message_type="Features.FeatureEntry")
+    add(message("Example"), "features", 1, field.TYPE_MESSAGE, message_type="Features")
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tfcaption.Example"))
@@ -62,7 +61,7 @@ def parse_example(serialized: bytes) -> Any:
     """The features of a serialised `tf.train.Example`, by name.
 
     Raises:
-        RecordError: it is none.
+        RecordError: the bytes are not a `tf.train.Example`.
     """
     try:
         return Example.FromString(serialized).features.feature
@@ -77,31 +76,35 @@ def _masked_crc(data: bytes) -> int:
 
 
 def frame_record(data: bytes) -> bytes:
-    """One record as it stands in a TFRecord file: length, its CRC, the data, its CRC."""
+    """One record as stored in a TFRecord file: length, CRC of the length, data, CRC of the data."""
     length = struct.pack("<Q", len(data))
     return b"".join((length, struct.pack("<I", _masked_crc(length)), data, struct.pack("<I", _masked_crc(data))))
 
 
 def _length(header: bytes) -> int | None:
-    """The length that a record's header says; None for a damaged one, and for one that no example can have."""
+    """The length in a record's header; None if the header is damaged, or no example can be that long."""
     if len(header) < 12 or struct.unpack("<I", header[8:])[0] != _masked_crc(header[:8]):
         return None
     length = int(struct.unpack("<Q", header[:8])[0])
-    return length if length < _NO_EXAMPLE else None
+    return length if length < _MAX_EXAMPLE_BYTES else None
 
 
 def _fault(data: bytes, footer: bytes, length: int) -> str | None:
-    """What is wrong with a record whose header is right."""
+    """The fault of a record with an intact header; None if the record is intact."""
     if len(data) < length or len(footer) < 4:
         return "is cut short"
     return None if struct.unpack("<I", footer)[0] == _masked_crc(data) else "fails its checksum"
 
 
 def read_frames(stream: BinaryIO, name: str) -> Iterator[bytes]:
-    """Yield the records of an open TFRecord file, checking both CRCs of each.
+    """Yield the records of an open TFRecord file; checks both CRCs of each record.
+
+    Args:
+        stream: the file.
+        name: its name in error messages.
 
     Raises:
-        RecordError: the file `name` is cut short or a CRC does not match; says at which record.
+        RecordError: the file is cut short or a CRC does not match; the message names the record.
     """
     index = 0
     while header := stream.read(12):
@@ -116,9 +119,9 @@ def read_frames(stream: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def salvage_frames(content: bytes, name: str) -> Iterator[bytes | RecordError]:
-    """Yield each record of a TFRecord file that is whole, and in the place of each damaged one what is wrong with it.
+    """Yield each intact record of a TFRecord file, and an error in place of each damaged record.
 
-    After a damaged header reading goes on at the next one that is right.
+    After a damaged header, reading continues at the next intact header.
     """
     index = position = 0
     while position < len(content):
@@ -135,7 +138,7 @@ def salvage_frames(content: bytes, name: str) -> Iterator[bytes | RecordError]:
 
 
 _HEADER = "has a damaged header"
-_NO_EXAMPLE = 2**31  # bytes: Protocol Buffers end there
+_MAX_EXAMPLE_BYTES = 2**31  # the limit of Protocol Buffers
 
 
 def _damaged(name: str, index: int, fault: str) -> RecordError:
@@ -143,9 +146,9 @@ def _damaged(name: str, index: int, fault: str) -> RecordError:
 
 
 def _next_header(content: bytes, position: int) -> int:
-    """Where the next right header begins; the end of the content where there is none."""
+    """Position of the next intact header; the end of the content if there is none."""
     for start in range(position, len(content) - 15):
-        # Most positions say a length that the file does not have; for the others the CRC decides.
+        # At most positions the length exceeds the file; at the others the CRC decides.
         length = int.from_bytes(content[start : start + 8], "little")
         if start + length + 16 <= len(content) and _length(content[start : start + 12]) is not None:
             return start

@@ -12,22 +12,29 @@ VOCABULARY_FILE = "vocabulary.txt"
 
 
 def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:
-    """The vocabulary: special tokens, then words seen `min_count` times or more by falling count, ties by spelling."""
+    """The vocabulary: special tokens, then the words that occur `min_count` times or more.
+
+    The words are sorted by falling count, and words of equal count alphabetically.
+    """
     kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL_TOKENS]
     return [*SPECIAL_TOKENS, *sorted(kept, key=lambda word: (-counts[word], word))]
 
 
 def load_vocabulary(folder: str | Path) -> list[str]:
-    """Read `vocabulary.txt` (one word a line, in the order of the token ids) of a records or run folder."""
+    """Read `vocabulary.txt` of a records or run folder: one word per line, in the order of the token ids.
+
+    Raises:
+        RecordError: the file is missing or invalid.
+    """
     path = as_path(folder) / VOCABULARY_FILE
     if not path.is_file():
         raise RecordError(f"{path}: no such file")
     words = path.read_text(encoding="utf-8").split("\n")[:-1]
     if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS or len(set(words)) != len(words):
-        raise RecordError(f"{path}: must begin with {' '.join(SPECIAL_TOKENS)} and hold each word once")
+        raise RecordError(f"{path}: must begin with {' '.join(SPECIAL_TOKENS)} and contain each word once")
     return words
 
 
 def encode_words(words: Sequence[str], index: Mapping[str, int], max_words: int) -> list[int]:
-    """Token ids of one caption: <start>, its first `max_words` words (unknown ones as <oov>), <end>."""
+    """Token ids of one caption: <start>, its first `max_words` words, <end>; unknown words become <oov>."""
     return [START, *(index.get(word, OOV) for word in words[:max_words]), END]

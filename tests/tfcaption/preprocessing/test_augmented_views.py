@@ -12,10 +12,15 @@ from beam_jobs.extract_features import main
 from tests.conftest import extracted, tree_bytes
 from tests.support.features import all_features, keras_resnet50
 from tests.support.records import read_all
-from tests.support.splits import WAYS, captions_of, opened
-from tfcaption.input_pipeline.batches import make_batches
+from tests.support.splits import WAYS, batches_of, captions_of, opened
 from tfcaption.inspect import main as inspect
-from tfcaption.preprocessing.augmented_views import cropped, left_right_tokens, mirrored, swap_left_right, view_box
+from tfcaption.preprocessing.augmented_views import (
+    crop_images,
+    is_mirrored,
+    left_right_tokens,
+    swap_left_right,
+    view_box,
+)
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.vocabulary import load_vocabulary
 
@@ -38,7 +43,7 @@ def test_a_view_is_a_large_part_of_its_photo_and_every_other_one_is_mirrored():
     top, left, bottom, right = np.moveaxis(boxes, 2, 0)
     assert (boxes >= 0).all() and (boxes <= 1).all()
     assert (left > right).all(0).tolist() == [True, False, True, False]
-    assert mirrored(tf.range(5)).numpy().tolist() == [False, True, False, True, False]
+    assert is_mirrored(tf.range(5)).numpy().tolist() == [False, True, False, True, False]
     for side in (bottom - top, abs(right - left)):
         assert side.min() > 0.7499 and side.max() <= 1 and abs(side.mean() - 0.875) < 0.01
     assert len(np.unique(top)) > 1900  # each view of each photo is cropped elsewhere
@@ -48,7 +53,7 @@ def test_what_a_box_shows_is_bilinear_between_the_pixels():
     rows, columns = np.mgrid[:64, :64]
     image = np.stack([2 * rows, 3 * columns, rows + columns], -1).astype(np.uint8)  # so a crop is as linear
     boxes = np.array([[0, 0, 1, 1], [0, 1, 1, 0], [0.1, 0.9, 0.9, 0.15]], np.float32)
-    shown = cropped(tf.constant(np.stack([image] * 3)), tf.constant(boxes)).numpy()
+    shown = crop_images(tf.constant(np.stack([image] * 3)), tf.constant(boxes)).numpy()
     assert np.array_equal(shown[0], image) and np.array_equal(shown[1], image[:, ::-1])
     down, across = np.linspace(0.1 * 63, 0.9 * 63, 64)[:, None], np.linspace(0.9 * 63, 0.15 * 63, 64)[None]
     expected = np.stack(np.broadcast_arrays(2 * down, 3 * across, down + across), -1)
@@ -138,7 +143,7 @@ def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, t
     }
     assert found != swapped
     options = {"batch_size_photos": 8, "shuffle_seed": 4, "epochs": 6}
-    whole = list(make_batches(subject, **options).as_numpy_iterator())
+    whole = list(batches_of(subject, **options).as_numpy_iterator())
     per_epoch = len(whole) // 6
     shown = {name: [] for name in found}
     for epoch in range(6):
@@ -157,7 +162,7 @@ def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, t
     counts = np.bincount([view for each in shown.values() for view in each])
     assert len(counts) == 3 and counts.min() > 0.25 * counts.sum()
     assert len({tuple(each) for each in shown.values()}) > len(shown) / 2  # drawn anew each epoch, for each photo
-    rest = list(make_batches(subject, **options, position=per_epoch + 2).as_numpy_iterator())
+    rest = list(batches_of(subject, **options, position=per_epoch + 2).as_numpy_iterator())
     assert all(np.array_equal(a[k], b[k]) for a, b in zip(rest, whole[per_epoch + 2 :], strict=True) for k in a)
 
 
@@ -166,7 +171,7 @@ def test_without_shuffling_photos_are_shown_as_they_are(sample_records, info, po
     folders = (pooled, three_views)
     first, second = (
         list(
-            make_batches(
+            batches_of(
                 opened(folder, info, "train", load_features_info(folder), cache=cache), batch_size_photos=8
             ).as_numpy_iterator()
         )

@@ -29,7 +29,7 @@ def test_embedding_matrix_has_the_file_s_rows_and_defined_special_rows(tmp_path)
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["dog 1 2 3", "a 4 5"], "line 2: 2 numbers, the first line has 3"),
+        (["dog 1 2 3", "a 4 5"], "line 2: 2 numbers, but the first line has 3"),
         (["a 1 x 3"], "line 1"),
         ([], "empty"),
         (["cat 1 2"], "none of the 1 words"),

@@ -1,0 +1,108 @@
+"""Prints the results of inspections and repairs, with the commands that fix what is left."""
+
+import sys
+from pathlib import Path
+
+from tfcaption.inspection.contact_sheet import contact_sheet
+from tfcaption.inspection.repair import Repair
+from tfcaption.inspection.verification import Inspection, inspect_features, inspect_records
+from tfcaption.records.dataset_info import DATASET_FILE, FeatureSettings, load_features_info
+
+SHOWN_FAULTS = 20
+
+
+def print_records(folder: Path, *, show: int, pictures: Path) -> bool:
+    """Verify records and print what they contain.
+
+    Args:
+        folder: the records.
+        show: number of photos per picture of a split; 0: no pictures.
+        pictures: folder for the pictures.
+
+    Returns:
+        Whether they are free of faults.
+    """
+    inspection = inspect_records(folder, show=show)
+    print(summary(inspection))
+    for split, photos in inspection.shown.items():
+        if photos:
+            path = pictures / f"{split}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as stream:
+                contact_sheet(photos).save(stream, "PNG")
+            print(f"picture: {path}")
+    if not inspection.faults:
+        print("no faults")
+        return True
+    for fault in inspection.faults[:SHOWN_FAULTS]:
+        print(f"fault: {fault}", file=sys.stderr)
+    print(
+        f"{len(inspection.faults):,} fault(s); see which --repair fixes, or rebuild these records with --overwrite",
+        file=sys.stderr,
+    )
+    return False
+
+
+def summary(inspection: Inspection) -> str:
+    """A human-readable summary of records."""
+    info, settings = inspection.info, inspection.info.settings
+    rejected_photos, rejected_captions, unused = (
+        sum(counts.values()) for counts in (info.rejected_photos, info.rejected_captions, info.unused_photos)
+    )
+    lines = [
+        f"{settings.source}, {settings.image_size}x{settings.image_size} ({settings.resize}), "
+        f"vocabulary {info.vocabulary_size:,} (words that occur {settings.min_count} times or more)",
+        f"rejected: {rejected_photos:,} photos, {rejected_captions:,} captions; unused: {unused:,} photos",
+    ]
+    for split, described in info.splits.items():
+        mean = described.tokens / max(described.captions, 1)
+        lines.append(
+            f"{split:5} {inspection.photos[split]:8,} photos {described.captions:9,} captions "
+            f"in {len(described.shards):,} shards; "
+            f"tokens per caption: mean {mean:.1f}, longest {max(described.caption_lengths, default=0)}; "
+            f"oov {described.oov_rate:.2%}"
+        )
+    return "\n".join(lines)
+
+
+def print_features(folder: Path) -> bool:
+    """Verify features and print what they contain; returns whether they are free of faults."""
+    info = load_features_info(folder)
+    shards = [shard for split in info.splits.values() for shard in split]
+    print(f"{sum(shard.records for shard in shards):,} photos, {info.settings}, {len(shards):,} shards")
+    faults = inspect_features(folder, info)
+    for shard, fault in faults.items():
+        print(f"fault: {shard}: {fault.removeprefix(f'{shard}: ')}", file=sys.stderr)
+    if faults:
+        command = _extract_command(folder, info.settings)
+        print(f"{len(faults):,} shard(s) to rebuild; this rebuilds no other shard:\n  {command}", file=sys.stderr)
+        return False
+    print("no faults")
+    return True
+
+
+def _extract_command(folder: Path, settings: FeatureSettings) -> str:
+    from_photos = settings.made_from == "photo"
+    source = f"--views {settings.views}" if from_photos else f"--features {settings.made_from.upper()}"
+    return (
+        f"python -m beam_jobs.extract_features --records RECORDS {source} --output {folder} --stage {settings.stage} "
+        f"--weights WEIGHTS --batch_size {settings.batch_size}"
+    )
+
+
+def print_repair(folder: Path, repair: Repair) -> bool:
+    """Print what was repaired in records and what is left; returns whether no shard must be rebuilt."""
+    for name in repair.written:
+        print(f"rewritten: {folder / name}")
+    if repair.assumed and DATASET_FILE in repair.written:
+        print(f"assumed, since the shards do not contain it: {', '.join(repair.assumed)}; correct it with --set")
+    for lost in repair.lost:
+        print(f"lost unless the records are rebuilt: {lost}")
+    for shard, fault in repair.rebuild.items():
+        print(f"to rebuild: {shard}: {fault}", file=sys.stderr)
+    if repair.rebuild:
+        print(
+            f"{len(repair.rebuild):,} shard(s) to rebuild; the other shards come out unchanged:\n  {repair.command}",
+            file=sys.stderr,
+        )
+    return not repair.rebuild
