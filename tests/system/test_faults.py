@@ -358,7 +358,7 @@ def test_a_read_only_output_is_a_clear_error(small_disk, sample, small_run, caps
     assert train_command.main(["--config", str(small_run), "--set", f"run={disk / 'run'}"]) == 1
     for name, line in zip(("out", "run"), capsys.readouterr().err.splitlines(), strict=True):
         assert line == (
-            f"error: {disk / name}: cannot be written into: Read-only file system; mend that or name another folder"
+            f"error: {disk / name}: is not writable: Read-only file system; fix that, or name another folder"
         )
 
 

@@ -1,4 +1,4 @@
-"""One writer at a time in a folder: a lock that vanishes with the process that holds it, however that ends."""
+"""One writer per folder: a lock that is released when the process that holds it ends, in whatever way."""
 
 import errno
 import fcntl
@@ -17,40 +17,38 @@ import psutil
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import is_local
 
-LOCK_FILE = ".lock"  # says who holds the lock; one that a killed process left behind locks nothing
-WORKERS_END_SECONDS = 10.0  # within which workers of a killed process have ended
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # a filesystem that knows none
-_held: set[Path] = set()  # by this process, or waited for by it
+LOCK_FILE = ".lock"  # names the holder of the lock; the file of a killed process locks nothing
+WORKERS_END_SECONDS = 10.0  # time that workers of a killed process take to end, at most
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # errors of filesystems without locks
+_held: set[Path] = set()  # lock files that this process holds or waits for
 
 
 class FolderInUse(TfcaptionError, ValueError):
-    """Another process writes into the folder; the message says which."""
+    """Another process writes into the folder; the message names it."""
 
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Be the only process that writes into a folder, which is made if it is missing.
+    """Makes this process the only one that writes into a folder; creates the folder if it is missing.
 
-    On a filesystem without locks there is none, and a warning; on another than local ones (gs://) there is none.
+    A local filesystem without locks gives a warning. Folders in object stores are not locked.
 
     Raises:
-        FolderInUse: another process holds the lock; after a crash none does.
-        OSError: the folder is a file, or cannot be written into.
+        FolderInUse: another process holds the lock; a crashed process does not.
+        OSError: the folder is a file, or is not writable.
     """
     if not is_local(folder):
         yield
         return
     path = Path(folder).absolute() / LOCK_FILE
-    made = not path.parent.exists()
-    if not made and not path.parent.is_dir():
+    is_new = not path.parent.exists()
+    if not is_new and not path.parent.is_dir():
         raise NotADirectoryError(f"{folder}: is a file; name a folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _acquire(path)
     except OSError as error:
-        raise OSError(
-            f"{folder}: cannot be written into: {error.strerror}; mend that or name another folder"
-        ) from error
+        raise OSError(f"{folder}: is not writable: {error.strerror}; fix that, or name another folder") from error
     _held.add(path)
     try:
         yield
@@ -58,7 +56,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         _held.discard(path)
         path.unlink(missing_ok=True)
         os.close(descriptor)
-        if made and not any(path.parent.iterdir()):
+        if is_new and not any(path.parent.iterdir()):
             path.parent.rmdir()
 
 
@@ -72,25 +70,25 @@ def _acquire(path: Path) -> int:
             content = os.read(descriptor, 10_000).decode()
             os.close(descriptor)
             if time.monotonic() < deadline and _is_dead(content):
-                time.sleep(0.01)  # a worker of a killed process, about to end
+                time.sleep(0.01)  # a worker of the killed process still holds the lock
                 continue
             raise FolderInUse(_refusal(path.parent, content)) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            print(f"{path.parent}: no locks on this filesystem; start no second job on this folder", file=sys.stderr)
+            print(f"{path.parent}: this filesystem has no locks; do not start a second job here", file=sys.stderr)
         if _is_file(descriptor, path):
             if not os.fstat(descriptor).st_size:
                 break
-            path.unlink()  # of a killed process; workers of it that still wait for their lock get it now, and end
+            path.unlink()  # left by a killed process; its workers that wait for the lock get it now, and end
         os.close(descriptor)
-    mine = {"process": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": sys.argv}
-    os.write(descriptor, json.dumps(mine).encode())
+    holder = {"process": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": sys.argv}
+    os.write(descriptor, json.dumps(holder).encode())
     return descriptor
 
 
 def _is_file(descriptor: int, path: Path) -> bool:
-    """Whether the open file is still the one of that name: its last holder may have removed it meanwhile."""
+    """Whether the path still names the open file: its previous holder may have removed it in between."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -98,7 +96,7 @@ def _is_file(descriptor: int, path: Path) -> bool:
 
 
 def _is_dead(content: str) -> bool:
-    """Whether a lock file names a process of this machine that has ended."""
+    """Whether the process that a lock file names ran on this machine and has ended."""
     try:
         holder = json.loads(content)
         if holder["host"] != socket.gethostname():
@@ -114,17 +112,17 @@ def _refusal(folder: Path, content: str) -> str:
     try:
         holder = json.loads(content)
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
-        who = f"process {holder['process']} on {holder['host']} since {since}: {' '.join(holder['command'])}"
+        described = f"process {holder['process']} on {holder['host']} since {since}: {' '.join(holder['command'])}"
     except (ValueError, KeyError):
-        who = "a process that has just begun"
-    return f"{folder}: in use by {who}; wait for it or stop it, or name another folder"
+        described = "a process that has just started"
+    return f"{folder}: in use by {described}; wait for it, stop it, or name another folder"
 
 
 def end_with_holder(folder: str | Path) -> None:
-    """In a worker process: end at once when the process that holds the folder's lock ends.
+    """Makes a worker process end as soon as the process that holds the folder's lock ends.
 
-    A worker of a killed job would otherwise write on, into what the next job makes. Does nothing in the holder itself,
-    and where there is no lock.
+    Otherwise a worker of a killed job could still write into the folder of the next job. Does nothing in the holder
+    itself, or without a lock.
     """
     path = Path(folder).absolute() / LOCK_FILE
     if path in _held or not path.is_file():
@@ -134,7 +132,7 @@ def end_with_holder(folder: str | Path) -> None:
 
     def wait() -> None:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        os.close(descriptor)  # at once: the end of a process takes a while, and the next job may ask for the lock
+        os.close(descriptor)  # now, since a process takes a while to end, and the next job may want the lock
         os._exit(1)
 
     threading.Thread(target=wait, name="end_with_holder", daemon=True).start()

@@ -43,13 +43,15 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 
 def with_host(path: str | os.PathLike[str]) -> str:
-    """The path, if it names a host or bucket; pathlib would take its first folder for one.
+    """The path, if it names a host or bucket; otherwise pathlib would take its first folder for one.
 
     Raises:
-        FilesystemError: it names none.
+        FilesystemError: it does not.
     """
     if ":///" in os.fspath(path):
-        raise FilesystemError(f"{path}: names no host or bucket; write SCHEME://HOST/PATH, or a local path without ://")
+        raise FilesystemError(
+            f"{path}: the host or bucket is missing; write SCHEME://HOST/PATH, or a local path without ://"
+        )
     return os.fspath(path)
 
 
@@ -79,8 +81,8 @@ def copy_files(source: Path, target: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which it replaces when the block ends without an error."""
-    temporary = path.with_name(f"{path.name}.incomplete")
+    """A temporary path that replaces `path` when the block ends without an error."""
+    temporary = path.with_name(f"{path.name}.incomplete-file")  # a job that rebuilds the folder removes it
     yield temporary
     temporary.replace(path)
 
@@ -101,10 +103,10 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
-    """A file or folder where any library can read it: itself if it is local, or a copy that lasts until the block ends.
+    """A file or folder as any library can read it: the path itself if it is local, or a temporary copy.
 
     Raises:
-        FileNotFoundError: there is no such remote file or folder.
+        FileNotFoundError: the remote file or folder does not exist.
     """
     if is_local(path):
         yield path
@@ -119,14 +121,11 @@ def local_copy(path: Path) -> Iterator[Path]:
 
 
 class LocalMirror:
-    """A local folder that libraries write into, and the folder on any filesystem that its files are uploaded to.
-
-    Attributes:
-        folder: the local folder: a copy of the remote one, or the folder itself if that is local.
+    """A local copy of a remote folder for libraries that write local files only; `upload` copies changes back.
 
     Args:
-        target: the folder, which need not exist.
-        folder: where to copy it to.
+        target: the remote folder, which need not exist. A local one needs no copy.
+        folder: the local folder: empty, or `target` itself.
     """
 
     def __init__(self, target: Path, folder: Path) -> None:
@@ -136,17 +135,16 @@ class LocalMirror:
         self._uploaded = self._states()
 
     def _states(self) -> dict[str, tuple[int, int]]:
-        """Path of each local file -> time of its last change and its size."""
+        """Path of each local file -> time of its last change, and size."""
         if self._target == self.folder:
             return {}
         found = ((path, path.stat()) for path in files_below(self.folder))
         return {path.relative_to(self.folder).as_posix(): (stat.st_mtime_ns, stat.st_size) for path, stat in found}
 
     def upload(self) -> None:
-        """Upload new and changed files in the order in which they were written, then remove what was removed.
+        """Upload new and changed files in the order in which they were written, then delete removed ones.
 
-        So a file that names others, written after them, is uploaded after them, and the files that it named before
-        are removed last: whenever this is interrupted, the remote folder is usable.
+        A file that names other files is written after them. So the remote folder is consistent at any moment.
         """
         states = self._states()
         for name in sorted(states, key=lambda name: (states[name][0], name)):
@@ -159,7 +157,7 @@ class LocalMirror:
 
 @contextmanager
 def local_mirror(target: Path) -> Iterator[LocalMirror]:
-    """A `LocalMirror` of a folder, which is uploaded as well when the block ends, even by an error."""
+    """A `LocalMirror` of a folder; uploads it also when the block ends, with or without an error."""
     if is_local(target):
         yield LocalMirror(target, target)
         return

@@ -1,4 +1,4 @@
-"""The process: starting TensorFlow quietly, what libraries write to standard error, requests to stop."""
+"""The process: a quiet start of TensorFlow, redirected standard error, requests to stop."""
 
 import os
 import signal
@@ -12,10 +12,10 @@ from pathlib import Path
 
 @contextmanager
 def stderr_to_file(prefix: str) -> Iterator[Path]:
-    """Send the file descriptor 2 into a file, and keep `sys.stderr` on the terminal.
+    """Redirects file descriptor 2 to a file, and keeps `sys.stderr` on the terminal.
 
-    C++ libraries and child processes write to the descriptor: TensorFlow half a dozen lines at its start, Beam's
-    workers dozens. The file is removed at the end, unless an error leaves the block.
+    C++ libraries and child processes write to the descriptor: TensorFlow half a dozen lines when it starts, Beam's
+    workers dozens. The file is removed at the end, unless an error ends the block.
     """
     descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".log")
     terminal, stderr = os.dup(2), sys.stderr
@@ -34,29 +34,29 @@ def stderr_to_file(prefix: str) -> Iterator[Path]:
 
 
 def start_tensorflow(*, multi_worker: bool = False) -> None:
-    """Import TensorFlow and find its devices, without the lines it writes before logging can be configured.
+    """Import TensorFlow and initialise its devices, without the messages that it prints on the way.
 
-    With `multi_worker` the devices are left alone: they must not be touched before the strategy connects the hosts.
+    With `multi_worker` the devices are not initialised, which must wait until the strategy has connected the hosts.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with stderr_to_file("tfcaption-tensorflow-"):
-        import tensorflow as tf
+        import tensorflow as tf  # here, while its messages go into a file
 
         if not multi_worker:
             tf.config.list_logical_devices()
-            tf.get_logger().setLevel("ERROR")  # it warns of every graph that is traced for another shape
-            tf.zeros((), tf.float16)  # oneDNN says once, at the first one, where it cannot compute with them
+            tf.get_logger().setLevel("ERROR")  # otherwise it warns of every graph traced for a new shape
+            tf.zeros((), tf.float16)  # oneDNN prints once, at the first float16, that it does not support them
 
 
 class StopRequest:
-    """Whether somebody asked this process to stop."""
+    """Whether this process was asked to stop."""
 
     requested = False
 
 
 @contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-    """Within, SIGTERM and the first Ctrl-C only set `requested`; a second Ctrl-C interrupts as usual."""
+    """Within the block, SIGTERM and the first Ctrl-C only set `requested`; a second Ctrl-C interrupts as usual."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request

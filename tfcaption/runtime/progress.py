@@ -1,4 +1,4 @@
-"""Progress of anything over a few seconds: a bar on a terminal, a plain line every few seconds in a log."""
+"""Progress of work that takes over a few seconds: a bar on a terminal, a line every ten seconds in a log."""
 
 import sys
 import time
@@ -10,13 +10,13 @@ LINE_INTERVAL_SECONDS = 10.0
 
 
 class Progress:
-    """Counts units done against a total, with rate and time left, on standard error.
+    """Prints units done of a total, rate and remaining time to standard error.
 
     Args:
-        total: how many units the whole work has.
-        unit: what is counted, in the plural ("photos").
-        label: what is being done, shown in front.
-        done: units that were done before, and do not count for the rate.
+        total: number of units.
+        unit: name of the units, in the plural ("photos").
+        label: name of the work, printed in front.
+        done: units that were done before, which do not count for the rate.
     """
 
     def __init__(self, total: int, *, unit: str, label: str, done: int = 0) -> None:
@@ -28,7 +28,7 @@ class Progress:
         self._bar = tqdm(total=total, unit=f" {unit}", desc=label, leave=True, initial=done) if terminal else None
 
     def update(self, done: int, note: str = "") -> None:
-        """Set the units done so far (not the increment), and a short note such as the loss."""
+        """Set the units done so far, not the increment, and a short note such as the loss."""
         step, self._done, self._note = done - self._done, done, note or self._note
         if self._bar is not None:
             self._bar.update(step)

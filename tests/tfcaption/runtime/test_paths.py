@@ -166,7 +166,7 @@ def test_a_local_mirror_uploads_changes_in_the_order_they_were_written_and_remov
 
 @pytest.mark.parametrize("module", [paths, beam_paths])
 def test_a_url_without_a_host_is_refused_with_the_cure(module):
-    with pytest.raises(FilesystemError, match="hdfs:///folder/x: names no host or bucket; write SCHEME://HOST/PATH"):
+    with pytest.raises(FilesystemError, match="hdfs:///folder/x: the host or bucket is missing; write SCHEME://HOST/PATH"):
         module.as_path("hdfs:///folder/x")
     assert str(beam_paths.as_path("hdfs://host/folder") / "x") == "hdfs://host/folder/x"
 
