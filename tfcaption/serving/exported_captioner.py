@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfcaption.preprocessing import photos
 from tfcaption.preprocessing.photos import PhotoError
 from tfcaption.records.captions import Hypothesis, PhotoCaptions, WordAttention, word_attention
-from tfcaption.runtime.paths import as_path, files_below
+from tfcaption.runtime.paths import as_path, files_below, local_copy
 from tfcaption.runtime.process import stderr_to_file
 from tfcaption.serving.export_folder import ExportError, check_export, load_export_info
 
@@ -78,7 +78,8 @@ class ExportedCaptioner:
 def _load(path: str) -> tuple[Any, Any, str]:
     """The SavedModel, which must outlive its signature; the signature; and what is wrong with the model."""
     try:
-        model = tf.saved_model.load(path)
+        with local_copy(as_path(path)) as folder:
+            model = tf.saved_model.load(str(folder))
         signature = model.signatures.get(SIGNATURE)
         if signature is None or set(OUTPUTS) - set(signature.structured_outputs):
             return None, None, "a SavedModel, but not a captioner; create one with tfcaption.export"
