@@ -1,10 +1,14 @@
 """Small captioners for tests, with any decoder."""
 
+import functools
+from unittest import mock
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import ModelConfig
+from tfcaption.models import encoder
 from tfcaption.models.captioner import Captioner
 from tfcaption.records.vocabulary import END, START
 
@@ -23,7 +27,8 @@ def captioner(variant="frozen", seed=0, encoder_weights="random", compiled=False
     sizes = {"gru_units": 16, "dense_units": 12, "attention_units": 8, "transformer_units": 16, "transformer_heads": 2}
     config = ModelConfig(variant=variant, weights="random", **sizes, **options)
     embedding = np.random.default_rng(seed).normal(0, 1, (WORDS, 6)).astype(np.float32)
-    return Captioner(
+    build = functools.partial(
+        Captioner,
         config,
         image_size=image_size,
         embedding=embedding,
@@ -31,6 +36,24 @@ def captioner(variant="frozen", seed=0, encoder_weights="random", compiled=False
         max_tokens=40,
         compiled=compiled,
     )
+    if variant == "finetuned" or encoder_weights is not None or tf.distribute.has_strategy():
+        return build()
+    # Building ResNet50 takes a second and everything else a few milliseconds, so captioners that never change it share
+    # one. The decoder's initial weights do not depend on it.
+    with mock.patch.object(encoder, "_resnet50", _shared_resnet50):
+        return build()
+
+
+_new_resnet50 = encoder._resnet50
+
+
+def _shared_resnet50(image_size, weights):
+    return _resnet50_of_policy(image_size, keras.config.dtype_policy().name)
+
+
+@functools.cache
+def _resnet50_of_policy(image_size, policy):
+    return _new_resnet50(image_size, None)
 
 
 def features_of(model, photos=6):

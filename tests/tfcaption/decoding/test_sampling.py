@@ -1,13 +1,12 @@
 """Sampling: frequencies, top-p, temperature."""
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from tests.support.models import WORDS
-from tests.tfcaption.decoding.test_beam_search import FEATURES, forced_total, log_probabilities, search
+from tests.tfcaption.decoding.test_beam_search import FEATURES, forced_totals, log_probabilities, search
 from tfcaption.decoding import sampling
-from tfcaption.decoding.hypotheses import LENGTH_ALPHA, length_normalized
+from tfcaption.decoding.hypotheses import LENGTH_ALPHA
 from tfcaption.decoding.sampling import SamplingOptions
 from tfcaption.records.vocabulary import OOV, PAD, START
 
@@ -47,7 +46,5 @@ def test_top_p_samples_from_the_fewest_words_that_reach_its_probability(model):
 def test_a_low_temperature_samples_the_greedy_caption_and_its_score_is_the_captioners(model):
     sampled = sample(model, FEATURES, max_tokens=8, temperature=1e-4)
     np.testing.assert_array_equal(sampled.tokens, search(model, FEATURES, max_tokens=8).tokens)
-    for photo in range(6):
-        total, length = forced_total(model, photo, sampled.tokens[photo, 0].numpy())
-        expected = float(length_normalized(tf.constant(total), tf.constant(length), LENGTH_ALPHA))
-        assert float(sampled.scores[photo, 0]) == pytest.approx(expected, rel=1e-4)
+    totals, lengths = forced_totals(model, FEATURES, sampled.tokens)
+    np.testing.assert_allclose(sampled.scores, totals / lengths**LENGTH_ALPHA, rtol=1e-4)
