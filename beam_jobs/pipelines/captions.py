@@ -131,7 +131,7 @@ def list_photos(images: str) -> tuple[str, list[str]]:
     """
     if is_local(images) and Path(images).is_dir():
         root = images
-        ids = [path.relative_to(root).as_posix() for path in photos_below(images)]
+        ids = [path.relative_to(root).as_posix() for path in photos_below(Path(images))]
     else:
         pattern = images if _WILDCARD.search(images) else FileSystems.join(images, "**")
         root = _WILDCARD.split(pattern)[0].rpartition("/")[0]

@@ -25,7 +25,7 @@ AUTO = "auto"
 _USUAL = Columns()
 
 
-def sources() -> dict[str, Source]:
+def known_layouts() -> dict[str, Source]:
     """All layouts by name, in the order in which `auto` tries them: the built-in ones, then those of other packages."""
     known = {layout.name: layout() for layout in LAYOUTS}
     for entry in entry_points(group=ENTRY_POINTS):
@@ -102,7 +102,7 @@ def _some(locations: list[Location]) -> str:
 
 
 def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
-    known = sources()
+    known = known_layouts()
     if source != AUTO:
         if source not in known:
             raise SourceError(f"--source {source}: no such layout; known are {', '.join([AUTO, *known])}")
