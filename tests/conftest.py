@@ -1,10 +1,12 @@
-"""Small data that the tests make themselves; `shared_data` skips where the real data is not there."""
+"""Small data and runs that tests share; `shared_data` skips where the real data is missing."""
 
+import functools
 import gc
 import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -14,7 +16,7 @@ IN_MEMORY = ["--direct_running_mode=in_memory", "--direct_num_workers=1"]
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory):
-    """Folders of 60 drawn photos and their captions, in the Flickr8k layout."""
+    """Folders of 60 synthetic photos and their captions, in the Flickr8k layout."""
     from tfcaption.sample_data import write_sample
 
     return write_sample(tmp_path_factory.mktemp("sample"), photos=60, seed=3)
@@ -33,13 +35,13 @@ def sample_records(sample, tmp_path_factory):
 
 
 def pytest_collection_finish():
-    """What the imports made stays: looking through it after every test would take half a second each time."""
+    """Objects of the imports stay: a garbage collection of them after every test would take half a second."""
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def forget_models():
-    """Keras remembers every layer that was ever made."""
+    """Keras keeps every layer that was ever created."""
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
@@ -54,15 +56,60 @@ def extracted(records, output, stage, *flags):
 
 
 @pytest.fixture(scope="session")
-def pooled(sample_records, tmp_path_factory):
+def shared_extractors():
+    """Jobs in this process share extractors of random weights: to build and trace one takes most of a small job."""
+    from beam_jobs.pipelines import features
+
+    new_extractor = features.open_extractor
+    shared_extractor = functools.lru_cache(maxsize=4)(new_extractor)
+
+    def open_extractor(**options):
+        return (shared_extractor if options["weights"] == "random" else new_extractor)(**options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "open_extractor", open_extractor)
+        yield
+
+
+@pytest.fixture(scope="session")
+def pooled(sample_records, shared_extractors, tmp_path_factory):
     """Pooled features of those records."""
     return extracted(sample_records, tmp_path_factory.mktemp("features") / "pooled", "pooled")
 
 
 @pytest.fixture(scope="session")
-def trunk(sample_records, tmp_path_factory):
+def trunk(sample_records, shared_extractors, tmp_path_factory):
     """Trunk features of those records."""
     return extracted(sample_records, tmp_path_factory.mktemp("features") / "trunk", "trunk")
+
+
+@pytest.fixture(scope="session")
+def trained_run(sample_records, pooled, tmp_path_factory):
+    """A run of two epochs from pooled features; tests that write into it copy it."""
+    from tests.support.runs import config, train
+
+    return train(config(tmp_path_factory.mktemp("runs") / "two", sample_records, 2, pooled))
+
+
+@pytest.fixture(scope="session")
+def glove_file(sample_records, tmp_path_factory):
+    """Random word vectors of 5 units for the vocabulary, in GloVe's format."""
+    from tfcaption.records.vocabulary import load_vocabulary
+
+    words = load_vocabulary(sample_records)
+    vectors = np.random.default_rng(0).normal(size=(len(words), 5)).astype(np.float32)
+    path = tmp_path_factory.mktemp("glove") / "glove.txt"
+    path.write_text("".join(f"{word} {' '.join(map(str, row))}\n" for word, row in zip(words, vectors, strict=True)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def glove_run(sample_records, pooled, glove_file, tmp_path_factory):
+    """A run of one epoch with fixed word vectors; tests that write into it copy it."""
+    from tests.support.runs import config, train
+
+    run = tmp_path_factory.mktemp("runs") / "glove"
+    return train(config(run, sample_records, 1, pooled, glove=str(glove_file), train_embedding=False))
 
 
 @pytest.fixture(scope="session")
@@ -74,21 +121,21 @@ def info(sample_records):
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """Real Flickr8k, beside the checkout."""
+    """Real Flickr8k, GloVe vectors and ResNet50 weights, beside the checkout."""
     folder = Path(__file__).parents[2] / "shared"
     if not folder.is_dir():
-        pytest.skip(f"needs real data in {folder}")
+        pytest.skip(f"needs Flickr8k, GloVe and ResNet50 weights below {folder}/data, and {folder}/golden")
     return folder
 
 
 @pytest.fixture
 def small_run(sample_records, tmp_path):
-    """A config file of a training of a random ResNet50."""
+    """Config file of a run with random ResNet50 weights."""
     config = tmp_path / "config.yaml"
     config.write_text(f"run: {tmp_path / 'out'}\ndata: {{records: {sample_records}}}\nmodel: {{weights: random}}\n")
     return config
 
 
 def tree_bytes(folder):
-    """Every file below a folder with its content."""
+    """Content of every file below a folder, by relative path."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()}

@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import tree_bytes
-from tests.support.runs import config, figures, launched, step_losses, train, wait_for_steps
+from tests.support.runs import config, evaluate, figures, launched, step_losses, train, wait_for_steps
 from tests.support.splits import batches_of, opened
 from tests.support.trainers import PLAIN, steps
+from tfcaption.caption import main as caption
 from tfcaption.metrics.corpus import corpus_scores
-from tfcaption.records.vocabulary import load_vocabulary
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import RunError, load_features, load_run, open_run, plan_run
 from tfcaption.runtime.command import EXIT_PREEMPTED
@@ -24,31 +24,37 @@ from tfcaption.training.step import Trainer
 
 
 @pytest.fixture(scope="module")
-def undisturbed(sample_records, pooled, tmp_path_factory):
-    return train(config(tmp_path_factory.mktemp("runs") / "two", sample_records, 2, pooled))
+def evaluated_run(trained_run, tmp_path_factory):
+    """A copy of the run with its evaluation on the test split, and the result of that."""
+    copy = shutil.copytree(trained_run, tmp_path_factory.mktemp("evaluated") / "run")
+    return copy, evaluate(copy, split="test")
 
 
-def test_a_run_directory_holds_what_later_commands_need(undisturbed):
-    assert {p.name for p in undisturbed.iterdir()} == {
+def test_a_run_directory_holds_what_later_commands_need(trained_run):
+    assert {p.name for p in trained_run.iterdir()} == {
         *("config.yaml", "vocabulary.txt", "dataset.json", "encoder.weights.h5"),
         *("checkpoints", "metrics.jsonl", "steps.jsonl", "tensorboard"),
     }
-    assert [line["epoch"] for line in figures(undisturbed)] == [1, 2]
-    assert any((undisturbed / "tensorboard").iterdir())
-    run = load_run(undisturbed)
-    assert run.config == config(undisturbed, run.config.data.records, 2, run.config.data.features)
+    assert [line["epoch"] for line in figures(trained_run)] == [1, 2]
+    assert any((trained_run / "tensorboard").iterdir())
+    run = load_run(trained_run)
+    assert run.config == config(trained_run, run.config.data.records, 2, run.config.data.features)
 
 
-def test_one_epoch_and_one_more_equal_two(undisturbed, sample_records, pooled, tmp_path):
-    train(config(tmp_path / "run", sample_records, 1, pooled))
-    train(config(tmp_path / "run", sample_records, 2, pooled))
-    assert figures(tmp_path / "run") == figures(undisturbed)
-    assert step_losses(tmp_path / "run") == step_losses(undisturbed)
+def test_one_epoch_and_one_more_equal_two_and_never_read_the_test_split(trained_run, sample_records, pooled, tmp_path):
+    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in (sample_records, pooled)]
+    for copy in copies:
+        for shard in copy.glob("test-*"):
+            shard.unlink()
+    for epochs in (1, 2):
+        train(config(tmp_path / "run", copies[0], epochs, copies[1]))
+    assert figures(tmp_path / "run") == figures(trained_run)
+    assert step_losses(tmp_path / "run") == step_losses(trained_run)
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_and_started_again_it_takes_the_steps_of_an_undisturbed_run(
-    undisturbed, sample_records, pooled, tmp_path
+def test_killed_at_any_moment_and_started_again_it_takes_the_steps_of_an_trained_run_run(
+    trained_run, sample_records, pooled, tmp_path
 ):
     run = tmp_path / "run"
     for least in (2, 6):  # within the first epoch, at its end or in the second
@@ -57,12 +63,12 @@ def test_killed_at_any_moment_and_started_again_it_takes_the_steps_of_an_undistu
         process.kill()
         process.wait()
     train(config(run, sample_records, 2, pooled))
-    assert step_losses(run) == step_losses(undisturbed)
-    assert figures(run) == figures(undisturbed)
+    assert step_losses(run) == step_losses(trained_run)
+    assert figures(run) == figures(trained_run)
 
 
 def test_asked_to_stop_it_saves_exits_with_its_own_code_and_goes_on_within_the_epoch(
-    undisturbed, sample_records, pooled, tmp_path
+    trained_run, sample_records, pooled, tmp_path
 ):
     run = tmp_path / "run"
     process = launched(tmp_path, config(run, sample_records, 2, pooled))
@@ -73,18 +79,9 @@ def test_asked_to_stop_it_saves_exits_with_its_own_code_and_goes_on_within_the_e
     assert process.returncode == EXIT_PREEMPTED and time.monotonic() - start < 30
     assert "run the same command to resume" in error
     stopped = len(step_losses(run))
-    assert stopped < len(step_losses(undisturbed))
+    assert stopped < len(step_losses(trained_run))
     train(config(run, sample_records, 2, pooled))
-    assert step_losses(run) == step_losses(undisturbed) and figures(run) == figures(undisturbed)
-
-
-def test_a_half_written_checkpoint_is_never_loaded(undisturbed, sample_records, pooled, tmp_path):
-    run = shutil.copytree(undisturbed, tmp_path / "run")
-    last = run / "checkpoints" / "last"
-    (last / "ckpt-999.index").write_bytes(b"half")
-    (last / "ckpt-999.data-00000-of-00001").write_bytes(b"half")
-    train(config(run, sample_records, 2, pooled))
-    assert figures(run) == figures(undisturbed)
+    assert step_losses(run) == step_losses(trained_run) and figures(run) == figures(trained_run)
 
 
 def free_ports(count):
@@ -175,7 +172,7 @@ def test_features_that_do_not_fit_are_refused_with_the_field_that_differs(
     with pytest.raises(ValueError, match=message):
         train(settings)
     other = shutil.copytree(trunk, tmp_path / "other")
-    for field, message in (("records", "made of other records"), ("weights", "made with other weights")):
+    for field, message in (("records", "made from other records"), ("weights", "made with other weights")):
         description = json.loads((trunk / "features.json").read_text())
         description["settings"][field] = "0" * 64
         (other / "features.json").write_text(json.dumps(description))
@@ -185,7 +182,7 @@ def test_features_that_do_not_fit_are_refused_with_the_field_that_differs(
 
 
 @pytest.mark.slow
-def test_without_features_a_training_says_what_they_would_save(undisturbed, sample_records, tmp_path, capsys):
+def test_without_features_a_training_says_what_they_would_save(trained_run, sample_records, tmp_path, capsys):
     train(config(tmp_path / "run", sample_records, 1))
     printed = capsys.readouterr().out
     assert f"python -m beam_jobs.extract_features --records {sample_records} --output features/pooled" in printed
@@ -194,8 +191,6 @@ def test_without_features_a_training_says_what_they_would_save(undisturbed, samp
 
 @pytest.mark.slow
 def test_selection_by_dev_bleu_keeps_the_epoch_with_the_highest(sample_records, pooled, tmp_path):
-    from tests.support.runs import evaluate
-
     settings = config(tmp_path / "run", sample_records, 4)
     settings.data.features = str(pooled)
     settings.train.early_stopping_metric, settings.train.learning_rate = "dev_bleu_4", 1e-2
@@ -203,12 +198,20 @@ def test_selection_by_dev_bleu_keeps_the_epoch_with_the_highest(sample_records, 
     assert evaluate(settings.run, split="dev", beam=1)["bleu_4"] == pytest.approx(max(scores), abs=1e-6)
 
 
-def test_a_finished_run_is_left_alone_and_another_config_refused(undisturbed, sample_records, pooled, capsys):
-    before = figures(undisturbed)
-    train(config(undisturbed, sample_records, 2, pooled))
-    assert figures(undisturbed) == before and "finished after epoch 2" in capsys.readouterr().out
+def test_a_finished_run_is_not_trained_again_nor_a_half_written_checkpoint_loaded(
+    trained_run, sample_records, pooled, tmp_path, capsys
+):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    last = run / "checkpoints" / "last"
+    (last / "ckpt-999.index").write_bytes(b"half")
+    (last / "ckpt-999.data-00000-of-00001").write_bytes(b"half")
+    train(config(run, sample_records, 2, pooled))
+    assert figures(run) == figures(trained_run) and "finished after epoch 2" in capsys.readouterr().out
+
+
+def test_a_run_that_started_with_another_config_is_refused(trained_run, sample_records, pooled):
     with pytest.raises(RunError, match=r"model.gru_units was 32, is 48"):
-        train(config(undisturbed, sample_records, 2, pooled, gru_units=48))
+        train(config(trained_run, sample_records, 2, pooled, gru_units=48))
 
 
 def test_a_training_that_was_refused_before_its_first_step_takes_the_mended_command(sample_records, pooled, tmp_path):
@@ -220,14 +223,6 @@ def test_a_training_that_was_refused_before_its_first_step_takes_the_mended_comm
         assert run.config == load_run(tmp_path / "run").config == mended
 
 
-def test_training_and_selection_never_read_the_test_split(undisturbed, sample_records, pooled, tmp_path):
-    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in (sample_records, pooled)]
-    for copy in copies:
-        for shard in copy.glob("test-*"):
-            shard.unlink()
-    assert figures(train(config(tmp_path / "run", copies[0], 2, copies[1]))) == figures(undisturbed)
-
-
 def test_early_stopping_ends_a_run_that_no_longer_improves(sample_records, pooled, tmp_path):
     hopeless = config(tmp_path / "run", sample_records, 9, pooled)
     hopeless.train.learning_rate, hopeless.train.early_stopping_epochs = 1e-30, 2
@@ -235,17 +230,11 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(sample_records, poole
     assert len(figures(tmp_path / "run")) == 3  # the first is the best, then two without a better one
 
 
-def test_glove_rows_survive_save_and_load(sample_records, pooled, tmp_path):
-    words = load_vocabulary(sample_records)
-    rows = np.random.default_rng(0).normal(size=(len(words), 7)).astype(np.float32)
-    lines = (f"{word} {' '.join(map(str, row))}\n" for word, row in zip(words, rows, strict=True))
-    (tmp_path / "glove.txt").write_text("".join(lines))
-    chosen = config(
-        tmp_path / "run", sample_records, 1, pooled, glove=str(tmp_path / "glove.txt"), train_embedding=False
-    )
-    captioner, _ = load_captioner(load_run(train(chosen)))
+def test_glove_rows_survive_save_and_load(glove_run, glove_file):
+    vectors = np.array([line.split()[1:] for line in glove_file.read_text().splitlines()], np.float32)
+    captioner, _ = load_captioner(load_run(glove_run))
     stored = captioner.decoder.embedding.embeddings.numpy()
-    np.testing.assert_allclose(stored[4:], rows[4:], rtol=1e-6)
+    np.testing.assert_allclose(stored[4:], vectors[4:], rtol=1e-6)
     assert not stored[0].any() and stored[1:4].any(axis=1).all()
 
 
@@ -256,41 +245,33 @@ def test_a_loss_that_is_no_number_stops_the_run(sample_records, pooled, tmp_path
         train(exploding)
 
 
-def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(undisturbed):
-    from tests.support.runs import evaluate
-
-    run = load_run(undisturbed)
-    before = tree_bytes(undisturbed / "checkpoints")
-    result = evaluate(undisturbed, split="test")
-    assert tree_bytes(undisturbed / "checkpoints") == before
-    lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]
-    assert len({line["id"] for line in lines}) == len(lines) == run.info.splits["test"].photos == result["photos"]
+def test_an_evaluation_changes_no_checkpoint_and_scores_each_photo_once(trained_run, evaluated_run):
+    path, result = evaluated_run
+    assert tree_bytes(path / "checkpoints") == tree_bytes(trained_run / "checkpoints")
+    lines = [json.loads(line) for line in (path / "eval-test" / "captions.jsonl").read_text().splitlines()]
+    photos = load_run(path).info.splits["test"].photos
+    assert len({line["id"] for line in lines}) == len(lines) == photos == result["photos"]
     again = corpus_scores({x["id"]: x["caption"] for x in lines}, {x["id"]: x["references"] for x in lines})
     assert again == {key: result[key] for key in again}
-    assert json.loads((undisturbed / "eval-test" / "metrics.json").read_text()) == result
+    assert json.loads((path / "eval-test" / "metrics.json").read_text()) == result
 
 
-def test_perplexity_is_over_all_tokens_of_the_split_however_it_is_batched(undisturbed):
-    from tests.support.runs import evaluate
-
-    run = load_run(undisturbed)
-    dev = next(line for line in figures(undisturbed) if line["epoch"] == 2)
-    last = evaluate(undisturbed, split="dev", checkpoint="last")
+def test_perplexity_is_over_all_tokens_of_the_split_however_it_is_batched(evaluated_run):
+    path, _ = evaluated_run
+    dev = next(line for line in figures(path) if line["epoch"] == 2)
+    last = evaluate(path, split="dev", checkpoint="last")
     assert last["perplexity"] == pytest.approx(np.exp(dev["dev_loss"]), rel=1e-5)
     assert last["token_accuracy"] == pytest.approx(dev["dev_accuracy"])
-    assert last["photos"] == run.info.splits["dev"].photos
+    assert last["photos"] == load_run(path).info.splits["dev"].photos
 
 
-def test_the_command_captions_a_photo_as_the_evaluation_does(undisturbed, sample, tmp_path, capsys):
-    from tests.support.runs import evaluate
-    from tfcaption.caption import main
-
-    evaluate(undisturbed, split="test")
-    lines = [json.loads(line) for line in (undisturbed / "eval-test" / "captions.jsonl").read_text().splitlines()]
+def test_the_command_captions_a_photo_as_the_evaluation_does(evaluated_run, sample, tmp_path, capsys):
+    run, _ = evaluated_run
+    lines = [json.loads(line) for line in (run / "eval-test" / "captions.jsonl").read_text().splitlines()]
     paths = [str(sample[0] / line["id"]) for line in lines]
     (tmp_path / "bad.jpg").write_bytes(b"")
     capsys.readouterr()
-    assert main(["--run", str(undisturbed), *paths[:3], str(tmp_path / "bad.jpg"), *paths[3:], "gone.jpg"]) == 1
+    assert caption(["--run", str(run), *paths[:3], str(tmp_path / "bad.jpg"), *paths[3:], "gone.jpg"]) == 1
     printed = capsys.readouterr()
     expected = [f"{path}\t{line['caption']}" for path, line in zip(paths, lines, strict=True)]
     assert printed.out.splitlines() == expected
