@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcaption.config import BEAM
-from tfcaption.evaluation.caption_files import evaluate_captions
 from tfcaption.evaluation.results import EvaluationOptions
-from tfcaption.evaluation.scores import score_table
 from tfcaption.records.dataset_info import SPLITS
 from tfcaption.runs.directory import load_run, load_run_dataset
 from tfcaption.runtime.command import command_parser, reports_errors
@@ -63,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     options = EvaluationOptions(arguments.split, arguments.beam, arguments.limit, arguments.checkpoint)
     if arguments.captions:
+        from tfcaption.evaluation.caption_files import evaluate_captions
+
         metrics = evaluate_captions(arguments.captions, arguments.records, options, arguments.output)
         results = {arguments.captions: metrics}
         folders = [arguments.output] if arguments.output else []
@@ -82,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def print_scores(split: str, results: Mapping[Path, dict[str, Any]]) -> None:
     """Print the results side by side, with the constant caption and human captions."""
+    from tfcaption.evaluation.scores import score_table  # NumPy and the metrics take 0.2 s, which --help need not
+
     columns: dict[str, dict[str, Any]] = {}
     for path, metrics in results.items():
         columns["constant"] = metrics["constant"]

@@ -46,9 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         raise Preempted("stopped") from None
     print(f"\n{table}\n\nsweep: {arguments.output}")
-    print(
-        f"next, curves and captions: tfcaption.evaluate --run RUN ..., then tfcaption.report RUN ... of {arguments.output}/"
-    )
+    print(f"next, curves and captions: tfcaption.evaluate --run {arguments.output}/RUN ..., then tfcaption.report")
     return 0
 
 
