@@ -31,21 +31,21 @@ class SamplingOptions:
 
 
 class SamplingState(NamedTuple):
-    """State of sampling between two time steps; a row is one of the photos * count captions."""
+    """State of sampling between two time steps; the first axis has photos * count captions."""
 
     time: tf.Tensor  # () int32, number of tokens sampled so far
-    tokens: tf.Tensor  # (rows, max_tokens) int32, <pad> from `time` on
-    log_probs: tf.Tensor  # (rows,) float32, summed over the tokens
-    finished: tf.Tensor  # (rows,) bool, the caption ends with <end>
-    decoder: State  # nest of (rows, ...)
+    tokens: tf.Tensor  # (captions, max_tokens) int32, <pad> from `time` on
+    log_probs: tf.Tensor  # (captions,) float32, summed over the tokens
+    finished: tf.Tensor  # (captions,) bool, the caption ends with <end>
+    decoder: State  # nest of (captions, ...)
 
 
 class NextToken(NamedTuple):
     """One sampled token of each caption."""
 
-    tokens: tf.Tensor  # (rows,) int32
-    log_probs: tf.Tensor  # (rows,) float32
-    decoder: State  # nest of (rows, ...)
+    tokens: tf.Tensor  # (captions,) int32
+    log_probs: tf.Tensor  # (captions,) float32
+    decoder: State  # nest of (captions, ...)
 
 
 def sample(
@@ -72,7 +72,7 @@ def sample(
     """
     decoder, count = captioner.decoder, options.count
     photos = tf.shape(tf.nest.flatten(features)[0])[0]
-    photo_indices = tf.repeat(tf.range(photos), count)  # (rows,)
+    photo_indices = tf.repeat(tf.range(photos), count)  # (captions,)
     memory, decoder_state = decoder.start(features, dropout_seed)
 
     def advance(state: SamplingState) -> tuple[SamplingState]:
@@ -105,15 +105,11 @@ def sample(
             ),
         )
 
-    start = SamplingState(
-        time=tf.constant(0),
-        tokens=tf.fill((photos * count, options.max_tokens), PAD),
-        log_probs=tf.zeros((photos * count,)),
-        finished=tf.fill((photos * count,), False),
-        decoder=tf.nest.map_structure(lambda values: tf.repeat(values, count, axis=0), decoder_state),
-    )
     (final,) = tf.while_loop(
-        lambda state: ~tf.reduce_all(state.finished), advance, (start,), maximum_iterations=options.max_tokens
+        lambda state: ~tf.reduce_all(state.finished),
+        advance,
+        (initial_state(photos, options, decoder_state),),
+        maximum_iterations=options.max_tokens,
     )
     lengths = tf.math.count_nonzero(final.tokens, 1, dtype=tf.int32)
     scores = length_normalized(final.log_probs, lengths, LENGTH_ALPHA)
@@ -122,16 +118,28 @@ def sample(
     )
 
 
+def initial_state(photos: tf.Tensor, options: SamplingOptions, decoder_state: State) -> SamplingState:
+    """The state before the first token, from the number of photos and a decoder state (photos, ...)."""
+    captions = photos * options.count
+    return SamplingState(
+        time=tf.constant(0),
+        tokens=tf.fill((captions, options.max_tokens), PAD),
+        log_probs=tf.zeros((captions,)),
+        finished=tf.fill((captions,), False),
+        decoder=tf.nest.map_structure(lambda values: tf.repeat(values, options.count, axis=0), decoder_state),
+    )
+
+
 def sample_tokens(logits: tf.Tensor, uniform: tf.Tensor, options: SamplingOptions) -> tf.Tensor:
-    """One token of each row, by inverse transform sampling.
+    """One token of each caption, by inverse transform sampling.
 
     Args:
-        logits: (rows, vocabulary) float32.
-        uniform: (rows, 1) float32 in (0, 1).
+        logits: (captions, vocabulary) float32.
+        uniform: (captions, 1) float32 in (0, 1).
         options: temperature and top-p.
 
     Returns:
-        (rows,) int32.
+        (captions,) int32.
     """
     allowed = logits / options.temperature + banned_token_mask(logits.shape[-1])
     cumulative = tf.cumsum(tf.nn.softmax(mask_outside_top_p(allowed, options.top_p)), axis=-1)
@@ -140,7 +148,7 @@ def sample_tokens(logits: tf.Tensor, uniform: tf.Tensor, options: SamplingOption
 
 
 def mask_outside_top_p(logits: tf.Tensor, top_p: float) -> tf.Tensor:
-    """Logits (rows, vocabulary) with -inf for all but the most probable tokens that together reach `top_p`."""
+    """Logits (captions, vocabulary) with -inf for all but the most probable tokens that together reach `top_p`."""
     if top_p >= 1:
         return logits
     ordered = tf.sort(logits, direction="DESCENDING")

@@ -70,15 +70,17 @@ def caption_split(
         ids = [photo_id.decode() for photo_id in batch["photo_id"].numpy()]  # empty: fills up the batch
         if not any(ids):
             continue
-        found, sums = caption_and_score(batch["inputs"], batch["tokens"])
+        result, sums = caption_and_score(batch["inputs"], batch["tokens"])
         totals += [float(value) for value in sums]
-        for photo_id, captions, scores in zip(ids, found.captions.numpy(), found.scores.numpy().tolist(), strict=True):
+        for photo_id, captions, scores in zip(
+            ids, result.captions.numpy(), result.scores.numpy().tolist(), strict=True
+        ):
             if photo_id in nbest:
                 raise RecordError(f"{photo_id}: twice in split {split.name}")
             if photo_id:
                 nbest[photo_id] = hypotheses_of(captions, scores)
-        if found.attention is not None:
-            for photo_id, batch_words, weights in zip(ids, found.words.numpy(), found.attention.numpy(), strict=True):
+        if result.attention is not None:
+            for photo_id, batch_words, weights in zip(ids, result.words.numpy(), result.attention.numpy(), strict=True):
                 if photo_id:
                     word_attentions[photo_id] = word_attention(batch_words, weights)
         progress(len(nbest))

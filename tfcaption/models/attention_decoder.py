@@ -24,9 +24,9 @@ class AttentionDecoder(Decoder):
     the pooled photo added -> logits.
 
     The attention GRU forms the queries, the language GRU chooses the words, as in Anderson et al. 2018
-    (arXiv:1707.07998). Unlike there, the attended regions do not feed back into the attention GRU, so the attention of
-    a whole caption is one matrix product. Scores are additive (Bahdanau et al. 2015, arXiv:1409.0473) or multiplicative
-    (Luong et al. 2015, arXiv:1508.04025).
+    (arXiv:1707.07998). Unlike theirs, the attention GRU does not receive the attended regions, so that one matrix
+    product computes the attention of all positions. Scores are additive (Bahdanau et al. 2015, arXiv:1409.0473) or
+    multiplicative (Luong et al. 2015, arXiv:1508.04025).
 
     Memory: attention keys (photos, regions, attention_units) and values (photos, regions, gru_units) of the regions,
     and a projection of the pooled photo for the dense layer (photos, dense_units). State: those of both GRUs,

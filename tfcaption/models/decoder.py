@@ -69,7 +69,7 @@ class Decoder(keras.layers.Layer):
         """Logits of all targets, each from the reference's tokens before it.
 
         Args:
-            tokens: of captions, those of one photo in a row, and the same number for each photo.
+            tokens: of captions; those of one photo are adjacent, and every photo has equally many.
             memory: from `start`.
             state: from `start`, repeated for each caption.
             dropout_seed: as for `start`.

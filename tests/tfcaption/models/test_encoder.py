@@ -17,11 +17,11 @@ def test_preprocessing_is_that_of_keras(images):
 
 def test_trunk_and_head_together_are_resnet50(images):
     split = Encoder(image_size=32, weights="random", finetuned=False)
-    whole = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
-    for layer in (layer for layer in whole.layers if layer.weights):
+    resnet50 = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
+    for layer in (layer for layer in resnet50.layers if layer.weights):
         source = split.trunk if layer.name in {other.name for other in split.trunk.layers} else split.head
         layer.set_weights(source.get_layer(layer.name).get_weights())
-    expected = whole(encoder.preprocess(images), training=False)
+    expected = resnet50(encoder.preprocess(images), training=False)
     np.testing.assert_allclose(split(images, end="map"), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -104,9 +104,9 @@ def test_real_weights_load_and_missing_or_wrong_ones_are_clear_errors(tmp_path, 
     photo = shared_data / "data" / "flickr8k" / "Flicker8k_Dataset" / "1000268201_693b08cb0e.jpg"
     image = tf.io.decode_jpeg(tf.io.read_file(str(photo)))[None]
     maps = Encoder(image_size=224, weights=str(path), finetuned=False)(image, end="map")
-    whole = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(224, 224, 3))
-    whole.load_weights(path)
-    np.testing.assert_allclose(maps, whole(encoder.preprocess(image), training=False), rtol=1e-3, atol=1e-3)
+    resnet50 = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(224, 224, 3))
+    resnet50.load_weights(path)
+    np.testing.assert_allclose(maps, resnet50(encoder.preprocess(image), training=False), rtol=1e-3, atol=1e-3)
 
 
 def test_missing_or_wrong_weights_are_clear_errors(tmp_path):
