@@ -1,37 +1,28 @@
-"""Paths on other filesystems than the local one, through the functions that all commands read and write with."""
+"""Paths in object stores behave as local paths do."""
 
-import json
 import os
 import pickle
 import subprocess
 import sys
 
 import fsspec
-import keras
 import pytest
 
 from beam_jobs.execution import paths as beam_paths
 from tests.conftest import tree_bytes
 from tests.support.object_stores import STORES
-from tfcaption.caption import main as caption
-from tfcaption.evaluate import main as evaluate
-from tfcaption.export import main as export
 from tfcaption.inspect import main as inspect
-from tfcaption.report import main as report
-from tfcaption.runs.metrics_log import METRICS_FILE
 from tfcaption.runtime import paths
 from tfcaption.runtime.errors import FilesystemError
 from tfcaption.runtime.paths import (
     as_path,
     atomic_path,
     copy_file,
-    copy_files,
     files_below,
     local_copy,
     local_mirror,
     new_folder,
 )
-from tfcaption.train import main as train
 
 
 @pytest.fixture(params=STORES)
@@ -40,12 +31,7 @@ def remote(request, monkeypatch):
     return as_path(STORES[request.param](monkeypatch).url)
 
 
-def upload(folder, target):
-    copy_files(folder, target)
-    return target
-
-
-def test_names_are_put_together_and_taken_apart_as_local_ones_are():
+def test_names_are_joined_and_split_as_local_ones_are():
     path = as_path("gs://bucket/runs/one.yaml")
     assert str(path) == "gs://bucket/runs/one.yaml" == f"{as_path('gs://bucket') / 'runs' / 'one.yaml'}"
     assert (path.name, path.stem, path.suffix, str(path.parent)) == ("one.yaml", "one", ".yaml", "gs://bucket/runs")
@@ -56,17 +42,17 @@ def test_names_are_put_together_and_taken_apart_as_local_ones_are():
 
 def test_local_paths_load_no_client_and_no_path_loads_tensorflow(tmp_path):
     code = (
-        "import sys; from tfcaption.runtime import paths as files\n"
-        "p = files.as_path(sys.argv[1]) / 'a'; p.write_text('x'); files.copy_file(p, p.with_name('b'))\n"
-        "with files.local_copy(p) as q: print(p is q, sorted(f.name for f in files.files_below(sys.argv[1])))\n"
+        "import sys; from tfcaption.runtime import paths\n"
+        "p = paths.as_path(sys.argv[1]) / 'a'; p.write_text('x'); paths.copy_file(p, p.with_name('b'))\n"
+        "with paths.local_copy(p) as q: print(p is q, sorted(f.name for f in paths.files_below(sys.argv[1])))\n"
         "print('etils' in sys.modules, 'fsspec' in sys.modules)\n"
-        "files.as_path('s3://bucket/a'); print('etils' in sys.modules, 'tensorflow' in sys.modules)"
+        "paths.as_path('s3://bucket/a'); print('etils' in sys.modules, 'tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["True ['a', 'b']", "False False", "True False"]
 
 
-def test_what_is_written_is_read_again_as_of_a_local_file(remote, tmp_path):
+def test_files_are_written_and_read_as_local_ones_are(remote, tmp_path):
     text = "first\r\nsecond, é\n"
     for folder in (remote, tmp_path):
         path = folder / "below" / "a.txt"
@@ -123,7 +109,7 @@ def test_an_atomic_path_replaces_the_file_only_when_all_is_written(remote, tmp_p
         assert path.read_text() == "after" and [file.name for file in folder.iterdir()] == ["a.txt"]
 
 
-def test_folders_are_copied_and_written_as_a_whole(remote, tmp_path):
+def test_folders_are_copied_and_written_completely(remote, tmp_path):
     for folder in (remote, tmp_path):
         with new_folder(folder / "new") as written:
             (written / "below").mkdir(parents=True)
@@ -165,13 +151,15 @@ def test_a_local_mirror_uploads_changes_in_the_order_they_were_written_and_remov
 
 
 @pytest.mark.parametrize("module", [paths, beam_paths])
-def test_a_url_without_a_host_is_refused_with_the_cure(module):
-    with pytest.raises(FilesystemError, match="hdfs:///folder/x: the host or bucket is missing; write SCHEME://HOST/PATH"):
+def test_a_url_without_a_host_is_refused_with_the_fix(module):
+    with pytest.raises(
+        FilesystemError, match="hdfs:///folder/x: the host or bucket is missing; write SCHEME://HOST/PATH"
+    ):
         module.as_path("hdfs:///folder/x")
     assert str(beam_paths.as_path("hdfs://host/folder") / "x") == "hdfs://host/folder/x"
 
 
-def test_a_filesystem_that_is_not_supported_is_refused_with_the_cure(capsys):
+def test_an_unsupported_filesystem_is_refused_with_the_fix(capsys):
     with pytest.raises(FilesystemError, match="hdfs://host/x: only local paths and gs://, s3:// .* or mount"):
         as_path("hdfs://host/x")
     assert inspect(["hdfs://host/records"]) == 1
@@ -192,83 +180,3 @@ def test_errors_of_a_client_and_a_missing_client_name_the_path_and_the_fix(monke
     unusable(ImportError("Install s3fs to access S3"))
     with pytest.raises(FilesystemError, match=r"x: Install s3fs to access S3; .* pip install 'tfcaption\[aws\]'"):
         path.read_bytes()
-
-
-CONFIG = """
-run: {place}/run
-data: {{records: {records}, features: {features}, batch_size_photos: 16}}
-model: {{weights: random, embedding_units: 8, gru_units: 16, dense_units: 16, dropout: 0.0}}
-train: {{epochs: 2, learning_rate: 0.01, precision: float32}}
-"""
-
-
-def trained(place, records, features, *more, always=()):
-    """Train from a config to the end, all below `place`, with a stop where there is more than one `--set`."""
-    (place / "config.yaml").write_text(CONFIG.format(place=place, records=records, features=features))
-    for override in more or ("train.epochs=2",):
-        assert train(["--config", str(place / "config.yaml"), "--set", override, *always]) == 0
-    epochs = [json.loads(line) for line in (place / "run" / METRICS_FILE).read_text().splitlines()]
-    return [(epoch["epoch"], epoch["train_loss"], epoch["dev_loss"]) for epoch in epochs]
-
-
-@pytest.mark.slow
-def test_a_run_on_another_filesystem_is_the_run_on_the_local_one(sample_records, pooled, remote, tmp_path):
-    there = upload(sample_records, remote / "records"), upload(pooled, remote / "features")
-    figures = trained(remote, *there, "train.epochs=1", "train.epochs=2")
-    assert len(figures) == 2 and figures == trained(tmp_path, sample_records, pooled)
-    checkpoints = [as_path(f"{place}/run/checkpoints/best") for place in (remote, tmp_path)]
-    assert sorted(p.name for p in checkpoints[0].iterdir()) == sorted(p.name for p in checkpoints[1].iterdir())
-
-
-@pytest.mark.slow
-def test_what_a_training_begins_with_may_be_on_another_filesystem(sample_records, pooled, remote, tmp_path):
-    words = (sample_records / "vocabulary.txt").read_text().splitlines()
-    resnet50 = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
-    resnet50.save_weights(tmp_path / "resnet50.weights.h5")
-    copy_file(tmp_path / "resnet50.weights.h5", remote / "resnet50.weights.h5")
-    figures = []
-    for place in (remote, tmp_path):
-        text = "".join(f"{word} {index / 10} {-index / 20}\n" for index, word in enumerate(words))
-        (place / "glove.txt").write_text(text)
-        begin = [f"model.glove={place}/glove.txt", f"model.weights={place}/resnet50.weights.h5"]
-        records = sample_records if place == tmp_path else upload(sample_records, place / "records")
-        trained(place, records, "null", "train.epochs=1", always=begin)
-        again = [*begin, f"train.start_from={place}/run", f"run={place}/again"]
-        trained(place, records, "null", "train.epochs=1", always=again)
-        lines = (place / "again" / METRICS_FILE).read_text().splitlines()
-        figures.append([(json.loads(line)["train_loss"], json.loads(line)["dev_loss"]) for line in lines])
-    assert len(figures[0]) == 1 and figures[0] == figures[1]
-
-
-@pytest.mark.slow
-def test_all_that_follows_a_training_is_the_same_from_another_filesystem(
-    sample, sample_records, pooled, remote, tmp_path, capsys
-):
-    records = upload(sample_records, remote / "records")
-    assert inspect([str(records), "--show=2", "--output", str(remote / "pictures")]) == 0
-    assert (remote / "pictures" / "dev.png").read_bytes().startswith(b"\x89PNG")
-    upload(sample[0], remote / "photos")
-    trained(remote, records, upload(pooled, remote / "features"))
-    upload(remote / "run", tmp_path / "run")
-    said = []
-    for place, photos in ((remote, remote / "photos"), (tmp_path, sample[0])):
-        assert evaluate(["--run", f"{place}/run", "--split", "dev", "--beam", "1"]) == 0
-        written = place / "run" / "eval-dev" / "captions.jsonl"
-        assert evaluate(["--captions", str(written), "--records", str(records), "--split=dev"]) == 0
-        assert export(["--run", f"{place}/run", "--output", f"{place}/export", "--beam", "1"]) == 0
-        capsys.readouterr()
-        command = ["--model", f"{place}/export", str(photos), "--json", "--show", f"{place}/shown"]
-        assert caption(command) == 0
-        lines = [json.loads(line) | {"path": None} for line in capsys.readouterr().out.splitlines()]
-        assert len(lines) == len(list((place / "shown").iterdir())) == 60
-        said.append((written.read_text(), lines))
-    assert said[0] == said[1]
-    assert report([str(remote / "run"), "--output", str(remote / "report")]) == 0
-    assert "<html" in (remote / "report" / "report.html").read_text()
-
-
-def test_a_sweep_keeps_its_logs_on_this_machine(capsys):
-    from tfcaption.sweep import main
-
-    assert main(["--config=c.yaml", "--output=gs://bucket/sweep", "--grid", "train.seed=0,1"]) == 1
-    assert "name a local folder" in capsys.readouterr().err
