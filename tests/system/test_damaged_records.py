@@ -1,4 +1,4 @@
-"""A damaged record costs itself alone, is never silent, and is named with its shard and the cure."""
+"""A damaged record loses only itself, and is reported with its shard and the fix."""
 
 import bisect
 import io
@@ -11,10 +11,10 @@ import shutil
 import pytest
 import tensorflow as tf
 
+from tests.support.splits import batches_of
+from tests.support.splits import opened as support_opened
 from tfcaption import train
-from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.read_errors import explain_read_errors
-from tfcaption.input_pipeline.split import open_split
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.examples import FEATURES
@@ -29,51 +29,50 @@ def flipped(content, position, bit):
 
 
 def salvaged(content):
-    """The whole records, and the faults."""
+    """The intact records, and the faults."""
     found = list(tfrecord.salvage_frames(content, "shard"))
-    return [data for data in found if isinstance(data, bytes)], [
-        str(data) for data in found if not isinstance(data, bytes)
-    ]
+    intact = [data for data in found if isinstance(data, bytes)]
+    return intact, [str(error) for error in found if isinstance(error, RecordError)]
 
 
 @pytest.fixture(scope="module")
 def shard(sample_records):
-    """A shard of the training split: its path, its content, its records and where each begins."""
+    """A shard of the training split: its path, its content, its records and the position of each."""
     path = sorted(sample_records.glob("train-*"))[0]
     content = path.read_bytes()
-    whole = [data.numpy() for data in tf.data.TFRecordDataset(str(path))]
-    return path, content, whole, [0, *itertools.accumulate(len(data) + 16 for data in whole)]
+    records = [data.numpy() for data in tf.data.TFRecordDataset(str(path))]
+    return path, content, records, [0, *itertools.accumulate(len(data) + 16 for data in records)]
 
 
-def test_a_flipped_bit_anywhere_costs_its_record_and_no_other(shard):
-    _, content, whole, starts = shard
+def test_a_flipped_bit_anywhere_damages_its_record_and_no_other(shard):
+    _, content, records, starts = shard
     generator = random.Random(0)
     begin = generator.choice(starts[1:-1])
     positions = [*range(begin - 4, begin + 16), *(generator.randrange(len(content)) for _ in range(300))]
     for position in positions:
         damaged = flipped(content, position, generator.randrange(8))
         hit = bisect.bisect_right(starts, position) - 1
-        good, faults = salvaged(damaged)
-        assert good == [data for index, data in enumerate(whole) if index != hit]
+        intact, faults = salvaged(damaged)
+        assert intact == [data for index, data in enumerate(records) if index != hit]
         assert len(faults) == 1 and faults[0].startswith(f"shard: record {hit} ")
         with pytest.raises(RecordError, match=rf"shard: record {hit} .*; rebuild this shard"):
             list(tfrecord.read_frames(io.BytesIO(damaged), "shard"))
 
 
 def test_a_shard_cut_anywhere_keeps_the_records_before_the_cut(shard):
-    _, content, whole, starts = shard
+    _, content, records, starts = shard
     generator = random.Random(1)
     for length in [*starts, *(generator.randrange(len(content)) for _ in range(100))]:
-        good, faults = salvaged(content[:length])
+        intact, faults = salvaged(content[:length])
         kept = bisect.bisect_right(starts, length) - 1
-        assert good == whole[:kept]
+        assert intact == records[:kept]
         assert len(faults) == (length not in starts)
         assert all(fault.startswith(f"shard: record {kept} ") for fault in faults)
 
 
 @pytest.fixture
 def damaged_features(pooled, tmp_path):
-    """A copy of features, and a function that damages the first shard of a split; gives the shard's path."""
+    """A copy of features, and a function that damages the first shard of a split and returns the shard's path."""
     copy = shutil.copytree(pooled, tmp_path / "features")
 
     def damage(split, change):
@@ -85,12 +84,12 @@ def damaged_features(pooled, tmp_path):
 
 
 def opened(info, features, **options):
-    return open_split("train", info, features, load_features_info(features), buckets=1, **options)
+    return support_opened(features, info, "train", load_features_info(features), buckets=1, **options)
 
 
 def photos_of(split):
     """Ids of an epoch's photos, and the number of its batches."""
-    found = list(make_batches(split, batch_size_photos=8, shuffle_seed=1).as_numpy_iterator())
+    found = list(batches_of(split, batch_size_photos=8, shuffle_seed=1).as_numpy_iterator())
     return {photo.decode() for batch in found for photo in batch["photo_id"] if photo}, len(found)
 
 
@@ -104,26 +103,26 @@ CHANGES = {
 
 @WAYS
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_damaged_record_is_named_or_left_out_and_the_number_of_batches_stays(
+def test_a_damaged_record_is_reported_or_skipped_and_the_number_of_batches_stays(
     change, cache, info, damaged_features, capsys
 ):
     features, damage = damaged_features
-    whole, batches = photos_of(opened(info, features, cache=cache))
+    photos, batches = photos_of(opened(info, features, cache=cache))
     split = opened(info, features, cache=cache)
     shard = damage("train", CHANGES[change][0])
     with pytest.raises(RecordError, match=rf"{shard}: record \d+ .*; rebuild"), explain_read_errors(split):
         photos_of(split)
     skipper = DamagedRecordSkipper()
     for _ in range(2):
-        found, same = photos_of(opened(info, features, cache=cache, skipper=skipper))
-        assert found < whole and len(whole - found) == 1 and same == batches
+        kept, kept_batches = photos_of(opened(info, features, cache=cache, skipper=skipper))
+        assert kept < photos and len(photos - kept) == 1 and kept_batches == batches
     (fault,) = skipper.faults
     assert fault.startswith(str(shard)) and CHANGES[change][1] in fault
     assert capsys.readouterr().err.splitlines() == [f"skipped: {fault}"]
 
 
 @WAYS
-def test_a_shard_that_ends_early_between_two_records_is_noticed(cache, info, damaged_features):
+def test_a_shard_that_lacks_its_last_records_is_reported(cache, info, damaged_features):
     features, damage = damaged_features
     split = opened(info, features, cache=cache)
     size = len(tfrecord.frame_record(next(tf.data.TFRecordDataset(split.files[0]).as_numpy_iterator())))
@@ -134,27 +133,25 @@ def test_a_shard_that_ends_early_between_two_records_is_noticed(cache, info, dam
 
 @WAYS
 @pytest.mark.parametrize("times", [0.5, 2])
-def test_features_of_another_size_than_features_json_says_are_named(times, cache, info, damaged_features):
+def test_features_of_another_size_than_in_features_json_are_reported(times, cache, info, damaged_features):
     features, damage = damaged_features
     split = opened(info, features, cache=cache)
 
     def resized(content):
-        whole = list(tfrecord.read_frames(io.BytesIO(content), "shard"))
-        example = tf.train.Example.FromString(whole[1])
-        held = example.features.feature[FEATURES].bytes_list
-        held.value[0] = (held.value[0] * 2)[: int(4096 * times)]
-        whole[1] = example.SerializeToString()
-        return b"".join(map(tfrecord.frame_record, whole))
+        records = list(tfrecord.read_frames(io.BytesIO(content), "shard"))
+        example = tf.train.Example.FromString(records[1])
+        values = example.features.feature[FEATURES].bytes_list.value
+        values[0] = (values[0] * 2)[: int(4096 * times)]
+        records[1] = example.SerializeToString()
+        return b"".join(map(tfrecord.frame_record, records))
 
     shard = damage("train", resized)
-    said = rf"{shard}: record 1 holds {4096 * times:,.0f} bytes of features, not the 4,096 that features.json says"
-    with pytest.raises(RecordError, match=said), explain_read_errors(split):
+    message = rf"{shard}: record 1 holds {4096 * times:,.0f} bytes of features, not the 4,096 that features.json says"
+    with pytest.raises(RecordError, match=message), explain_read_errors(split):
         photos_of(split)
 
 
-def test_a_training_stops_at_a_damaged_record_or_goes_on_without_it(
-    small_run, damaged_features, info, tmp_path, capsys
-):
+def test_a_training_run_stops_at_a_damaged_record_or_skips_it(small_run, damaged_features, info, tmp_path, capsys):
     features, damage = damaged_features
     size = ["model.embedding_units=8", "model.gru_units=8", "model.dense_units=8", "train.epochs=2"]
     arguments = ["--config", str(small_run), "--set", f"data.features={features}", *size, "data.batch_size_photos=12"]
