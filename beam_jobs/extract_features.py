@@ -6,6 +6,7 @@ Prints a summary and the path of the features. The pipeline is in `pipelines/fea
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from beam_jobs.execution.command import import_beam, run_job
 from tfcaption.records.dataset_info import FeaturesInfo, load_dataset_info
@@ -85,7 +86,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         JobFailed: a record is damaged, or records were lost.
     """
     if is_local(arguments.records):
-        load_dataset_info(arguments.records)
+        load_dataset_info(Path(arguments.records))
     import_beam()
     from beam_jobs.execution.options import beam_options
     from beam_jobs.pipelines import features

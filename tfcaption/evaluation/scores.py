@@ -88,7 +88,8 @@ def _vectors(glove: str | None, captions: Iterable[str]) -> Vectors:
     """Word vectors of all words in the captions; none where the file is not named or no longer exists."""
     if not glove or not as_path(glove).is_file():
         return {}
-    return read_glove(glove, sorted({token for caption in captions for token in score_tokens(caption)}))
+    words = {token for caption in captions for token in score_tokens(caption)}
+    return read_glove(as_path(glove), sorted(words))
 
 
 def _scores(

@@ -167,6 +167,6 @@ def is_photo_name(name: str, known: Container[str] = ()) -> bool:
     return (path.suffix.lower() in SUFFIXES or path.name in known) and not path.name.startswith(".")
 
 
-def photos_below(folder: str | Path) -> list[Path]:
+def photos_below(folder: Path) -> list[Path]:
     """The photo files in a folder and in all folders below it, sorted; links to folders are not followed."""
     return sorted(path for path in files_below(folder) if is_photo_name(path.name))

@@ -8,7 +8,6 @@ import numpy as np
 
 from tfcaption.records.vocabulary import PAD, SPECIAL_TOKENS
 from tfcaption.runtime.errors import TfcaptionError
-from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.progress import Progress
 
 
@@ -16,7 +15,7 @@ class GloveError(TfcaptionError, ValueError):
     """An invalid file of word vectors; the message names the line."""
 
 
-def read_glove(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
+def read_glove(path: Path, words: Sequence[str]) -> dict[str, np.ndarray]:
     """Read the vectors of some words from a file in the GloVe text format: a word and its numbers per line.
 
     Streams the file and keeps only these vectors, so a file of 1 GB needs little memory.
@@ -27,7 +26,6 @@ def read_glove(path: str | Path, words: Sequence[str]) -> dict[str, np.ndarray]:
     Raises:
         GloveError: the file is missing or empty, the lines differ in width, or a value is not a number.
     """
-    path = as_path(path)
     if not path.is_file():
         raise GloveError(f"{path}: no such file of word vectors")
     requested = {word.encode() for word in words}
@@ -70,7 +68,7 @@ class Coverage:
 
 
 def embedding_matrix(
-    words: Sequence[str], path: str | Path, *, word_counts: Sequence[int], seed: int
+    words: Sequence[str], path: Path, *, word_counts: Sequence[int], seed: int
 ) -> tuple[np.ndarray, Coverage]:
     """The embedding matrix of a vocabulary from a GloVe file.
 

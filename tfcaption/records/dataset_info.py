@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tfcaption.records.examples import Stage
 from tfcaption.records.sharding import SHARD_PATTERN
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.runtime.paths import as_path
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "dev", "test")
@@ -142,22 +141,22 @@ class FeaturesInfo(BaseModel):
 Description = TypeVar("Description", DatasetInfo, FeaturesInfo)
 
 
-def load_dataset_info(records: str | Path) -> DatasetInfo:
+def load_dataset_info(records: Path) -> DatasetInfo:
     """Read `dataset.json` of a records (or run) folder.
 
     Raises:
         RecordError: the folder or file is missing, incomplete, or of another schema version.
     """
-    return _load_description(as_path(records), DATASET_FILE, DatasetInfo, "records", "build_records")
+    return _load_description(records, DATASET_FILE, DatasetInfo, "records", "build_records")
 
 
-def load_features_info(features: str | Path) -> FeaturesInfo:
+def load_features_info(features: Path) -> FeaturesInfo:
     """Read `features.json` of a features folder.
 
     Raises:
         RecordError: the folder or file is missing, incomplete, or of another schema version.
     """
-    return _load_description(as_path(features), FEATURES_FILE, FeaturesInfo, "features", "extract_features")
+    return _load_description(features, FEATURES_FILE, FeaturesInfo, "features", "extract_features")
 
 
 def _load_description(folder: Path, name: str, kind: type[Description], content: str, command: str) -> Description:

@@ -13,14 +13,14 @@ from tfcaption.records.tfrecord import RecordError
 from tfcaption.runtime.paths import as_path
 
 
-def read_shard(path: str | Path) -> Iterator[bytes]:
+def read_shard(path: Path) -> Iterator[bytes]:
     """The serialized records of one shard, one at a time.
 
     Raises:
         RecordError: a record is damaged; the message names shard and record.
         OSError: the shard cannot be read.
     """
-    with as_path(path).open("rb") as stream:
+    with path.open("rb") as stream:
         yield from tfrecord.read_frames(stream, str(path))
 
 
@@ -106,7 +106,7 @@ def read_records(files: Iterable[str], skipper: DamagedRecordSkipper | None = No
         RecordError: a record is damaged and there is no skipper; the message names shard and record.
     """
     for file in files:
-        yield from skipper.read(file) if skipper else read_shard(file)
+        yield from skipper.read(file) if skipper else read_shard(as_path(file))
 
 
 def read_references(files: Iterable[str], skipper: DamagedRecordSkipper | None = None) -> dict[str, list[str]]:

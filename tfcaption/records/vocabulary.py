@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.runtime.paths import as_path
 
 SPECIAL_TOKENS = ("<pad>", "<oov>", "<start>", "<end>")
 PAD, OOV, START, END = range(len(SPECIAL_TOKENS))
@@ -20,13 +19,13 @@ def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:
     return [*SPECIAL_TOKENS, *sorted(kept, key=lambda word: (-counts[word], word))]
 
 
-def load_vocabulary(folder: str | Path) -> list[str]:
+def load_vocabulary(folder: Path) -> list[str]:
     """Read `vocabulary.txt` of a records or run folder: one word per line, in the order of the token ids.
 
     Raises:
         RecordError: the file is missing or invalid.
     """
-    path = as_path(folder) / VOCABULARY_FILE
+    path = folder / VOCABULARY_FILE
     if not path.is_file():
         raise RecordError(f"{path}: no such file")
     words = path.read_text(encoding="utf-8").split("\n")[:-1]

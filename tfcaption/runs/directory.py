@@ -121,7 +121,7 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
     """
     if config.data.features is None:
         return None
-    features = load_features_info(config.data.features)
+    features = load_features_info(as_path(config.data.features))
     stage, stages = features.settings.stage, trainable_stages(config.model)
     again = f"python -m beam_jobs.extract_features --records {config.data.records} --stage {stages[0]} ..."
     if stage not in stages:

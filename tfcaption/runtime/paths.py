@@ -55,9 +55,8 @@ def with_host(path: str | os.PathLike[str]) -> str:
     return os.fspath(path)
 
 
-def files_below(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """All files in a folder and in the folders below it; links to folders are not followed."""
-    folder = as_path(folder)
     if not is_local(folder):
         yield from folder.rglob("*")
         return

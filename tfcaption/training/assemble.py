@@ -18,6 +18,7 @@ from tfcaption.records.reading import DamagedRecordSkipper, read_token_ids
 from tfcaption.runs.checkpoints import restore
 from tfcaption.runs.directory import Run, check_weights, load_run, trainable_stages
 from tfcaption.runtime.hosts import Host
+from tfcaption.runtime.paths import as_path
 from tfcaption.training.distribution import distributed_batches, make_strategy
 from tfcaption.training.precision import ComputeMode, resolve_mode
 from tfcaption.training.self_critical import SelfCritical
@@ -142,7 +143,8 @@ def new_captioner(run: Run, *, compiled: bool) -> tuple[Captioner, list[str]]:
     """The captioner that a run starts with, and notes for the console on where its weights come from."""
     model, seed, notes = run.config.model, run.config.train.seed, []
     if model.glove:
-        embedding, coverage = embedding_matrix(run.words, model.glove, word_counts=run.info.word_counts, seed=seed)
+        glove, counts = as_path(model.glove), run.info.word_counts
+        embedding, coverage = embedding_matrix(run.words, glove, word_counts=counts, seed=seed)
         notes.append(str(coverage))
     else:
         shape = (len(run.words), model.embedding_units)

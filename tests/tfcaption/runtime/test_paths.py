@@ -44,7 +44,7 @@ def test_local_paths_load_no_client_and_no_path_loads_tensorflow(tmp_path):
     code = (
         "import sys; from tfcaption.runtime import paths\n"
         "p = paths.as_path(sys.argv[1]) / 'a'; p.write_text('x'); paths.copy_file(p, p.with_name('b'))\n"
-        "with paths.local_copy(p) as q: print(p is q, sorted(f.name for f in paths.files_below(sys.argv[1])))\n"
+        "with paths.local_copy(p) as q: print(p is q, sorted(f.name for f in paths.files_below(p.parent)))\n"
         "print('etils' in sys.modules, 'fsspec' in sys.modules)\n"
         "paths.as_path('s3://bucket/a'); print('etils' in sys.modules, 'tensorflow' in sys.modules)"
     )
