@@ -59,7 +59,7 @@ def find_photos(names: Sequence[str]) -> list[str]:
         if name == "-":
             paths += find_photos([line for line in sys.stdin.read().splitlines() if line.strip() and line != "-"])
         elif as_path(name).is_dir():
-            below = photos_below(name)
+            below = photos_below(as_path(name))
             if not below:
                 raise UsageError(f"{name}: no photo below it; name photo files, or another folder")
             paths += map(str, below)
