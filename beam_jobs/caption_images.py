@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from beam_jobs.execution.command import import_beam, run_job
 from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.paths import as_path
 from tfcaption.serving.export_folder import check_export
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
         UsageError, ExportError: input or options that no job can start from.
         JobFailed: photos were lost.
     """
-    check_export(arguments.model)
+    check_export(as_path(arguments.model))
     import_beam()
     from beam_jobs.execution.options import beam_options
     from beam_jobs.pipelines import captions

@@ -12,6 +12,7 @@ from pathlib import Path
 from tfcaption.benchmarks import jobs
 from tfcaption.benchmarks.harness import Row, benchmark_table, write_rows
 from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 
 EXAMPLES = """examples:
@@ -53,15 +54,17 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     for name, about in BENCHMARKS.items():
         command = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
         if name == "search":
-            command.add_argument("--run", required=True, help="run directory of the frozen variant")
-            command.add_argument("--features", required=True, help="pooled features that extract_features wrote")
+            command.add_argument("--run", type=as_path, required=True, help="run directory of the frozen variant")
+            command.add_argument(
+                "--features", type=as_path, required=True, help="pooled features that extract_features wrote"
+            )
             command.add_argument("--photos", type=int, default=1000, help="default: %(default)s")
             command.add_argument("--batch_size", type=int, default=100, help="default: %(default)s")
             command.add_argument("--naive_photos", type=int, default=10, help="default: %(default)s")
         else:
-            command.add_argument("--images", required=True, help="folder of original JPEG photos")
+            command.add_argument("--images", type=Path, required=True, help="folder of original JPEG photos")
         command.add_argument("--repeats", type=int, default=3, help="measurements (default: %(default)s)")
-        command.add_argument("--json", help="file to write the results to")
+        command.add_argument("--json", type=Path, help="file to write the results to")
         if name in DEFAULT_PHOTOS:
             default = DEFAULT_PHOTOS[name]
             command.add_argument("--photos", type=int, default=default, help="by repetition (default: %(default)s)")
@@ -70,8 +73,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         if name == "extract":
             command.add_argument("--weights", default="imagenet", help="of ResNet50 (default: %(default)s)")
         if name == "input":
-            command.add_argument("--records", required=True, help="folder that build_records wrote")
-            command.add_argument("--features", nargs="*", default=[], help="folders that extract_features wrote of it")
+            command.add_argument("--records", type=as_path, required=True, help="folder that build_records wrote")
+            command.add_argument(
+                "--features", type=as_path, nargs="*", default=[], help="folders that extract_features wrote of it"
+            )
             command.add_argument("--seconds", type=float, default=3.0, help="of each repeat (default: %(default)s)")
         if name == "train":
             command.add_argument("--configs", nargs="+", required=True, help="YAML files, as tfcaption.train takes")
@@ -98,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = measures[name](**options)
     print(benchmark_table(rows))
     if output:
-        write_rows(rows, Path(output))
+        write_rows(rows, output)
     return 0
 
 

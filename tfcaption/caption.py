@@ -13,6 +13,7 @@ from tfcaption.records.captions import PhotoCaptions
 from tfcaption.runs.directory import load_run
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.errors import UsageError
+from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.runtime.progress import Progress
 from tfcaption.serving.export_folder import check_export
@@ -34,13 +35,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command's options, checked against each other."""
     parser = command_parser("tfcaption.caption", EXAMPLES)
     models = parser.add_mutually_exclusive_group(required=True)
-    models.add_argument("--run", help="run directory")
-    models.add_argument("--model", metavar="EXPORT", help="SavedModel of tfcaption.export")
+    models.add_argument("--run", type=as_path, help="run directory")
+    models.add_argument("--model", type=as_path, metavar="EXPORT", help="SavedModel of tfcaption.export")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="of the run (default: best)")
     parser.add_argument("--beam", type=int, metavar="N", help=f"beam width with --run; 1: greedy (default: {BEAM})")
     parser.add_argument("--nbest", type=int, default=1, metavar="N", help="captions per photo (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print lines {path, caption, score, nbest}")
-    parser.add_argument("--show", metavar="DIR", help="write each photo above its caption into this folder")
+    parser.add_argument("--show", type=as_path, metavar="DIR", help="write each photo above its caption into DIR")
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders, or - for paths on standard input")
     arguments = parser.parse_args(argv)
     if arguments.model and (arguments.beam is not None or arguments.checkpoint):

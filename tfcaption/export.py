@@ -27,8 +27,10 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.export", EXAMPLES)
-    parser.add_argument("--run", required=True, help="run directory")
-    parser.add_argument("--output", required=True, help="new folder; TensorFlow Serving expects a number as its name")
+    parser.add_argument("--run", type=as_path, required=True, help="run directory")
+    parser.add_argument(
+        "--output", type=as_path, required=True, help="new folder; TensorFlow Serving expects a number as its name"
+    )
     parser.add_argument("--beam", type=int, default=BEAM, help="width of the beam search (default: %(default)s)")
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
     arguments = parser.parse_args(argv)
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start_tensorflow()
     from tfcaption.serving.export import export_captioner
 
-    path = export_captioner(run, as_path(arguments.output), beam=arguments.beam, checkpoint=arguments.checkpoint)
+    path = export_captioner(run, arguments.output, beam=arguments.beam, checkpoint=arguments.checkpoint)
     print(f"export: {path}")
     return 0
 

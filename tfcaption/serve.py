@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.errors import UsageError
+from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.serving.export_folder import check_export
 
@@ -25,7 +26,7 @@ It has no passwords and no encryption: keep it on this machine, or put a server 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.serve", EXAMPLES)
-    parser.add_argument("--model", required=True, metavar="EXPORT", help="SavedModel of tfcaption.export")
+    parser.add_argument("--model", type=as_path, required=True, metavar="EXPORT", help="SavedModel of tfcaption.export")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     parser.add_argument("--port", type=int, default=8501, help="0: any free port (default: %(default)s)")
     parser.add_argument("--max_megabytes", type=float, default=20, help="of a request (default: %(default)s)")

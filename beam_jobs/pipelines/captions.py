@@ -29,7 +29,7 @@ from tfcaption.records.dataset_info import REJECTED_FILE, Rejection, ShardInfo, 
 from tfcaption.records.sharding import automatic_shard_count, shard_index, shard_name
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
-from tfcaption.runtime.paths import is_local
+from tfcaption.runtime.paths import as_path, is_local
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.serving.export_folder import check_export
 from tfcaption.serving.photo_captioner import caption_photos
@@ -151,11 +151,11 @@ def open_captioner(model: str, *, batch_size: int) -> "ExportedCaptioner":
     Raises:
         ExportError: there is no usable export; for a local path without one, TensorFlow is not started.
     """
-    check_export(model)
+    check_export(as_path(model))
     start_tensorflow()
     from tfcaption.serving.exported_captioner import ExportedCaptioner  # here: imports TensorFlow
 
-    return ExportedCaptioner(model, batch_size=batch_size)
+    return ExportedCaptioner(as_path(model), batch_size=batch_size)
 
 
 def load_captions_info(output: str) -> CaptionsInfo:

@@ -85,6 +85,6 @@ def test_the_plain_loop_writes_a_record_for_every_photo(sample, tmp_path, proces
 
 
 def test_repeated_photos_have_the_flickr8k_layout(sample):
-    with repeated_photos(str(sample[0]), 70) as (folder, texts, paths):
+    with repeated_photos(sample[0], 70) as (folder, texts, paths):
         assert len(list(folder.iterdir())) == len(paths) == 70
         assert len((texts / "Flickr8k.token.txt").read_text().splitlines()) == 350

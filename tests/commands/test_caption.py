@@ -10,7 +10,6 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.support.fake_export import BEAM, MeanColour, expected_caption, write_export
-from tests.support.runs import config
 from tfcaption.caption import main
 from tfcaption.preprocessing.photos import PhotoError, photos_below
 from tfcaption.serving.exported_captioner import ExportedCaptioner, ExportError
@@ -99,7 +98,7 @@ def test_a_picture_shows_the_photo_above_its_caption(album, export, tmp_path, ca
 def test_captions_of_a_photo_do_not_depend_on_the_batch_size(album, export):
     prepared, results = None, {}
     for size in (1, 7, 32):
-        captioner = ExportedCaptioner(str(export), batch_size=size)
+        captioner = ExportedCaptioner(export, batch_size=size)
         prepared = prepared or [captioner.prepare(path.read_bytes()) for path in all_photos(album)]
         captions = captioner(prepared)
         results[size] = [(c.nbest[0].caption, round(c.nbest[0].score, 5)) for c in captions]
@@ -109,7 +108,7 @@ def test_captions_of_a_photo_do_not_depend_on_the_batch_size(album, export):
 
 
 def test_bytes_that_the_model_cannot_decode_are_an_error_at_their_position(album, export):
-    captioner = ExportedCaptioner(str(export), batch_size=4)
+    captioner = ExportedCaptioner(export, batch_size=4)
     good = captioner.prepare(all_photos(album)[0].read_bytes())
     first, second, third = captioner([good, b"no photo", good])
     assert isinstance(second, PhotoError) and first == third and len(first.nbest) == BEAM
@@ -117,10 +116,10 @@ def test_bytes_that_the_model_cannot_decode_are_an_error_at_their_position(album
 
 def test_the_fingerprint_of_an_export_depends_on_its_content_only(export, tmp_path):
     copy = shutil.copytree(export, tmp_path / "copy")
-    fingerprint = ExportedCaptioner(str(export)).fingerprint()
-    assert ExportedCaptioner(str(copy)).fingerprint() == fingerprint
+    fingerprint = ExportedCaptioner(export).fingerprint()
+    assert ExportedCaptioner(copy).fingerprint() == fingerprint
     (copy / "assets.extra" / "export.json").write_text(json.dumps({"image_size": 8, "resize": "crop", "beam": 3}))
-    assert ExportedCaptioner(str(copy)).fingerprint() != fingerprint
+    assert ExportedCaptioner(copy).fingerprint() != fingerprint
 
 
 def test_a_folder_without_a_usable_export_is_named_with_the_fix(export, tmp_path, album, capsys):
@@ -140,7 +139,7 @@ def test_a_folder_without_a_usable_export_is_named_with_the_fix(export, tmp_path
         (damaged, "cannot be loaded"),
     ):
         with pytest.raises(ExportError) as raised:
-            ExportedCaptioner(str(path))
+            ExportedCaptioner(path)
         assert str(raised.value).startswith(str(path)) and message in str(raised.value), raised.value
     assert main(["--model", str(tmp_path / "none"), str(album)]) == 1
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none'}: not an exported model")
@@ -165,22 +164,19 @@ def test_wrong_arguments_are_clear_errors(arguments, code, message, export, tmp_
     assert message in capsys.readouterr().err
 
 
-def test_captions_of_a_run_are_the_n_best_of_its_beam_search(sample, sample_records, pooled, tmp_path, capsys):
+def test_captions_of_a_run_are_the_n_best_of_its_beam_search(sample, trained_run, capsys):
     """The captions equal those of a search photo by photo, from pixels that Pillow decoded."""
-    from tests.support.runs import train
     from tfcaption.decoding.beam_search import SearchOptions, beam_search
     from tfcaption.preprocessing import photos
     from tfcaption.preprocessing.tokenizer import Vocabulary
     from tfcaption.runs.checkpoints import load_captioner
     from tfcaption.runs.directory import load_run
 
-    run = train(config(tmp_path / "run", sample_records, 1, pooled))
-    capsys.readouterr()
     paths = sorted(sample[0].iterdir())[:2]
-    arguments = ["--run", str(run), "--checkpoint=last", "--beam=4", "--nbest=3", "--json"]
+    arguments = ["--run", str(trained_run), "--checkpoint=last", "--beam=4", "--nbest=3", "--json"]
     assert main([*arguments, *map(str, paths)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    loaded = load_run(run)
+    loaded = load_run(trained_run)
     captioner, _ = load_captioner(loaded, "last")
     vocabulary = Vocabulary(loaded.words)
     for path, line in zip(paths, lines, strict=True):

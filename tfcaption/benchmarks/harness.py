@@ -64,7 +64,7 @@ def ratio_to_reference(row: Row, medians: dict[str, float]) -> float:
     return 1 / ratio if row.unit == SECONDS_PER_EPOCH else ratio
 
 
-def find_jpegs(folder: str | Path) -> list[Path]:
+def find_jpegs(folder: Path) -> list[Path]:
     """The photo files below a folder that are JPEG, the one format that every baseline decodes; sorted.
 
     Raises:
@@ -77,7 +77,7 @@ def find_jpegs(folder: str | Path) -> list[Path]:
 
 
 @contextmanager
-def repeated_photos(images: str | Path, count: int) -> Iterator[tuple[Path, Path, list[str]]]:
+def repeated_photos(images: Path, count: int) -> Iterator[tuple[Path, Path, list[str]]]:
     """A data set of `count` photos in the Flickr8k layout: links to the photos below `images`, repeated.
 
     Yields:

@@ -14,14 +14,13 @@ from tfcaption.input_pipeline.split import open_split
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.dataset import Dataset, load_dataset
 from tfcaption.records.vocabulary import END, START
-from tfcaption.runtime.paths import as_path
 from tfcaption.training.precision import resolve_mode
 
 BATCH_SIZE = 64  # photos, or pairs of a photo and a caption
 WARM_UP_BATCHES = 3
 
 
-def measure_input(*, images: str, records: str, features: Sequence[str], repeats: int, seconds: float) -> list[Row]:
+def measure_input(*, images: Path, records: Path, features: Sequence[Path], repeats: int, seconds: float) -> list[Row]:
     """Photos/s and captions/s of our pipelines, a Keras sequence and a tf.data pipeline over the files.
 
     Args:
@@ -31,8 +30,7 @@ def measure_input(*, images: str, records: str, features: Sequence[str], repeats
         repeats: measurements of each.
         seconds: length of each measurement.
     """
-    folder = as_path(records)
-    datasets = [load_dataset(folder), *(load_dataset(folder, as_path(name)) for name in features)]
+    datasets = [load_dataset(records), *(load_dataset(records, folder) for folder in features)]
     candidates = _baselines(find_jpegs(images), datasets[0])
     reference = candidates[0][0].name
     for dataset in datasets:

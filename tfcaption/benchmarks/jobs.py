@@ -17,7 +17,7 @@ IMAGE_SIZE = 224  # pixels, the default of build_records
 EXTRACT_BATCH_SIZE = 64
 
 
-def measure_records(*, images: str, photos: int, workers: Sequence[int], repeats: int) -> list[Row]:
+def measure_records(*, images: Path, photos: int, workers: Sequence[int], repeats: int) -> list[Row]:
     """The Beam job, start-up included, against a loop over a pool of processes.
 
     Args:
@@ -44,7 +44,7 @@ def measure_records(*, images: str, photos: int, workers: Sequence[int], repeats
     return rows
 
 
-def measure_extract(*, images: str, photos: int, weights: str, repeats: int) -> list[Row]:
+def measure_extract(*, images: Path, photos: int, weights: str, repeats: int) -> list[Row]:
     """extract_features against one tf.data loop over the same model; both start-ups included.
 
     Args:
@@ -67,7 +67,7 @@ def measure_extract(*, images: str, photos: int, weights: str, repeats: int) -> 
     return [plain, beam]
 
 
-def measure_memory(*, images: str, photos: int, repeats: int) -> list[Row]:
+def measure_memory(*, images: Path, photos: int, repeats: int) -> list[Row]:
     """Peak memory of build_records, extract_features and train on some photos, and on ten times as many.
 
     Args:

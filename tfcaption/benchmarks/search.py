@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -15,13 +16,12 @@ from tfcaption.models.captioner import Captioner
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import load_run
-from tfcaption.runtime.paths import as_path
 
 Search = Callable[[tf.Tensor], object]  # from features (photos, ...) to token ids
 
 
 def measure_search(
-    *, run: str, features: str, photos: int, batch_size: int, naive_photos: int, repeats: int
+    *, run: Path, features: Path, photos: int, batch_size: int, naive_photos: int, repeats: int
 ) -> list[Row]:
     """Captions/s from pooled features: search in the graph against `model.predict` word by word.
 
@@ -35,8 +35,7 @@ def measure_search(
     """
     loaded = load_run(run)
     captioner, _ = load_captioner(loaded)
-    folder = as_path(features)
-    dataset = replace(loaded.dataset, features_folder=folder, features=load_features_info(folder))
+    dataset = replace(loaded.dataset, features_folder=features, features=load_features_info(features))
     split = open_split("dev", dataset, buckets=1, cache=NO_CACHE)
     (batch,) = make_batches(split, BatchOptions(min(photos, split.photos))).take(1)
     inputs, longest = tf.cast(batch["inputs"], tf.float32), loaded.info.max_length

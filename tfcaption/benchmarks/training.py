@@ -21,7 +21,7 @@ KERAS_BATCH_SIZE = 64
 
 def measure_train(
     *,
-    images: str,
+    images: Path,
     configs: Sequence[str],
     overrides: Sequence[str],
     steps: int,

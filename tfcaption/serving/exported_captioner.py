@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -9,7 +10,7 @@ import tensorflow as tf
 from tfcaption.preprocessing import photos
 from tfcaption.preprocessing.photos import PhotoError
 from tfcaption.records.captions import Hypothesis, PhotoCaptions, WordAttention, word_attention
-from tfcaption.runtime.paths import as_path, files_below, local_copy
+from tfcaption.runtime.paths import files_below, local_copy
 from tfcaption.runtime.process import stderr_to_file
 from tfcaption.serving.export_folder import ExportError, check_export, load_export_info
 
@@ -33,7 +34,7 @@ class ExportedCaptioner:
         ExportError: the folder holds no usable export.
     """
 
-    def __init__(self, path: str, *, batch_size: int = 16) -> None:
+    def __init__(self, path: Path, *, batch_size: int = 16) -> None:
         check_export(path)
         self.path, self.batch_size = path, batch_size
         self.info = load_export_info(path)
@@ -68,17 +69,16 @@ class ExportedCaptioner:
     def fingerprint(self) -> str:
         """sha256 over all files of the export, to tell it from any other model."""
         digest = hashlib.sha256()
-        folder = as_path(self.path)
-        for path in sorted(files_below(folder)):
-            digest.update(f"{path.relative_to(folder).as_posix()}\n".encode())
+        for path in sorted(files_below(self.path)):
+            digest.update(f"{path.relative_to(self.path).as_posix()}\n".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
 
-def _load(path: str) -> tuple[Any, Any, str]:
+def _load(path: Path) -> tuple[Any, Any, str]:
     """The SavedModel, which must outlive its signature; the signature; and what is wrong with the model."""
     try:
-        with local_copy(as_path(path)) as folder:
+        with local_copy(path) as folder:
             model = tf.saved_model.load(str(folder))
         signature = model.signatures.get(SIGNATURE)
         if signature is None or set(OUTPUTS) - set(signature.structured_outputs):

@@ -31,8 +31,8 @@ def captioned_picture(path: str, caption: str) -> Image.Image:
 class PictureFolder:
     """Writes captioned pictures into a folder, named after their photos; equal names are numbered."""
 
-    def __init__(self, folder: str) -> None:
-        self._folder, self._names = as_path(folder), Counter[str]()
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._names = folder, Counter[str]()
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def add(self, path: str, caption: str) -> None:

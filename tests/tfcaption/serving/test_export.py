@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,16 +49,12 @@ print(json.dumps({
         pytest.param(("finetuned", "transformer"), marks=pytest.mark.slow),
     ],
 )
-def run(request, sample_records, pooled, trunk, tmp_path_factory):
+def run(request, trained_run, sample_records, trunk, tmp_path_factory):
     variant, decoder = request.param
-    settings = config(
-        tmp_path_factory.mktemp("run") / "run",
-        sample_records,
-        1,
-        features={"frozen": pooled, "finetuned": trunk}[variant],
-        **{"variant": variant, "decoder": decoder, "transformer_units": 64},
-    )
-    return load_run(train(settings))
+    if variant == "frozen":
+        return load_run(trained_run)
+    sizes = {"variant": variant, "decoder": decoder, "transformer_units": 64}
+    return load_run(train(config(tmp_path_factory.mktemp("run") / "run", sample_records, 1, trunk, **sizes)))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +112,7 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
 
 def test_its_second_signature_starts_from_the_features_that_the_variant_trains_from(run, exported):
     loaded = tf.saved_model.load(str(exported))
-    features = load_features_info(run.config.data.features)
+    features = load_features_info(Path(run.config.data.features))
     split = opened(run.config.data.features, run.info, "dev", features, buckets=1)
     (batch,) = batches_of(split, batch_size_photos=4).take(1)
     found = loaded.signatures["from_features"](features=tf.cast(batch["inputs"], tf.float32))

@@ -39,7 +39,7 @@ def started(captioner):
 
 @pytest.fixture(scope="module")
 def port(export):
-    server = started(ExportedCaptioner(str(export), batch_size=1))
+    server = started(ExportedCaptioner(export, batch_size=1))
     yield server.effective_port
     server.close()
 
