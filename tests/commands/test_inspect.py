@@ -1,4 +1,4 @@
-"""inspect finds every damage done to records, and shows them."""
+"""inspect finds every kind of damage in records, and shows photos."""
 
 import json
 import shutil
@@ -19,12 +19,12 @@ def copy(sample_records, tmp_path):
     return shutil.copytree(sample_records, tmp_path / "copy")
 
 
-def test_sound_records_have_no_fault(sample_records, capsys):
+def test_intact_records_have_no_fault(sample_records, capsys):
     assert main([str(sample_records)]) == 0
     assert "no faults" in capsys.readouterr().out
 
 
-def test_a_flipped_bit_a_cut_and_a_missing_shard_are_named(copy, capsys):
+def test_damaged_truncated_and_missing_shards_are_reported(copy, capsys):
     first, second, third = (copy / shard.name for shard in load_dataset_info(copy).splits["train"].shards)
     damaged = bytearray(first.read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -37,7 +37,7 @@ def test_a_flipped_bit_a_cut_and_a_missing_shard_are_named(copy, capsys):
         assert message in error
 
 
-def test_a_photo_in_two_splits_is_named(copy):
+def test_a_photo_in_two_splits_is_reported(copy):
     info = load_dataset_info(copy)
     shard = info.splits["train"].shards[0]
     with (copy / shard.name).open("rb") as stream:
@@ -56,12 +56,12 @@ def test_a_photo_in_two_splits_is_named(copy):
         (lambda read: read.pop(), "readable records"),
     ],
 )
-def test_wrong_content_with_right_checksums_is_named(copy, change, message):
+def test_wrong_content_with_valid_checksums_is_reported(copy, change, message):
     rewrite(copy, change)
     assert any(message in fault for fault in inspect_records(copy).faults)
 
 
-def test_a_rejection_that_vanished_is_named(copy):
+def test_a_missing_rejection_is_reported(copy):
     content = json.loads((copy / "dataset.json").read_text())
     content["rejected_photos"] = {"truncated": 1}
     (copy / "dataset.json").write_text(json.dumps(content))

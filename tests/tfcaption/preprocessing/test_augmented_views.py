@@ -1,4 +1,4 @@
-"""Several views of a training photo: what they show, what is stored of them, what an epoch shows."""
+"""Augmented views of a training photo: their crops, their stored features, their order in training."""
 
 import io
 import shutil
@@ -28,17 +28,17 @@ SIZE = 2 * 2048  # bytes of pooled features
 
 
 @pytest.fixture(scope="session")
-def three_views(sample_records, tmp_path_factory):
+def three_views(sample_records, shared_extractors, tmp_path_factory):
     """Pooled features of three views of each training photo."""
     return extracted(sample_records, tmp_path_factory.mktemp("features") / "views", "pooled", "--views", "3")
 
 
-def between(places):
-    """(places, 32): how much each of 32 pixels counts at places between them."""
-    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(32)))
+def between(positions):
+    """(positions, 32): bilinear weights of 32 pixels at positions between them."""
+    return np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(32)))
 
 
-def test_a_view_is_a_large_part_of_its_photo_and_every_other_one_is_mirrored():
+def test_a_view_is_a_large_part_of_its_photo_and_every_second_one_is_mirrored():
     boxes = np.array([[view_box(f"{photo}.jpg", view) for view in range(1, 5)] for photo in range(500)])
     top, left, bottom, right = np.moveaxis(boxes, 2, 0)
     assert (boxes >= 0).all() and (boxes <= 1).all()
@@ -46,12 +46,12 @@ def test_a_view_is_a_large_part_of_its_photo_and_every_other_one_is_mirrored():
     assert is_mirrored(tf.range(5)).numpy().tolist() == [False, True, False, True, False]
     for side in (bottom - top, abs(right - left)):
         assert side.min() > 0.7499 and side.max() <= 1 and abs(side.mean() - 0.875) < 0.01
-    assert len(np.unique(top)) > 1900  # each view of each photo is cropped elsewhere
+    assert len(np.unique(top)) > 1900  # each view of each photo has another crop
 
 
-def test_what_a_box_shows_is_bilinear_between_the_pixels():
+def test_a_crop_is_bilinear_between_the_pixels():
     rows, columns = np.mgrid[:64, :64]
-    image = np.stack([2 * rows, 3 * columns, rows + columns], -1).astype(np.uint8)  # so a crop is as linear
+    image = np.stack([2 * rows, 3 * columns, rows + columns], -1).astype(np.uint8)  # linear, so its crops are linear
     boxes = np.array([[0, 0, 1, 1], [0, 1, 1, 0], [0.1, 0.9, 0.9, 0.15]], np.float32)
     shown = crop_images(tf.constant(np.stack([image] * 3)), tf.constant(boxes)).numpy()
     assert np.array_equal(shown[0], image) and np.array_equal(shown[1], image[:, ::-1])
@@ -83,18 +83,22 @@ def test_further_views_are_keras_features_of_the_cropped_photo(sample_records, t
 
 
 @pytest.fixture(scope="session")
-def three_maps(sample_records, tmp_path_factory):
-    """Map features of the same views."""
+def three_maps(sample_records, shared_extractors, tmp_path_factory):
+    """Map features of three views of each training photo."""
     return extracted(sample_records, tmp_path_factory.mktemp("features") / "maps", "map", "--views", "3")
 
 
-def test_later_stages_have_the_views_of_the_features_they_are_made_of(
-    sample_records, three_views, three_maps, tmp_path
-):
-    staged = extracted(sample_records, tmp_path / "pooled", "pooled", "--features", str(three_maps))
-    assert load_features_info(staged).settings.views == 3
+@pytest.fixture(scope="session")
+def three_views_of_maps(sample_records, three_maps, tmp_path_factory):
+    """Pooled features of the same views, from the map features."""
+    output = tmp_path_factory.mktemp("features") / "views_of_maps"
+    return extracted(sample_records, output, "pooled", "--features", str(three_maps))
+
+
+def test_later_stages_keep_the_views_of_their_source_features(three_views, three_views_of_maps):
+    assert load_features_info(three_views_of_maps).settings.views == 3
     direct = all_features(three_views)
-    for name, features in all_features(staged).items():
+    for name, features in all_features(three_views_of_maps).items():
         expected = np.frombuffer(direct[name], np.float16).astype(np.float32)
         found = np.frombuffer(features, np.float16)
         np.testing.assert_allclose(found, expected, rtol=5e-3, atol=5e-3 * np.abs(expected).max())
@@ -113,11 +117,11 @@ def test_a_rerun_keeps_views_and_other_numbers_of_views_are_refused(sample_recor
         assert "--views" in capsys.readouterr().err
 
 
-def test_inspect_says_how_views_and_features_of_features_are_made_again(
-    sample_records, three_views, three_maps, tmp_path, capsys
+def test_inspect_prints_the_command_that_rebuilds_views_and_features_of_features(
+    sample_records, three_views, three_views_of_maps, three_maps, tmp_path, capsys
 ):
-    later = extracted(sample_records, tmp_path / "later", "pooled", "--features", str(three_maps))
-    for folder in (shutil.copytree(three_views, tmp_path / "copy"), later):
+    for source in (three_views, three_views_of_maps):
+        folder = shutil.copytree(source, tmp_path / source.name)
         before = tree_bytes(folder)
         next(folder.glob("train-*")).unlink()
         assert inspect([str(folder)]) == 1
@@ -143,31 +147,31 @@ def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, t
     }
     assert found != swapped
     options = {"batch_size_photos": 8, "shuffle_seed": 4, "epochs": 6}
-    whole = list(batches_of(subject, **options).as_numpy_iterator())
-    per_epoch = len(whole) // 6
+    batches = list(batches_of(subject, **options).as_numpy_iterator())
+    per_epoch = len(batches) // 6
     shown = {name: [] for name in found}
     for epoch in range(6):
-        heard = {name: [] for name in found}
-        for batch in whole[epoch * per_epoch : (epoch + 1) * per_epoch]:
+        used = {name: [] for name in found}
+        for batch in batches[epoch * per_epoch : (epoch + 1) * per_epoch]:
             for row, photo in enumerate(batch["photo_id"]):
                 if name := photo.decode():
                     view = stored[name].index(batch["inputs"][row].tobytes()) // SIZE
-                    said = captions_of(batch, row)
-                    assert all(caption in (found, swapped)[view % 2][name] for caption in said)
-                    heard[name] += [found[name][(found, swapped)[view % 2][name].index(caption)] for caption in said]
+                    captions = captions_of(batch, row)
+                    assert all(caption in (found, swapped)[view % 2][name] for caption in captions)
+                    used[name] += [found[name][(found, swapped)[view % 2][name].index(caption)] for caption in captions]
                     shown[name].append(view)
-        assert {name: sorted(captions) for name, captions in heard.items()} == {
+        assert {name: sorted(captions) for name, captions in used.items()} == {
             name: sorted(captions) for name, captions in found.items()
         }
     counts = np.bincount([view for each in shown.values() for view in each])
     assert len(counts) == 3 and counts.min() > 0.25 * counts.sum()
-    assert len({tuple(each) for each in shown.values()}) > len(shown) / 2  # drawn anew each epoch, for each photo
+    assert len({tuple(each) for each in shown.values()}) > len(shown) / 2  # sampled anew in each epoch, for each photo
     rest = list(batches_of(subject, **options, position=per_epoch + 2).as_numpy_iterator())
-    assert all(np.array_equal(a[k], b[k]) for a, b in zip(rest, whole[per_epoch + 2 :], strict=True) for k in a)
+    assert all(np.array_equal(a[k], b[k]) for a, b in zip(rest, batches[per_epoch + 2 :], strict=True) for k in a)
 
 
 @WAYS
-def test_without_shuffling_photos_are_shown_as_they_are(sample_records, info, pooled, three_views, cache):
+def test_without_shuffling_each_photo_is_its_first_view(sample_records, info, pooled, three_views, cache):
     folders = (pooled, three_views)
     first, second = (
         list(
@@ -180,7 +184,7 @@ def test_without_shuffling_photos_are_shown_as_they_are(sample_records, info, po
     assert all(np.array_equal(a[key], b[key]) for a, b in zip(first, second, strict=True) for key in a)
 
 
-def test_sides_stay_where_the_vocabulary_lacks_one_of_them():
+def test_nothing_is_swapped_if_the_vocabulary_lacks_left_or_right():
     tokens = tf.constant([[[1, 4, 5]], [[1, 5, 4]]])
     assert left_right_tokens(["<pad>", "left"]) == []
     assert np.array_equal(swap_left_right(tokens, tf.constant([1, 1]), []), tokens)

@@ -1,4 +1,4 @@
-"""A photo comes out as a person sees it, or is rejected with its reason."""
+"""A photo is prepared as viewers display it, or rejected with its reason."""
 
 import io
 
@@ -28,7 +28,15 @@ UPRIGHT = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_undone(orientation):
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transpose that stores an upright picture so
+    undo = {
+        2: 0,
+        3: 3,
+        4: 1,
+        5: 5,
+        6: 2,
+        7: 6,
+        8: 4,
+    }  # orientation -> the transpose that stores an upright picture with it
     image = picture() if orientation == 1 else picture().transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -67,9 +75,9 @@ def test_transparency_is_shown_on_white():
 
 def test_resize_modes_squash_crop_and_pad():
     wide = Image.new("RGB", (200, 100), "black")
-    wide.paste("white", (50, 0, 150, 100))  # the middle square
+    wide.paste("white", (50, 0, 150, 100))  # the central square
     data = encoded(wide)
-    assert prepared(data, resize="crop")[:, 4:-4].min() > 240  # only the middle is left
+    assert prepared(data, resize="crop")[:, 4:-4].min() > 240  # only the centre remains
     squashed = prepared(data)[32]
     assert squashed[8].max() < 20 and squashed[32].min() > 235
     padded = prepared(data, resize="pad")
@@ -87,7 +95,7 @@ def test_a_prepared_jpeg_is_passed_through_unchanged():
     assert photos.prepare_photo(once, image_size=64, resize="crop") == once
 
 
-def test_a_large_jpeg_is_scaled_while_decoding_and_looks_the_same():
+def test_a_large_jpeg_is_scaled_during_decoding_with_nearly_equal_pixels():
     big = picture(1600, 1200)
     from_jpeg = prepared(encoded(big, "JPEG", quality=95))
     assert np.abs(from_jpeg - prepared(encoded(big))).mean() < 3
@@ -144,7 +152,7 @@ def test_a_jpeg_of_many_scans_is_rejected_before_it_is_decoded():
             assert quarters(prepared(repeated)) == UPRIGHT
 
 
-def test_a_jpeg_of_the_right_size_is_stored_anew_where_it_is_not_sound():
+def test_a_damaged_jpeg_of_the_right_size_is_encoded_again():
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     sound = photos.prepare_photo(encoded(Image.fromarray(noise)), image_size=64, resize="squash")
     middle = len(sound) // 2
@@ -169,7 +177,7 @@ def test_any_damage_gives_a_photo_or_a_photo_error():
     assert "photo" in outcomes and len(outcomes) > 1
 
 
-def test_tensorflow_decodes_the_very_pixels_that_pillow_does():
+def test_tensorflow_and_pillow_decode_equal_pixels():
     from tfcaption.input_pipeline.parsing import decode_jpeg
 
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Photos prepared in the graph: against `photos.prepare_photo`, which Pillow does."""
+"""Photos prepared in the graph, compared with `photos.prepare_photo` by Pillow."""
 
 import io
 
@@ -12,7 +12,7 @@ from tfcaption.preprocessing.photos_in_graph import exif_orientation, prepare_ph
 
 
 def picture(width=90, height=60, mode="RGB", seed=0):
-    """Soft colours with a corner that tells the orientations apart."""
+    """Soft colours with a corner that distinguishes the orientations."""
     blocks = np.random.default_rng(seed).integers(60, 200, (6, 9, 3)).astype(np.uint8)
     image = Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC)
     image.paste((255, 0, 0), (0, 0, width // 3, height // 4))
@@ -60,7 +60,7 @@ def test_a_photo_is_prepared_as_pillow_does(name, resize):
     assert difference(FILES[name], resize=resize) < 0.7  # of 255, on average
 
 
-def test_a_prepared_photo_is_left_as_it_is():
+def test_a_prepared_photo_is_unchanged():
     data = photos.prepare_photo(FILES["large jpeg"], image_size=32, resize="squash")
     ours = prepare_photo(tf.constant(data), image_size=32, resize="crop")
     np.testing.assert_array_equal(ours, tf.io.decode_jpeg(data, dct_method="INTEGER_ACCURATE"))
@@ -82,7 +82,7 @@ def test_an_exif_orientation_is_undone(orientation, order):
     assert difference(data) < 0.7
 
 
-def test_a_header_that_lies_is_upright_and_harmless():
+def test_a_damaged_exif_header_gives_a_valid_orientation():
     exif = Image.Exif()
     exif[0x0112] = 6
     data = encoded(picture(), exif=exif.tobytes(), quality=95)
@@ -90,22 +90,29 @@ def test_a_header_that_lies_is_upright_and_harmless():
     generator = np.random.default_rng(0)
     for _ in range(50):
         damaged = bytearray(data)
-        for place in generator.integers(start, start + 24, 3):
-            damaged[place] = generator.integers(256)
+        for position in generator.integers(start, start + 24, 3):
+            damaged[position] = generator.integers(256)
         assert 1 <= int(exif_orientation(tf.constant(bytes(damaged)))) <= 8
     assert int(exif_orientation(tf.constant(encoded(picture())))) == 1
     assert int(exif_orientation(tf.constant(b""))) == 1
 
 
-def test_damaged_files_in_a_batch_harm_no_other():
+def test_damaged_files_in_a_batch_do_not_change_the_others():
     bomb = bytearray(encoded(Image.new("1", (64, 64)), "PNG"))
     bomb[16:24] = (60000).to_bytes(4, "big") * 2
-    whole = FILES["jpeg"]
-    damaged = [b"", b"no photo", whole[: len(whole) // 2], FILES["png"][:60], bytes(bomb), b"\xff\xd8\xff" + b"x" * 99]
-    batch = [whole, *damaged, FILES["png"]]
+    intact = FILES["jpeg"]
+    damaged = [
+        b"",
+        b"no photo",
+        intact[: len(intact) // 2],
+        FILES["png"][:60],
+        bytes(bomb),
+        b"\xff\xd8\xff" + b"x" * 99,
+    ]
+    batch = [intact, *damaged, FILES["png"]]
     prepared = tf.function(lambda data: prepare_photos(data, image_size=32, resize="squash"))
     images, known = prepared(tf.constant(batch))
     assert known.numpy().tolist() == [True, *[False] * len(damaged), True]
     assert not images.numpy()[1:-1].any()
-    for place, data in ((0, whole), (-1, FILES["png"])):
-        np.testing.assert_array_equal(images[place], prepare_photo(tf.constant(data), image_size=32, resize="squash"))
+    for index, data in ((0, intact), (-1, FILES["png"])):
+        np.testing.assert_array_equal(images[index], prepare_photo(tf.constant(data), image_size=32, resize="squash"))

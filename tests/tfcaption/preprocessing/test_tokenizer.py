@@ -1,16 +1,12 @@
-"""Words, vocabulary, token ids and word vectors."""
+"""Captions to words and token ids, and back."""
 
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfcaption.preprocessing.tokenizer import Vocabulary, detokenize, tokenize
+from tfcaption.preprocessing.tokenizer import Vocabulary, detokenize, split_words, tokenize
 from tfcaption.records.vocabulary import END, OOV, PAD, SPECIAL_TOKENS, START, encode_words, vocabulary_words
-
-
-def words(*captions):
-    return [[word.decode() for word in row] for row in tokenize(tf.constant(captions)).to_list()]
 
 
 @pytest.mark.parametrize(
@@ -30,15 +26,15 @@ def words(*captions):
         ("... !?", ""),
     ],
 )
-def test_captions_are_cut_into_words_as_documented(caption, expected):
-    assert " ".join(words(caption)[0]) == expected
+def test_captions_are_split_into_words_as_documented(caption, expected):
+    assert " ".join(split_words([caption])[0]) == expected
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(st.characters(blacklist_categories=["Cs"]), max_size=40), min_size=1, max_size=8))
-def test_detokenized_captions_are_cut_into_the_same_words(captions):
-    cut = tokenize(tf.constant(captions))
-    assert tokenize(detokenize(cut)).to_list() == cut.to_list()
+def test_detokenized_captions_are_split_into_equal_words(captions):
+    tokenized = tokenize(tf.constant(captions))
+    assert tokenize(detokenize(tokenized)).to_list() == tokenized.to_list()
 
 
 def test_clitics_are_joined_to_their_word():
@@ -72,11 +68,11 @@ def test_decode_stops_at_the_first_end(vocabulary):
 def test_the_beam_jobs_dictionary_gives_the_ids_of_the_graph(vocabulary):
     captions = ["A dog's cat runs", "dog dog dog dog dog dog", "<start> a", "-- !"]
     index = {word: i for i, word in enumerate(vocabulary.words) if i >= len(SPECIAL_TOKENS)}
-    by_dictionary = [encode_words(spoken, index, 4) for spoken in words(*captions)]
+    by_dictionary = [encode_words(words, index, 4) for words in split_words(captions)]
     assert by_dictionary == vocabulary.encode(tf.constant(captions), max_words=4).to_list()
 
 
-def test_decoding_each_token_gives_the_words_before_the_end_in_their_places(vocabulary):
+def test_decode_each_gives_the_words_before_the_end_at_their_positions(vocabulary):
     tokens = tf.constant([[START, 4, 5, END, 6, PAD]])
     words = [vocabulary.words[4].encode(), vocabulary.words[5].encode()]
     assert vocabulary.decode_each(tokens).numpy().tolist() == [[b"", *words, b"", b"", b""]]

@@ -1,4 +1,4 @@
-"""Descriptions of records and features: what is refused."""
+"""Descriptions of records and features, and which are refused."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The data contract, checked against TensorFlow's own reading of it."""
+"""Records as `tf.train.Example`s, compared with TensorFlow's own."""
 
 import pytest
 import tensorflow as tf

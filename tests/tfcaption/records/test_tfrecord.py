@@ -1,4 +1,4 @@
-"""TFRecord framing, against TensorFlow's."""
+"""TFRecord framing, compared with TensorFlow's."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ from tfcaption.records import tfrecord
 from tfcaption.records.tfrecord import RecordError
 
 
-def test_tensorflow_reads_the_frames_and_we_read_tensorflow_s(tmp_path):
+def test_tensorflow_reads_our_frames_and_we_read_its_frames(tmp_path):
     payloads = [b"", b"one", b"x" * 100_000]
     ours = tmp_path / "ours"
     ours.write_bytes(b"".join(map(tfrecord.frame_record, payloads)))
@@ -38,11 +38,11 @@ def test_a_file_cut_short_is_found(kept):
 
 
 @pytest.mark.parametrize("length", [2**31, 2**40, 2**63, 2**64 - 1])
-def test_a_length_that_no_record_has_is_a_damaged_header_however_right_its_checksum(length):
-    said = struct.pack("<Q", length)
-    whole = tfrecord.frame_record(b"a whole record")
-    content = said + tfrecord.frame_record(said)[-4:] + whole  # both checksums are made alike
+def test_an_impossible_length_is_a_damaged_header_even_with_a_valid_checksum(length):
+    header = struct.pack("<Q", length)
+    intact = tfrecord.frame_record(b"an intact record")
+    content = header + tfrecord.frame_record(header)[-4:] + intact  # a header's checksum is made as a record's
     with pytest.raises(RecordError, match="shard: record 0 has a damaged header"):
         list(tfrecord.read_frames(io.BytesIO(content), "shard"))
     damaged, found = tfrecord.salvage_frames(content, "shard")
-    assert isinstance(damaged, RecordError) and found == b"a whole record"
+    assert isinstance(damaged, RecordError) and found == b"an intact record"
