@@ -10,15 +10,17 @@ from tfcaption.runs.directory import RunError, load_run
 
 
 @pytest.mark.parametrize(
-    ("decoder", "variant", "stage"),
+    ("decoder", "variant", "stage", "image_size", "units", "rate", "epochs"),
     [
-        ("gru", "frozen", "pooled"),
-        pytest.param("gru", "finetuned", "trunk", marks=pytest.mark.slow),
-        pytest.param("attention", "frozen", "map", marks=pytest.mark.slow),
-        pytest.param("transformer", "frozen", "map", marks=pytest.mark.slow),
+        ("gru", "frozen", "pooled", 32, 128, 2e-3, 50),
+        pytest.param("gru", "finetuned", "trunk", 64, 64, 1e-3, 120, marks=pytest.mark.slow),
+        pytest.param("attention", "frozen", "map", 64, 64, 1e-3, 80, marks=pytest.mark.slow),
+        pytest.param("transformer", "frozen", "map", 64, 64, 1e-3, 80, marks=pytest.mark.slow),
     ],
 )
-def test_eight_photos_can_be_learnt_by_heart(sample, tmp_path, decoder, variant, stage):
+def test_eight_photos_can_be_learnt_by_heart(
+    sample, shared_extractors, tmp_path, decoder, variant, stage, image_size, units, rate, epochs
+):
     """The cheapest end-to-end test: records, features, input, model, step, search and score, to BLEU-4 over 0.9."""
     from beam_jobs.build_records import main
     from tests.support.runs import evaluate
@@ -36,54 +38,50 @@ def test_eight_photos_can_be_learnt_by_heart(sample, tmp_path, decoder, variant,
     for name in names:
         (photos / name).write_bytes((images / name).read_bytes())
     arguments = ["--images", str(photos), "--captions", str(texts), "--output", str(tmp_path / "records")]
-    assert main([*arguments, "--image_size=64", "--min_count=1", *IN_MEMORY]) == 0
+    assert main([*arguments, f"--image_size={image_size}", "--min_count=1", *IN_MEMORY]) == 0
     features = extracted(tmp_path / "records", tmp_path / "features", stage)
-    epochs = 120 if variant == "finetuned" else 80
-    learner = config(
-        tmp_path / "run", tmp_path / "records", epochs, variant=variant, decoder=decoder, gru_units=64, dropout=0.0
-    )
-    learner.data.features, learner.data.batch_size_photos = str(features), 2
-    learner.train.learning_rate, learner.train.early_stopping_epochs = 1e-3, epochs
+    sizes = {"gru_units": units, "dense_units": units}
+    model = {"variant": variant, "decoder": decoder, "dropout": 0.0, **sizes}
+    learner = config(tmp_path / "run", tmp_path / "records", epochs, features, **model)
+    learner.data.batch_size_photos = 2
+    learner.train.learning_rate, learner.train.early_stopping_epochs = rate, epochs
     train(learner)
     assert evaluate(tmp_path / "run", split="train", checkpoint="last")["bleu_4"] > 0.9
 
 
-@pytest.fixture(scope="module")
-def first(sample_records, pooled, tmp_path_factory):
-    """A frozen run to begin others with."""
-    return train(config(tmp_path_factory.mktemp("runs") / "first", sample_records, 4, pooled))
-
-
 @pytest.mark.slow
-def test_a_training_begins_with_the_best_weights_of_another_run(first, sample_records, trunk, tmp_path):
+def test_a_training_begins_with_the_best_weights_of_another_run(trained_run, sample_records, trunk, tmp_path):
     """Fine-tuning from a frozen run: the dev loss before its first step is that of the frozen run's best epoch."""
     later = config(tmp_path / "later", sample_records, 1, trunk, variant="finetuned")
-    later.train.start_from, later.train.learning_rate, later.train.encoder_learning_rate = str(first), 1e-12, 1e-12
-    best = min(figures(first), key=lambda epoch: epoch["dev_loss"])
+    later.train.start_from = str(trained_run)
+    later.train.learning_rate = later.train.encoder_learning_rate = 1e-12
+    best = min(figures(trained_run), key=lambda epoch: epoch["dev_loss"])
     (only,) = figures(train(later))
     assert only["dev_loss"] == pytest.approx(best["dev_loss"], rel=1e-3)  # features are rounded to float16
-    captioners = [load_captioner(load_run(path))[0] for path in (first, later.run)]
+    captioners = [load_captioner(load_run(path))[0] for path in (trained_run, later.run)]
     for ours, theirs in zip(*(c.decoder.get_weights() for c in captioners), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_a_run_with_another_decoder_cannot_be_begun_with(first, sample_records, pooled, tmp_path):
+def test_a_run_with_another_decoder_cannot_be_begun_with(trained_run, sample_records, pooled, tmp_path):
     other = config(tmp_path / "other", sample_records, 1, pooled, gru_units=16)
-    other.train.start_from = str(first)
-    with pytest.raises(RunError, match="not the one of this config"):
+    other.train.start_from = str(trained_run)
+    with pytest.raises(RunError, match="its model is not that of this config"):
         train(other)
     other.train.start_from, other.run = str(tmp_path / "none"), str(tmp_path / "another")
-    with pytest.raises(RunError, match="is no run directory"):
+    with pytest.raises(RunError, match="not a run directory"):
         train(other)
 
 
 @pytest.mark.slow
-def test_training_by_cider_goes_on_from_a_trained_run_and_resumes_exactly(first, sample_records, pooled, tmp_path):
+def test_training_by_cider_goes_on_from_a_trained_run_and_resumes_exactly(
+    trained_run, sample_records, pooled, tmp_path
+):
     losses = []
     for name, parts in (("whole", (3,)), ("parts", (1, 3))):
         for epochs in parts:
             settings = config(tmp_path / name, sample_records, epochs, pooled)
-            settings.train.start_from, settings.train.objective = str(first), "cider"
+            settings.train.start_from, settings.train.objective = str(trained_run), "cider"
             settings.train.early_stopping_metric, settings.train.early_stopping_epochs = "dev_cider", 3
             train(settings)
         losses.append([(line["train_loss"], line["dev_cider"]) for line in figures(tmp_path / name)])
