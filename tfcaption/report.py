@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from tfcaption.records.dataset_info import SPLITS
+from tfcaption.runs.directory import load_run
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import as_path
@@ -21,14 +22,22 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.report", EXAMPLES)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories that tfcaption.evaluate has scored")
+    parser.add_argument(
+        "runs", nargs="+", type=as_path, metavar="RUN", help="run directories that tfcaption.evaluate has scored"
+    )
     parser.add_argument("--split", choices=SPLITS, help="default: the first of dev, test, train that all runs have")
     parser.add_argument("--photos", type=int, default=60, metavar="N", help="photos to show (default: %(default)s)")
-    parser.add_argument("--output", metavar="DIR", help="folder to write to (default: report/ beside the first run)")
-    parser.add_argument("--records", metavar="DIR", help="the records, if they moved since the training run")
+    parser.add_argument(
+        "--output", type=as_path, metavar="DIR", help="folder to write to (default: report/ beside the first run)"
+    )
+    parser.add_argument(
+        "--records", type=as_path, metavar="DIR", help="the records, if they moved since the training run"
+    )
     arguments = parser.parse_args(argv)
     if arguments.photos < 0:
         parser.error(f"--photos {arguments.photos}: must be 0 or more")
+    for path in arguments.runs:
+        load_run(path)  # a wrong path is an error before the plots are imported
     try:
         from tfcaption.reporting.report import write_report
     except ModuleNotFoundError as error:
@@ -37,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError(f"{error.name} is not installed; install it with: pip install 'tfcaption[report]'") from error
 
     page = write_report(
-        [as_path(path) for path in arguments.runs],
+        arguments.runs,
         split=arguments.split,
         photo_count=arguments.photos,
-        output=as_path(arguments.output) if arguments.output else None,
-        records=as_path(arguments.records) if arguments.records else None,
+        output=arguments.output,
+        records=arguments.records,
     )
     print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB), figures beside it")
     return 0
