@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import tensorflow as tf
 
 from tfcaption.input_pipeline.split import Split
-from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import FEATURES_FILE
 from tfcaption.records.examples import CAPTIONS_TOKENS, PHOTO_ID, features_size
-from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.reading import read_shard
+from tfcaption.records.tfrecord import RecordError, parse_example
 from tfcaption.runtime.paths import as_path
 
 
@@ -35,18 +35,17 @@ def _check(split: Split) -> None:
     """Read all shards of a split, and raise RecordError at the first damaged record."""
     count = 0
     for file in split.files:
-        with as_path(file).open("rb") as stream:
-            for index, serialized in enumerate(tfrecord.read_frames(stream, file)):
-                example = tfrecord.parse_example(serialized)
-                if missing := {split.payload, PHOTO_ID, CAPTIONS_TOKENS} - set(example):
-                    raise RecordError(f"{file}: record {index} has no {', '.join(sorted(missing))}; rebuild this shard")
-                held = sum(map(len, example[split.payload].bytes_list.value))
-                if split.stage != "photo" and held != (size := split.views * features_size(split.shape)):
-                    raise RecordError(
-                        f"{file}: record {index} holds {held:,} bytes of features, not the {size:,} that "
-                        f"{FEATURES_FILE} says; rebuild this shard"
-                    )
-                count += 1
+        for index, serialized in enumerate(read_shard(as_path(file))):
+            features = parse_example(serialized)
+            if missing := {split.payload, PHOTO_ID, CAPTIONS_TOKENS} - set(features):
+                raise RecordError(f"{file}: record {index} has no {', '.join(sorted(missing))}; rebuild this shard")
+            held = sum(map(len, features[split.payload].bytes_list.value))
+            if split.stage != "photo" and held != (size := split.views * features_size(split.shape)):
+                raise RecordError(
+                    f"{file}: record {index} holds {held:,} bytes of features, not the {size:,} that "
+                    f"{FEATURES_FILE} says; rebuild this shard"
+                )
+            count += 1
     if count != split.photos:
         raise RecordError(
             f"{as_path(split.files[0]).parent}: {count:,} records in the shards of {split.name}, "

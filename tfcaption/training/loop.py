@@ -9,7 +9,7 @@ from tfcaption.input_pipeline.read_errors import explain_read_errors
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.records.reading import read_references
 from tfcaption.runs.checkpoints import save_encoder
-from tfcaption.runs.directory import Run
+from tfcaption.runs.directory import CHECKPOINTS, Run
 from tfcaption.runtime.errors import Preempted, TrainingFailed
 from tfcaption.runtime.hosts import Host
 from tfcaption.runtime.paths import local_mirror
@@ -52,7 +52,8 @@ def train_run(run: Run, host: Host = Host()) -> Path:  # noqa: B008 (frozen)
             print_lines(extraction_advice(run, training.trainer.captioner.encoder))
         state = TrainingState(training.trainer, run.config.train, directory, writes=host.writes)
         if state.restored_from:
-            print_lines(f"resuming in epoch {state.epoch + 1} after step {state.step:,} from {state.restored_from}")
+            checkpoint = run.path / CHECKPOINTS / "last" / Path(state.restored_from).name
+            print_lines(f"resuming in epoch {state.epoch + 1} after step {state.step:,} from {checkpoint}")
         train(training, state, Logs(directory.folder, training, state), stop)
         print_lines(verdict(training, state))
         return run.path
