@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tfcaption.config import BEAM
 from tfcaption.runs.directory import load_run
 from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 
@@ -34,7 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--beam", type=int, default=BEAM, help="width of the beam search (default: %(default)s)")
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
     arguments = parser.parse_args(argv)
+    if arguments.beam < 1:
+        parser.error(f"--beam {arguments.beam}: must be at least 1")
     run = load_run(arguments.run)
+    if arguments.output.exists():
+        raise UsageError(f"--output {arguments.output}: exists; remove it, or choose another one")
     start_tensorflow()
     from tfcaption.serving.export import export_captioner
 

@@ -9,9 +9,9 @@ from beam_jobs.execution.paths import as_path
 from beam_jobs.sources.base import Listing
 from beam_jobs.sources.flickr import Flickr8k
 from beam_jobs.sources.text_files import photo_names
-from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.examples import photo_of
+from tfcaption.records.reading import read_shard
 
 HELD_OUT_SPLITS = ("dev", "test")
 # NUMBER_SECRET.jpg of Flickr8k is NUMBER.jpg of Flickr30k; COCO_SPLIT2014_NUMBER.jpg of COCO 2014 is NUMBER.jpg of
@@ -83,6 +83,5 @@ def _names(path: Path) -> Iterator[tuple[str, str]]:
     info = load_dataset_info(path)
     for split in HELD_OUT_SPLITS:
         for shard in info.splits[split].shards if split in info.splits else ():
-            with (path / shard.name).open("rb") as stream:
-                for data in tfrecord.read_frames(stream, str(path / shard.name)):
-                    yield f"{split} of {path}", photo_of(data)[0]
+            for record in read_shard(path / shard.name):
+                yield f"{split} of {path}", photo_of(record)[0]

@@ -76,7 +76,9 @@ def caption_split(
             ids, result.captions.numpy(), result.scores.numpy().tolist(), strict=True
         ):
             if photo_id in nbest:
-                raise RecordError(f"{photo_id}: twice in split {split.name}")
+                raise RecordError(
+                    f"{photo_id}: appears twice in split {split.name}; verify the records with tfcaption.inspect"
+                )
             if photo_id:
                 nbest[photo_id] = hypotheses_of(captions, scores)
         if result.attention is not None:

@@ -18,6 +18,8 @@ class ScoreError(TfcaptionError, ValueError):
 def corpus_scores(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:
     """Corpus BLEU-1 to BLEU-4, ROUGE-L and CIDEr-D of one caption per photo against all its references.
 
+    Tables and the report show a new score when `evaluation.scores.METRICS` names it.
+
     Args:
         hypotheses: photo id -> raw caption.
         references: photo id -> raw captions, of the same photos.

@@ -1,4 +1,8 @@
-"""The interface of a decoder: a teacher-forced pass over captions, and a one-step pass for search."""
+"""The interface of a decoder: a teacher-forced pass over captions, and a one-step pass for search.
+
+A new decoder is a subclass of `Decoder`, an entry of `models.captioner.DECODERS` and of `model.decoder` in the config,
+and the feature stages that it can train from in `runs.directory.trainable_stages`.
+"""
 
 from typing import Any, NamedTuple, TypeAlias
 

@@ -83,8 +83,9 @@ def open_run(config: Config, host: Host = Host()) -> Iterator[Run]:  # noqa: B00
 
     Raises:
         FolderInUse: another process trains this run.
-        RunError: the directory holds a run that started with another config (patience may change, and the number of
-            epochs under a constant schedule) or other records.
+        RunError: the directory holds a run that started with another config or other records. These may change: the
+            data folders, `data.damaged`, `train.early_stopping_epochs`, `train.checkpoint_minutes`, and `train.epochs`
+            under a constant schedule.
         RecordError: the records or features are missing, incomplete, or do not fit the config.
     """
     if not host.writes:

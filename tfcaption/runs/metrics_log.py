@@ -46,10 +46,10 @@ def truncate_lines(path: Path, key: str, last: int) -> None:
     """Drop the lines of a JSONL file whose `key` is greater than `last`, and a line that was cut short."""
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8").split("\n")
     kept = [line for line, found in zip(lines, read_lines(path), strict=False) if found[key] <= last]
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
@@ -72,7 +71,7 @@ def export_captioner(run: Run, output: Path, *, beam: int = BEAM, checkpoint: st
     return output
 
 
-def _module(run: Run, captioner: Captioner, beam: int) -> Any:
+def _module(run: Run, captioner: Captioner, beam: int) -> tf.Module:
     """The module to save: the weights as plain variables, and one function per signature."""
     vocabulary = Vocabulary(run.words)
     settings = run.info.settings

@@ -1,6 +1,8 @@
-"""Builds all that a training run needs: strategy, splits, captioner, trainer. Prints and writes nothing."""
+"""Builds all that a training run needs: strategy, splits, captioner, trainer.
 
-import time
+Writes nothing, and prints nothing but damaged records that are skipped (`data.damaged`) while references are read.
+"""
+
 from dataclasses import dataclass, field
 
 import keras
@@ -11,12 +13,11 @@ from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import NO_CACHE, BatchOptions, CachePolicy
 from tfcaption.input_pipeline.split import Split, batches_per_epoch, open_split
 from tfcaption.models.captioner import Captioner
-from tfcaption.models.encoder import Encoder
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.preprocessing.word_vectors import embedding_matrix
 from tfcaption.records.reading import DamagedRecordSkipper, read_token_ids
 from tfcaption.runs.checkpoints import restore
-from tfcaption.runs.directory import Run, check_weights, load_run, trainable_stages
+from tfcaption.runs.directory import Run, check_weights, load_run
 from tfcaption.runtime.hosts import Host
 from tfcaption.runtime.paths import as_path
 from tfcaption.training.distribution import distributed_batches, make_strategy
@@ -179,24 +180,4 @@ def _objective(
         bleu_weight=train.bleu_weight,
         max_tokens=run.info.max_length - 1,
         compiled=mode.xla,
-    )
-
-
-def extraction_advice(run: Run, encoder: Encoder) -> str:
-    """What stored features would save, measured on one batch of random photos, and the command that makes them."""
-    (stage, *_) = trainable_stages(run.config.model)
-    size, epochs = run.info.settings.image_size, run.config.train.epochs
-    images = tf.constant(np.random.default_rng(0).integers(0, 256, (16, size, size, 3)), tf.uint8)
-    encode = tf.function(lambda images: encoder(images, end=stage), autograph=False)
-    encode(images)  # traces
-    start = time.monotonic()
-    tf.nest.map_structure(lambda value: value.numpy(), encode(images))
-    seconds = (time.monotonic() - start) / 16
-    photos = run.info.split("train").photos + run.info.split("dev").photos
-    saved = seconds * photos * (epochs - 1)
-    return (
-        f"without data.features each epoch repeats ResNet50. Stored features would save about {saved / 60:,.1f} "
-        f"minutes of {epochs} epochs: python -m beam_jobs.extract_features --records {run.config.data.records} "
-        f"--output features/{stage} --stage {stage} --weights {run.config.model.weights}, "
-        f"--set data.features=features/{stage}"
     )

@@ -15,8 +15,8 @@ from tfcaption.runtime.hosts import Host
 from tfcaption.runtime.paths import local_mirror
 from tfcaption.runtime.process import StopRequest, stop_signals
 from tfcaption.runtime.progress import Progress
-from tfcaption.training.assemble import Training, assemble, extraction_advice, open_whole_split
-from tfcaption.training.console import describe, epoch_line, print_lines, verdict
+from tfcaption.training.assemble import Training, assemble, open_whole_split
+from tfcaption.training.console import describe, epoch_line, extraction_advice, print_lines, verdict
 from tfcaption.training.distribution import agree
 from tfcaption.training.logs import Logs
 from tfcaption.training.state import TrainingState

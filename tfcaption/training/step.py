@@ -1,7 +1,15 @@
 """One training step, from a global batch to its gradient to the update of the weights.
 
 Forward and backward are compiled per replica; gradients are summed over the replicas outside the compiled function,
-clipped, and applied. Keras' `fit` is not used: with XLA under `MirroredStrategy` it fails, and with a cuDNN GRU it
+clipped, and applied:
+
+    train_steps        several batches in one call
+    _train_step        a global batch, across the replicas: count its tokens, get gradients, update
+    _global_gradients  within a replica: gradients of its part, summed over the replicas, clipped
+    _gradients         compiled: forward, loss, backward
+    _update            apply finite gradients; float16 adapts its loss scale
+
+Keras' `fit` is not used: with XLA under `MirroredStrategy` it fails, and with a cuDNN GRU it
 switches XLA off silently.
 """
 
@@ -11,6 +19,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfcaption.config import TrainConfig
+from tfcaption.input_pipeline.parsing import Batch
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.loss import TokenSums
 from tfcaption.records.examples import Stage
@@ -18,7 +27,6 @@ from tfcaption.training.optimizer import Optimizers
 from tfcaption.training.precision import ComputeMode, LossScale
 from tfcaption.training.self_critical import SelfCritical
 
-Batch = dict[str, tf.Tensor]
 Batches = Iterator[Batch]
 
 

@@ -1,11 +1,16 @@
 """Claims that hold for every decoder."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.support.models import DECODERS, captioner, captions, features_of
+from tfcaption.config import ModelConfig
+from tfcaption.models.captioner import DECODERS as CAPTIONER_DECODERS
 from tfcaption.records.vocabulary import START
+from tfcaption.runs.directory import trainable_stages
 
 
 def test_teacher_forced_logits_equal_step_by_step_logits(any_model):
@@ -57,3 +62,10 @@ def test_no_position_attends_to_a_later_one(any_model):
     before, after = (any_model.predict(features, tf.constant(x)).logits for x in (tokens, changed))
     np.testing.assert_allclose(before[:, 0, :2], after[:, 0, :2], rtol=1e-5, atol=1e-6)
     assert np.abs(before[:, 0, 3] - after[:, 0, 3]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", CAPTIONER_DECODERS)
+def test_a_decoder_is_offered_by_the_config_and_trains_from_the_stage_that_it_takes(name):
+    options = get_args(ModelConfig.model_fields["decoder"].annotation)
+    assert set(options) == CAPTIONER_DECODERS.keys()
+    assert trainable_stages(ModelConfig(decoder=name))[0] == CAPTIONER_DECODERS[name].stage
