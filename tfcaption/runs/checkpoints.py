@@ -59,7 +59,8 @@ def restore(captioner: Captioner, source: Run, words: list[str]) -> None:
     except RunError:
         raise
     except (ValueError, AssertionError) as error:
-        raise RunError(f"train.start_from={source.path}: its model is not that of this config: {error}") from error
+        reason = str(error).partition(" Target variable")[0]  # Keras adds all values of the variable
+        raise RunError(f"train.start_from={source.path}: its model is not that of this config: {reason}") from error
 
 
 @contextmanager
