@@ -10,16 +10,16 @@ from tfcaption.runs.directory import RunError, load_run
 
 
 @pytest.mark.parametrize(
-    ("decoder", "variant", "stage", "image_size", "units", "rate", "epochs"),
+    ("decoder", "variant", "stage", "image_size", "sizes", "rate", "epochs"),
     [
-        ("gru", "frozen", "pooled", 32, 128, 2e-3, 50),
-        pytest.param("gru", "finetuned", "trunk", 64, 64, 1e-3, 120, marks=pytest.mark.slow),
-        pytest.param("attention", "frozen", "map", 64, 64, 1e-3, 80, marks=pytest.mark.slow),
-        pytest.param("transformer", "frozen", "map", 64, 64, 1e-3, 80, marks=pytest.mark.slow),
+        ("gru", "frozen", "pooled", 32, {"gru_units": 128, "dense_units": 128}, 2e-3, 50),
+        pytest.param("gru", "finetuned", "trunk", 64, {"gru_units": 64}, 1e-3, 120, marks=pytest.mark.slow),
+        pytest.param("attention", "frozen", "map", 64, {"gru_units": 64}, 1e-3, 80, marks=pytest.mark.slow),
+        pytest.param("transformer", "frozen", "map", 64, {"gru_units": 64}, 1e-3, 80, marks=pytest.mark.slow),
     ],
 )
 def test_eight_photos_can_be_learnt_by_heart(
-    sample, shared_extractors, tmp_path, decoder, variant, stage, image_size, units, rate, epochs
+    sample, shared_extractors, tmp_path, decoder, variant, stage, image_size, sizes, rate, epochs
 ):
     """The cheapest end-to-end test: records, features, input, model, step, search and score, to BLEU-4 over 0.9."""
     from beam_jobs.build_records import main
@@ -40,7 +40,6 @@ def test_eight_photos_can_be_learnt_by_heart(
     arguments = ["--images", str(photos), "--captions", str(texts), "--output", str(tmp_path / "records")]
     assert main([*arguments, f"--image_size={image_size}", "--min_count=1", *IN_MEMORY]) == 0
     features = extracted(tmp_path / "records", tmp_path / "features", stage)
-    sizes = {"gru_units": units, "dense_units": units}
     model = {"variant": variant, "decoder": decoder, "dropout": 0.0, **sizes}
     learner = config(tmp_path / "run", tmp_path / "records", epochs, features, **model)
     learner.data.batch_size_photos = 2
