@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -53,24 +53,25 @@ def restore(captioner: Captioner, source: Run, words: list[str]) -> None:
     """
     if source.words != words:
         raise RunError(f"{source.path}: has another vocabulary; train.start_from needs a run on the same records")
-    try:
-        with _checkpoint(source, "best") as file:
+    with _checkpoint(source, "best") as file:
+        try:
             _read_checkpoint(captioner, source, file)
-    except RunError:
-        raise
-    except (ValueError, AssertionError) as error:
-        reason = str(error).partition(" Target variable")[0]  # Keras adds all values of the variable
-        raise RunError(f"train.start_from={source.path}: its model is not that of this config: {reason}") from error
+        except (ValueError, AssertionError) as error:
+            reason = str(error).partition(" Target variable")[0]  # Keras adds all values of the variable
+            raise RunError(f"train.start_from={source.path}: its model is not that of this config: {reason}") from error
 
 
 @contextmanager
 def _checkpoint(run: Run, name: str) -> Iterator[str]:
     """The path of a checkpoint where TensorFlow can read it, for as long as the block lasts."""
+    missing = RunError(f"{run.path}: has no {name} checkpoint yet; train it for at least one epoch")
     folder = run.path / CHECKPOINTS / name
-    with local_copy(folder) if folder.is_dir() else nullcontext(folder) as readable:
-        found: str | None = tf.train.latest_checkpoint(str(readable)) if folder.is_dir() else None
+    if not folder.is_dir():
+        raise missing
+    with local_copy(folder) as readable:
+        found: str | None = tf.train.latest_checkpoint(str(readable))
         if not found:
-            raise RunError(f"{run.path}: has no {name} checkpoint yet; train it for at least one epoch")
+            raise missing
         yield found
 
 

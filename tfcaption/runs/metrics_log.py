@@ -39,17 +39,20 @@ class MetricsLog:
 def append_lines(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     """Add lines to a JSONL file."""
     with path.open("a", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(line) + "\n" for line in lines)
+        stream.write(_jsonl(lines))
+
+
+def _jsonl(lines: Sequence[dict[str, Any]]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def truncate_lines(path: Path, key: str, last: int) -> None:
     """Drop the lines of a JSONL file whose `key` is greater than `last`, and a line that was cut short."""
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8").split("\n")
-    kept = [line for line, found in zip(lines, read_lines(path), strict=False) if found[key] <= last]
+    kept = [line for line in read_lines(path) if line[key] <= last]
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        temporary.write_text(_jsonl(kept), encoding="utf-8")
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
