@@ -57,7 +57,7 @@ setup(
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "gcsfs>=2026.10,<2027"],
         "aws": ["apache-beam[aws]>=2.77,<2.78", "s3fs>=2026.9,<2027"],
         "report": ["jinja2>=3.1.6,<4", "markupsafe>=3.0,<4", "matplotlib>=3.11,<4"],
-        "serve": ["flask>=3.1,<4", "waitress>=3.0.2,<4"],
+        "serve": ["flask>=3.1,<4", "prometheus-client>=0.26,<1", "waitress>=3.0.2,<4"],
         "dev": [
             "apache-beam[aws,gcp]>=2.77,<2.78",
             "flask>=3.1,<4",
@@ -70,6 +70,7 @@ setup(
             "matplotlib>=3.11,<4",
             "moto[s3]>=5.2,<6",
             "mypy>=2.4,<3",
+            "prometheus-client>=0.26,<1",
             "pytest>=9.2,<10",
             "pytest-xdist>=3.8,<4",
             "ruff>=0.17.6,<0.18",
