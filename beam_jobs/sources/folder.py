@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
-from tfcaption.preprocessing.photos import is_photo_name
+from tfcaption.preprocessing.photos import UNREAD_SUFFIXES, is_photo_name
 
 
 class Folder(Source):
@@ -30,7 +30,13 @@ def _photo_names(texts: Sequence[Path]) -> dict[Path, str]:
     names: dict[Path, str] = {}  # path without suffix -> name
     for folder in {text.parent for text in texts}:  # each is listed once
         photos = [path for path in folder.iterdir() if is_photo_name(path.name) and path.is_file()]
-        for path in sorted(photos, key=lambda path: (path.suffix.lower(), not path.suffix.islower())):
+        for path in sorted(photos, key=_preference):
             names.setdefault(folder / path.stem, path.name)
     stems = {text: text.parent / text.stem for text in texts}
     return {text: names[stem] for text, stem in stems.items() if stem in names}
+
+
+def _preference(path: Path) -> tuple[bool, str, bool]:
+    """Key that sorts photos of one name: those that can be read first, since converted photos lie beside the HEICs."""
+    suffix = path.suffix.lower()
+    return suffix in UNREAD_SUFFIXES, suffix, not path.suffix.islower()

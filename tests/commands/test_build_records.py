@@ -12,7 +12,7 @@ from PIL import Image
 from beam_jobs.build_records import main
 from beam_jobs.pipelines import records
 from tests.conftest import IN_MEMORY, tree_bytes
-from tests.support.photos import encoded, picture
+from tests.support.photos import encoded, heif, picture
 from tests.support.records import build, damage, read_all
 from tests.support.sources import SmallDataset
 from tfcaption.inspection.verification import inspect_records
@@ -71,15 +71,21 @@ def test_another_seed_gives_another_order(sample, sample_records, tmp_path):
 
 
 def test_bad_photos_and_captions_are_named_and_the_good_ones_written(source, tmp_path):
-    expected = damage(source)
+    expected = damage(source) | {"phone.heic": "unreadable"}
+    (source.images / "phone.heic").write_bytes(heif(b"heic", b"mif1", b"heic"))
+    source.lines.append(b"phone.heic#0\tA photo of a phone .")
+    with (source.texts / "Flickr_8k.trainImages.txt").open("a") as stream:
+        stream.write("phone.heic\n")
     assert build(source, tmp_path / "out", "--max_rejected=0.5") == 0
     info, found = read_all(tmp_path / "out")
     lines = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
     assert {line["id"]: line["reason"] for line in lines if line["kind"] == "photo"} == expected
+    (heic,) = [line["detail"] for line in lines if line["id"] == "phone.heic"]
+    assert "a HEIC photo, which is not read; convert it to JPEG" in heic
     reasons = [line["reason"] for line in lines if line["kind"] == "caption"]
     assert sorted(reasons) == ["empty caption", "malformed line", "not UTF-8", "unsafe name"]
-    assert len(found) == 10 and info.photos_in == 15 and info.captions_in == 29
-    assert sum(info.rejected_photos.values()) == 5
+    assert len(found) == 10 and info.photos_in == 16 and info.captions_in == 30
+    assert sum(info.rejected_photos.values()) == 6
     assert inspect_records(tmp_path / "out").faults == []
 
 

@@ -25,3 +25,9 @@ def encoded(image, kind="PNG", **options):
 def truncated():
     data = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8)), "JPEG")
     return data[: len(data) // 2]
+
+
+def heif(major, *compatible):
+    """The first boxes of a file by ISO/IEC 14496-12: its brands, and the beginning of its metadata."""
+    brands = b"".join([major, bytes(4), *compatible])
+    return (len(brands) + 8).to_bytes(4, "big") + b"ftyp" + brands + b"\0\0\1\0meta" + bytes(200)

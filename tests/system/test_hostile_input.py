@@ -48,7 +48,7 @@ def tar_bytes():
 
 SOUND["webdataset"] = tar_bytes()
 IMAGES = {
-    **{kind: encoded(picture(40, 30), kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")},
+    **{kind: encoded(picture(40, 30), kind) for kind in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")},
     "prepared": encoded(picture(32, 32), "JPEG", quality=95),
     "progressive": encoded(picture(32, 32), "JPEG", progressive=True),
     "palette": encoded(picture(40, 30).convert("P")),

@@ -20,9 +20,14 @@ MAX_PIXELS = 80_000_000
 MAX_BYTES = 250_000_000  # of a photo's file
 MAX_SCANS = 100  # of a progressive JPEG, which has about ten; a scan of 100 bytes can cover all pixels
 # Formats that Pillow decodes itself, without those that start other programs (EPS) or are not photos (PDF).
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+# HEIC, which phones write, is not read; its files are found all the same, so that each is rejected by name.
+UNREAD_SUFFIXES = frozenset({".heic", ".heif"})
+SUFFIXES = UNREAD_SUFFIXES | {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 RESIZE_MODES = ("squash", "crop", "pad")
+# Brands in the first box of a file, by ISO/IEC 23008-12 (HEIF) and by the AV1 image format.
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
 # JPEG markers of frames that are not baseline, and of arithmetic coding (0xC4 marks Huffman tables).
 _NON_BASELINE_MARKERS = frozenset(range(0xC2, 0xD0)) - {0xC4}
 # The coded data of a JPEG up to the end of the image: 0xFF precedes only a zero byte or a restart marker.
@@ -40,6 +45,26 @@ class PhotoError(TfcaptionError, ValueError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason, self.detail = reason, detail
+
+
+def prepare_image(image: Image.Image, *, image_size: int, resize: str) -> bytes:
+    """Convert an opened or drawn image into the JPEG that a record contains; the image stays as it is.
+
+    Args:
+        image: of any mode.
+        image_size, resize: as for `prepare_photo`.
+
+    Raises:
+        PhotoError: "decompression bomb" where it is too large, "truncated" or "unreadable" where its file is damaged.
+    """
+    try:
+        if image.width * image.height > MAX_PIXELS:
+            raise PhotoError("decompression bomb", f"{image.width}x{image.height} pixels")
+        return _encode(_resize(to_rgb(image.copy()), image_size, resize))
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, PhotoError):
+            raise
+        raise PhotoError("truncated" if "truncated" in str(error) else "unreadable", str(error)) from error
 
 
 def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
@@ -77,12 +102,28 @@ def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PhotoError("decompression bomb", str(error)) from error
     except UnidentifiedImageError as error:
-        raise PhotoError("not an image", f"not one of {', '.join(FORMATS)}") from error
+        raise _unidentified(data) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         reason = "truncated" if "truncated" in str(error) or isinstance(error, EOFError) else "unreadable"
         raise PhotoError(reason, str(error)) from error
     except Exception as error:  # a damaged file may raise any error in a decoder; it must not end a job
         raise PhotoError("unreadable", f"{type(error).__name__}: {error}") from error
+
+
+def _unidentified(data: bytes) -> PhotoError:
+    """The error of a file that Pillow takes for no image of `FORMATS`."""
+    brands: set[bytes] = set()
+    if data[4:8] == b"ftyp":  # box: its size, "ftyp", the major brand, a version, compatible brands
+        box = data[: min(int.from_bytes(data[:4], "big"), 256)]
+        brands = {box[8:12], *(box[start : start + 4] for start in range(16, len(box), 4))}
+    if brands & _AVIF_BRANDS:
+        return PhotoError("unreadable", "a damaged AVIF photo")
+    if brands & _HEIC_BRANDS:
+        convert = "heif-convert photo.heic photo.jpg"
+        return PhotoError(
+            "unreadable", f"a HEIC photo, which is not read; convert it to JPEG, for example by {convert}"
+        )
+    return PhotoError("not an image", f"not one of {', '.join(FORMATS)}")
 
 
 def _check_cost(image: Image.Image, data: bytes) -> None:

@@ -148,6 +148,12 @@ def test_the_files_of_coco_are_its_splits(images, texts):
     assert found == {name: "train" if name in NAMES[:4] else "dev" for name in NAMES}
 
 
+def test_a_converted_photo_is_taken_before_the_heic_beside_it(tmp_path):
+    for name in ("a.heic", "a.jpg", "b.HEIC", "a.txt", "b.txt"):
+        (tmp_path / name).write_text("A dog .\n")
+    assert [photo.id for photo in read_source(tmp_path, tmp_path).photos] == ["a.jpg", "b.HEIC"]
+
+
 def test_captions_may_be_a_file_instead_of_its_folder(images, texts):
     table(",", ["image", "caption"])(texts)
     table(",", ["image", "caption"], name="other.csv")(texts)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.photos import encoded, picture, truncated
+from tests.support.photos import encoded, heif, picture, truncated
 from tfcaption.preprocessing import photos
 
 
@@ -118,7 +118,42 @@ def test_bad_files_are_rejected_with_their_reason(data, reason):
     assert caught.value.reason == reason
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_avif_is_read_and_turned_upright(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = picture() if orientation == 1 else picture().transpose(Image.Transpose.ROTATE_90)
+    assert quarters(prepared(encoded(image, "AVIF", quality=95, exif=exif.tobytes()))) == UPRIGHT
+
+
+def test_a_damaged_avif_is_rejected_as_one():
+    data = encoded(picture(), "AVIF")
+    for damaged in (data[:100], data[:-20]):
+        with pytest.raises(photos.PhotoError) as caught:
+            photos.prepare_photo(damaged, image_size=64, resize="squash")
+        assert caught.value.reason in ("unreadable", "truncated")
+
+
+@pytest.mark.parametrize("brands", [(b"heic", b"mif1", b"heic"), (b"mif1", b"heix"), (b"hevc",), (b"msf1",)])
+def test_heic_is_rejected_with_the_cure(brands):
+    with pytest.raises(photos.PhotoError) as caught:
+        photos.prepare_photo(heif(*brands), image_size=64, resize="squash")
+    assert caught.value.reason == "unreadable"
+    assert caught.value.detail.startswith(
+        "a HEIC photo, which is not read; convert it to JPEG, for example by heif-con"
+    )
+
+
+def test_a_video_is_no_image():
+    with pytest.raises(photos.PhotoError, match="not an image: not one of JPEG"):
+        photos.prepare_photo(heif(b"isom", b"mp42"), image_size=64, resize="squash")
+
+
+def test_files_of_avif_and_heic_are_found_by_their_names():
+    assert all(map(photos.is_photo_name, ("a.avif", "IMG_1.HEIC", "b.heif"))) and not photos.is_photo_name("a.mov")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "AVIF"])
 def test_a_photo_over_the_limit_is_rejected_before_it_is_decoded(kind, monkeypatch):
     data = encoded(Image.new("L", (101, 100)), kind)
     monkeypatch.setattr(photos, "MAX_PIXELS", 10_100)
