@@ -1,14 +1,17 @@
 """Config of a training run: typed fields with working defaults, read from YAML, with `section.field=value` overrides.
 
 Unknown keys and values of the wrong type are errors. A config file lists only the fields that differ from the defaults
-here, or from another config file that it names as its `base`.
+here, or from another config that it names as its `base`. The text below a field is its help: `tfcaption.train
+--print_config` and docs/configs.md show it.
 """
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -21,11 +24,16 @@ from pydantic import (
     PositiveInt,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
 
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import as_path
 
 BEAM = 3  # default beam width of evaluation, export and captioning
+
+# The configs that come with tfcaption: setup.py copies configs/ of the repository into the package, under this name.
+_INSTALLED = Path(__file__).parent / "config_files"
+CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "configs"
 
 
 class ConfigError(TfcaptionError, ValueError):
@@ -33,102 +41,165 @@ class ConfigError(TfcaptionError, ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
 
 class DataConfig(_Section):
     """The records to train on, and how they are batched."""
 
-    records: str = "records"  # folder written by build_records
-    # Folder written by extract_features from these records. None: run ResNet50 on the photos in every step.
+    records: str = "records"
+    """Folder written by build_records."""
     features: str | None = None
-    batch_size_photos: PositiveInt = 64  # photos per step over all replicas, each with its captions
-    captions: Literal["all", "one"] = "all"  # captions per photo and epoch: all, or one sampled in each epoch
-    length_buckets: PositiveInt = 8  # number of padded caption lengths with XLA or on a GPU; a CPU packs captions
-    cache: bool | Literal["auto"] = "auto"  # keep encoded records in memory; auto: splits within cache_limit_mb
-    cache_limit_mb: PositiveInt = 2048  # per split and host
-    shuffle_buffer_photos: PositiveInt = 2048  # size of the shuffle buffer when the data is streamed
-    deterministic: bool = True  # batches depend on the seed alone
-    # Damaged records: stop at the first one, or skip them, counted and named in the log.
+    """Folder written by extract_features from these records. null: run ResNet50 on the photos in every step."""
+    batch_size_photos: PositiveInt = 64
+    """Photos per step over all replicas, each with its captions."""
+    captions: Literal["all", "one"] = "all"
+    """Captions per photo and epoch: all, or one sampled in each epoch."""
+    length_buckets: PositiveInt = 8
+    """Number of padded caption lengths with XLA or on a GPU; a CPU packs captions."""
+    cache: bool | Literal["auto"] = "auto"
+    """Keep encoded records in memory. auto: splits within cache_limit_mb."""
+    cache_limit_mb: PositiveInt = 2048
+    """Megabytes per split and host."""
+    shuffle_buffer_photos: PositiveInt = 2048
+    """Size of the shuffle buffer when the data is streamed."""
+    deterministic: bool = True
+    """Batches depend on the seed alone."""
     damaged: Literal["stop", "skip"] = "stop"
+    """Damaged records: stop at the first one, or skip them, counted and named in the log."""
 
 
 class ModelConfig(_Section):
     """The captioner."""
 
-    variant: Literal["frozen", "finetuned"] = "frozen"  # finetuned also trains conv5_block2_* and conv5_block3_*
-    weights: str = "imagenet"  # ResNet50 weights: imagenet (downloaded by Keras), a file, or random
-    glove: str | None = None  # word vectors in the GloVe text format; None: random initial embedding
-    embedding_units: PositiveInt = 100  # embedding width without glove; with glove, the vectors set the width
+    variant: Literal["frozen", "finetuned"] = "frozen"
+    """ResNet50 as it is, or finetuned: conv5_block2_* and conv5_block3_* train, too."""
+    weights: str | None = None
+    """ResNet50 weights: imagenet (downloaded by Keras), a file, or random. null: those that data.features were made
+    with, if they are still there; otherwise imagenet."""
+    glove: str | None = None
+    """Word vectors in the GloVe text format. null: random initial embedding."""
+    embedding_units: PositiveInt = 100
+    """Embedding width without glove; with glove, the vectors set the width."""
     train_embedding: bool = True
-    # gru reads the photo as one vector; attention and transformer attend to its regions.
+    """Train the word vectors, too."""
     decoder: Literal["gru", "attention", "transformer"] = "gru"
-    gru_units: PositiveInt = 1024  # of each GRU and of the photo context that initialises it
-    dense_units: PositiveInt = 1024  # width of the dense layer before the logits (gru, attention)
-    attention_score: Literal["bahdanau", "luong"] = "bahdanau"  # additive or multiplicative attention (attention)
-    attention_units: PositiveInt = 512  # width of attention keys and queries (attention)
-    # Weight of the doubly stochastic attention penalty in the loss, against captions that ignore regions (attention).
+    """gru reads the photo as one vector; attention and transformer attend to its regions."""
+    gru_units: PositiveInt = 1024
+    """Of each GRU and of the photo context that initialises it (gru, attention)."""
+    dense_units: PositiveInt = 1024
+    """Width of the dense layer before the logits (gru, attention)."""
+    attention_score: Literal["bahdanau", "luong"] = "bahdanau"
+    """Additive or multiplicative attention (attention)."""
+    attention_units: PositiveInt = 512
+    """Width of attention keys and queries (attention)."""
     attention_penalty: NonNegativeFloat = 0.0
+    """Weight of the doubly stochastic attention penalty in the loss, against captions that ignore regions
+    (attention)."""
     transformer_units: PositiveInt = 512
+    """Width of the decoder (transformer)."""
     transformer_layers: PositiveInt = 2
+    """Number of decoder blocks (transformer)."""
     transformer_heads: PositiveInt = 8
-    dropout: float = Field(default=0.3, ge=0, lt=1)  # after the context, the embedding, the GRU and the dense layer
+    """Attention heads of each block (transformer)."""
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    """After the context, the embedding, the GRU and the dense layer."""
 
 
 class TrainConfig(_Section):
     """Objective and optimizer."""
 
-    start_from: str | None = None  # run whose best weights initialise this one
-    # cider: self-critical sequence training (SCST) with a CIDEr-D reward on sampled captions. Start from a
-    # cross-entropy checkpoint with a fraction of its learning rate. Dropout applies to photo features only.
+    start_from: str | None = None
+    """Run whose best weights initialise this one."""
     objective: Literal["cross_entropy", "cider"] = "cross_entropy"
-    drawn_captions: int = Field(default=5, ge=2)  # sampled captions per photo (cider)
-    # Weight of the mean of BLEU-1 to BLEU-4 (0 to 1) in the reward, beside CIDEr-D (0 to 10) with weight 1 (cider).
+    """cider: self-critical sequence training (SCST) with a CIDEr-D reward on sampled captions. Start from a
+    cross-entropy checkpoint with a fraction of its learning rate. Dropout applies to photo features only."""
+    drawn_captions: int = Field(default=5, ge=2)
+    """Sampled captions per photo (cider)."""
     bleu_weight: NonNegativeFloat = 0.0
+    """Weight of the mean of BLEU-1 to BLEU-4 (0 to 1) in the reward, beside CIDEr-D (0 to 10) with weight 1 (cider)."""
     epochs: PositiveInt = 12
-    learning_rate: PositiveFloat = 1e-3  # Adam, decoder
-    encoder_learning_rate: PositiveFloat = 2e-5  # Adam, fine-tuned blocks of ResNet50
-    schedule: Literal["constant", "cosine"] = "constant"  # of both learning rates; cosine decays to zero
-    warm_up_steps: NonNegativeInt = 0  # steps of linear warm-up from zero, for both learning rates
-    weight_decay: NonNegativeFloat = 0.0  # decoupled (AdamW); not applied to biases and BatchNorm
+    """Passes over the training split, unless early stopping ends the run."""
+    learning_rate: PositiveFloat = 1e-3
+    """Of Adam for the decoder."""
+    encoder_learning_rate: PositiveFloat = 2e-5
+    """Of Adam for the fine-tuned blocks of ResNet50."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Of both learning rates; cosine decays to zero over all epochs."""
+    warm_up_steps: NonNegativeInt = 0
+    """Steps of linear warm-up from zero, for both learning rates."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled (AdamW); not applied to biases and BatchNorm."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    gradient_clip_norm: PositiveFloat = 5.0  # global norm over all trained weights
-    # Decay of the exponential moving average of the weights. The average is scored and saved as the best; 0: off.
+    """Share of each target's probability that is spread over the vocabulary (cross_entropy)."""
+    gradient_clip_norm: PositiveFloat = 5.0
+    """Global norm over all trained weights."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    early_stopping_epochs: PositiveInt = 3  # epochs without a better dev metric before the run ends
-    # Dev metric for early stopping and for the best checkpoint. BLEU-4 and CIDEr-D are of greedy captions.
+    """Decay of the exponential moving average of the weights. The average is scored and saved as the best. 0: off."""
+    early_stopping_epochs: PositiveInt = 3
+    """Epochs without a better dev metric before the run ends."""
     early_stopping_metric: Literal["dev_loss", "dev_bleu_4", "dev_cider"] = "dev_loss"
-    checkpoint_minutes: PositiveFloat = 15.0  # between checkpoints within an epoch; each epoch ends with one
-    # auto: mixed_float16 on a GPU, mixed_bfloat16 on a CPU with bfloat16 instructions, else float32.
+    """Dev metric for early stopping and for the best checkpoint. BLEU-4 and CIDEr-D are of greedy captions."""
+    checkpoint_minutes: PositiveFloat = 15.0
+    """Between checkpoints within an epoch; each epoch ends with one."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    # auto: on a GPU only; on a CPU XLA's convolutions are slower than oneDNN's.
+    """auto: mixed_float16 on a GPU, mixed_bfloat16 on a CPU with bfloat16 instructions, else float32."""
     xla: bool | Literal["auto"] = "auto"
-    seed: int = 0  # of initial weights, dropout and the order of photos
+    """auto: on a GPU only; on a CPU XLA's convolutions are slower than oneDNN's."""
+    seed: int = 0
+    """Of initial weights, dropout and the order of photos."""
 
 
 class Config(_Section):
     """All fields of one training run."""
 
-    run: str = "runs/captioner"  # run directory: config.yaml, checkpoints/, metrics.jsonl, tensorboard/
+    run: str = "runs/captioner"
+    """Run directory: config.yaml, checkpoints/, metrics.jsonl, tensorboard/."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
 
 
-def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
-    """Read a YAML config and apply overrides such as `train.epochs=3`.
+def named_configs() -> dict[str, Path]:
+    """The configs that come with tfcaption: name -> file, by name."""
+    return {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
 
-    Fields that are missing here come from `base: OTHER.yaml`, a path relative to this config's folder, if it is given.
+
+def find_config(name: str | Path) -> Path:
+    """The file of a config that a user names.
+
+    Args:
+        name: a config that comes with tfcaption, by its bare name (`flickr8k_frozen`), which means the same in every
+            folder; otherwise the path of a file (`my.yaml`, `./flickr8k_frozen`).
+
+    Raises:
+        ConfigError: there is no such config; the message suggests one.
+    """
+    return named_configs().get(str(name)) or _existing(as_path(name))
+
+
+def load_config(name: str | Path, overrides: Iterable[str] | Mapping[str, Any] = ()) -> Config:
+    """Read a config, and apply overrides.
+
+    Args:
+        name: see `find_config`. Fields that are missing in the file come from its `base: OTHER`, a config by name or a
+            path relative to the file's folder, if it has one.
+        overrides: `KEY=VALUE` as in `--set train.epochs=3`, with values in YAML; or a mapping such as
+            `{"train.epochs": 3}`.
 
     Raises:
         ConfigError: the file or its base is missing or not YAML, a key is unknown (the nearest one is suggested), or a
-            value is invalid. The message names the faulty file, even in a chain of bases.
+            value is invalid. The message names the faulty file, even in a chain of bases, or the override.
     """
-    path = as_path(path)
+    path = find_config(name)
     content = _read(path, ())
-    for override in overrides:
-        _apply(content, override)
-    return _validated(content, path)
+    if isinstance(overrides, Mapping):
+        set_by = {key: (f"{key}={value!r}", value) for key, value in overrides.items()}
+    else:
+        set_by = dict(map(_parsed, overrides))
+    for key, (source, value) in set_by.items():
+        _apply(content, key, value, source)
+    return _validated(content, path, {key: source for key, (source, _) in set_by.items()})
 
 
 def save_config(config: Config, path: str | Path) -> None:
@@ -136,13 +207,82 @@ def save_config(config: Config, path: str | Path) -> None:
     as_path(path).write_text(yaml.safe_dump(config.model_dump(), sort_keys=False), encoding="utf-8")
 
 
+def describe_config(config: Config | None = None) -> str:
+    """A config as YAML that `load_config` reads, with the help, the type and, where another value is set, the default
+    of every field; None: the defaults."""
+    lines = []
+    for name, field in Config.model_fields.items():
+        value = getattr(config or Config(), name)
+        if isinstance(value, _Section):
+            lines += ["", f"# {value.__doc__}", f"{name}:"]
+            for inner, described in type(value).model_fields.items():
+                lines += _field_lines(inner, described, getattr(value, inner), indent="  ")
+        else:
+            lines += _field_lines(name, field, value)
+    return "\n".join(lines) + "\n"
+
+
+def _field_lines(name: str, field: FieldInfo, value: Any, indent: str = "") -> list[str]:
+    text = " ".join((field.description or "").split())
+    default = "" if value == field.default else f"; default: {_yaml(field.default)}"
+    return [
+        *textwrap.wrap(text, 100, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "),
+        f"{indent}{name}: {_yaml(value)}  # {_type_words(field)}{default}",
+    ]
+
+
+def _yaml(value: object) -> str:
+    """A single value in YAML, on one line."""
+    return yaml.safe_dump(value, width=float("inf")).removesuffix("\n").removesuffix("\n...")
+
+
+def _type_words(field: FieldInfo) -> str:
+    """The type of a field for people: `integer > 0`, `text or null`, `all | one`."""
+    names = {bool: "true | false", int: "integer", float: "number", str: "text", NoneType: "null"}
+    symbols = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+    def words(annotation: Any) -> str:
+        if get_origin(annotation) is Literal:
+            return " | ".join(get_args(annotation))
+        if get_origin(annotation) in (Union, UnionType):
+            parts = [words(part) for part in get_args(annotation)]
+            return " or ".join(parts) if "null" in parts else " | ".join(parts)
+        return names[annotation]
+
+    bounds = [
+        f"{symbol} {getattr(bound, name)}"
+        for bound in field.metadata
+        for name, symbol in symbols.items()
+        if hasattr(bound, name)
+    ]
+    return " ".join([words(field.annotation), ", ".join(bounds)]).rstrip()
+
+
+def _existing(path: Path, role: str = "") -> Path:
+    """The path, if it is that of a file; `role` tells in messages what it is for."""
+    if path.is_file():
+        return path
+    if path.exists():
+        kind = "is a folder" if path.is_dir() else "is not a regular file"
+        raise ConfigError(f"{path}{role}: {kind}; name a YAML file, or a config that `tfcaption configs` lists")
+    names = list(named_configs())
+    beside = path.with_name(f"{path.name}.yaml")
+    close = difflib.get_close_matches(path.name.removesuffix(".yaml"), names, n=1)
+    if beside.is_file():
+        hint = f"did you mean {beside}?"
+    elif close:
+        hint = f"did you mean {close[0]}?"
+    elif path.suffix:
+        hint = "`tfcaption configs` lists those that come with tfcaption"
+    else:
+        hint = f"those that come with tfcaption are {', '.join(names)}"
+    raise ConfigError(f"{path}{role}: no such config file; {hint}")
+
+
 def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:
     """The content of a config file, merged over its base."""
-    role = f", the base of {read_by[-1]}" if read_by else ""
     if os.path.normpath(path) in map(os.path.normpath, read_by):
-        raise ConfigError(f"{path}{role}, is its own base")
-    if not path.is_file():
-        raise ConfigError(f"{path}{role}: no such config file")
+        raise ConfigError(f"{path}{_role(read_by)}, is its own base")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -154,52 +294,66 @@ def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:
     base = content.pop("base")
     if not isinstance(base, str):
         raise ConfigError(f"{path}: base: must be the name of a config file, not {base!r}")
-    merged = _read(path.parent / base, (*read_by, path))
-    _validated(merged, path.parent / base)  # before the merge, so that errors in the base name the base
+    read_by = (*read_by, path)
+    base_path = named_configs().get(base) or _existing(path.parent / base, _role(read_by))
+    merged = _read(base_path, read_by)
+    _validated(merged, base_path)  # before the merge, so that errors in the base name the base
     for key, value in content.items():
         section = merged.get(key)
         merged[key] = section | value if isinstance(section, dict) and isinstance(value, dict) else value
     return merged
 
 
-def _validated(content: dict[str, Any], path: Path) -> Config:
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from None
+def _role(read_by: tuple[Path, ...]) -> str:
+    return f", the base of {read_by[-1]}" if read_by else ""
 
 
-def _apply(content: dict[str, Any], override: str) -> None:
+def _parsed(override: str) -> tuple[str, tuple[str, Any]]:
+    """`KEY=VALUE` -> (KEY, (what messages call it, the value))."""
     key, equals, value = override.partition("=")
     if not equals:
         raise ConfigError(f"--set {override}: write KEY=VALUE, as in train.epochs=3")
+    try:
+        return key, (f"--set {override}", yaml.safe_load(value))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"--set {override}: {error}") from error
+
+
+def _apply(content: dict[str, Any], key: str, value: Any, source: str) -> None:
     *sections, name = key.split(".")
     target = content
     for section in sections:
         target = target.setdefault(section, {})
         if not isinstance(target, dict):
-            raise ConfigError(f"--set {override}: {section} is a field, not a section")
+            raise ConfigError(f"{source}: {section} is a field, not a section")
+    target[name] = value
+
+
+def _validated(content: dict[str, Any], path: Path, set_by: Mapping[str, str] | None = None) -> Config:
+    """The config; errors name the override that set the field (`set_by`: key -> what messages call it), or the file."""
     try:
-        target[name] = yaml.safe_load(value)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"--set {override}: {error}") from error
+        return Config.model_validate(content)
+    except ValidationError as error:
+        clauses: dict[str, list[str]] = {}
+        for item in error.errors():
+            field = ".".join(str(part) for part in item["loc"])
+            set_here = [key for key in set_by or () if f"{key}.".startswith(f"{field}.") or field.startswith(f"{key}.")]
+            source = (set_by or {})[set_here[-1]] if set_here else str(path)
+            if item["type"] == "extra_forbidden":
+                clause = f"unknown key {field}{_nearest(field)}"
+            else:
+                clause = f"{field}: {item['msg']}, not {item['input']!r}"
+            clauses.setdefault(source, []).append(clause)
+        raise ConfigError("; ".join(f"{source}: {'; '.join(found)}" for source, found in clauses.items())) from None
 
 
-def _explain(error: ValidationError) -> str:
-    """All errors in one line, one clause each."""
-    clauses = []
-    for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            clauses.append(f"unknown key {field}{_nearest(item['loc'])}")
-        else:
-            clauses.append(f"{field}: {item['msg']}, not {item['input']!r}")
-    return "; ".join(clauses)
-
-
-def _nearest(location: Sequence[int | str]) -> str:
-    section: Any = Config
-    for part in location[:-1]:
-        section = section.model_fields[str(part)].annotation
-    close = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.5)
-    return f", did you mean {close[0]}?" if close else f"; known keys: {', '.join(section.model_fields)}"
+def _nearest(key: str) -> str:
+    """The field that an unknown key may stand for: the same name in another section, or a similar name."""
+    section, _, name = key.rpartition(".")
+    fields: dict[str, str] = {}  # name of a field or section -> its key
+    for top, field in Config.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", {})
+        fields |= {top: top} | {inner_name: f"{top}.{inner_name}" for inner_name in inner}
+    known = [known for known, known_key in fields.items() if known_key.rpartition(".")[0] == section]
+    close = [name] if name in fields else difflib.get_close_matches(name, known if section else fields, n=1, cutoff=0.5)
+    return f", did you mean {fields[close[0]]}?" if close else f"; known keys: {', '.join(known)}"

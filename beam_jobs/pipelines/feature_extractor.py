@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.input_pipeline.parsing import decode_payloads
-from tfcaption.models.encoder import PREPROCESSING, Encoder
+from tfcaption.models.encoder import PREPROCESSING, Encoder, EncoderError
 from tfcaption.preprocessing.augmented_views import crop_images, view_box
 from tfcaption.records.dataset_info import DatasetInfo, FeatureSettings
 from tfcaption.records.examples import Stage, features_size
@@ -29,7 +29,10 @@ class FeatureExtractor:
     def __init__(
         self, *, image_size: int, weights: str, stage: Stage, batch_size: int, made_from: Stage = "photo"
     ) -> None:
-        self.encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
+        try:
+            self.encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
+        except EncoderError as error:
+            raise EncoderError(f"--weights {error}") from error
         self._stage, self._batch_size, self._made_from = stage, batch_size, made_from
         gpu = bool(tf.config.list_physical_devices("GPU"))
 

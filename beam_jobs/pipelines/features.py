@@ -267,4 +267,5 @@ def _finish(_: None, shards: list[tuple[str, ShardInfo]], *, info: DatasetInfo, 
     for name, split in info.splits.items():
         check_conservation(f"shards of {name}", len(split.shards), written=len(splits[name]))
         check_conservation(f"photos of {name}", split.photos, written=sum(shard.records for shard in splits[name]))
-    complete_output(context.output, FEATURES, FeaturesInfo(settings=context.settings, splits=splits))
+    description = FeaturesInfo(settings=context.settings, weights=context.weights, splits=splits)
+    complete_output(context.output, FEATURES, description)

@@ -75,6 +75,12 @@ def test_features_of_other_records_weights_or_stages_are_refused(sample_records,
     assert not (tmp_path / "out").exists()
 
 
+def test_weights_that_are_missing_are_an_error_that_names_the_option(sample_records, tmp_path, capsys):
+    arguments = ["--records", str(sample_records), "--output", str(tmp_path / "out"), "--stage=map"]
+    assert main([*arguments, "--weights=nowhere.h5"]) == 1
+    assert capsys.readouterr().err == "error: --weights nowhere.h5: no such file; name a file, imagenet or random\n"
+
+
 def test_feature_records_keep_the_captions_and_drop_the_photo(sample_records, pooled):
     info = load_dataset_info(sample_records)
     features = load_features_info(pooled)

@@ -60,7 +60,10 @@ def test_a_base_that_cannot_be_read_is_an_error_that_names_the_file(path, text, 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("train: {epoch: 2}", "unknown key train.epoch, did you mean epochs"), ("model: {dropout: 2}", "model.dropout: ")],
+    [
+        ("train: {epoch: 2}", "unknown key train.epoch, did you mean train.epochs"),
+        ("model: {dropout: 2}", "model.dropout: "),
+    ],
 )
 def test_a_mistake_in_a_base_is_reported_under_the_name_of_the_base(tmp_path, text, message):
     (tmp_path / "shared.yaml").write_text(text)
@@ -78,7 +81,7 @@ def test_there_is_a_config_for_each_variant_on_flickr8k_and_the_sample():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.epoch=3", "unknown key train.epoch, did you mean epochs?"),
+        ("train.epoch=3", "unknown key train.epoch, did you mean train.epochs?"),
         ("trian.epochs=3", "unknown key trian, did you mean train?"),
         ("train.epochs=many", "train.epochs"),
         ("train.epochs=0", "train.epochs"),

@@ -7,9 +7,11 @@ statistics never change.
 
 import functools
 import hashlib
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import get_args
 
 import keras
@@ -24,10 +26,15 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 PREPROCESSING = "RGB to BGR, less 103.939, 116.779, 123.68"
 SPLIT_LAYER = "conv5_block1_out"
 FEATURE_CHANNELS = 2048
+# What `imagenet` makes Keras download, once.
+IMAGENET_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+    "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
 
 
 class EncoderError(TfcaptionError, ValueError):
-    """Weights cannot be loaded; the message names the file and the fix."""
+    """Weights cannot be loaded; the message begins with the file, so that a caller can add the option before it."""
 
 
 class Encoder(keras.layers.Layer):
@@ -185,19 +192,20 @@ def _resnet50(image_size: int, weights: str | None) -> keras.Model:
         try:
             return keras.applications.ResNet50(include_top=False, weights="imagenet", input_shape=shape)
         except Exception as error:
+            cache = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
             raise EncoderError(
-                f"model.weights=imagenet: Keras could not download the weights ({error}); "
-                "name a file of ResNet50(include_top=False) weights instead"
+                f"imagenet: Keras could not download the weights ({error}); fetch {IMAGENET_URL} on another machine, "
+                f"then put it into {cache}/ of this one, or name the file instead of imagenet"
             ) from error
     path = as_path(weights)
     if not path.is_file():
-        raise EncoderError(f"model.weights={weights}: no such file; name a file, imagenet or random")
+        raise EncoderError(f"{weights}: no such file; name a file, imagenet or random")
     model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=shape)
     try:
         with local_copy(path) as local_path:
             model.load_weights(local_path)
     except Exception as error:
-        raise EncoderError(f"model.weights={weights}: not weights of ResNet50(include_top=False): {error}") from error
+        raise EncoderError(f"{weights}: not weights of ResNet50(include_top=False): {error}") from error
     return model
 
 

@@ -135,6 +135,7 @@ class FeaturesInfo(BaseModel):
     model_config = ConfigDict(extra="forbid")
     schema_version: int = SCHEMA_VERSION
     settings: FeatureSettings
+    weights: str | None = None  # file or name that --weights named; older features do not say
     splits: dict[str, list[ShardInfo]]
 
 

@@ -70,7 +70,19 @@ def plan_run(config: Config) -> Run:
     """
     records = as_path(config.data.records)
     info, words = load_dataset_info(records), load_vocabulary(records)
-    return Run(as_path(config.run), config, info, words, load_features(config, info))
+    features = load_features(config, info)
+    model = config.model.model_copy(update={"weights": config.model.weights or default_weights(features)})
+    config = config.model_copy(update={"model": model})
+    return Run(as_path(config.run), config, info, words, features)
+
+
+def default_weights(features: FeaturesInfo | None) -> str:
+    """What `model.weights: null` stands for: the weights that the features were made with, while they are there."""
+    if features and features.weights:
+        is_name = features.weights in ("imagenet", "random")
+        if is_name or as_path(features.weights).is_file():
+            return features.weights
+    return "imagenet"
 
 
 @contextmanager
@@ -149,9 +161,12 @@ def check_weights(run: Run, fingerprint: str) -> None:
         RecordError: the features have another fingerprint.
     """
     if run.features and run.features.settings.weights != fingerprint:
+        weights, made_with = run.config.model.weights, run.features.weights
+        known = made_with and made_with != weights
         raise RecordError(
-            f"data.features={run.config.data.features}: made with other weights than model.weights="
-            f"{run.config.model.weights}; extract them again with --weights {run.config.model.weights}"
+            f"data.features={run.config.data.features}: made with other weights{f' ({made_with})' if known else ''} "
+            f"than model.weights={weights}; set model.weights to {made_with if known else 'those'}, or extract the "
+            f"features again with --weights {weights}"
         )
 
 
@@ -193,6 +208,12 @@ def _check_same(run: Run, config: Config, info: DatasetInfo) -> None:
     if config.train.schedule == "constant":  # otherwise the number of epochs decides every learning rate
         free.add("train.epochs")
     changed = [f"{key} was {old[key]}, is {new[key]}" for key in old if key not in free and old[key] != new[key]]
+    if changed and all(change.startswith("train.epochs ") for change in changed):
+        raise RunError(
+            f"{run.path}: {changed[0]}, but with train.schedule={config.train.schedule} the number of epochs sets the "
+            "learning rate of every step, so a run cannot be made longer; train on from its best weights in another "
+            f"directory: --set run=DIR train.start_from={run.path}"
+        )
     if changed:
         raise RunError(
             f"{run.path}: holds a run with another config ({'; '.join(changed)}); "

@@ -9,10 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcaption.config import ModelConfig
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import NO_CACHE, BatchOptions, CachePolicy
 from tfcaption.input_pipeline.split import Split, batches_per_epoch, open_split
 from tfcaption.models.captioner import Captioner
+from tfcaption.models.encoder import EncoderError
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.preprocessing.word_vectors import embedding_matrix
 from tfcaption.records.reading import DamagedRecordSkipper, read_token_ids
@@ -147,19 +149,28 @@ def new_captioner(run: Run, *, compiled: bool) -> tuple[Captioner, list[str]]:
         glove, counts = as_path(model.glove), run.info.word_counts
         embedding, coverage = embedding_matrix(run.words, glove, word_counts=counts, seed=seed)
         notes.append(str(coverage))
+        default, units = ModelConfig.model_fields["embedding_units"].default, embedding.shape[1]
+        if model.embedding_units not in (default, units):
+            notes.append(
+                f"model.embedding_units={model.embedding_units} is not used: the word vectors of model.glove have "
+                f"{units} units"
+            )
     else:
         shape = (len(run.words), model.embedding_units)
         embedding = np.random.default_rng(seed).normal(0, 0.1, shape).astype(np.float32)
     if model.weights == "random":
         notes.append("ResNet50 has random weights: good for trying all steps, not for real photos")
-    captioner = Captioner(
-        model,
-        image_size=run.info.settings.image_size,
-        embedding=embedding,
-        encoder_weights=model.weights,
-        max_tokens=run.info.max_length,
-        compiled=compiled,
-    )
+    try:
+        captioner = Captioner(
+            model,
+            image_size=run.info.settings.image_size,
+            embedding=embedding,
+            encoder_weights=model.weights,
+            max_tokens=run.info.max_length,
+            compiled=compiled,
+        )
+    except EncoderError as error:
+        raise EncoderError(f"model.weights={error}") from error
     return captioner, notes
 
 

@@ -116,3 +116,17 @@ def test_missing_or_wrong_weights_are_clear_errors(tmp_path):
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(wrong)
     with pytest.raises(EncoderError, match="wrong.weights.h5: not weights of ResNet50"):
         Encoder(image_size=32, weights=str(wrong), finetuned=False)
+
+
+def test_weights_that_keras_cannot_download_are_an_error_that_names_the_file_and_where_keras_looks(monkeypatch):
+    fetched = []
+
+    def no_network(name, url, **options):
+        fetched.append((url, options["cache_subdir"]))
+        raise OSError("URL fetch failure")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", no_network)
+    monkeypatch.setenv("KERAS_HOME", "/elsewhere")
+    with pytest.raises(EncoderError, match="URL fetch failure.*fetch .* put it into /elsewhere/models/") as caught:
+        Encoder(image_size=32, weights="imagenet", finetuned=False)
+    assert fetched == [(encoder.IMAGENET_URL, "models")] and encoder.IMAGENET_URL in str(caught.value)

@@ -1,0 +1,80 @@
+"""The run directory: which weights a run starts from, and what a directory in use refuses."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.support.runs import config
+from tfcaption.config import load_config, save_config
+from tfcaption.records.dataset_info import load_features_info
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.runs.directory import RunError, check_weights, load_run, open_run, plan_run
+
+
+@pytest.fixture
+def settings(sample_records, pooled, tmp_path):
+    return config(tmp_path / "run", sample_records, 2, pooled, weights=None)
+
+
+@pytest.fixture
+def made_with(settings, pooled, tmp_path):
+    """Copies the features, as made with some --weights; None: as older versions wrote features.json."""
+
+    def copy(weights):
+        folder = tmp_path / "features"
+        shutil.copytree(pooled, folder, dirs_exist_ok=True)
+        described = json.loads((folder / "features.json").read_text())
+        described.pop("weights")
+        (folder / "features.json").write_text(json.dumps(described | ({"weights": weights} if weights else {})))
+        settings.data.features = str(folder)
+        return settings
+
+    return copy
+
+
+def test_features_remember_the_weights_and_a_run_starts_from_them_and_saves_their_name(settings, pooled):
+    assert load_features_info(pooled).weights == "random"  # as extract_features was called
+    with open_run(settings) as run:
+        assert run.config.model.weights == "random" and settings.model.weights is None
+    assert load_run(settings.run).config.model.weights == "random"
+
+
+def test_weights_that_are_named_are_not_replaced(settings):
+    settings.model.weights = "imagenet"
+    assert plan_run(settings).config.model.weights == "imagenet"
+
+
+def test_the_default_is_the_file_of_the_features_while_it_is_there_and_imagenet_otherwise(made_with, tmp_path):
+    file = tmp_path / "resnet50.weights.h5"
+    file.touch()
+    assert plan_run(made_with(str(file))).config.model.weights == str(file)
+    file.unlink()
+    assert plan_run(made_with(str(file))).config.model.weights == "imagenet"
+    assert plan_run(made_with(None)).config.model.weights == "imagenet"
+
+
+def test_other_weights_than_those_of_the_features_are_refused_with_the_name_to_set(made_with):
+    run = plan_run(made_with("gone.h5"))
+    check_weights(run, run.features.settings.weights)
+    with pytest.raises(RecordError, match=r"\(gone.h5\) than model.weights=imagenet; set model.weights to gone.h5, or"):
+        check_weights(run, "0123")
+    with pytest.raises(RecordError, match=r"other weights than model.weights=imagenet; set model.weights to those, or"):
+        check_weights(plan_run(made_with(None)), "0123")
+
+
+def test_more_epochs_of_a_cosine_run_are_refused_with_the_reason_and_the_cure(settings, tmp_path):
+    settings.train.schedule = "cosine"
+    with open_run(settings) as run:
+        (run.path / "encoder.weights.h5").touch()  # it has started
+    save_config(settings, tmp_path / "config.yaml")
+    longer = load_config(tmp_path / "config.yaml", ["train.epochs=5"])
+    cure = rf"number of epochs sets the learning rate of every step.*--set run=DIR train.start_from={settings.run}"
+    with (
+        pytest.raises(RunError, match=f"train.epochs was 2, is 5, but with train.schedule=cosine.*{cure}"),
+        open_run(longer),
+    ):
+        pass
+    longer.train.learning_rate = 1.0
+    with pytest.raises(RunError, match="another config .*learning_rate was"), open_run(longer):
+        pass
