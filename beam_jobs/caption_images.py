@@ -1,4 +1,4 @@
-"""Photos -> shards of captions, by an exported captioner.
+"""Photos -> shards of captions, by a run or an export.
 
 Prints a summary and the path of the captions. The pipeline is in `pipelines/captions.py`.
 """
@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beam_jobs.execution.command import import_beam, run_job
+from tfcaption.decoding.options import add_caption_options, given_options
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import as_path
-from tfcaption.serving.export_folder import check_export
+from tfcaption.serving.model_folder import find_model
 
 if TYPE_CHECKING:
     from beam_jobs.pipelines.captions import CaptionsInfo
@@ -33,14 +34,15 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser = command_parser(
         "beam_jobs.caption_images",
         EXAMPLES,
-        usage="--model EXPORT --images GLOB_OR_FOLDER --output DIR [options] [Beam options]",
+        usage="--model MODEL --images GLOB_OR_FOLDER --output DIR [options] [Beam options]",
     )
-    parser.add_argument("--model", required=True, metavar="EXPORT", help="SavedModel of tfcaption.export")
+    parser.add_argument("--model", required=True, help="run directory, or export of tfcaption.export")
     parser.add_argument("--images", required=True, help="folder, with all folders below it, or pattern with * and **")
     parser.add_argument("--output", required=True, help="folder for the captions")
     parser.add_argument("--batch_size", type=int, default=32, help="photos per call (default: %(default)s)")
     parser.add_argument("--shards", type=int, help="number of shards (default: at most 512 photos each)")
     parser.add_argument("--overwrite", action="store_true", help="replace complete captions")
+    add_caption_options(parser)
     arguments, flags = parser.parse_known_args(argv)
     if arguments.batch_size < 1:
         parser.error("--batch_size must be at least 1")
@@ -63,7 +65,8 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
         UsageError, ExportError: input or options that no job can start from.
         JobFailed: photos were lost.
     """
-    check_export(as_path(arguments.model))
+    search = given_options(arguments)
+    find_model(as_path(arguments.model)).options(search)
     import_beam()
     from beam_jobs.execution.options import beam_options
     from beam_jobs.pipelines import captions
@@ -73,6 +76,7 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
     request = captions.CaptionRequest(
         model=arguments.model,
         images=arguments.images,
+        search=search,
         batch_size=arguments.batch_size,
         shards=arguments.shards,
     )

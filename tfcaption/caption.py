@@ -7,25 +7,27 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from tfcaption.config import BEAM
+from tfcaption.decoding.options import add_caption_options, given_options
 from tfcaption.preprocessing.photos import PhotoError
 from tfcaption.records.captions import PhotoCaptions
-from tfcaption.runs.directory import load_run
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.runtime.progress import Progress
-from tfcaption.serving.export_folder import check_export
-from tfcaption.serving.photo_captioner import BATCH_SIZE, PhotoCaptioner, caption_files, find_photos
+from tfcaption.serving.model_folder import find_model
+from tfcaption.serving.photo_captioner import BATCH_SIZE, caption_files, find_photos
 from tfcaption.serving.pictures import PictureFolder
 
 EXAMPLES = """examples:
-  python -m tfcaption.caption --run runs/flickr8k_frozen photo.jpg
+  python -m tfcaption.caption runs/flickr8k_frozen photo.jpg
   # a folder and all below it, with an export, as JSON with the three best captions of each photo
-  python -m tfcaption.caption --model exports/flickr8k/1 holiday/ --json --nbest 3
+  python -m tfcaption.caption exports/flickr8k/1 holiday/ --json --nbest 3
+  # no word sequence twice; five captions sampled among likely words
+  python -m tfcaption.caption runs/a photo.jpg --no_repeat_ngram 3
+  python -m tfcaption.caption runs/a photo.jpg --nbest 5 --top_p 0.9 --seed 1
   # photos listed by another program; pictures of each photo above its caption
-  find /photos -name '*.jpg' -newer last | python -m tfcaption.caption --run runs/a --show pictures/ -
+  find /photos -name '*.jpg' -newer last | python -m tfcaption.caption runs/a --show pictures/ -
 
 Thousands of photos: python -m beam_jobs.caption_images."""
 MANY_PHOTOS = 64  # more than this takes longer than a few seconds
@@ -33,52 +35,39 @@ MANY_PHOTOS = 64  # more than this takes longer than a few seconds
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command's options, checked against each other."""
-    parser = command_parser("tfcaption.caption", EXAMPLES)
-    models = parser.add_mutually_exclusive_group(required=True)
-    models.add_argument("--run", type=as_path, help="run directory")
-    models.add_argument("--model", type=as_path, metavar="EXPORT", help="SavedModel of tfcaption.export")
-    parser.add_argument("--checkpoint", choices=["best", "last"], help="of the run (default: best)")
-    parser.add_argument("--beam", type=int, metavar="N", help=f"beam width with --run; 1: greedy (default: {BEAM})")
-    parser.add_argument("--nbest", type=int, default=1, metavar="N", help="captions per photo (default: %(default)s)")
+    parser = command_parser("tfcaption.caption", EXAMPLES, usage="MODEL PHOTO [PHOTO ...] [options]")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="MODEL: run directory, export, or folder above exports; then PHOTO: files, folders, or - for paths on "
+        "standard input",
+    )
+    parser.add_argument("--model", "--run", metavar="MODEL", help="the model, if it is not the first path")
+    parser.add_argument("--checkpoint", choices=["best", "last"], help="of a run (default: best)")
     parser.add_argument("--json", action="store_true", help="print lines {path, caption, score, nbest}")
     parser.add_argument("--show", type=as_path, metavar="DIR", help="write each photo above its caption into DIR")
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="files, folders, or - for paths on standard input")
+    add_caption_options(parser)
     arguments = parser.parse_args(argv)
-    if arguments.model and (arguments.beam is not None or arguments.checkpoint):
-        parser.error("--beam and --checkpoint need --run; an export has its own")
-    if arguments.nbest < 1 or (arguments.beam is not None and arguments.beam < arguments.nbest):
-        parser.error("--nbest must be at least 1 and at most --beam")
+    if arguments.model is None:
+        arguments.model, *arguments.paths = arguments.paths
+        if not arguments.paths:
+            parser.error(f"name photos after the model {arguments.model}")
     return arguments
-
-
-def open_captioner(arguments: argparse.Namespace, photos: int) -> PhotoCaptioner:
-    """The run or export that the command names, for so many photos."""
-    run = load_run(arguments.run) if arguments.run else None
-    if run is None:
-        check_export(arguments.model)
-    start_tensorflow()
-    from tfcaption.serving.exported_captioner import ExportedCaptioner
-    from tfcaption.serving.run_captioner import RunCaptioner
-
-    if run is not None:
-        beam = arguments.beam or max(BEAM, arguments.nbest)
-        return RunCaptioner(run, checkpoint=arguments.checkpoint or "best", beam=beam)
-    captioner = ExportedCaptioner(arguments.model, batch_size=min(photos, BATCH_SIZE))
-    if captioner.beam < arguments.nbest:
-        raise UsageError(
-            f"{arguments.model}: exported with a beam of {captioner.beam}; choose --nbest {captioner.beam} or fewer, "
-            "or export it with a wider beam"
-        )
-    return captioner
 
 
 @reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 1 if any photo could not be captioned."""
     arguments = parse_arguments(argv)
-    paths = find_photos(arguments.photos)
+    model, given = find_model(as_path(arguments.model)), given_options(arguments)
+    options = model.options(given, checkpoint=arguments.checkpoint)
+    paths = find_photos(arguments.paths)
+    if not any(as_path(path).exists() for path in paths):
+        raise UsageError(f"{paths[0] if paths else '-'}: no such photo")
     pictures = PictureFolder(arguments.show) if arguments.show else None
-    captioner = open_captioner(arguments, len(paths))
+    start_tensorflow()
+    captioner = model.open(given, checkpoint=arguments.checkpoint, batch_size=min(len(paths), BATCH_SIZE))
     failed = False
     # On a terminal the captions themselves show the progress.
     shows_progress = len(paths) > MANY_PHOTOS and not sys.stdout.isatty()
@@ -88,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 failed = True
                 print(f"error: {_printable(path)}: {captions}", file=sys.stderr)
             else:
-                _print(_printable(path), captions, arguments)
+                _print(_printable(path), captions, nbest=options.nbest, as_json=arguments.json)
                 if pictures:
                     pictures.add(path, captions.nbest[0].caption)
             if progress:
@@ -98,11 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(failed)
 
 
-def _print(path: str, captions: PhotoCaptions, arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        print(json.dumps({"path": path, **captions.as_json(arguments.nbest)}, ensure_ascii=False), flush=True)
+def _print(path: str, captions: PhotoCaptions, *, nbest: int, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"path": path, **captions.as_json(nbest)}, ensure_ascii=False), flush=True)
     else:
-        for hypothesis in captions.nbest[: arguments.nbest]:
+        for hypothesis in captions.nbest[:nbest]:
             print(f"{path}\t{hypothesis.caption}", flush=True)
 
 

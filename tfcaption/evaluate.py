@@ -10,20 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfcaption.config import BEAM
+from tfcaption.decoding.options import CaptionOptions, add_caption_options, given_options
 from tfcaption.evaluation.results import EvaluationOptions
 from tfcaption.records.dataset_info import SPLITS
 from tfcaption.runs.directory import load_run, load_run_dataset
-from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 
 EXAMPLES = """examples:
-  python -m tfcaption.evaluate --run runs/flickr8k_frozen --split dev
+  python -m tfcaption.evaluate runs/flickr8k_frozen --split dev
   # two runs side by side, by greedy search, the last checkpoint instead of the best
-  python -m tfcaption.evaluate --run runs/a runs/b --split test --beam 1 --checkpoint last
+  python -m tfcaption.evaluate runs/a runs/b --split test --beam 1 --checkpoint last
   # an ensemble of several runs: the mean of their probabilities
-  python -m tfcaption.evaluate --run runs/a runs/b --ensemble runs/a_and_b
+  python -m tfcaption.evaluate runs/a runs/b --ensemble runs/a_and_b
   # external captions (JSONL, or the COCO results format) against the references of some records
   python -m tfcaption.evaluate --captions captions.jsonl --records records/ --split test"""
 
@@ -31,13 +31,9 @@ EXAMPLES = """examples:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options, checked against each other."""
     parser = command_parser("tfcaption.evaluate", EXAMPLES)
-    subject = parser.add_mutually_exclusive_group(required=True)
-    subject.add_argument("--run", nargs="+", type=as_path, metavar="DIR", help="one or more run directories")
-    subject.add_argument("--captions", type=as_path, metavar="FILE", help="external captions; needs --records")
+    add_subjects(parser, "--run", metavar="RUN", several=True, help="run directories")
+    parser.add_argument("--captions", type=as_path, metavar="FILE", help="external captions; needs --records")
     parser.add_argument("--split", default="dev", choices=SPLITS, help="default: %(default)s")
-    parser.add_argument(
-        "--beam", type=int, default=BEAM, metavar="N", help="width of the search; 1: greedy (default: %(default)s)"
-    )
     parser.add_argument(
         "--ensemble", type=as_path, metavar="DIR", help="also score all runs together, into this folder"
     )
@@ -45,10 +41,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
     parser.add_argument("--records", type=as_path, metavar="DIR", help="the records, if they moved since training")
     parser.add_argument("--output", type=as_path, metavar="DIR", help="folder for the scores of --captions")
+    add_caption_options(parser)
     arguments = parser.parse_args(argv)
+    arguments.runs = subjects(parser, arguments, required=not arguments.captions)
+    if arguments.captions and arguments.runs:
+        parser.error("name runs or --captions, not both")
     if arguments.captions and not arguments.records:
         parser.error("--captions needs --records DIR, whose references they are scored against")
-    if arguments.ensemble and len(arguments.run or []) < 2:
+    if arguments.ensemble and len(arguments.runs) < 2:
         parser.error("--ensemble needs two or more runs")
     if arguments.output and not arguments.captions:
         parser.error("--output is for --captions; a run's scores go into its own directory")
@@ -59,7 +59,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments = parse_arguments(argv)
-    options = EvaluationOptions(arguments.split, arguments.beam, arguments.limit, arguments.checkpoint)
+    options = EvaluationOptions(
+        arguments.split, CaptionOptions().updated(given_options(arguments)), arguments.limit, arguments.checkpoint
+    )
     if arguments.captions:
         from tfcaption.evaluation.caption_files import evaluate_captions
 
@@ -67,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         results = {arguments.captions: metrics}
         folders = [arguments.output] if arguments.output else []
     else:
-        runs = [load_run(path) for path in dict.fromkeys(arguments.run)]
+        runs = [load_run(path) for path in arguments.runs]
         datasets = [load_run_dataset(run, arguments.records) for run in runs]
         start_tensorflow()
         from tfcaption.evaluation.evaluator import evaluate_runs

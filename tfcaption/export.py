@@ -7,17 +7,17 @@ needs TensorFlow alone. Prints its path.
 import sys
 from collections.abc import Sequence
 
-from tfcaption.config import BEAM
+from tfcaption.decoding.options import CaptionOptions, add_caption_options, given_options
 from tfcaption.runs.directory import load_run
-from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 
 EXAMPLES = """examples:
-  python -m tfcaption.export --run runs/flickr8k_finetuned --output exports/flickr8k/1
+  python -m tfcaption.export runs/flickr8k_finetuned --output exports/flickr8k/1
   # greedy search, the last checkpoint instead of the best
-  python -m tfcaption.export --run runs/flickr8k_frozen --output exports/frozen/1 --beam 1 --checkpoint last
+  python -m tfcaption.export runs/flickr8k_frozen --output exports/frozen/1 --beam 1 --checkpoint last
   # served by TensorFlow Serving
   docker run -p 8501:8501 -v $PWD/exports/flickr8k:/models/captioner -e MODEL_NAME=captioner tensorflow/serving
   echo "{\\"instances\\": [{\\"b64\\": \\"$(base64 -w0 photo.jpg)\\"}]}" > request.json
@@ -28,22 +28,21 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.export", EXAMPLES)
-    parser.add_argument("--run", type=as_path, required=True, help="run directory")
+    add_subjects(parser, "--run", metavar="RUN", several=False, help="run directory")
     parser.add_argument(
         "--output", type=as_path, required=True, help="new folder; TensorFlow Serving expects a number as its name"
     )
-    parser.add_argument("--beam", type=int, default=BEAM, help="width of the beam search (default: %(default)s)")
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
+    add_caption_options(parser)
     arguments = parser.parse_args(argv)
-    if arguments.beam < 1:
-        parser.error(f"--beam {arguments.beam}: must be at least 1")
-    run = load_run(arguments.run)
+    options = CaptionOptions().updated(given_options(arguments))
+    run = load_run(*subjects(parser, arguments))
     if arguments.output.exists():
         raise UsageError(f"--output {arguments.output}: exists; remove it, or choose another one")
     start_tensorflow()
     from tfcaption.serving.export import export_captioner
 
-    path = export_captioner(run, arguments.output, beam=arguments.beam, checkpoint=arguments.checkpoint)
+    path = export_captioner(run, arguments.output, options=options, checkpoint=arguments.checkpoint)
     print(f"export: {path}")
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tfcaption.records.dataset_info import SPLITS
 from tfcaption.runs.directory import load_run
-from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import as_path
 
@@ -22,8 +22,8 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.report", EXAMPLES)
-    parser.add_argument(
-        "runs", nargs="+", type=as_path, metavar="RUN", help="run directories that tfcaption.evaluate has scored"
+    add_subjects(
+        parser, "--run", metavar="RUN", several=True, help="run directories that tfcaption.evaluate has scored"
     )
     parser.add_argument("--split", choices=SPLITS, help="default: the first of dev, test, train that all runs have")
     parser.add_argument("--photos", type=int, default=60, metavar="N", help="photos to show (default: %(default)s)")
@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.photos < 0:
         parser.error(f"--photos {arguments.photos}: must be 0 or more")
-    for path in arguments.runs:
+    runs = [as_path(path) for path in subjects(parser, arguments)]
+    for path in runs:
         load_run(path)  # a wrong path is an error before the plots are imported
     try:
         from tfcaption.reporting.report import write_report
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UsageError(f"{error.name} is not installed; install it with: pip install 'tfcaption[report]'") from error
 
     page = write_report(
-        arguments.runs,
+        runs,
         split=arguments.split,
         photo_count=arguments.photos,
         output=arguments.output,

@@ -4,10 +4,11 @@ import itertools
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
@@ -23,6 +24,7 @@ from beam_jobs.execution.progress import ProgressCounter
 from beam_jobs.execution.reading import read_if_exists, read_photo
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import ShardDigest, atomic_file, write_text
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.preprocessing.photos import PhotoError, is_photo_name, photos_below
 from tfcaption.records.captions import PhotoCaptions
 from tfcaption.records.dataset_info import REJECTED_FILE, Rejection, ShardInfo, rejected_lines
@@ -31,11 +33,8 @@ from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.runtime.paths import as_path, is_local
 from tfcaption.runtime.process import start_tensorflow
-from tfcaption.serving.export_folder import check_export
-from tfcaption.serving.photo_captioner import caption_photos
-
-if TYPE_CHECKING:
-    from tfcaption.serving.exported_captioner import ExportedCaptioner
+from tfcaption.serving.model_folder import find_model
+from tfcaption.serving.photo_captioner import PhotoCaptioner, caption_photos
 
 _WILDCARD = re.compile(r"[*?[]")
 
@@ -44,8 +43,8 @@ class CaptionSettings(BaseModel):
     """All that decides the bytes of captions, besides the photos."""
 
     model_config = ConfigDict(extra="forbid")
-    model: str  # sha256 of the export
-    beam: int  # captions of a photo
+    model: str  # sha256 of the run's weights or of the export
+    search: CaptionOptions
     batch_size: int  # photos per call, since the last bit of a float32 may depend on it
     shards: int
 
@@ -65,8 +64,9 @@ class CaptionsInfo(BaseModel):
 class CaptionRequest:
     """The captions that a user asks for."""
 
-    model: str  # folder of the export
+    model: str  # run directory or export
     images: str  # folder or pattern of the photos
+    search: dict[str, Any] = field(default_factory=dict)  # options of the search that are given
     batch_size: int = 32  # photos per call
     shards: int | None = None  # None: by the number of photos
 
@@ -76,7 +76,7 @@ class CaptioningContext:
     """What every worker of the job must know."""
 
     settings: CaptionSettings
-    model: str  # folder of the export, which every worker can read
+    model: str  # run directory or export, which every worker can read
     root: str  # folder that the photos are below
     output: str
 
@@ -97,15 +97,15 @@ def run(
 
     Raises:
         UsageError: there is no photo, or the job must not write into `output`.
-        ExportError: there is no usable export.
+        UsageError, ExportError, RunError: there is no usable run or export, or not with these options.
         JobFailed: photos were lost.
     """
     root, ids = list_photos(request.images)
     shared = Shared()
-    captioner = shared.acquire(lambda: open_captioner(request.model, batch_size=request.batch_size))
+    captioner = shared.acquire(lambda: open_captioner(request.model, request.search, batch_size=request.batch_size))
     settings = CaptionSettings(
         model=captioner.fingerprint(),
-        beam=captioner.beam,
+        search=captioner.options,
         batch_size=request.batch_size,
         shards=request.shards or automatic_shard_count(len(ids)),
     )
@@ -145,17 +145,22 @@ def list_photos(images: str) -> tuple[str, list[str]]:
     return root, sorted(ids)
 
 
-def open_captioner(model: str, *, batch_size: int) -> "ExportedCaptioner":
-    """The exported captioner, which starts TensorFlow in this process.
+def open_captioner(model: str, search: Mapping[str, Any], *, batch_size: int) -> PhotoCaptioner:
+    """The captioner of a run or export, which starts TensorFlow in this process.
+
+    Args:
+        model: run directory or export.
+        search: options of the search that are given.
+        batch_size: photos per call of an export.
 
     Raises:
-        ExportError: there is no usable export; for a local path without one, TensorFlow is not started.
+        UsageError, ExportError, RunError: there is no such model; TensorFlow is not started where a look at the path
+            shows it.
     """
-    check_export(as_path(model))
+    found = find_model(as_path(model))
+    found.options(search)
     start_tensorflow()
-    from tfcaption.serving.exported_captioner import ExportedCaptioner  # here: imports TensorFlow
-
-    return ExportedCaptioner(as_path(model), batch_size=batch_size)
+    return found.open(search, batch_size=batch_size)
 
 
 def load_captions_info(output: str) -> CaptionsInfo:
@@ -211,8 +216,8 @@ class CaptionShard(beam.DoFn):
         """Take the one captioner of this process."""
         end_with_holder(self._context.output)
         model = self._context.model
-        self._captioner: ExportedCaptioner = self._shared.acquire(
-            lambda: open_captioner(model, batch_size=self._settings.batch_size)
+        self._captioner: PhotoCaptioner = self._shared.acquire(
+            lambda: open_captioner(model, asdict(self._settings.search), batch_size=self._settings.batch_size)
         )
         if self._captioner.fingerprint() != self._settings.model:
             raise JobFailed(f"--model {model}: not the same on every worker; name a path that all can read")
@@ -270,15 +275,8 @@ class CaptionShard(beam.DoFn):
     def _captions(self, ids: Sequence[str]) -> Iterator[tuple[str, PhotoCaptions | PhotoError]]:
         remaining = iter(ids)
         while batch := list(itertools.islice(remaining, self._settings.batch_size)):
-            photos = [_read_photo(FileSystems.join(self._context.root, photo)) for photo in batch]
-            yield from zip(batch, caption_photos(self._captioner, photos), strict=True)
-
-
-def _read_photo(path: str) -> bytes | PhotoError:
-    try:
-        return read_photo(path)
-    except PhotoError as error:
-        return error
+            readers = [partial(read_photo, FileSystems.join(self._context.root, photo)) for photo in batch]
+            yield from zip(batch, caption_photos(self._captioner, readers), strict=True)
 
 
 def _rejection(photo: str, error: PhotoError) -> pvalue.TaggedOutput:

@@ -38,7 +38,7 @@ def write_export(folder):
     model = MeanColour()
     tf.saved_model.save(model, str(folder), signatures={"serving_default": model.caption})
     (folder / "assets.extra").mkdir()
-    described = {"variant": "frozen", "image_size": IMAGE_SIZE, "resize": "squash", "beam": BEAM, "run": "none"}
+    described = {"variant": "frozen", "image_size": IMAGE_SIZE, "resize": "squash", "search": {"beam": BEAM}}
     (folder / "assets.extra" / "export.json").write_text(json.dumps(described))
     return folder
 

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "preprocessing": ("records", "runtime"),
     "input_pipeline": ("preprocessing", "records", "runtime"),
     "models": ("config", "records", "runtime"),
-    "decoding": ("models", "preprocessing", "records"),
+    "decoding": ("models", "preprocessing", "records", "runtime.errors"),
     "runs": ("config", "records", "runtime"),
     "inspection": ("preprocessing", "records", "runtime"),
     "evaluation": (
@@ -53,7 +53,7 @@ NEEDS_TENSORFLOW = {
     "preprocessing": {"tokenizer", "photos_in_graph", "augmented_views"},
     "input_pipeline": "all but options and split",
     "models": "all",
-    "decoding": "all",
+    "decoding": "all but options",
     "runs": {"checkpoints"},
     "evaluation": {"predictions", "evaluator"},
     "serving": {"run_captioner", "exported_captioner", "export"},

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfcaption.decoding.hypotheses import LENGTH_ALPHA, NEG_INF, Hypotheses, compute_active_rows, length_normalized
-from tfcaption.models.captioner import banned_token_mask
+from tfcaption.decoding.constraints import allowed_logits
+from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, compute_active_rows, length_normalized
+from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.models.decoder import State
 from tfcaption.models.ensemble import CaptionModel
 from tfcaption.models.token_layout import uses_packed_tokens
@@ -139,13 +140,9 @@ def best_next_tokens(
         (hypotheses, width) float32 log-probabilities and int32 tokens, best first. Banned tokens have -inf, but
         count in the softmax, as in the teacher-forced pass.
     """
-    mask = banned_token_mask(logits.shape[-1])
-    if options.min_tokens > 1:
-        without_end = mask + banned_token_mask(logits.shape[-1], tokens=(END,))
-        mask = tf.where(time + 1 < options.min_tokens, without_end, mask)
-    allowed = logits + mask
-    if options.no_repeat_ngram:
-        allowed = mask_repeated_ngrams(allowed, tokens, time, options.no_repeat_ngram)
+    allowed = allowed_logits(
+        logits, tokens, time, min_tokens=options.min_tokens, no_repeat_ngram=options.no_repeat_ngram
+    )
     best, next_tokens = tf.math.top_k(allowed, width)
     return best - tf.reduce_logsumexp(logits, -1, keepdims=True), next_tokens
 
@@ -202,24 +199,3 @@ def gather_decoder_state(state: State, parents: tf.Tensor) -> State:
     photos, beam = tf.unstack(tf.shape(parents))
     rows = tf.reshape(parents + beam * tf.range(photos)[:, None], (-1,))
     return tf.nest.map_structure(lambda values: tf.ensure_shape(tf.gather(values, rows), values.shape), state)
-
-
-def mask_repeated_ngrams(logits: tf.Tensor, tokens: tf.Tensor, time: tf.Tensor, length: int) -> tf.Tensor:
-    """Logits with -inf for each token that would complete an n-gram which the hypothesis already contains.
-
-    Args:
-        logits: (hypotheses, vocabulary) float32.
-        tokens: (hypotheses, max_tokens) int32.
-        time: () int32, number of tokens chosen so far.
-        length: n, the number of tokens in an n-gram.
-    """
-    starts = max(tokens.shape[1] - length + 1, 0)  # n-grams of a caption of max_tokens
-    last = tf.gather(tokens, tf.maximum(time - length + 1 + tf.range(length - 1), 0), axis=1)
-    matches = tf.fill(tf.shape(tokens[:, :starts]), True) & (tf.range(starts) + length <= time)
-    for index in range(length - 1):
-        matches &= tokens[:, index : index + starts] == last[:, index, None]
-    # Where nothing matches, mask <pad>, which is banned anyway.
-    repeated = tf.where(matches, tokens[:, length - 1 :][:, :starts], PAD)
-    rows = tf.repeat(tf.range(tf.shape(logits)[0]), starts)
-    indices = tf.stack([rows, tf.reshape(repeated, (-1,))], 1)
-    return tf.tensor_scatter_nd_update(logits, indices, tf.fill(tf.shape(rows), NEG_INF))

@@ -8,7 +8,6 @@ import tensorflow as tf
 from tfcaption.models.ensemble import CaptionModel
 from tfcaption.records.vocabulary import START
 
-LENGTH_ALPHA = 0.7
 NEG_INF = float("-inf")
 
 

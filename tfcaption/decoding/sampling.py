@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfcaption.decoding.hypotheses import LENGTH_ALPHA, NEG_INF, Hypotheses, compute_active_rows, length_normalized
-from tfcaption.models.captioner import Captioner, banned_token_mask
+from tfcaption.decoding.constraints import allowed_logits
+from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, compute_active_rows, length_normalized
+from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.models.decoder import State
+from tfcaption.models.ensemble import CaptionModel
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.vocabulary import END, PAD, START
 
@@ -22,12 +24,21 @@ class SamplingOptions:
         temperature: divides the logits; towards 0 only the most probable token is sampled.
         top_p: sample from the smallest set of tokens whose probabilities reach this sum (Holtzman et al. 2020,
             arXiv:1904.09751).
+        length_alpha: of the score, see `length_normalized`.
+        min_tokens: the least number of tokens in a caption, <end> included.
+        no_repeat_ngram: no n-gram of this length occurs twice in a caption; 0 allows repeats.
+        same_for_each_photo: all photos of a batch get the same random numbers, so that the captions of a photo do not
+            depend on the photos beside it. Training needs independent ones.
     """
 
     max_tokens: int
     count: int = 1
     temperature: float = 1.0
     top_p: float = 1.0
+    length_alpha: float = LENGTH_ALPHA
+    min_tokens: int = 1
+    no_repeat_ngram: int = 0
+    same_for_each_photo: bool = False
 
 
 class SamplingState(NamedTuple):
@@ -49,7 +60,7 @@ class NextToken(NamedTuple):
 
 
 def sample(
-    captioner: Captioner,
+    captioner: CaptionModel,
     features: tf.Tensor,
     options: SamplingOptions,
     *,
@@ -77,20 +88,28 @@ def sample(
 
     def advance(state: SamplingState) -> tuple[SamplingState]:
         step_seed = tf.random.experimental.stateless_fold_in(seed, state.time)
-        uniform = tf.random.stateless_uniform((photos * count, 1), step_seed, 1e-20)
-        previous = tf.where(state.time > 0, state.tokens[:, tf.maximum(state.time - 1, 0)], START)
+        if options.same_for_each_photo:
+            uniform = tf.tile(tf.random.stateless_uniform((count, 1), step_seed, 1e-20), (photos, 1))
+        else:
+            uniform = tf.random.stateless_uniform((photos * count, 1), step_seed, 1e-20)
 
-        def extend(
-            previous: tf.Tensor, decoder_state: State, photo_indices: tf.Tensor, uniform: tf.Tensor
-        ) -> NextToken:
+        def extend(tokens: tf.Tensor, decoder_state: State, photo_indices: tf.Tensor, uniform: tf.Tensor) -> NextToken:
+            previous = tf.where(state.time > 0, tokens[:, tf.maximum(state.time - 1, 0)], START)
             logits, decoder_state = decoder.step(previous, decoder_state, memory, photo_indices)
-            tokens = sample_tokens(logits, uniform, options)
+            allowed = allowed_logits(
+                logits / options.temperature,
+                tokens,
+                state.time,
+                min_tokens=options.min_tokens,
+                no_repeat_ngram=options.no_repeat_ngram,
+            )
+            tokens = sample_tokens(allowed, uniform, options.top_p)
             return NextToken(tokens, tf.gather(tf.nn.log_softmax(logits), tokens, batch_dims=1), decoder_state)
 
         sampled = compute_active_rows(
             ~state.finished,
             extend,
-            (previous, state.decoder, photo_indices, uniform),
+            (state.tokens, state.decoder, photo_indices, uniform),
             otherwise=NextToken(tf.fill((photos * count,), PAD), tf.zeros((photos * count,)), state.decoder),
             packed=uses_packed_tokens(compiled),
         )
@@ -112,7 +131,7 @@ def sample(
         maximum_iterations=options.max_tokens,
     )
     lengths = tf.math.count_nonzero(final.tokens, 1, dtype=tf.int32)
-    scores = length_normalized(final.log_probs, lengths, LENGTH_ALPHA)
+    scores = length_normalized(final.log_probs, lengths, options.length_alpha)
     return Hypotheses(
         tf.reshape(final.tokens, (photos, count, options.max_tokens)), tf.reshape(scores, (photos, count))
     )
@@ -130,19 +149,18 @@ def initial_state(photos: tf.Tensor, options: SamplingOptions, decoder_state: St
     )
 
 
-def sample_tokens(logits: tf.Tensor, uniform: tf.Tensor, options: SamplingOptions) -> tf.Tensor:
+def sample_tokens(allowed: tf.Tensor, uniform: tf.Tensor, top_p: float) -> tf.Tensor:
     """One token of each caption, by inverse transform sampling.
 
     Args:
-        logits: (captions, vocabulary) float32.
+        allowed: (captions, vocabulary) float32 logits, -inf for tokens that must not come next.
         uniform: (captions, 1) float32 in (0, 1).
-        options: temperature and top-p.
+        top_p: see `SamplingOptions`.
 
     Returns:
         (captions,) int32.
     """
-    allowed = logits / options.temperature + banned_token_mask(logits.shape[-1])
-    cumulative = tf.cumsum(tf.nn.softmax(mask_outside_top_p(allowed, options.top_p)), axis=-1)
+    cumulative = tf.cumsum(tf.nn.softmax(mask_outside_top_p(allowed, top_p)), axis=-1)
     # Rounding leaves the last sum near 1, not at 1.
     return tf.searchsorted(cumulative, uniform * cumulative[:, -1:])[:, 0]
 

@@ -132,7 +132,7 @@ def _evaluate(
             chosen,
             run.words,
             batch_size_photos=data.batch_size_photos,
-            beam=options.beam,
+            options=options.search,
             attention=True,
             progress=progress.update,
         )
@@ -142,7 +142,7 @@ def _evaluate(
         "split": split,
         "protocol": options.protocol(described.photos, searched=True),
         "checkpoint": checkpoint,
-        "beam": options.beam,
+        "search": options.search.as_json(),
         **scores,
         "perplexity": predictions.perplexity,
         "token_accuracy": predictions.token_accuracy,

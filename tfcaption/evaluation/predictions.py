@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.decoding.beam_search import SearchOptions
 from tfcaption.decoding.captioning import CaptionBatch, caption_features
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import BatchOptions
 from tfcaption.input_pipeline.parsing import Batch
@@ -24,7 +24,7 @@ class SplitCaptions(NamedTuple):
     """A captioner's captions of a split, and its metrics on the references."""
 
     captions: dict[str, str]  # photo id -> best caption
-    nbest: dict[str, tuple[Hypothesis, ...]]  # photo id -> up to `beam` hypotheses, best first
+    nbest: dict[str, tuple[Hypothesis, ...]]  # photo id -> up to `options.available` hypotheses, best first
     attention: dict[str, tuple[WordAttention, ...]]  # photo id -> of each word of the best caption; may be empty
     perplexity: float  # over all tokens of the references
     token_accuracy: float
@@ -36,7 +36,7 @@ def caption_split(
     words: list[str],
     *,
     batch_size_photos: int,
-    beam: int = 1,
+    options: CaptionOptions,
     attention: bool = False,
     progress: Callable[[int], Any] = lambda done: None,
 ) -> SplitCaptions:
@@ -47,7 +47,7 @@ def caption_split(
         split: opened with `by_photo` or without a cache, so that an element of a batch is a photo, not a caption.
         words: the vocabulary.
         batch_size_photos: photos per batch.
-        beam: of the search; 1 is greedy.
+        options: of the search.
         attention: whether to return the attention, if the decoder has it.
         progress: called after each batch with the number of photos done.
 
@@ -55,12 +55,13 @@ def caption_split(
         RecordError: a photo occurs twice, or a record is damaged.
     """
     vocabulary = Vocabulary(words)
-    options = SearchOptions(max_tokens=split.lengths[-1], beam=beam)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def caption_and_score(inputs: tf.Tensor, tokens: tf.Tensor) -> tuple[CaptionBatch, TokenSums]:
         features = captioner.encode(inputs, split.stage)
-        captions = caption_features(captioner, features, vocabulary, options, attention=attention)
+        captions = caption_features(
+            captioner, features, vocabulary, options, max_tokens=split.lengths[-1], attention=attention
+        )
         return captions, captioner.token_sums(features, tokens)
 
     nbest: dict[str, tuple[Hypothesis, ...]] = {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tfcaption.config import BEAM
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.runtime.errors import UsageError
 
 PROTOCOL = "corpus scores, all raw references, Penn Treebank tokens without punctuation"
@@ -17,18 +17,17 @@ class EvaluationOptions:
     """What to evaluate, and how.
 
     Raises:
-        UsageError: `beam` or `limit` is below 1.
+        UsageError: `limit` is below 1.
     """
 
     split: str = "dev"  # train, dev or test
-    beam: int = BEAM  # width of the search; 1 is greedy
+    search: CaptionOptions = CaptionOptions()  # noqa: RUF009 (frozen)
     limit: int | None = None  # score only the first photos in the shards
     checkpoint: Literal["best", "last"] = "best"  # best by `train.early_stopping_metric`
 
     def __post_init__(self) -> None:
-        for name, number in (("beam", self.beam), ("limit", self.limit)):
-            if number is not None and number < 1:
-                raise UsageError(f"--{name} {number}: must be at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit {self.limit}: must be at least 1")
 
     def protocol(self, photos: int, *, searched: bool) -> str:
         """How the scores were computed, for people.
@@ -37,7 +36,7 @@ class EvaluationOptions:
             photos: of the whole split.
             searched: whether the captions come from a search, not from a file.
         """
-        search = f", beam search, beam {self.beam}" if self.beam > 1 else ", greedy search (beam 1)"
+        search = f", {self.search}"
         first = ""
         if self.limit is not None and self.limit < photos:
             first = f", the first {self.limit} of {photos} photos"

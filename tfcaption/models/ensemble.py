@@ -46,8 +46,8 @@ class _EnsembleDecoder:
     def __init__(self, decoders: Sequence[Decoder]) -> None:
         self._decoders, self.logits = decoders, decoders[0].logits
 
-    def start(self, features: tuple[tf.Tensor, ...]) -> tuple[Memory, State]:
-        started = [decoder.start(each) for decoder, each in zip(self._decoders, features, strict=True)]
+    def start(self, features: tuple[tf.Tensor, ...], dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
+        started = [decoder.start(each, dropout_seed) for decoder, each in zip(self._decoders, features, strict=True)]
         return tuple(memory for memory, _ in started), tuple(state for _, state in started)
 
     def step(

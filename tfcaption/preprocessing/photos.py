@@ -47,6 +47,13 @@ class PhotoError(TfcaptionError, ValueError):
         self.reason, self.detail = reason, detail
 
 
+def prepare(photo: bytes | Image.Image, *, image_size: int, resize: str) -> bytes:
+    """`prepare_photo` of a file's content, `prepare_image` of an image."""
+    if isinstance(photo, bytes):
+        return prepare_photo(photo, image_size=image_size, resize=resize)
+    return prepare_image(photo, image_size=image_size, resize=resize)
+
+
 def prepare_image(image: Image.Image, *, image_size: int, resize: str) -> bytes:
     """Convert an opened or drawn image into the JPEG that a record contains; the image stays as it is.
 

@@ -21,6 +21,7 @@ from tfcaption.records.dataset_info import (
     load_features_info,
 )
 from tfcaption.records.examples import Stage
+from tfcaption.records.folder_kinds import RUN_FILE, describe_folder
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import VOCABULARY_FILE, load_vocabulary
 from tfcaption.runtime.errors import TfcaptionError
@@ -28,7 +29,7 @@ from tfcaption.runtime.folder_lock import LOCK_FILE, locked
 from tfcaption.runtime.hosts import Host
 from tfcaption.runtime.paths import as_path, atomic_path, copy_file
 
-CONFIG_FILE = "config.yaml"
+CONFIG_FILE = RUN_FILE
 CHECKPOINTS = "checkpoints"
 ENCODER_FILE = "encoder.weights.h5"
 
@@ -178,7 +179,7 @@ def load_run(path: str | Path) -> Run:
     """
     path = as_path(path)
     if not (path / CONFIG_FILE).is_file():
-        raise RunError(f"{path}: not a run directory ({CONFIG_FILE} is missing); train one with tfcaption.train")
+        raise RunError(f"{path}: is {describe_folder(path)}, not a run directory; train one with tfcaption.train")
     return Run(path, load_config(path / CONFIG_FILE), load_dataset_info(path), load_vocabulary(path))
 
 

@@ -45,3 +45,34 @@ def reports_errors(main: Callable[..., int]) -> Callable[..., int]:
             return 1
 
     return reporting
+
+
+def add_subjects(parser: argparse.ArgumentParser, *names: str, metavar: str, several: bool, help: str) -> None:
+    """Add what a command works on: its first arguments, or an option; `subjects` reads them.
+
+    Args:
+        parser: of the command.
+        names: of the option that is accepted in their place, such as `--run`.
+        metavar: their name in the help.
+        several: whether there may be more than one.
+        help: the line of the help.
+    """
+    parser.add_argument("subjects", nargs="*" if several else "?", default=[], metavar=metavar, help=help)
+    more = "+" if several else None
+    parser.add_argument(
+        *names, dest="subject_option", nargs=more, default=[], metavar=metavar, help=f"{metavar}, as an option"
+    )
+
+
+def subjects(parser: argparse.ArgumentParser, arguments: argparse.Namespace, *, required: bool = True) -> list[str]:
+    """What `add_subjects` found, each once; an error of the command line where there is nothing."""
+    found: list[str] = []
+    for given in (arguments.subjects, arguments.subject_option):
+        found += given if isinstance(given, list) else [given]
+    found = list(dict.fromkeys(found))
+    action = next(action for action in parser._actions if action.dest == "subjects")
+    if required and not found:
+        parser.error(f"name a {action.metavar}")
+    if action.nargs == "?" and len(found) > 1:
+        parser.error(f"name one {action.metavar}, not {' and '.join(found)}")
+    return found

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfcaption.config import BEAM
-from tfcaption.decoding.beam_search import SearchOptions
 from tfcaption.decoding.captioning import caption_features
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.models.captioner import Captioner
 from tfcaption.preprocessing.photos_in_graph import prepare_photos
 from tfcaption.preprocessing.tokenizer import Vocabulary
@@ -15,10 +14,16 @@ from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import Run, RunError, trainable_stages
 from tfcaption.runtime.paths import new_folder
 from tfcaption.runtime.process import stderr_to_file
-from tfcaption.serving.export_folder import EXPORT_FILE
+from tfcaption.serving.export_folder import INFO_FILE
 
 
-def export_captioner(run: Run, output: Path, *, beam: int = BEAM, checkpoint: str = "best") -> Path:
+def export_captioner(
+    run: Run,
+    output: Path,
+    *,
+    options: CaptionOptions = CaptionOptions(),  # noqa: B008 (frozen)
+    checkpoint: str = "best",
+) -> Path:
     """Write a SavedModel with two signatures.
 
     `serving_default` takes `images`, (batch,) string, the bytes of photo files. `from_features` takes `features`,
@@ -26,8 +31,8 @@ def export_captioner(run: Run, output: Path, *, beam: int = BEAM, checkpoint: st
 
         captions: (batch,) string, the best caption.
         scores: (batch,) float32, its length-normalised log-probability.
-        nbest_captions: (batch, beam) string, best first.
-        nbest_scores: (batch, beam) float32.
+        nbest_captions: (batch, options.available) string, best first.
+        nbest_scores: (batch, options.available) float32.
         words: (batch, time) string, of the best caption; only if the decoder has attention.
         attention: (batch, time, regions) float32, of each word, regions in row-major order; only with `words`.
 
@@ -36,7 +41,7 @@ def export_captioner(run: Run, output: Path, *, beam: int = BEAM, checkpoint: st
     Args:
         run: the run directory.
         output: a new folder.
-        beam: of the search.
+        options: of the search, which the model does from then on.
         checkpoint: `best` or `last`.
 
     Returns:
@@ -48,14 +53,14 @@ def export_captioner(run: Run, output: Path, *, beam: int = BEAM, checkpoint: st
     if output.exists():
         raise RunError(f"{output}: exists; remove it, or choose another --output")
     captioner, checkpoint_path = load_captioner(run, checkpoint)
-    module = _module(run, captioner, beam)
+    module = _module(run, captioner, options)
     description = {
         "run": str(run.path),
         "checkpoint": checkpoint_path,
         "variant": run.config.model.variant,
         "image_size": run.info.settings.image_size,
         "resize": run.info.settings.resize,
-        "beam": beam,
+        "search": options.as_json(),
         "vocabulary_size": len(run.words),
         "features": trainable_stages(run.config.model)[0],
     }
@@ -66,21 +71,20 @@ def export_captioner(run: Run, output: Path, *, beam: int = BEAM, checkpoint: st
                 str(folder),
                 signatures={"serving_default": module.from_photos, "from_features": module.from_features},
             )
-        (folder / EXPORT_FILE).parent.mkdir()
-        (folder / EXPORT_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        (folder / INFO_FILE).parent.mkdir()
+        (folder / INFO_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     return output
 
 
-def _module(run: Run, captioner: Captioner, beam: int) -> tf.Module:
+def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Module:
     """The module to save: the weights as plain variables, and one function per signature."""
     vocabulary = Vocabulary(run.words)
     settings = run.info.settings
     stage = trainable_stages(run.config.model)[0]
-    options = SearchOptions(max_tokens=run.info.max_length, beam=beam)
 
     def outputs(features: tf.Tensor, is_photo: tf.Tensor) -> dict[str, tf.Tensor]:
         """Features (batch, ...), and whether each is one of a photo, (batch,) bool."""
-        batch = caption_features(captioner, features, vocabulary, options)
+        batch = caption_features(captioner, features, vocabulary, options, max_tokens=run.info.max_length)
         exists = is_photo[:, None] & tf.math.is_finite(batch.scores)
         captions = tf.where(exists, batch.captions, "")
         scores = tf.where(exists, batch.scores, 0.0)

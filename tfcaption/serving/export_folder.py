@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tfcaption.runtime.errors import TfcaptionError
+from tfcaption.decoding.options import CaptionOptions
+from tfcaption.records.folder_kinds import EXPORT_FILE, describe_folder, has_file
+from tfcaption.runtime.errors import TfcaptionError, UsageError
 from tfcaption.runtime.paths import is_local
 
-EXPORT_FILE = "assets.extra/export.json"
-INFO_FILES = (EXPORT_FILE, "export.json")  # paths of the description that are accepted
+INFO_FILE = "assets.extra/export.json"
+INFO_FILES = (INFO_FILE, "export.json")  # paths of the description that are accepted
 
 
 class ExportError(TfcaptionError, ValueError):
@@ -22,7 +24,27 @@ class ExportInfo(BaseModel):
     model_config = ConfigDict(extra="ignore")
     image_size: int  # pixels, both sides
     resize: str  # squash, crop or pad
-    beam: int  # captions per photo
+    options: CaptionOptions = Field(validation_alias="search")  # that it was exported with
+
+    def check(self, options: CaptionOptions, path: Path) -> None:
+        """Refuse options that the export at `path` was not made with; `nbest` may be any number that it gives.
+
+        Raises:
+            UsageError: they differ from its own.
+        """
+        own = self.options
+        changed = {name: value for name, value in options.as_json().items() if value != own.as_json()[name]}
+        if changed.pop("nbest", 0) > own.available:
+            raise UsageError(
+                f"--nbest {options.nbest}: {path} gives {own.available} captions a photo; name its run directory "
+                "instead, or export it with a larger --nbest"
+            )
+        if changed:
+            name, value = next(iter(changed.items()))
+            raise UsageError(
+                f"--{name} {value}: {path} was exported with {own}; name its run directory instead, or export it with "
+                "these options"
+            )
 
 
 def check_export(path: Path) -> None:
@@ -31,9 +53,9 @@ def check_export(path: Path) -> None:
     Raises:
         ExportError: it has no SavedModel.
     """
-    if is_local(path) and not (path / "saved_model.pb").is_file():
+    if is_local(path) and not has_file(path, EXPORT_FILE):
         raise ExportError(
-            f"{path}: not an exported model (saved_model.pb is missing); create one with tfcaption.export"
+            f"{path}: is {describe_folder(path)}, not an exported model; create one with tfcaption.export"
         )
 
 
@@ -46,9 +68,12 @@ def load_export_info(path: Path) -> ExportInfo:
     for name in INFO_FILES:
         if (file := path / name).is_file():
             try:
-                return ExportInfo.model_validate(json.loads(file.read_text(encoding="utf-8")))
-            except (ValidationError, ValueError) as error:
+                described = json.loads(file.read_text(encoding="utf-8"))
+                if "beam" in described:  # exports of earlier versions name nothing else of the search
+                    described.setdefault("search", {"beam": described["beam"]})
+                return ExportInfo.model_validate(described)
+            except (ValidationError, ValueError, TypeError) as error:
                 raise ExportError(f"{file}: does not describe an export ({error}); export it again") from error
     raise ExportError(
-        f"{path}: a SavedModel, but not a captioner ({EXPORT_FILE} is missing); create one with tfcaption.export"
+        f"{path}: a SavedModel, but not a captioner ({INFO_FILE} is missing); create one with tfcaption.export"
     )

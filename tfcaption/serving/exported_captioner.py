@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from PIL import Image
 
-from tfcaption.preprocessing import photos
+from tfcaption.decoding.options import CaptionOptions
+from tfcaption.preprocessing import photos as preparation
 from tfcaption.preprocessing.photos import PhotoError
 from tfcaption.records.captions import Hypothesis, PhotoCaptions, WordAttention, word_attention
 from tfcaption.runtime.paths import files_below, local_copy
@@ -23,30 +26,39 @@ ATTENTION_OUTPUTS = {"words", "attention"}  # of decoders with attention
 class ExportedCaptioner:
     """Captions photos with an exported SavedModel.
 
-    Photos are prepared here as they were for training and evaluation, so the model only decodes them. Every call of
-    the model has `batch_size` photos, so that a photo's captions do not depend on how many others come with it.
+    Photos are prepared here as they were for training and evaluation, so the model only decodes them.
 
     Args:
         path: the SavedModel's folder, any path that TensorFlow reads.
-        batch_size: photos per call of the model.
+        batch_size: photos per call of the model, at most.
+        padded: fill smaller batches, so that a photo's captions and scores are the same to the last bit however many
+            others come with it. Without, a lone photo takes the time of one, and rounding may depend on the batch.
+        attention: whether captions come with the attention of the best one, if the model gives it.
 
     Raises:
         ExportError: the folder holds no usable export.
     """
 
-    def __init__(self, path: Path, *, batch_size: int = 16) -> None:
+    def __init__(self, path: Path, *, batch_size: int = 16, padded: bool = True, attention: bool = True) -> None:
         check_export(path)
-        self.path, self.batch_size = path, batch_size
+        self.path, self.batch_size, self._padded, self._attention = path, batch_size, padded, attention
         self.info = load_export_info(path)
-        self.beam = self.info.beam
+        self.options = self.info.options
         with stderr_to_file("tfcaption-model-"):
             self._model, self._signature, fault = _load(path)
         if fault:
             raise ExportError(f"{path}: {fault}")
 
-    def prepare(self, data: bytes) -> bytes:
-        """The JPEG that the model takes, from the content of a photo file; raises PhotoError."""
-        return photos.prepare_photo(data, image_size=self.info.image_size, resize=self.info.resize)
+    def with_options(self, options: CaptionOptions, *, attention: bool = True) -> "ExportedCaptioner":
+        """The same model, if it was exported with these options; see `ExportInfo.check`."""
+        self.info.check(options, self.path)
+        other = copy(self)  # shares the loaded model
+        other.options, other._attention = options, attention
+        return other
+
+    def prepare(self, photo: bytes | Image.Image) -> bytes:
+        """The JPEG that the model takes, from the content of a photo file or an image; raises PhotoError."""
+        return preparation.prepare(photo, image_size=self.info.image_size, resize=self.info.resize)
 
     def __call__(self, photos: Sequence[bytes]) -> list[PhotoCaptions | PhotoError]:
         """Captions of prepared photos, in their order; an error for each photo that the model cannot decode."""
@@ -56,11 +68,11 @@ class ExportedCaptioner:
         return results
 
     def _caption_batch(self, photos: Sequence[bytes]) -> Iterator[PhotoCaptions | PhotoError]:
-        padding = [b""] * (self.batch_size - len(photos))
+        padding = [b""] * (self.batch_size - len(photos) if self._padded else 0)
         outputs = self._signature(**{INPUT: tf.constant([*photos, *padding])})
         nbest = zip(outputs["nbest_captions"].numpy(), outputs["nbest_scores"].numpy().tolist(), strict=True)
-        attention: list[tuple[WordAttention, ...]] = [()] * self.batch_size
-        if set(outputs) >= ATTENTION_OUTPUTS:
+        attention: list[tuple[WordAttention, ...]] = [()] * len(photos)
+        if self._attention and set(outputs) >= ATTENTION_OUTPUTS:
             weighted = zip(outputs["words"].numpy(), outputs["attention"].numpy(), strict=True)
             attention = [word_attention(words, weights) for words, weights in weighted]
         for _, (captions, scores), of_words in zip(photos, nbest, attention, strict=False):

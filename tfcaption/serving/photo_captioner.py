@@ -1,9 +1,12 @@
 """The interface of everything that captions photos, and batches in which some photos are damaged."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+from PIL import Image
+
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.preprocessing.photos import PhotoError, photos_below
 from tfcaption.records.captions import PhotoCaptions
 from tfcaption.runtime.errors import UsageError
@@ -12,40 +15,54 @@ from tfcaption.runtime.paths import as_path
 BATCH_SIZE = 16  # photos
 
 
-class PhotoCaptioner(Protocol):
-    """Anything that captions photos: a run, or an export of one."""
+class PhotoFunction(Protocol):
+    """Prepares photos and captions them."""
 
-    beam: int  # captions that it gives for a photo
-
-    def prepare(self, data: bytes) -> bytes:
-        """The JPEG that the model takes, from the content of a photo file; raises PhotoError."""
+    def prepare(self, photo: bytes | Image.Image) -> bytes:
+        """The JPEG that the model takes, from the content of a photo file or an image; raises PhotoError."""
 
     def __call__(self, photos: Sequence[bytes]) -> list[PhotoCaptions | PhotoError]:
         """Captions of prepared photos, in their order; an error for each photo that the model cannot decode."""
 
 
-def caption_photos(captioner: PhotoCaptioner, photos: Sequence[bytes | PhotoError]) -> list[PhotoCaptions | PhotoError]:
+class PhotoCaptioner(PhotoFunction, Protocol):
+    """Anything that captions photos: a run, or an export of one."""
+
+    @property
+    def options(self) -> CaptionOptions:
+        """Of the search; each photo gets `options.available` captions."""
+
+    def with_options(self, options: CaptionOptions, *, attention: bool = True) -> "PhotoCaptioner":
+        """The same model with other options of the search; raises UsageError where they are fixed."""
+
+    def fingerprint(self) -> str:
+        """sha256 of the model, to tell it from any other one."""
+
+
+def caption_photos(
+    captioner: PhotoFunction, readers: Sequence[Callable[[], bytes | Image.Image]]
+) -> list[PhotoCaptions | PhotoError]:
     """Caption all photos that can be read.
 
     Args:
         captioner: prepares and captions.
-        photos: content of photo files, or the error of a file that could not be read.
+        readers: each returns a photo, or raises PhotoError or OSError.
 
     Returns:
-        Captions or error of each photo, in the order of `photos`.
+        Captions or error of each photo, in their order.
     """
-    prepared = [_prepare(captioner, photo) for photo in photos]
+    prepared = [_prepared(captioner, read) for read in readers]
     captions = iter(captioner([photo for photo in prepared if isinstance(photo, bytes)]))
     return [photo if isinstance(photo, PhotoError) else next(captions) for photo in prepared]
 
 
-def _prepare(captioner: PhotoCaptioner, photo: bytes | PhotoError) -> bytes | PhotoError:
-    if isinstance(photo, PhotoError):
-        return photo
+def _prepared(captioner: PhotoFunction, read: Callable[[], bytes | Image.Image]) -> bytes | PhotoError:
     try:
-        return captioner.prepare(photo)
+        return captioner.prepare(read())
     except PhotoError as error:
         return error
+    except OSError as error:
+        return PhotoError("unreadable", error.strerror or str(error))
 
 
 def find_photos(names: Sequence[str]) -> list[str]:
@@ -68,15 +85,8 @@ def find_photos(names: Sequence[str]) -> list[str]:
     return paths
 
 
-def caption_files(captioner: PhotoCaptioner, paths: Sequence[str]) -> Iterator[tuple[str, PhotoCaptions | PhotoError]]:
+def caption_files(captioner: PhotoFunction, paths: Sequence[str]) -> Iterator[tuple[str, PhotoCaptions | PhotoError]]:
     """Caption photo files, a batch at a time; yields each path with its captions or its error, in order."""
     for start in range(0, len(paths), BATCH_SIZE):
         group = paths[start : start + BATCH_SIZE]
-        yield from zip(group, caption_photos(captioner, [_read(path) for path in group]), strict=True)
-
-
-def _read(path: str) -> bytes | PhotoError:
-    try:
-        return as_path(path).read_bytes()
-    except OSError as error:
-        return PhotoError("unreadable", error.strerror or str(error))
+        yield from zip(group, caption_photos(captioner, [as_path(path).read_bytes for path in group]), strict=True)

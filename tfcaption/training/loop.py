@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.evaluation.predictions import caption_split
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.read_errors import explain_read_errors
@@ -152,7 +153,11 @@ def _dev_scores(training: Training) -> dict[str, float]:
     run = training.run
     split = open_whole_split("dev", run, training.trainer.mode, training.skipper)
     predictions = caption_split(
-        training.trainer.captioner, split, run.words, batch_size_photos=run.config.data.batch_size_photos
+        training.trainer.captioner,
+        split,
+        run.words,
+        batch_size_photos=run.config.data.batch_size_photos,
+        options=CaptionOptions(beam=1),
     )
     scores = corpus_scores(predictions.captions, read_references(split.files, split.skipper))
     return {"dev_bleu_4": scores["bleu_4"], "dev_cider": scores["cider"]}

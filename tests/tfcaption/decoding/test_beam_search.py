@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from tests.support.models import DECODERS, WORDS, captioner, features_of
 from tfcaption.decoding.beam_search import SearchOptions, beam_search
-from tfcaption.decoding.hypotheses import LENGTH_ALPHA, attention_weights
+from tfcaption.decoding.hypotheses import attention_weights
+from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.decoding.sampling import SamplingOptions, sample
 from tfcaption.records.vocabulary import END, OOV, PAD, START
 

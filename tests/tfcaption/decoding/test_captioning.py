@@ -7,11 +7,12 @@ from tests.support.models import DECODERS, WORDS, captioner, features_of
 from tfcaption.decoding.beam_search import SearchOptions, beam_search
 from tfcaption.decoding.captioning import caption_features
 from tfcaption.decoding.hypotheses import attention_weights
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records.vocabulary import SPECIAL_TOKENS
 
 VOCABULARY = Vocabulary([*SPECIAL_TOKENS, *"abcdefg"])
-OPTIONS = SearchOptions(max_tokens=8, beam=3)
+OPTIONS = CaptionOptions(beam=3)
 
 
 @pytest.mark.parametrize("decoder", ["gru", "luong"])
@@ -19,8 +20,8 @@ def test_strings_scores_words_and_attention_belong_to_the_same_hypotheses(decode
     assert len(VOCABULARY) == WORDS
     model = captioner(encoder_weights=None, image_size=64, **DECODERS[decoder])
     features = features_of(model)
-    batch = caption_features(model, features, VOCABULARY, OPTIONS)
-    hypotheses = beam_search(model, features, OPTIONS)
+    batch = caption_features(model, features, VOCABULARY, OPTIONS, max_tokens=8)
+    hypotheses = beam_search(model, features, SearchOptions(max_tokens=8, beam=3))
     np.testing.assert_array_equal(batch.captions, VOCABULARY.decode(hypotheses.tokens))
     np.testing.assert_array_equal(batch.scores, hypotheses.scores)
     attention = attention_weights(model, features, hypotheses.tokens[:, 0])
@@ -34,5 +35,5 @@ def test_strings_scores_words_and_attention_belong_to_the_same_hypotheses(decode
 
 def test_attention_is_computed_only_if_requested():
     model = captioner(encoder_weights=None, image_size=64, **DECODERS["luong"])
-    batch = caption_features(model, features_of(model), VOCABULARY, OPTIONS, attention=False)
+    batch = caption_features(model, features_of(model), VOCABULARY, OPTIONS, max_tokens=8, attention=False)
     assert batch.words is None and batch.attention is None

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tests.support.models import WORDS
 from tests.tfcaption.decoding.test_beam_search import FEATURES, forced_totals, log_probabilities, search
 from tfcaption.decoding import sampling
-from tfcaption.decoding.hypotheses import LENGTH_ALPHA
+from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.decoding.sampling import SamplingOptions
 from tfcaption.records.vocabulary import OOV, PAD, START
 

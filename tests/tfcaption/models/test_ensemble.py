@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from tests.support.models import DECODERS, captioner, captions, features_of
 from tfcaption.decoding.beam_search import SearchOptions, beam_search
-from tfcaption.decoding.hypotheses import LENGTH_ALPHA, length_normalized
+from tfcaption.decoding.hypotheses import length_normalized
+from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.models.ensemble import Ensemble
 from tfcaption.records.vocabulary import PAD, START
 

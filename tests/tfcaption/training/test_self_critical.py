@@ -10,7 +10,7 @@ from nltk.translate import bleu_score
 from tests.support.cider import brute_force_cider
 from tests.support.models import DECODERS, captioner, captions, features_of
 from tfcaption.config import TrainConfig
-from tfcaption.decoding.hypotheses import LENGTH_ALPHA
+from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.decoding.sampling import SamplingOptions, sample
 from tfcaption.models.captioner import banned_token_mask
 from tfcaption.records.vocabulary import END, OOV, PAD, START

@@ -1,0 +1,58 @@
+"""What a folder is, by the file that marks it; for errors about a path of the wrong kind."""
+
+from collections import Counter
+from pathlib import Path
+
+from tfcaption.records.dataset_info import CAPTIONS_FILE, DATASET_FILE, FEATURES_FILE, PARTIAL_FEATURES_FILE
+from tfcaption.runtime.paths import is_local
+
+RUN_FILE = "config.yaml"
+EXPORT_FILE = "saved_model.pb"
+# A run directory also holds the dataset.json of its records, so it comes first.
+_MARKS = {
+    RUN_FILE: "a run directory",
+    EXPORT_FILE: "an export",
+    FEATURES_FILE: "a folder of features",
+    PARTIAL_FEATURES_FILE: "a folder of incomplete features",
+    DATASET_FILE: "a folder of records",
+    CAPTIONS_FILE: "a folder of captions",
+}
+_PLURALS = {RUN_FILE: "run directories", EXPORT_FILE: "exports"}
+
+
+def has_file(folder: Path, name: str) -> bool:
+    """Whether a folder holds a file of this name."""
+    return (folder / name).is_file()
+
+
+def exports_below(folder: Path) -> list[Path]:
+    """The exports directly in a folder whose names are numbers, as TensorFlow Serving counts versions; newest last."""
+    if not is_local(folder) or not folder.is_dir():
+        return []
+    numbered = [path for path in folder.iterdir() if path.name.isdecimal() and has_file(path, EXPORT_FILE)]
+    return sorted(numbered, key=lambda path: int(path.name))
+
+
+def describe_folder(path: Path) -> str:
+    """What a path is, in words that follow "is"; for messages.
+
+    Returns:
+        "a run directory", "an export", "a folder of records" ..., "a folder above run directories (such as runs/a)",
+        "a folder of .jpg files", "empty", "a file", or "missing".
+    """
+    if not path.exists():
+        return "missing"
+    if not path.is_dir():
+        return "a file"
+    for name, kind in _MARKS.items():
+        if has_file(path, name):
+            return kind
+    inside = sorted(path.iterdir())
+    for name, plural in _PLURALS.items():
+        if marked := [folder for folder in inside if has_file(folder, name)]:
+            return f"a folder above {plural} (such as {marked[0]})"
+    suffixes = Counter(child.suffix.lower() for child in inside if child.is_file())
+    if not suffixes:
+        return "a folder of folders" if inside else "empty"
+    (suffix, _), *_ = suffixes.most_common(1)
+    return f"a folder of {suffix} files" if suffix else "a folder of files"

@@ -1,0 +1,85 @@
+"""A captioner by its path: a run directory or an export, found without TensorFlow and opened with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfcaption.decoding.options import CaptionOptions
+from tfcaption.records.folder_kinds import EXPORT_FILE, RUN_FILE, describe_folder, exports_below, has_file
+from tfcaption.runs.directory import Run, load_run
+from tfcaption.runtime.errors import UsageError
+from tfcaption.serving.export_folder import load_export_info
+from tfcaption.serving.photo_captioner import BATCH_SIZE, PhotoCaptioner
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A run directory or an export."""
+
+    path: Path
+    run: Run | None  # None: an export
+
+    def options(self, given: Mapping[str, Any], *, checkpoint: str | None = None) -> CaptionOptions:
+        """Its own options of the search, updated with those that are given; needs no TensorFlow.
+
+        Raises:
+            UsageError: a value is out of its range, or options or a checkpoint that the export was not made with.
+            ExportError: the export has no readable description.
+        """
+        if self.run is not None:
+            return CaptionOptions().updated(given)
+        info = load_export_info(self.path)
+        options = info.options.updated(given)
+        info.check(options, self.path)
+        if checkpoint is not None:
+            raise UsageError(f"--checkpoint {checkpoint}: {self.path} is an export; name its run directory instead")
+        return options
+
+    def open(
+        self,
+        given: Mapping[str, Any] | None = None,
+        *,
+        checkpoint: str | None = None,
+        attention: bool = True,
+        batch_size: int = BATCH_SIZE,
+        padded: bool = True,
+    ) -> PhotoCaptioner:
+        """Load the model; imports TensorFlow.
+
+        Args:
+            given: options of the search, as `CaptionOptions.updated` takes them.
+            checkpoint: of a run: `best` or `last`; None: best.
+            attention: whether captions come with attention, if the model has it.
+            batch_size: photos per call of an export.
+            padded: whether an export's smaller batches are filled, see `ExportedCaptioner`.
+
+        Raises:
+            UsageError: see `options`.
+            RunError: the run has no such checkpoint.
+            ExportError: the export cannot be loaded.
+        """
+        options = self.options(given or {}, checkpoint=checkpoint)
+        # Here, so that a command has checked all options before TensorFlow takes 4 s to start.
+        from tfcaption.serving.exported_captioner import ExportedCaptioner
+        from tfcaption.serving.run_captioner import RunCaptioner
+
+        if self.run is not None:
+            return RunCaptioner(self.run, checkpoint=checkpoint or "best", options=options, attention=attention)
+        exported = ExportedCaptioner(self.path, batch_size=batch_size, padded=padded)
+        return exported.with_options(options, attention=attention)
+
+
+def find_model(path: Path) -> ModelFolder:
+    """The run or export at a path; for a folder above numbered exports the newest of them.
+
+    Raises:
+        UsageError: it is neither; the message says what it is.
+    """
+    if has_file(path, EXPORT_FILE):
+        return ModelFolder(path, None)
+    if has_file(path, RUN_FILE):
+        return ModelFolder(path, load_run(path))
+    if exports := exports_below(path):
+        return ModelFolder(exports[-1], None)
+    raise UsageError(f"{path}: is {describe_folder(path)}, neither a run directory nor an export")
