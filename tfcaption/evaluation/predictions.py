@@ -64,6 +64,7 @@ def caption_split(
         )
         return captions, captioner.token_sums(features, tokens)
 
+    batch_size_photos = min(batch_size_photos, max(split.photos, 1))  # rows beyond them would be empty
     nbest: dict[str, tuple[Hypothesis, ...]] = {}
     word_attentions: dict[str, tuple[WordAttention, ...]] = {}
     totals = np.zeros(3)

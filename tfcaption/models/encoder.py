@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcaption.models.building import building
 from tfcaption.records.examples import Stage
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import as_path, local_copy
@@ -224,12 +225,8 @@ def _random_resnet50(shape: tuple[int, int, int]) -> keras.Model:
 
 @functools.lru_cache(maxsize=1)  # measuring takes longer than everything else in building a model
 def _random_weights(shape: tuple[int, int, int]) -> list[np.ndarray]:
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
+    with building("float32"):
         return _measured_resnet50(shape).get_weights()
-    finally:
-        keras.config.set_dtype_policy(policy)
 
 
 def _measured_resnet50(shape: tuple[int, int, int]) -> keras.Model:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tfcaption.models.building import building
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.encoder import Encoder
 from tfcaption.runs.directory import CHECKPOINTS, ENCODER_FILE, Run, RunError
@@ -27,7 +28,7 @@ def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Captioner, str]:
     Raises:
         RunError: there is no such checkpoint.
     """
-    with _checkpoint(run, checkpoint) as file:
+    with _checkpoint(run, checkpoint) as file, building("float32"):
         captioner = Captioner(
             run.config.model,
             image_size=run.info.settings.image_size,

@@ -5,7 +5,6 @@ Writes nothing, and prints nothing but damaged records that are skipped (`data.d
 
 from dataclasses import dataclass, field
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -13,6 +12,7 @@ from tfcaption.config import ModelConfig
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import NO_CACHE, BatchOptions, CachePolicy
 from tfcaption.input_pipeline.split import Split, batches_per_epoch, open_split
+from tfcaption.models.building import building
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.encoder import EncoderError
 from tfcaption.models.token_layout import uses_packed_tokens
@@ -22,7 +22,7 @@ from tfcaption.runs.checkpoints import restore
 from tfcaption.runs.directory import Run, check_weights, load_run
 from tfcaption.runtime.hosts import Host
 from tfcaption.runtime.paths import as_path
-from tfcaption.training.distribution import distributed_batches, make_strategy
+from tfcaption.training.distribution import distributed_batches, host_batch_size, make_strategy
 from tfcaption.training.precision import ComputeMode, resolve_mode
 from tfcaption.training.self_critical import SelfCritical
 from tfcaption.training.step import Batches, Trainer
@@ -46,7 +46,7 @@ class Training:
         """Batches of this host in training: shuffled, for all epochs."""
         data, train = self.run.config.data, self.run.config.train
         return BatchOptions(
-            batch_size_photos=data.batch_size_photos // self.host.count,
+            batch_size_photos=self.batch_size(self.train_split),
             captions=data.captions,
             shuffle_seed=train.seed,
             shuffle_buffer_photos=data.shuffle_buffer_photos,
@@ -60,15 +60,19 @@ class Training:
 
     def dev_batches(self) -> Batches:
         """The batches of the dev split, as often as there are epochs."""
-        size, epochs = self.batch_options.batch_size_photos, self.batch_options.epochs
-        return self._distributed(self.dev_split, BatchOptions(size, epochs=epochs), 0)
+        options = BatchOptions(self.batch_size(self.dev_split), epochs=self.run.config.train.epochs)
+        return self._distributed(self.dev_split, options, 0)
 
     def _distributed(self, split: Split, options: BatchOptions, position: int) -> Batches:
         return distributed_batches(make_batches(split, options, position=position), self.strategy, self.host)
 
     def steps_per_epoch(self, split: Split) -> int:
         """Batches of one epoch of a split, including those that only fill it up."""
-        return batches_per_epoch(split, self.batch_options.batch_size_photos)
+        return batches_per_epoch(split, self.batch_size(split))
+
+    def batch_size(self, split: Split) -> int:
+        """Photos of this host in each batch of a split."""
+        return host_batch_size(split, self.run.config, self.strategy, self.host)
 
     def training_captions(self) -> int:
         """Captions of one epoch."""
@@ -79,7 +83,7 @@ class Training:
 
 
 def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
-    """Build everything that training needs. Sets Keras' precision policy and random seed.
+    """Build everything that training needs; changes nothing that belongs to the whole process.
 
     Args:
         run: as `open_run` or `plan_run` returns it.
@@ -96,14 +100,18 @@ def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
     mode = resolve_mode(config.train)
     skipper = DamagedRecordSkipper() if config.data.damaged == "skip" else None
     train_split, dev_split = (open_training_split(name, run, mode, host, skipper) for name in ("train", "dev"))
-    keras.mixed_precision.set_dtype_policy(mode.precision)
-    keras.utils.set_random_seed(config.train.seed)
-    with strategy.scope():
+    with strategy.scope(), building(mode.precision, seed=config.train.seed):
         captioner, notes = new_captioner(run, compiled=mode.xla)
         if config.train.start_from:
             restore(captioner, load_run(config.train.start_from), run.words)
         check_weights(run, captioner.encoder.fingerprint(train_split.stage))
-        steps = batches_per_epoch(train_split, config.data.batch_size_photos // host.count)
+        size = host_batch_size(train_split, config, strategy, host)
+        if size * host.count < config.data.batch_size_photos:
+            notes.append(
+                f"data.batch_size_photos={config.data.batch_size_photos} is more than the training split has; each step "
+                f"takes its {train_split.photos} photos"
+            )
+        steps = batches_per_epoch(train_split, size)
         trainer = Trainer(
             captioner,
             strategy,

@@ -60,12 +60,16 @@ def epoch_line(epoch: int, metrics: dict[str, float], *, is_best: bool) -> str:
     )
 
 
-def verdict(training: Training, state: TrainingState) -> str:
+def verdict(training: Training, state: TrainingState, *, stopped_by_callback: bool = False) -> str:
     """Why the run ended, and which epoch was best."""
     config = training.run.config.train
-    why = "stopped early" if state.stopped_early and state.epoch < config.epochs else "finished"
     metric = config.early_stopping_metric.replace("_", " ")
-    return f"{why} after epoch {state.epoch}; best {metric} {state.best_score:.4f} in epoch {state.best_epoch}"
+    best = f"best {metric} {state.best_score:.4f} in epoch {state.best_epoch}"
+    if state.stopped_early and state.epoch < config.epochs:
+        patience = f"none better in {config.early_stopping_epochs} epochs (train.early_stopping_epochs)"
+        return f"stopped early after epoch {state.epoch}; {best}, {patience}"
+    why = "stopped by a callback" if stopped_by_callback and state.epoch < config.epochs else "finished"
+    return f"{why} after epoch {state.epoch}; {best}"
 
 
 def print_lines(*lines: str) -> None:

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfcaption.config import Config, ConfigError
+from tfcaption.input_pipeline.split import Split
 from tfcaption.runtime.hosts import Host
 from tfcaption.training.step import Batches
 
@@ -21,6 +22,16 @@ def make_strategy(config: Config, host: Host) -> tf.distribute.Strategy:
     if several and config.train.early_stopping_metric != "dev_loss":
         raise ConfigError("train.early_stopping_metric must be dev_loss where several hosts train")
     return strategy
+
+
+def host_batch_size(split: Split, config: Config, strategy: tf.distribute.Strategy, host: Host) -> int:
+    """Photos of a host in each batch of a split: its share of the global batch, and no more photos than it has.
+
+    Rows beyond the split's photos would be empty; a batch of 100,000 rows fills 22 GB.
+    """
+    share, replicas = config.data.batch_size_photos // host.count, strategy.num_replicas_in_sync // host.count
+    largest = max(split.most_photos_of_a_host, 1)
+    return min(share, -(-largest // replicas) * replicas)
 
 
 def distributed_batches(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy, host: Host) -> Batches:

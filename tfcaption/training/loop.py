@@ -1,7 +1,9 @@
 """The training loop: epochs, checkpoints, requests to stop."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.evaluation.predictions import caption_split
@@ -17,6 +19,7 @@ from tfcaption.runtime.paths import local_mirror
 from tfcaption.runtime.process import StopRequest, stop_signals
 from tfcaption.runtime.progress import Progress
 from tfcaption.training.assemble import Training, assemble, open_whole_split
+from tfcaption.training.callbacks import Callbacks
 from tfcaption.training.console import describe, epoch_line, extraction_advice, print_lines, verdict
 from tfcaption.training.distribution import agree
 from tfcaption.training.logs import Logs
@@ -27,7 +30,7 @@ SECONDS_PER_CALL = 1.0  # of training, before the host looks at signals and metr
 MAX_STEPS_PER_CALL = 64
 
 
-def train_run(run: Run, host: Host = Host()) -> Path:  # noqa: B008 (frozen)
+def train_run(run: Run, host: Host = Host(), callbacks: Sequence[Any] = ()) -> Path:  # noqa: B008 (frozen)
     """Train to the end, or from the last checkpoint on.
 
     Prints what the run is made of and a line per epoch.
@@ -35,6 +38,7 @@ def train_run(run: Run, host: Host = Host()) -> Path:  # noqa: B008 (frozen)
     Args:
         run: as `open_run` returns it.
         host: this machine's place among those that train.
+        callbacks: see `training.callbacks.Callbacks`.
 
     Returns:
         The run directory.
@@ -52,15 +56,21 @@ def train_run(run: Run, host: Host = Host()) -> Path:  # noqa: B008 (frozen)
         if training.train_split.stage == "photo" and host.writes:
             print_lines(extraction_advice(run, training.trainer.captioner.encoder))
         state = TrainingState(training.trainer, run.config.train, directory, writes=host.writes)
-        if state.restored_from:
+        if state.finished:
+            print_lines(f"{run.path}: is finished; nothing to do")
+        elif state.restored_from:
             checkpoint = run.path / CHECKPOINTS / "last" / Path(state.restored_from).name
             print_lines(f"resuming in epoch {state.epoch + 1} after step {state.step:,} from {checkpoint}")
-        train(training, state, Logs(directory.folder, training, state), stop)
-        print_lines(verdict(training, state))
+        logs = Logs(directory.folder, training, state)
+        told = Callbacks(callbacks, training.trainer.captioner)
+        train(training, state, logs, stop, told)
+        print_lines(verdict(training, state, stopped_by_callback=told.stop))
         return run.path
 
 
-def train(training: Training, state: TrainingState, logs: Logs, stop: StopRequest) -> None:
+def train(
+    training: Training, state: TrainingState, logs: Logs, stop: StopRequest, callbacks: Callbacks | None = None
+) -> None:
     """Epoch after epoch, from where the state is.
 
     Args:
@@ -68,23 +78,29 @@ def train(training: Training, state: TrainingState, logs: Logs, stop: StopReques
         state: updated and saved after every epoch, and within long ones.
         logs: get the metrics of steps and epochs.
         stop: asks to save and stop.
+        callbacks: are told of each epoch and may end the run; None: there are none.
 
     Raises:
         TrainingFailed, Preempted: see `train_run`.
     """
     if state.finished:
         return
+    callbacks = callbacks or Callbacks((), training.trainer.captioner)
+    callbacks.begin()
     with explain_read_errors(training.train_split, training.dev_split):
         batches = training.train_batches(state.position)
         dev_batches = training.dev_batches()
         calls = CallLength(training)
-        while not state.finished:
+        while not state.finished and not callbacks.stop:
+            callbacks.begin_epoch(state.epoch)
             train_epoch(training, state, batches, calls, logs, stop)
             dev = evaluate_epoch(training, state, dev_batches, calls)
             metrics, is_best = state.end_epoch(dev)
             logs.add_epoch(state, metrics)
             state.save()
             print_lines(epoch_line(state.epoch, metrics, is_best=is_best))
+            callbacks.end_epoch(state.epoch - 1, metrics)
+    callbacks.end()
 
 
 class CallLength:
