@@ -1,13 +1,13 @@
 """Pictures of photos above their captions."""
 
 import io
-import textwrap
 from collections import Counter
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from tfcaption.preprocessing import photos
+from tfcaption.records.display import display_text, wrapped_lines
 from tfcaption.runtime.paths import as_path
 
 PICTURE_WIDTH = 640  # pixels
@@ -20,7 +20,7 @@ def captioned_picture(path: str, caption: str) -> Image.Image:
         photo = photos.to_rgb(opened)
     photo = photo.resize((PICTURE_WIDTH, max(1, round(photo.height * PICTURE_WIDTH / photo.width))))
     font = ImageFont.load_default(FONT_SIZE)
-    lines = textwrap.wrap(caption, PICTURE_WIDTH * 2 // FONT_SIZE) or [""]
+    lines = wrapped_lines(display_text(caption), PICTURE_WIDTH - 2 * FONT_SIZE, font.getlength)
     sheet = Image.new("RGB", (PICTURE_WIDTH, photo.height + FONT_SIZE * (len(lines) + 1) * 5 // 4), "white")
     sheet.paste(photo)
     text = (FONT_SIZE, photo.height + FONT_SIZE // 2)
