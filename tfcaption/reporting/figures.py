@@ -13,30 +13,50 @@ from tfcaption.reporting.plots import Figure, Line
 
 
 def training_figures(runs: Sequence[EvaluatedRun]) -> list[Figure]:
-    """Losses by epoch; BLEU-4 and the learning rate too, where a run logged them and they change."""
+    """Losses by epoch; CIDEr, BLEU-4 and the learning rate too, where a run logged them and they change.
+
+    A star marks the epoch whose weights a run kept, on the line of the metric that decided.
+    """
     losses: list[Line] = []
-    bleu: list[Line] = []
+    scores: dict[str, list[Line]] = {"dev_cider": [], "dev_bleu_4": []}
     rates: list[Line] = []
     for index, run in enumerate(runs):
         if not run.epochs:
             continue
         loss_x, loss_y = plots.smoothed(*_by_step(run, "loss"))
         losses.append(Line(f"{run.name}, train", loss_x, loss_y, index, dashed=True))
-        losses.append(Line(f"{run.name}, dev", *_by_epoch(run, "dev_loss"), index, markers=True))
-        bleu.append(Line(run.name, *_by_epoch(run, "dev_bleu_4"), index, markers=True))
+        losses.append(_dev_line(run, "dev_loss", f"{run.name}, dev", index))
+        for key, lines in scores.items():
+            lines.append(_dev_line(run, key, run.name, index))
         rates.append(Line(run.name, *plots.thinned(*_by_step(run, "learning_rate")), index))
     if not any(min(line.y) < max(line.y) for line in rates if line.y):
         rates = []  # constant rates need no figure
     figures = [
         ("loss", "Loss", "loss per token", losses),
-        ("bleu", "BLEU-4 on the dev split", "BLEU-4", bleu),
+        ("cider", "CIDEr on the dev split", "CIDEr", scores["dev_cider"]),
+        ("bleu", "BLEU-4 on the dev split", "BLEU-4", scores["dev_bleu_4"]),
         ("learning_rate", "Learning rate of the decoder", "learning rate", rates),
     ]
     return [
-        plots.draw_lines(name, title, "epoch", y_label, logged, integer_x=True)
+        plots.draw_lines(
+            name,
+            f"{title} (star: the epoch that was kept)" if any(line.star is not None for line in logged) else title,
+            "epoch",
+            y_label,
+            logged,
+            integer_x=True,
+        )
         for name, title, y_label, lines in figures
         if (logged := [line for line in lines if line.x])
     ]
+
+
+def _dev_line(run: EvaluatedRun, key: str, label: str, index: int) -> Line:
+    """A metric of the dev split by epoch, with a star at its best epoch if the run kept the weights of that one."""
+    x, y = _by_epoch(run, key)
+    decides = key == run.run.config.train.early_stopping_metric
+    best = min(y, default=None) if key == "dev_loss" else max(y, default=None)
+    return Line(label, x, y, index, markers=True, star=y.index(best) if decides and best is not None else None)
 
 
 def _by_epoch(run: EvaluatedRun, key: str) -> tuple[list[float], list[float]]:

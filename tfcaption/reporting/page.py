@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from tfcaption.records.captions import WordAttention
+from tfcaption.records.display import display_text
 from tfcaption.reporting.plots import COLOURS, Figure
 
 TEMPLATE = "report.html.jinja"
@@ -94,7 +95,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"attention_mask": attention_mask, "data_uri": _data_uri}
+    environment.filters |= {"attention_mask": attention_mask, "data_uri": _data_uri, "display": display_text}
     template = environment.get_template(TEMPLATE)
     return template.render(page=page, light_colours=COLOURS, dark_colours=_DARK_COLOURS)
 

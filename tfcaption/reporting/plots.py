@@ -27,6 +27,7 @@ class Line(NamedTuple):
     run: int | None = None  # sets the colour; None: that of the text
     dashed: bool = False
     markers: bool = False
+    star: int | None = None  # index of the point that gets a star
 
 
 class Figure(NamedTuple):
@@ -66,6 +67,9 @@ def draw_lines(
                 marker="o" if line.markers else None,
                 markersize=3.5,
             )
+            if line.star is not None:
+                colour = INK if line.run is None else run_colour(line.run)
+                axes.plot([line.x[line.star]], [line.y[line.star]], color=colour, marker="*", markersize=13)
         if integer_x:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         canvas.legend(loc="outside lower center", ncols=2, fontsize="medium")

@@ -11,6 +11,7 @@ import numpy as np
 from tfcaption.evaluation.scores import METRICS
 from tfcaption.metrics.tokens import ngrams, score_tokens
 from tfcaption.records.captions import WordAttention
+from tfcaption.records.display import display_text
 from tfcaption.reporting.data import (
     EvaluatedRun,
     all_references,
@@ -146,7 +147,7 @@ def _score_table(runs: Sequence[EvaluatedRun]) -> PageTable:
     constant: dict[str, Any] = next((run.scores["constant"] for run in runs if "constant" in run.scores), {})
     notes = ["The best run of each row is underlined."] if len(runs) > 1 else []
     if "caption" in constant:
-        notes.append(f'The constant caption, given to every photo, is "{constant["caption"]}"')
+        notes.append(f'The constant caption, given to every photo, is "{display_text(constant["caption"])}"')
     columns = [(run.name, run.scores) for run in runs]
     for key, name in (("constant", "constant caption"), ("human", "human")):
         columns += [(name, run.scores[key]) for run in runs if key in run.scores][:1]
