@@ -5,6 +5,7 @@ Prints the summary, every fault, and how to fix it.
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,7 +19,7 @@ from tfcaption.runtime.process import start_tensorflow
 
 EXAMPLES = """examples:
   python -m tfcaption.inspect records/
-  # also writes a picture of 12 photos of each split with their captions
+  # also writes pictures of 12 photos of each split with their captions: records-pictures/train.png, ...
   python -m tfcaption.inspect records/ --show 12
   # lists the shards that extract_features would rebuild
   python -m tfcaption.inspect features/pooled
@@ -33,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command_parser("tfcaption.inspect", EXAMPLES)
     parser.add_argument("records", type=as_path, help="folder that build_records or extract_features wrote")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="write SPLIT.png with N photos of each split")
-    parser.add_argument("--output", type=as_path, default=".", help="folder for these pictures (default: here)")
+    parser.add_argument(
+        "--output", type=as_path, metavar="DIR", help="folder for these pictures (default: RECORDS-pictures)"
+    )
     parser.add_argument("--repair", action="store_true", help="fix what intact shards allow to fix")
     parser.add_argument(
         "--set",
@@ -46,15 +49,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = arguments.records
     from tfcaption.inspection.console import print_features, print_records, print_repair
     from tfcaption.inspection.repair import repair_records
+    from tfcaption.inspection.verification import check_kind
 
     if any((folder / name).exists() for name in (FEATURES_FILE, PARTIAL_FEATURES_FILE)):
         return 0 if print_features(folder) else 1
+    check_kind(folder)
     if arguments.repair and folder.is_dir():
         with locked(folder):
             repair = repair_records(folder, _tokenize, _settings(arguments.set))
         if not print_repair(folder, repair):
             return 1
-    return 0 if print_records(folder, show=arguments.show, pictures=arguments.output) else 1
+    return 0 if print_records(folder, show=arguments.show, pictures=arguments.output or _beside(folder)) else 1
+
+
+def _beside(folder: Path) -> Path:
+    """The folder for pictures of records, beside them."""
+    named = folder if folder.name not in ("", "..") else folder.resolve()
+    return named.with_name(f"{named.name}-pictures")
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:

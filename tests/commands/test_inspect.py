@@ -75,6 +75,40 @@ def test_show_writes_a_picture_of_each_split(sample_records, tmp_path):
             assert image.width == 1040 and image.height > 2 * 260
 
 
-def test_a_folder_without_records_is_a_clear_error(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 1
-    assert "incomplete" in capsys.readouterr().err
+def test_pictures_lie_beside_the_records_unless_a_folder_is_named_and_their_paths_are_printed(copy, capsys):
+    assert main([str(copy), "--show", "2"]) == 0
+    folder = copy.with_name("copy-pictures")
+    assert sorted(path.name for path in folder.iterdir()) == ["dev.png", "test.png", "train.png"]
+    assert f"picture: {folder / 'dev.png'}" in capsys.readouterr().out
+
+
+def test_incomplete_records_are_called_incomplete(copy, capsys):
+    (copy / "dataset.json").unlink()
+    assert main([str(copy)]) == 1
+    assert "dataset.json is missing, so these records are incomplete" in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else_is_called_what_it_is_and_never_to_be_overwritten(copy, tmp_path, capsys):
+    folders = {name: tmp_path / name for name in ("empty", "photos", "run", "export", "captions")}
+    for folder in folders.values():
+        folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "a.txt"):
+        (folders["photos"] / name).touch()
+    shutil.copytree(copy, folders["run"], dirs_exist_ok=True)  # a run holds a copy of the records' description
+    (folders["run"] / "config.yaml").touch()
+    (folders["export"] / "saved_model.pb").touch()
+    (folders["captions"] / "captions.json").touch()
+    for name, kind in {
+        "empty": "empty",
+        "photos": "a folder of .jpg files",
+        "run": "a run directory",
+        "export": "an export",
+        "captions": "a folder of captions",
+    }.items():
+        for flags in ([], ["--repair"]):
+            assert main([str(folders[name]), *flags]) == 1
+            assert capsys.readouterr().err.strip() == (
+                f"error: {folders[name]}: is {kind}; name a folder that build_records or extract_features wrote"
+            )
+    assert main([str(tmp_path / "none")]) == 1
+    assert "no such folder" in capsys.readouterr().err

@@ -1,12 +1,15 @@
 """Prints the results of inspections and repairs, with the commands that fix what is left."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tfcaption.inspection.contact_sheet import contact_sheet
 from tfcaption.inspection.repair import Repair
 from tfcaption.inspection.verification import Inspection, inspect_features, inspect_records
 from tfcaption.records.dataset_info import DATASET_FILE, FeatureSettings, load_features_info
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import load_vocabulary
 
 SHOWN_FAULTS = 20
 
@@ -24,13 +27,7 @@ def print_records(folder: Path, *, show: int, pictures: Path) -> bool:
     """
     inspection = inspect_records(folder, show=show)
     print(summary(inspection))
-    for split, photos in inspection.shown.items():
-        if photos:
-            path = pictures / f"{split}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as stream:
-                contact_sheet(photos).save(stream, "PNG")
-            print(f"picture: {path}")
+    _write_pictures(folder, inspection, pictures)
     if not inspection.faults:
         print("no faults")
         return True
@@ -41,6 +38,20 @@ def print_records(folder: Path, *, show: int, pictures: Path) -> bool:
         file=sys.stderr,
     )
     return False
+
+
+def _write_pictures(folder: Path, inspection: Inspection, pictures: Path) -> None:
+    vocabulary = None
+    with suppress(RecordError):  # a fault of the inspection
+        vocabulary = frozenset(load_vocabulary(folder))
+    for split, photos in inspection.shown.items():
+        if photos:
+            path = pictures / f"{split}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            heading = f"{split}: {len(photos):,} of {inspection.photos[split]:,} photos of {folder}"
+            with path.open("wb") as stream:
+                contact_sheet(photos, heading=heading, vocabulary=vocabulary).save(stream, "PNG")
+            print(f"picture: {path}")
 
 
 def summary(inspection: Inspection) -> str:

@@ -1,32 +1,80 @@
 """A picture of photos with their captions below."""
 
 import io
-import textwrap
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from tfcaption.records.display import display_text, wrapped_lines
 from tfcaption.records.examples import PhotoRecord
 
 COLUMNS, CELL_WIDTH, LINES_PER_CAPTION = 4, 260, 2
+MARGIN, LINE_HEIGHT, HEADING_HEIGHT, FONT_SIZE, HEADING_SIZE = 6, 15, 34, 12, 16  # pixels
+TEXT, QUIET, UNKNOWN = "black", "gray", "#c2410c"
+LEGEND = "words in this colour: outside the vocabulary, read as <oov>"
+# Nearly the words of `preprocessing.tokenizer`, which needs TensorFlow: clitics are words of their own.
+_WORD = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+(?:['-][^\W_]+)*")
+_CLITIC = re.compile(r"(?<=.)(?:n't|'(?:s|m|d|re|ve|ll))$")
 
 
-def contact_sheet(photos: Sequence[PhotoRecord]) -> Image.Image:
-    """A picture of photos with their captions below."""
-    font = ImageFont.load_default(12)
+def contact_sheet(photos: Sequence[PhotoRecord], *, heading: str, vocabulary: Container[str] | None) -> Image.Image:
+    """A picture of photos with their captions below.
+
+    Args:
+        photos: of one split.
+        heading: the line above them.
+        vocabulary: words that are known, others get a colour of their own; None: no word gets it.
+    """
+    font = ImageFont.load_default(FONT_SIZE)
     texts = [
-        "\n".join(line for caption in photo.captions for line in textwrap.wrap("- " + caption, 42)[:LINES_PER_CAPTION])
+        [
+            line
+            for caption in photo.captions
+            for line in wrapped_lines(
+                f"- {display_text(caption)}", CELL_WIDTH - 2 * MARGIN, font.getlength, most=LINES_PER_CAPTION
+            )
+        ]
         for photo in photos
     ]
-    text_height = 15 * (2 + max((text.count("\n") + 1 for text in texts), default=0))
     rows = -(-len(photos) // COLUMNS)
-    cell_height = CELL_WIDTH + text_height
-    sheet = Image.new("RGB", (COLUMNS * CELL_WIDTH, rows * cell_height), "white")
+    cell_height = CELL_WIDTH + LINE_HEIGHT * (2 + max(map(len, texts), default=0))
+    sheet = Image.new("RGB", (COLUMNS * CELL_WIDTH, HEADING_HEIGHT + rows * cell_height), "white")
     canvas = ImageDraw.Draw(sheet)
-    for index, (photo, text) in enumerate(zip(photos, texts, strict=True)):
-        x, y = index % COLUMNS * CELL_WIDTH, index // COLUMNS * cell_height
+    _draw_heading(canvas, heading, legend=LEGEND if vocabulary is not None else "")
+    for index, (photo, lines) in enumerate(zip(photos, texts, strict=True)):
+        x, y = index % COLUMNS * CELL_WIDTH + MARGIN, HEADING_HEIGHT + index // COLUMNS * cell_height
+        side = CELL_WIDTH - 2 * MARGIN
         with Image.open(io.BytesIO(photo.jpeg)) as image:
-            sheet.paste(image.resize((CELL_WIDTH - 12, CELL_WIDTH - 12), Image.Resampling.BICUBIC), (x + 6, y + 6))
-        canvas.text((x + 6, y + CELL_WIDTH), photo.photo_id, fill="gray", font=font)
-        canvas.multiline_text((x + 6, y + CELL_WIDTH + 15), text, fill="black", font=font, spacing=2)
+            sheet.paste(image.resize((side, side), Image.Resampling.BICUBIC), (x, y + MARGIN))
+        (name, *_) = wrapped_lines(photo.photo_id, side, font.getlength, most=1)
+        canvas.text((x, y + CELL_WIDTH), name, fill=QUIET, font=font)
+        for number, line in enumerate(lines, start=1):
+            _draw_line(canvas, (x, y + CELL_WIDTH + number * LINE_HEIGHT), line, vocabulary)
     return sheet
+
+
+def is_unknown(word: str, vocabulary: Container[str]) -> bool:
+    """Whether a word of a caption, with its punctuation, holds a word that is not in the vocabulary."""
+    for part in _WORD.findall(word.lower().replace("’", "'")):
+        stem = _CLITIC.sub("", part)
+        if stem not in vocabulary or (stem != part and part[len(stem) :] not in vocabulary):
+            return True
+    return False
+
+
+def _draw_heading(canvas: ImageDraw.ImageDraw, heading: str, *, legend: str) -> None:
+    large, small = ImageFont.load_default(HEADING_SIZE), ImageFont.load_default(FONT_SIZE)
+    canvas.text((MARGIN, MARGIN + 2), heading, fill=TEXT, font=large)
+    canvas.text((MARGIN + large.getlength(heading) + 4 * MARGIN, MARGIN + 5), legend, fill=UNKNOWN, font=small)
+
+
+def _draw_line(
+    canvas: ImageDraw.ImageDraw, position: tuple[float, float], line: str, vocabulary: Container[str] | None
+) -> None:
+    font = ImageFont.load_default(FONT_SIZE)
+    x, y = position
+    for word in line.split(" "):
+        unknown = vocabulary is not None and is_unknown(word, vocabulary)
+        canvas.text((x, y), word, fill=UNKNOWN if unknown else TEXT, font=font)
+        x += font.getlength(f"{word} ")

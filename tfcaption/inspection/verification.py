@@ -19,9 +19,12 @@ from tfcaption.records.dataset_info import (
     load_dataset_info,
 )
 from tfcaption.records.examples import PhotoRecord, decode_record
+from tfcaption.records.folder_kinds import describe_folder
 from tfcaption.records.reading import salvage_shard
+from tfcaption.records.sharding import is_shard_name
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import END, OOV, SPECIAL_TOKENS, START, VOCABULARY_FILE, load_vocabulary
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.progress import Progress
 
 
@@ -33,6 +36,22 @@ class Inspection:
     photos: Counter[str] = field(default_factory=Counter)  # split -> photos read
     faults: list[str] = field(default_factory=list)  # each names its file
     shown: dict[str, list[PhotoRecord]] = field(default_factory=dict)  # split -> its first photos
+
+
+def check_kind(folder: Path) -> None:
+    """Check that a folder can hold records: complete, or so damaged that only shards or the vocabulary are left.
+
+    Raises:
+        UsageError: it is something else, such as a run directory or a folder of photos.
+    """
+    kind = describe_folder(folder)
+    if kind in ("a folder of records", "missing"):  # what is missing has its own error
+        return
+    marked = kind in ("a file", "a run directory", "an export", "a folder of captions")
+    if marked or not any(
+        is_shard_name(path.name) or path.name in (VOCABULARY_FILE, REJECTED_FILE) for path in folder.iterdir()
+    ):
+        raise UsageError(f"{folder}: is {kind}; name a folder that build_records or extract_features wrote")
 
 
 def inspect_records(folder: Path, *, show: int = 0) -> Inspection:
