@@ -4,11 +4,11 @@ Prints a summary and the path of the records. The pipeline is in `pipelines/reco
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from beam_jobs.errors import SourceError
 from beam_jobs.execution.command import import_beam, run_job
 from beam_jobs.sources.base import Columns, check_exists
 from tfcaption.preprocessing import photos
@@ -104,8 +104,9 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument(
         "--max_rejected",
         type=float,
-        default=0.01,
-        help="fail if a larger share of photos or captions is rejected (default: %(default)s)",
+        metavar="SHARE",
+        help="fail if a larger share of photos or captions is rejected (default: 0.01, but up to 5 of them if they are "
+        "at most a tenth)",
     )
     arguments, flags = parser.parse_known_args(argv)
     arguments.shards = _shards(parser, arguments.shards)
@@ -116,7 +117,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         parser.error(f"--shares must be three numbers that add up to 1, not {arguments.shares}")
     if arguments.columns and len(arguments.columns) not in (2, 3):
         parser.error("--columns takes two or three names: PHOTO CAPTION [SPLIT]")
-    if not 0 <= arguments.max_rejected <= 1:
+    if arguments.max_rejected is not None and not 0 <= arguments.max_rejected <= 1:
         parser.error("--max_rejected must be from 0 to 1")
     return arguments, flags
 
@@ -141,7 +142,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
 
     Raises:
         SourceError, UsageError: input or options that no job can start from.
-        JobFailed: too much was rejected, or records were lost.
+        JobFailed: too much was rejected, which may be known before any photo is read, or records were lost.
     """
     if is_local(arguments.images) and is_local(arguments.captions):
         check_exists(Path(arguments.images), Path(arguments.captions))
@@ -150,13 +151,28 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
 
     from beam_jobs.execution import output_folder, paths
     from beam_jobs.execution.options import beam_options
+    from beam_jobs.execution.rejections import named_reasons
     from beam_jobs.pipelines import records
     from beam_jobs.sources import held_out
     from beam_jobs.sources.reader import read_source
 
     options = beam_options(flags, output=arguments.output)
-    output_folder.check_writable(arguments.output, output_folder.RECORDS, overwrite=arguments.overwrite)
     shares = dict(zip(SPLITS, arguments.shares, strict=True))
+    settings = RecordSettings(
+        source=arguments.source,
+        image_size=arguments.image_size,
+        resize=arguments.resize,
+        min_count=arguments.min_count,
+        max_words=arguments.max_words,
+        seed=arguments.seed,
+        shards=arguments.shards,
+        shares=shares,
+        pillow_version=PIL.__version__,
+    )
+    kind, compared = output_folder.RECORDS, ""
+    if not arguments.overwrite and (complete := output_folder.read_description(arguments.output, kind, DatasetInfo)):
+        compared = _compared(complete.settings, settings)
+    output_folder.check_writable(arguments.output, kind, overwrite=arguments.overwrite, compared=compared)
     listing = read_source(
         arguments.images,
         arguments.captions,
@@ -171,20 +187,24 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         f"{len(listing.photos):,} photos, {listing.captions_in:,} captions; {'; '.join(listing.notes)}",
         flush=True,
     )
-    if not any(photo.split == "train" for photo in listing.photos):
-        raise SourceError(f"{arguments.captions}: no photo is left for the training split")
-    settings = RecordSettings(
-        source=listing.source,
-        image_size=arguments.image_size,
-        resize=arguments.resize,
-        min_count=arguments.min_count,
-        max_words=arguments.max_words,
-        seed=arguments.seed,
-        shards=arguments.shards,
-        shares=shares,
-        pillow_version=PIL.__version__,
-    )
+    for kind_rejected in ("photo", "caption"):
+        if reasons := named_reasons(each for each in listing.rejections if each.kind == kind_rejected):
+            print(f"{kind_rejected}s rejected before any photo is read: {reasons}", flush=True)
+    for warning in listing.warnings:
+        print(f"WARNING: {warning}", flush=True)
+    settings = settings.model_copy(update={"source": listing.source})
+    records.check_listing(listing, output=arguments.output, max_rejected=arguments.max_rejected)
     return records.run(listing, settings, options, output=arguments.output, max_rejected=arguments.max_rejected)
+
+
+def _compared(complete: RecordSettings, settings: RecordSettings) -> str:
+    """How the settings differ from those of complete records; the photos and captions are not compared."""
+    from beam_jobs.execution.output_folder import compare_settings
+    from beam_jobs.sources.reader import AUTO
+
+    if settings.source == AUTO:  # recognised only when the captions are read
+        settings = settings.model_copy(update={"source": complete.source})
+    return compare_settings(complete, settings)
 
 
 def summary(info: DatasetInfo, seconds: float) -> str:
@@ -197,6 +217,10 @@ def summary(info: DatasetInfo, seconds: float) -> str:
             f"{name:6} {split.photos:8,} {split.captions:9,} {split.oov_rate:9.2%} {split.truncated_captions:5,} "
             f"{len(split.shards):6,} {megabytes:8,.1f}"
         )
+    lines.append(
+        "oov words: share of words outside the vocabulary, read as <oov>; cut: captions longer than "
+        f"{info.settings.max_words} words, shortened"
+    )
     lines.append(f"vocabulary: {info.vocabulary_size:,} words, longest caption {info.max_length} tokens")
     for kind, reasons in (
         ("photos rejected", info.rejected_photos),
@@ -229,7 +253,12 @@ def _one_of_each_split(duplicates: dict[str, str]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    return run_job(build_records, summary, arguments, flags, noun="records")
+    return run_job(build_records, summary, arguments, flags, noun="records", next_step=_next_step(arguments.output))
+
+
+def _next_step(output: str) -> str:
+    features = "--output features/pooled --stage pooled --weights imagenet"
+    return f"python -m beam_jobs.extract_features --records {shlex.quote(output)} {features}"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ def run_job(
     flags: Sequence[str],
     *,
     noun: str,
+    next_step: str = "",
 ) -> int:
     """Run a job and print a summary and the path of its output; returns the exit code.
 
@@ -29,6 +30,7 @@ def run_job(
         arguments: the job's own; `output` is its output folder.
         flags: Beam's options.
         noun: the kind of output, plural.
+        next_step: the command that most people run after it; empty: none is named.
 
     Raises:
         UsageError: this process could not read all names of photos.
@@ -44,6 +46,8 @@ def run_job(
         return 0
     print(summary(info, time.monotonic() - start))
     print(f"{noun}: {arguments.output}")
+    if next_step:
+        print(f"next: {next_step}")
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import Protocol, Self, TypeVar
 from apache_beam.io.filesystems import FileSystems
 from pydantic import BaseModel, ValidationError
 
+from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import remove_progress
 from beam_jobs.execution.reading import read_if_exists
 from beam_jobs.execution.shard_writer import TEMPORARY_MARK, write_text
@@ -17,6 +18,7 @@ from tfcaption.records.dataset_info import (
     PARTIAL_FEATURES_FILE,
     REJECTED_FILE,
 )
+from tfcaption.records.folder_kinds import EXPORT_FILE, RUN_FILE, describe_folder
 from tfcaption.records.sharding import is_shard_name
 from tfcaption.records.vocabulary import VOCABULARY_FILE
 from tfcaption.runtime.errors import UsageError
@@ -59,13 +61,14 @@ DescriptionType = TypeVar("DescriptionType", bound=Description)
 Parsed = TypeVar("Parsed")
 
 
-def check_writable(output: str, kind: OutputKind, *, overwrite: bool) -> None:
+def check_writable(output: str, kind: OutputKind, *, overwrite: bool, compared: str = "") -> None:
     """Refuse an output folder that a job must not write into.
 
     Args:
         output: the folder.
         kind: what the job writes.
         overwrite: complete output may be replaced.
+        compared: for the message, see `compare_settings`.
 
     Raises:
         UsageError: the folder holds complete output and `overwrite` is false, or another job's files, or only files
@@ -74,15 +77,24 @@ def check_writable(output: str, kind: OutputKind, *, overwrite: bool) -> None:
     own_files, other_files = _files(output, kind)
     for path in other_files:
         name = FileSystems.split(path)[1]
+        if name in (RUN_FILE, EXPORT_FILE):
+            raise UsageError(f"--output {output}: is {describe_folder(as_path(output))}; name a new folder")
         if any(name in other.files for other in (RECORDS, FEATURES, CAPTIONS)):
             raise UsageError(f"--output {output}: holds {name} of another job; name a new folder")
     if other_files and not own_files:
         raise UsageError(f"--output {output}: holds files that no job wrote ({other_files[0]}); name a new folder")
     if FileSystems.join(output, kind.description) in own_files and not overwrite:
         raise UsageError(
-            f"--output {output}: is complete ({kind.description} exists); add --overwrite to make it again, or name "
-            "another folder"
+            f"--output {output}: is complete ({kind.description} exists){', ' if compared else ''}{compared}; add "
+            "--overwrite to replace it, or name another folder"
         )
+
+
+def compare_settings(before: BaseModel, now: BaseModel) -> str:
+    """What is new in the settings of a job, in words: `with other settings: seed was 0, is 5`."""
+    old, new = before.model_dump(), now.model_dump()
+    changes = [f"{name} was {old.get(name)}, is {value}" for name, value in new.items() if old.get(name) != value]
+    return f"with other settings: {', '.join(changes)}" if changes else "with the same settings"
 
 
 def prepare_output(
@@ -103,8 +115,10 @@ def prepare_output(
         UsageError: the job must not write into the folder, see `check_writable`; or a description in it is not
             readable.
     """
-    resumes = _previous_settings(output, kind, description, type(settings)) == settings and not overwrite
-    check_writable(output, kind, overwrite=overwrite or resumes)
+    previous = _previous_settings(output, kind, description, type(settings))
+    resumes = previous == settings and not overwrite
+    compared = compare_settings(previous, settings) if previous else ""
+    check_writable(output, kind, overwrite=overwrite or resumes, compared=compared)
     if resumes:
         remove_partial_files(output, kind)
     else:

@@ -1,7 +1,9 @@
 """Progress of workers that share this machine's disk: each appends a byte per item to a file of its own."""
 
 import shutil
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +43,8 @@ class ProgressCounter:
 def progress_shown(output: str, *, total: int, unit: str, label: str) -> Iterator[None]:
     """Show what all `ProgressCounter`s of an output folder have counted, until the block ends.
 
+    Until the first item is counted, it says that workers start: they import Beam, some also TensorFlow.
+
     Args:
         output: the job's output folder; on another filesystem nothing is shown.
         total: items of the job.
@@ -55,7 +59,11 @@ def progress_shown(output: str, *, total: int, unit: str, label: str) -> Iterato
     ended = threading.Event()
 
     def watch() -> None:
-        with Progress(total, unit=unit, label=label) as progress:
+        print(f"{label}: starting workers", file=sys.stderr, flush=True)
+        since = time.monotonic()
+        while not _items_done(folder) and not ended.wait(_SECONDS_BETWEEN_UPDATES):
+            since = time.monotonic()
+        with Progress(total, unit=unit, label=label, since=since) as progress:
             while not ended.wait(_SECONDS_BETWEEN_UPDATES):
                 progress.update(_items_done(folder))
             progress.update(_items_done(folder))

@@ -17,12 +17,13 @@ from apache_beam import pvalue
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.errors import JobFailed
+from beam_jobs.errors import JobFailed, SourceError
 from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejection
 from beam_jobs.execution.output_folder import RECORDS, complete_output, remove_file, remove_previous
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import ProgressCounter
-from beam_jobs.execution.reading import read_photo, read_shard
+from beam_jobs.execution.reading import read_if_exists, read_photo, read_shard
+from beam_jobs.execution.rejections import check_rejected, named_reasons
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import write_shard, write_text
 from beam_jobs.sources.base import CaptionedPhoto, Listing, Location
@@ -67,11 +68,40 @@ class BuildContext:
     photo_files: list[str]  # names of the files that list the photos, in the output folder
     rejection_file: str  # name of the file with the rejections of the listing
     output: str
-    max_rejected: float
+    max_rejected: float | None
+
+
+def check_listing(listing: Listing, *, output: str, max_rejected: float | None) -> None:
+    """Check, before any photo is read, that enough of a listing is left.
+
+    Otherwise `rejected.jsonl` is written, unless the output holds complete records, which stay as they are.
+
+    Args:
+        listing: its photos, captions and rejections.
+        output: folder for the records.
+        max_rejected: largest share of photos or captions that may be rejected; None: see `rejections_allowed`.
+
+    Raises:
+        JobFailed: too much was rejected.
+        SourceError: no photo is left to train on.
+    """
+    keeps_records = read_if_exists(output, RECORDS.description) is not None
+    file = "" if keeps_records else FileSystems.join(output, REJECTED_FILE)
+    try:
+        check_rejected(listing.rejections, "photo", listing.photos_in, max_rejected, file)
+        check_rejected(listing.rejections, "caption", listing.captions_in, max_rejected, file)
+        if not any(photo.split == "train" for photo in listing.photos):
+            found = ", ".join(f"{count:,} in {split}" for split, count in _split_sizes(listing).items()) or "no photo"
+            lost = named_reasons(listing.rejections)
+            raise SourceError(f"no photo is left for the training split: {found}{lost and f'; {lost}'}")
+    except (JobFailed, SourceError):
+        if file:
+            write_text(output, REJECTED_FILE, rejected_lines(listing.rejections))
+        raise
 
 
 def run(
-    listing: Listing, settings: RecordSettings, options: PipelineOptions, *, output: str, max_rejected: float
+    listing: Listing, settings: RecordSettings, options: PipelineOptions, *, output: str, max_rejected: float | None
 ) -> DatasetInfo | None:
     """Write the records of a data set.
 
@@ -80,7 +110,7 @@ def run(
         settings: all that decides the bytes.
         options: Beam's.
         output: folder for the records, any path that Beam's filesystems know; records in it are replaced.
-        max_rejected: largest share of photos or captions that may be rejected.
+        max_rejected: see `check_listing`.
 
     Returns:
         The description of the records, as written; None for a dry run or a template.
@@ -97,7 +127,7 @@ def run(
 
 
 def add_steps(
-    pipeline: beam.Pipeline, listing: Listing, settings: RecordSettings, *, output: str, max_rejected: float
+    pipeline: beam.Pipeline, listing: Listing, settings: RecordSettings, *, output: str, max_rejected: float | None
 ) -> None:
     """Add all steps of the job to an empty pipeline, for any runner; see `run` for the arguments."""
     shard_counts = _shard_counts(listing, settings.shards)
@@ -144,7 +174,7 @@ def add_steps(
 
 def _shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
     """Shards of each split: `shards` for the largest, the others in proportion; by their photos where it is None."""
-    sizes = Counter(photo.split for photo in listing.photos)
+    sizes = _split_sizes(listing)
     if shards is None:
         return {split: automatic_shard_count(size) for split, size in sizes.items()}
     least = -(-max(sizes.values()) // MOST_PHOTOS_PER_SHARD)
@@ -153,6 +183,10 @@ def _shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
             f"--shards {shards}: more than {MOST_PHOTOS_PER_SHARD:,} photos in a shard; name {least:,} or more, or auto"
         )
     return {split: max(1, round(shards * size / max(sizes.values()))) for split, size in sizes.items()}
+
+
+def _split_sizes(listing: Listing) -> Counter[str]:
+    return Counter(photo.split for photo in listing.photos)
 
 
 def _chunks(photos: Iterable[CaptionedPhoto]) -> Iterator[list[CaptionedPhoto]]:
@@ -308,23 +342,13 @@ def _finish(
     write_text(build.output, REJECTED_FILE, rejected_lines(rejections))
     write_text(build.output, VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary.words))
     info = build_dataset_info(shards, rejections, build.settings, vocabulary, build.totals)
-    _check_rejected("photos", info.photos_in, info.rejected_photos, build)
-    _check_rejected("captions", info.captions_in, info.rejected_captions, build)
+    file = FileSystems.join(build.output, REJECTED_FILE)
+    check_rejected(rejections, "photo", info.photos_in, build.max_rejected, file)
+    check_rejected(rejections, "caption", info.captions_in, build.max_rejected, file)
     _check_conservation(info, rejections)
     complete_output(build.output, RECORDS, info)
     for name in (*build.photo_files, build.rejection_file):
         remove_file(build.output, name)
-
-
-def _check_rejected(unit: str, total: int, reasons: dict[str, int], build: BuildContext) -> None:
-    rejected = sum(reasons.values())
-    if rejected > build.max_rejected * total:
-        counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
-        raise JobFailed(
-            f"{rejected:,} of {total:,} {unit} were rejected ({counts}), more than --max_rejected "
-            f"{build.max_rejected:g} allows; {FileSystems.join(build.output, REJECTED_FILE)} names each. "
-            "Fix them, or raise --max_rejected."
-        )
 
 
 def _check_conservation(info: DatasetInfo, rejections: Iterable[Rejection]) -> None:

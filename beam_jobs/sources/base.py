@@ -42,6 +42,7 @@ class Listing:
     photos: list[CaptionedPhoto] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # for the user, e.g. how the splits were decided
+    warnings: list[str] = field(default_factory=list)  # for the user: what the data set lacks
     captions_in: int = 0  # accepted + rejected
     source: str = ""  # name of the layout
 
@@ -95,6 +96,7 @@ class Source(ABC):
 
     name: str
     layout: str  # human-readable: how its files look
+    every_photo_captioned: ClassVar[bool] = False  # True: a photo without captions is a fault; False: it is an extra
     split_files: ClassVar[Mapping[str, str]] = {}  # split -> name of the file beside the captions that lists its photos
 
     @abstractmethod

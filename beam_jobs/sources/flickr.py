@@ -12,6 +12,7 @@ class Numbered(Source):
     """A file with lines NAME#K<TAB>CAPTION."""
 
     file_name: str
+    every_photo_captioned = True  # in the official archives, so a cut file of captions is noticed
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""

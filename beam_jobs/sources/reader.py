@@ -1,5 +1,6 @@
 """Reads a data set of any caption layout into a listing: photos with captions and split, and rejections."""
 
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -8,20 +9,23 @@ from typing import Any
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
+from beam_jobs.execution.rejections import some_of
 from beam_jobs.sources.base import CaptionedPhoto, Columns, Listing, Location, Source, check_exists
 from beam_jobs.sources.coco import Coco, Karpathy
 from beam_jobs.sources.flickr import Flickr8k, Flickr30k
 from beam_jobs.sources.folder import Folder
-from beam_jobs.sources.splits import read_split_files, split_by_hash
+from beam_jobs.sources.splits import divide, read_split_files
 from beam_jobs.sources.table import Table
 from beam_jobs.sources.text_files import is_safe_name
 from beam_jobs.sources.webdataset import WebDataset
+from tfcaption.preprocessing.photos import UNREAD_SUFFIXES
 from tfcaption.records.dataset_info import SPLITS
 
 LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder, Table, WebDataset)
 DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}
 ENTRY_POINTS = "tfcaption.sources"
 AUTO = "auto"
+FEWEST_DEV_PHOTOS = 50  # with fewer, the scores of two epochs differ by chance more than by what was learned
 _USUAL = Columns()
 
 
@@ -45,8 +49,9 @@ def read_source(
     """Read a data set.
 
     The captions, or split files beside them, name the split of a photo. Photos that no split file lists are divided by
-    a hash of their id among the splits whose file is missing. If no file is missing, such photos are unused, as the
-    authors of the data set intended.
+    a hash of their id among the splits whose file is missing, see `divide`. If no file is missing, such photos are
+    unused, as the authors of the data set intended. Photos that no caption names are unused too, unless the layout
+    says that every photo has captions.
 
     Args:
         images: folder of the photos or a folder above it (a layout that contains the photos may take a file).
@@ -57,7 +62,7 @@ def read_source(
         columns: names of a table's columns, where they are unusual.
 
     Returns:
-        The photos in the order of their ids, and the rejections.
+        The photos in the order of their ids, the rejections, and warnings about what was found.
 
     Raises:
         SourceError: a file is missing, empty or of no known layout, or a photo is in two splits.
@@ -74,13 +79,15 @@ def read_source(
         missing = []
     split_of |= listed
     locations_of = layout.photos(images, captions_of.keys())
+    found: dict[str, tuple[Location, list[str]]] = {}
     for name in sorted(captions_of.keys() | split_of.keys() | locations_of.keys()):
         texts, locations = captions_of.get(name, []), locations_of.get(name, [])
         if not texts:
             where = str(locations[0]) if locations else ""
             if name in listed:
                 where = f"listed in {layout.split_files[listed[name]]}"
-            listing.reject("photo", name, "no captions", where)
+            expected = name in captions_of or name in split_of or layout.every_photo_captioned
+            listing.reject("photo" if expected else "unused", name, "no captions", where)
         elif not locations:
             listing.reject("photo", name, "missing photo", f"not found below {images}", captions=len(texts))
         elif len(locations) > 1:
@@ -88,11 +95,16 @@ def read_source(
         elif name not in split_of and not missing:
             listing.reject("unused", name, "in no split", captions=len(texts))
         else:
-            split = split_of.get(name) or split_by_hash(name, missing, shares, seed)
-            listing.photos.append(CaptionedPhoto(name, locations[0], tuple(texts), split))
+            found[name] = locations[0], texts
+    by_hash = divide(found.keys() - split_of.keys(), missing, shares, seed)
+    split_of |= by_hash
+    listing.photos += [
+        CaptionedPhoto(name, location, tuple(texts), split_of[name]) for name, (location, texts) in found.items()
+    ]
     more = ", ..." if len(files) > 3 else ""
     listing.notes.append(f"source: {layout.name} ({', '.join(path.name for path in files[:3])}{more})")
-    listing.notes.append(_split_note(layout, missing, listing, split_of))
+    listing.notes.append(_split_note(layout, missing, by_hash))
+    listing.warnings += _warnings(listing, divided=bool(by_hash))
     return listing
 
 
@@ -113,8 +125,8 @@ def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
     for layout in known.values():
         if files := layout.files(captions):
             return layout, files
-    listed = "; ".join(f"{layout.name}: {layout.layout}" for layout in known.values())
-    raise SourceError(f"--captions {captions}: holds no captions of a known layout ({listed})")
+    listed = "\n".join(f"  {layout.name:10}  {layout.layout}" for layout in known.values())
+    raise SourceError(f"--captions {captions}: holds no captions of a known layout; these are known:\n{listed}")
 
 
 def _read_captions(
@@ -152,11 +164,41 @@ def _caption_problem(caption: Any) -> str:
     return ""
 
 
-def _split_note(layout: Source, missing: list[str], listing: Listing, split_of: Mapping[str, str]) -> str:
+def _split_note(layout: Source, missing: list[str], by_hash: Mapping[str, str]) -> str:
     if not missing:
         return f"splits: from {'the split files' if layout.split_files else 'the captions'}"
-    hashed = Counter(photo.split for photo in listing.photos if photo.id not in split_of)
     absent = ", ".join(layout.split_files[split] for split in missing if split in layout.split_files)
     return f"splits: {f'no {absent}; ' if absent else ''}by a hash of the photo id: " + (
-        ", ".join(f"{count:,} to {split}" for split, count in sorted(hashed.items())) or "no photos"
+        ", ".join(f"{count:,} to {split}" for split, count in sorted(Counter(by_hash.values()).items()))
+        or "no photos"
     )
+
+
+def _warnings(listing: Listing, *, divided: bool) -> list[str]:
+    """What is unusual in a listing; `divided`: photos were divided by the hash."""
+    warnings = []
+    missing, unused = (
+        [rejection.id for rejection in listing.rejections if (rejection.kind, rejection.reason) == kind_and_reason]
+        for kind_and_reason in (("photo", "missing photo"), ("unused", "no captions"))
+    )
+    if unused:
+        warnings.append(f"{_photos(len(unused))} that no caption names, not used: {some_of(unused)}")
+    spellings = {_spelling(name): name for name in unused}
+    if twice := [f"{name} is {spellings[_spelling(name)]}" for name in missing if _spelling(name) in spellings]:
+        warnings.append(f"{_photos(len(twice))} may be spelt in another way in the captions: {some_of(twice)}?")
+    if unread := [photo.id for photo in listing.photos if Path(photo.id).suffix.lower() in UNREAD_SUFFIXES]:
+        warnings.append(f"{_photos(len(unread))} in HEIC, which is not read; convert to JPEG: {some_of(unread)}")
+    dev = sum(photo.split == "dev" for photo in listing.photos)
+    if listing.photos and dev < FEWEST_DEV_PHOTOS:
+        cure = "; --shares gives it more" if divided else ""
+        warnings.append(f"dev has {_photos(dev)}: its scores say little{cure}")
+    return warnings
+
+
+def _photos(count: int) -> str:
+    return "1 photo" if count == 1 else f"{count:,} photos"
+
+
+def _spelling(name: str) -> str:
+    """Equal for names that differ in case, in how accents are composed, or in the ending."""
+    return unicodedata.normalize("NFKC", Path(name).stem).casefold()

@@ -144,8 +144,14 @@ def _keys(path: Path, row: dict[str, Any], columns: Columns) -> list[str | None]
     ):
         key = given or usual_column(row, usual)
         if (given and given not in row) or (key is None and field != "split"):
+            names = [str(name) for name in row]
+            if any(map(is_photo_name, names)):
+                raise SourceError(
+                    f"{path}: no header? The first row was read as names of columns: {', '.join(names)}; write a first "
+                    "line such as image,caption, with the delimiter of the table"
+                )
             raise SourceError(
-                f"{path}: no column {given or f'for the {field}'}; it has {', '.join(map(str, row))}; "
+                f"{path}: no column {given or f'for the {field}'}; it has {', '.join(names)}; "
                 "name them with --columns PHOTO CAPTION [SPLIT]"
             )
         keys.append(key)

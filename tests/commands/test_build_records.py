@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from beam_jobs.build_records import main
+from beam_jobs.execution.rejections import rejections_allowed
 from beam_jobs.pipelines import records
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.photos import encoded, heif, picture
@@ -120,20 +122,30 @@ def test_identical_photos_in_several_splits_are_listed(source, tmp_path, capsys)
 
 def test_too_many_rejections_fail_with_their_reasons_and_leave_no_dataset_json(source, tmp_path, capsys):
     damage(source)
+    source.lines = source.lines[:-4]  # with these the captions alone would fail
     assert build(source, tmp_path / "out") == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: 5 of 15 photos were rejected") and "1 truncated" in error
+    assert error.startswith("error: 5 of 15 photos were rejected") and "1 truncated (cut.jpg)" in error
     assert "rejected.jsonl" in error and "--max_rejected" in error
     assert not (tmp_path / "out" / "dataset.json").exists()
-    assert len((tmp_path / "out" / "rejected.jsonl").read_text().splitlines()) == 9
+    assert len((tmp_path / "out" / "rejected.jsonl").read_text().splitlines()) == 5
 
 
 def test_complete_records_are_kept_unless_overwritten_and_incomplete_ones_removed(source, tmp_path, capsys):
     output = tmp_path / "out"
     assert build(source, output) == 0
     first = tree_bytes(output)
-    assert build(source, output, "--seed=5") == 1
-    assert "--overwrite" in capsys.readouterr().err and tree_bytes(output) == first
+    capsys.readouterr()
+    for flags, compared in (
+        (["--seed=5", "--shards=3"], "with other settings: seed was 0, is 5, shards was None, is 3"),
+        ([], "with the same settings"),
+    ):
+        assert build(source, output, *flags) == 1
+        assert capsys.readouterr().err.strip() == (
+            f"error: --output {output}: is complete (dataset.json exists), {compared}; add --overwrite to replace it, "
+            "or name another folder"
+        )
+    assert tree_bytes(output) == first
     (output / "dataset.json").unlink()
     (output / "train-00007-of-00099.tfrecord").write_bytes(b"old")
     (output / "train-00000-of-00001.tfrecord.incomplete-ab12").write_bytes(b"half")
@@ -153,11 +165,77 @@ def test_a_folder_of_other_files_is_refused(source, tmp_path, capsys):
     assert "is a file" in capsys.readouterr().err
 
 
-def test_no_training_photo_is_an_error(source, tmp_path, capsys):
+def test_no_training_photo_is_an_error_that_says_where_the_photos_went(source, tmp_path, capsys):
     for file in source.images.glob("[a-f].jpg"):
         file.unlink()
-    assert build(source, tmp_path / "out") == 1
-    assert "no photo is left for the training split" in capsys.readouterr().err
+    assert build(source, tmp_path / "out", "--max_rejected=1") == 1
+    error = capsys.readouterr().err
+    assert "no photo is left for the training split: 2 in dev, 2 in test" in error
+    assert "6 missing photo (a.jpg, b.jpg, c.jpg, ...)" in error
+    assert len((tmp_path / "out" / "rejected.jsonl").read_text().splitlines()) == 6
+
+
+@pytest.fixture
+def no_pipeline(monkeypatch):
+    """A pipeline that starts fails the test."""
+    monkeypatch.setattr(records, "run_pipeline", lambda *_, **__: pytest.fail("the pipeline started"))
+
+
+def test_rejections_known_from_the_captions_fail_before_any_photo_is_read(source, tmp_path, capsys, no_pipeline):
+    for file in source.images.glob("[ab].jpg"):
+        file.unlink()
+    output = tmp_path / "out"
+    assert build(source, output) == 1
+    shown = capsys.readouterr()
+    told = "2 missing photo (a.jpg, b.jpg)"
+    assert f"photos rejected before any photo is read: {told}" in shown.out
+    assert shown.err.strip() == (
+        f"error: 2 of 10 photos were rejected ({told}), and --max_rejected allows 1; {output / 'rejected.jsonl'} names "
+        "each. Fix them, or raise --max_rejected."
+    )
+    lines = [json.loads(line) for line in (output / "rejected.jsonl").read_text().splitlines()]
+    assert [(line["id"], line["reason"]) for line in lines] == [(f"{name}.jpg", "missing photo") for name in "ab"]
+
+
+def test_captions_that_do_not_fit_their_photos_leave_the_records_that_overwrite_would_replace(
+    source, sample_records, tmp_path, capsys, no_pipeline
+):
+    output = shutil.copytree(sample_records, tmp_path / "out")
+    for file in source.images.glob("[ab].jpg"):
+        file.unlink()
+    assert build(source, output, "--overwrite") == 1
+    assert "2 of 10 photos were rejected" in (error := capsys.readouterr().err) and "names each" not in error
+    assert tree_bytes(output) == tree_bytes(sample_records)
+
+
+@pytest.mark.parametrize(
+    ("total", "share", "allowed"),
+    [
+        *(
+            (10_000, None, 100),
+            (600, None, 6),
+            (500, None, 5),
+            (60, None, 5),
+            (49, None, 4),
+            (9, None, 0),
+            (0, None, 0),
+        ),
+        *((60, 0.01, 0), (100, 0.01, 1), (60, 0.5, 30), (60, 0, 0), (10_000, 0, 0)),
+    ],
+)
+def test_a_given_share_is_exact_and_the_usual_one_allows_a_few_of_a_small_data_set(total, share, allowed):
+    assert rejections_allowed(total, share) == allowed
+
+
+def test_the_summary_explains_its_columns_and_names_the_next_command(source, tmp_path, capsys):
+    output = tmp_path / "my records"
+    assert build(source, output, "--max_words=3") == 0
+    shown = capsys.readouterr()
+    assert "oov words: share of words outside the vocabulary, read as <oov>; cut: captions longer than 3" in shown.out
+    assert "WARNING: dev has 2 photos: its scores say little" in shown.out
+    *_, records_line, next_line = shown.out.splitlines()
+    assert records_line == f"records: {output}"
+    assert next_line.startswith(f"next: python -m beam_jobs.extract_features --records '{output}' --output ")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tfcaption.records.tfrecord import RecordError
 PHOTO_REASONS = {"empty file", "too large", "not an image", "truncated", "decompression bomb", "unreadable"}
 LISTED_REASONS = {
     "photo": {"no captions", "missing photo", "ambiguous photo", "unsafe member"},
-    "unused": {"in no split"},
+    "unused": {"in no split", "no captions"},
     "caption": {
         *("malformed line", "duplicate id", "not UTF-8", "not text", "unsafe name", "empty caption"),
         *("unknown photo", "unsafe member"),

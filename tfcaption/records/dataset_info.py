@@ -25,7 +25,7 @@ CAPTIONS_FILE = "captions.json"
 class Rejection(BaseModel):
     """One photo or caption that was not written, as a line of `rejected.jsonl`."""
 
-    kind: str  # "photo", "caption", or "unused": in none of the data set's own split files
+    kind: str  # "photo", "caption", or "unused": a photo that no caption or none of the data set's split files names
     id: str  # the photo's id, or FILE:LINE of a caption
     reason: str  # one of a short fixed list, for counting
     detail: str = ""  # the exact fault

@@ -17,15 +17,19 @@ class Progress:
         unit: name of the units, in the plural ("photos").
         label: name of the work, printed in front.
         done: units that were done before, which do not count for the rate.
+        since: when the work began, as `time.monotonic()` said then; None: now.
     """
 
-    def __init__(self, total: int, *, unit: str, label: str, done: int = 0) -> None:
+    def __init__(self, total: int, *, unit: str, label: str, done: int = 0, since: float | None = None) -> None:
         self.total, self.unit, self.label = total, unit, label
         self._done = self._before = done
         self._note = ""
-        self._start = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
+        self._start = self._last_line if since is None else since
         terminal = sys.stderr.isatty()
         self._bar = tqdm(total=total, unit=f" {unit}", desc=label, leave=True, initial=done) if terminal else None
+        if self._bar is not None:
+            self._bar.start_t -= self._last_line - self._start
 
     def update(self, done: int, note: str = "") -> None:
         """Set the units done so far, not the increment, and a short note such as the loss."""

@@ -1,6 +1,7 @@
 """The output folder of a job: what is kept, resumed, removed and refused."""
 
 import pytest
+from pydantic import BaseModel
 
 from beam_jobs.execution.output_folder import (
     CAPTIONS,
@@ -10,30 +11,42 @@ from beam_jobs.execution.output_folder import (
     complete_output,
     prepare_output,
 )
-from beam_jobs.pipelines.captions import CaptionSettings, CaptionsInfo
 from tests.conftest import tree_bytes
 from tfcaption.runtime.errors import UsageError
 
-SETTINGS = CaptionSettings(model="one", beam=3, batch_size=8, shards=1)
+
+class Settings(BaseModel):
+    """Settings of a job."""
+
+    model: str
+    beam: int
+
+
+class Info(BaseModel):
+    """The description of its output."""
+
+    settings: Settings
+
+
+SETTINGS = Settings(model="one", beam=3)
 SHARD = "captions-00000-of-00001.jsonl"
 
 
 @pytest.fixture
 def output(tmp_path):
     """A folder that a killed job left: settings, a shard, and a half-written shard."""
-    prepare_output(str(tmp_path), CAPTIONS, CaptionsInfo, SETTINGS, overwrite=False)
+    prepare_output(str(tmp_path), CAPTIONS, Info, SETTINGS, overwrite=False)
     (tmp_path / SHARD).write_bytes(b"shard")
     (tmp_path / f"{SHARD}.incomplete-ab12").write_bytes(b"half")
     return tmp_path
 
 
 def complete(output):
-    info = CaptionsInfo(settings=SETTINGS, photos_in=1, captioned=1, rejected={}, shards=[])
-    complete_output(str(output), CAPTIONS, info)
+    complete_output(str(output), CAPTIONS, Info(settings=SETTINGS))
 
 
 def prepared(output, settings=SETTINGS, *, overwrite=False):
-    prepare_output(str(output), CAPTIONS, CaptionsInfo, settings, overwrite=overwrite)
+    prepare_output(str(output), CAPTIONS, Info, settings, overwrite=overwrite)
     return set(tree_bytes(output))
 
 
@@ -50,10 +63,13 @@ def test_shards_of_other_settings_or_to_overwrite_are_removed(output):
     assert prepared(output, SETTINGS.model_copy(update={"beam": 2})) == {CAPTIONS.partial}
 
 
-def test_complete_output_of_other_settings_is_refused_unless_overwritten(output):
+def test_complete_output_of_other_settings_is_refused_unless_overwritten_and_the_refusal_names_them(output):
     complete(output)
     other = SETTINGS.model_copy(update={"beam": 2})
-    with pytest.raises(UsageError, match=r"is complete \(captions.json exists\); add --overwrite"):
+    message = (
+        r"is complete \(captions.json exists\), with other settings: beam was 3, is 2; add --overwrite to replace it"
+    )
+    with pytest.raises(UsageError, match=message):
         prepared(output, other)
     assert prepared(output, other, overwrite=True) == {CAPTIONS.partial}
 
@@ -62,6 +78,14 @@ def test_complete_output_of_other_settings_is_refused_unless_overwritten(output)
 def test_the_output_of_another_job_is_refused(output, kind):
     with pytest.raises(UsageError, match="holds captions.incomplete.json of another job; name a new folder"):
         check_writable(str(output), kind, overwrite=True)
+
+
+@pytest.mark.parametrize(("file", "is_a"), [("config.yaml", "a run directory"), ("saved_model.pb", "an export")])
+def test_a_run_or_an_export_is_refused_for_what_it_is_even_to_overwrite(tmp_path, file, is_a):
+    (tmp_path / file).touch()
+    (tmp_path / RECORDS.description).write_text("{}")  # a run holds a copy of its records' description
+    with pytest.raises(UsageError, match=f"is {is_a}; name a new folder"):
+        check_writable(str(tmp_path), RECORDS, overwrite=True)
 
 
 def test_a_description_that_cannot_be_read_is_an_error_that_names_it(output):

@@ -142,6 +142,45 @@ def test_hidden_files_beside_photos_are_not_captions(images, texts):
     assert read_source(texts, texts).rejections == []
 
 
+@pytest.mark.parametrize("case", ["comma", "JSON lines", "Karpathy", "COCO, one file", "folder"])
+def test_a_photo_that_no_caption_names_is_unused_and_told_and_a_caption_without_photo_rejected(case, images, texts):
+    name, make, _ = LAYOUT_FILES[case]
+    make(texts)
+    folder = texts if name == "folder" else images
+    for extra in ("spare.jpg", "more.png"):
+        Image.new("RGB", (8, 8)).save(folder / extra)
+    listing = read_source(folder, texts)
+    found = [(r.kind, r.id, r.reason) for r in listing.rejections]
+    assert found == [("unused", "more.png", "no captions"), ("unused", "spare.jpg", "no captions")]
+    assert listing.photos_in == 6
+    assert "2 photos that no caption names, not used: more.png, spare.jpg" in listing.warnings
+    if name != "folder":
+        (images / "below" / "a.jpg").unlink()
+        found = [(r.kind, r.id, r.reason) for r in read_source(folder, texts).rejections]
+        assert found[0] == ("photo", "a.jpg", "missing photo") and len(found) == 3
+
+
+def test_photos_that_the_captions_spell_in_another_way_are_told(images, texts):
+    for before, after in {"a.jpg": "A.JPG", "b.jpg": "b.jpeg", "f.jpg": "fe\u0301.jpg"}.items():
+        (images / "below" / before).rename(images / "below" / after)
+    table(",", ["image", "caption"])(texts)
+    path = texts / "captions.csv"
+    path.write_text(path.read_text().replace("f.jpg", "f\u00e9.jpg"))
+    warnings = read_source(images, texts).warnings
+    expected = "a.jpg is A.JPG, b.jpg is b.jpeg, f\u00e9.jpg is fe\u0301.jpg?"
+    assert f"3 photos may be spelt in another way in the captions: {expected}" in warnings
+
+
+def test_heic_photos_with_captions_are_told_before_any_is_read(tmp_path):
+    for name in ("a.heic", "b.HEIC", "c.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+        write(tmp_path / f"{name[0]}.txt", ["A dog ."])
+    assert (
+        "2 photos in HEIC, which is not read; convert to JPEG: a.heic, b.HEIC"
+        in read_source(tmp_path, tmp_path).warnings
+    )
+
+
 def test_the_files_of_coco_are_its_splits(images, texts):
     coco(("train2017", NAMES[:4]), ("val2017", NAMES[4:]))(texts)
     found = {photo.id: photo.split for photo in read_source(images, texts).photos}
@@ -168,6 +207,18 @@ def test_columns_with_unusual_names_can_be_given(images, texts):
     assert {photo.id: photo.split for photo in listing.photos} == SPLITS
     with pytest.raises(SourceError, match="no column Satz"):
         read_source(images, texts, columns=Columns("bild", "Satz"))
+
+
+@pytest.mark.parametrize("name", ["captions.csv", "captions.tsv"])
+def test_a_table_without_header_is_an_error_that_says_so(images, texts, name):
+    delimiter = "," if name.endswith("csv") else "\t"
+    rows = [delimiter.join([photo, "Runs ."]) for photo in NAMES]
+    write(texts / name, rows)
+    message = f"{name}: no header\\? The first row was read as names of columns: a.jpg, Runs .; write a first line"
+    with pytest.raises(SourceError, match=message):
+        read_source(images, texts)
+    write(texts / name, [delimiter.join(["image", "caption"]), *rows])
+    assert len(read_source(images, texts).photos) == 6
 
 
 @pytest.mark.parametrize(

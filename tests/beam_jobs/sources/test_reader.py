@@ -5,8 +5,11 @@ import os
 import pytest
 
 from beam_jobs.sources import SourceError
-from beam_jobs.sources.reader import read_source
+from beam_jobs.sources.reader import LAYOUTS, read_source
+from beam_jobs.sources.splits import divide
 from tests.support.sources import SmallDataset
+from tfcaption.records.dataset_info import SPLITS
+from tfcaption.records.sharding import hash_share
 
 
 @pytest.fixture
@@ -64,6 +67,15 @@ def test_photos_without_captions_and_captions_without_photo_are_rejected_by_name
     assert rejections(source.read(), "photo") == expected
 
 
+def test_the_error_about_a_folder_without_captions_has_a_short_line_for_each_layout(source):
+    with pytest.raises(SourceError) as error:
+        read_source(source.images, source.texts)
+    first, *lines = str(error.value).splitlines()
+    assert "holds no captions" in first
+    assert [line.split()[0] for line in lines] == [layout.name for layout in LAYOUTS]
+    assert max(map(len, lines)) <= 120
+
+
 def test_a_photo_whose_only_captions_are_empty_has_no_captions(source):
     source.photo("z.jpg")
     source.lines.append(b"z.jpg#0\t.")
@@ -119,10 +131,62 @@ def test_without_split_files_a_hash_divides_the_photos_by_the_shares(source):
         source.lines.append(f"{index}.jpg#0\tNumber {index} .".encode())
     listing = source.read(shares={"train": 0.5, "dev": 0.25, "test": 0.25})
     sizes = {split: sum(photo.split == split for photo in listing.photos) for split in ("train", "dev", "test")}
-    assert sum(sizes.values()) == 410 and 170 < sizes["train"] < 240 and 70 < sizes["dev"] < 135
+    assert sizes in ({"train": 205, "dev": dev, "test": 205 - dev} for dev in (102, 103))
     assert source.read(shares={"train": 0.5, "dev": 0.25, "test": 0.25}).photos == listing.photos
     other = source.read(shares={"train": 0.5, "dev": 0.25, "test": 0.25}, seed=1)
     assert other.photos != listing.photos
+
+
+@pytest.mark.parametrize(
+    ("photos", "shares", "sizes"),
+    [
+        (40, (0.75, 0.125, 0.125), (30, 5, 5)),
+        (58, (0.75, 0.125, 0.125), (44, 7, 7)),  # 43.5, 7.25, 7.25
+        (240, (0.75, 0.125, 0.125), (180, 30, 30)),
+        (1_999, (0.8, 0.1, 0.1), (1_599, 200, 200)),
+        (5, (0.98, 0.01, 0.01), (3, 1, 1)),
+        (3, (0.75, 0.125, 0.125), (1, 1, 1)),
+        (2, (0.75, 0.125, 0.125), (2, 0, 0)),
+        (7, (1, 0, 0), (7, 0, 0)),
+        (9, (0.5, 0.5, 0), (5, 4, 0)),
+        (0, (0.75, 0.125, 0.125), (0, 0, 0)),
+    ],
+)
+def test_few_photos_are_divided_exactly_whatever_their_order(photos, shares, sizes):
+    names = [f"{index}.jpg" for index in range(photos)]
+    of_split = dict(zip(SPLITS, shares, strict=True))
+    split_of = divide(names, SPLITS, of_split, seed=0)
+    assert tuple(list(split_of.values()).count(split) for split in SPLITS) == sizes
+    assert divide(names[::-1], SPLITS, of_split, seed=0) == split_of
+    assert split_of.keys() == set(names)
+
+
+def test_from_2000_photos_on_the_split_of_a_photo_depends_on_its_name_alone():
+    names = [f"{index}.jpg" for index in range(2_500)]
+    shares = dict(zip(SPLITS, (0.75, 0.125, 0.125), strict=True))
+    found = divide(names, SPLITS, shares, seed=0)
+    assert divide(names[:2_000], SPLITS, shares, seed=0).items() <= found.items()
+    for name, split in found.items():  # the rule of all data sets built so far
+        share = hash_share(name, seed=0)
+        assert split == ("train" if share < 0.75 else "dev" if share < 0.875 else "test")
+
+
+def test_another_seed_divides_few_photos_in_another_way():
+    names = [f"{index}.jpg" for index in range(40)]
+    shares = dict.fromkeys(SPLITS, 1 / 3)
+    assert divide(names, SPLITS, shares, seed=0) != divide(names, SPLITS, shares, seed=1)
+
+
+def test_a_small_dev_split_is_a_warning_that_names_the_option_where_it_helps(source):
+    (warning,) = source.read().warnings
+    assert warning == "dev has 2 photos: its scores say little"  # its official files decide
+    for file in source.texts.glob("Flickr_8k.*"):
+        file.unlink()
+    assert source.read().warnings == ["dev has 1 photo: its scores say little; --shares gives it more"]
+    for index in range(400):
+        source.photo(f"{index}.jpg")
+        source.lines.append(f"{index}.jpg#0\tNumber {index} .".encode())
+    assert source.read().warnings == []
 
 
 def test_unlisted_photos_go_to_the_split_whose_file_is_missing(source):
@@ -143,7 +207,7 @@ def test_unusable_paths_and_files_are_errors_that_name_them(source, tmp_path):
         read_source(tmp_path / "nowhere", source.texts)
     with pytest.raises(SourceError, match="--captions .*nowhere"):
         read_source(source.images, tmp_path / "nowhere")
-    with pytest.raises(SourceError, match="text: holds no captions of a known layout .flickr8k: "):
+    with pytest.raises(SourceError, match=r"text: holds no captions of a known layout; these are known:\n  flickr8k  "):
         read_source(source.images, source.texts)
     with pytest.raises(SourceError, match="no captions of the layout flickr8k: Flickr8k.token.txt"):
         read_source(source.images, source.texts, source="flickr8k")
