@@ -1,51 +1,99 @@
-"""Serves an export: a local web page and a JSON endpoint that caption photos; prints the address.
+"""Serves a run or an export: a local web page and JSON endpoints that caption photos; prints the address.
 
-POST /v1/captions   one photo as the body, or several as files of a multipart form -> {"captions": [...]}
+POST /v1/captions   a photo as the body, several as files of a form, or base64 in JSON -> {"captions": [...]}
+GET  /v1/captions   how to ask
+POST /v1/models/NAME:predict   {"instances": [{"b64": ...}]} -> {"predictions": [...]}, as TensorFlow Serving
 GET  /healthz       {"status": "ok", ...} as soon as the model is loaded
+GET  /metrics       counters for Prometheus
 GET  /              the page
 """
 
+import logging
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
-from tfcaption.runtime.command import command_parser, reports_errors
+from PIL import Image
+
+from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
 from tfcaption.runtime.errors import UsageError
-from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.paths import as_path, is_local
 from tfcaption.runtime.process import start_tensorflow
-from tfcaption.serving.export_folder import check_export
+from tfcaption.serving.model_folder import find_model
+from tfcaption.serving.server_options import ServerOptions
 
 EXAMPLES = """examples:
-  python -m tfcaption.serve --model exports/flickr8k/1          # then open http://127.0.0.1:8501
-  curl -H 'Content-Type: image/jpeg' --data-binary @photo.jpg http://127.0.0.1:8501/v1/captions
-  curl -F photos=@one.jpg -F photos=@two.png http://127.0.0.1:8501/v1/captions
+  python -m tfcaption.serve exports/flickr8k                     # then open http://127.0.0.1:8501
+  python -m tfcaption.serve runs/flickr8k_frozen --port 9000 --quiet
+  curl --data-binary @photo.jpg http://127.0.0.1:8501/v1/captions
+  curl -F photos=@one.jpg -F photos=@two.png 'http://127.0.0.1:8501/v1/captions?nbest=1&attention=0'
 
 It has no passwords and no encryption: keep it on this machine, or put a server that has both in front of it."""
+
+
+def model_name(path: Path) -> str:
+    """Name of a model's folder: flickr8k/1 for an export by its number, mine for runs/mine."""
+    folder = path.resolve() if is_local(path) else path
+    return f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name
+
+
+def log_requests() -> None:
+    """Print a line for each request."""
+    from tfcaption.serving.server_metrics import ACCESS_LOG
+
+    ACCESS_LOG.addHandler(logging.StreamHandler(sys.stdout))
+    ACCESS_LOG.setLevel(logging.INFO)
+    ACCESS_LOG.propagate = False
 
 
 @reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.serve", EXAMPLES)
-    parser.add_argument("--model", type=as_path, required=True, metavar="EXPORT", help="SavedModel of tfcaption.export")
+    about = "run directory, export, or folder above numbered exports"
+    add_subjects(parser, "--model", "--run", metavar="MODEL", several=False, help=about)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     parser.add_argument("--port", type=int, default=8501, help="0: any free port (default: %(default)s)")
-    parser.add_argument("--max_megabytes", type=float, default=20, help="of a request (default: %(default)s)")
+    default = ServerOptions("")
+    parser.add_argument(
+        "--max_megabytes", type=float, default=default.max_megabytes, help="of a request (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max_batch",
+        type=int,
+        default=default.max_batch,
+        help="photos that the model takes together at most; 1: scores never depend on other requests, not even in "
+        "their last digits (default: %(default)s)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print no line for each request")
     arguments = parser.parse_args(argv)
-    check_export(arguments.model)
-    try:  # Flask and waitress come with an extra; checked before the model is loaded
-        from tfcaption.serving.http_server import make_server
+    for name in ("max_batch", "max_megabytes"):
+        if not getattr(arguments, name) > 0:
+            raise UsageError(f"--{name} {getattr(arguments, name):g}: must be greater than 0")
+    model = find_model(as_path(*subjects(parser, arguments)))
+    model.options({})
+    try:  # Flask and the others come with an extra; checked before the model is loaded
+        from tfcaption.serving.http_server import Server
+        from tfcaption.serving.request_batcher import warm_up
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is not installed; pip install 'tfcaption[serve]'") from error
     start_tensorflow()
-    from tfcaption.serving.exported_captioner import ExportedCaptioner
-
-    # One photo per call: its captions come soonest, and do not depend on what else is requested at the same time.
-    captioner = ExportedCaptioner(arguments.model, batch_size=1)
+    captioner = model.open(batch_size=arguments.max_batch, padded=False)
+    options = ServerOptions(model_name(model.path), arguments.max_megabytes, arguments.max_batch)
     try:
-        server = make_server(captioner, host=arguments.host, port=arguments.port, max_megabytes=arguments.max_megabytes)
+        server = Server(captioner, options, host=arguments.host, port=arguments.port)
     except OSError as error:
         raise UsageError(f"{arguments.host}:{arguments.port}: {error.strerror}; choose another --port") from error
-    print(f"captions at http://{arguments.host}:{server.effective_port}  (Ctrl-C stops)", flush=True)
+    warm_up(captioner, options.max_batch)
+    if not arguments.quiet:
+        log_requests()
+    # Photos of so many pixels are refused; Pillow need not warn as well.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    # In a container Python is the first process, which SIGTERM ends only if it is handled.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    print(f"captions at http://{arguments.host}:{server.port}  (Ctrl-C stops)", flush=True)
     server.run()
     return 0
 

@@ -1,27 +1,31 @@
-"""A local web page and JSON endpoint that caption photos."""
+"""A local web page and JSON endpoints that caption photos."""
 
 import logging
+import os
 import threading
-from collections.abc import Sequence
+import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import waitress
-from flask import Flask, Request, Response, jsonify, request
+from flask import Flask, Response, g, request
+from waitress.server import BaseWSGIServer
 from werkzeug.exceptions import HTTPException
 
-from tfcaption.preprocessing import photos
-from tfcaption.preprocessing.photos import PhotoError
+from tfcaption.preprocessing.photos import FORMATS, PhotoError
 from tfcaption.records.captions import PhotoCaptions
-from tfcaption.serving.photo_captioner import PhotoCaptioner, caption_photos
+from tfcaption.serving.http_channel import channel_class, error_body
+from tfcaption.serving.photo_captioner import PhotoCaptioner
+from tfcaption.serving.request_batcher import RequestBatcher, Result
+from tfcaption.serving.requests import INSTANCES, CaptionRequest, RequestError, read_caption_request
+from tfcaption.serving.server_metrics import CONTENT_TYPE, Answer, ServerMetrics
+from tfcaption.serving.server_options import MAX_PHOTOS, ServerOptions
 
 PAGE_FOLDER = Path(__file__).parent / "web"
-THREADS = 4  # prepare photos
-# waitress cuts off bodies of over HARD_LIMIT * max_megabytes before they are stored; smaller ones get a JSON answer.
-HARD_LIMIT = 4
-MAX_PHOTOS = 64  # per request: a photo of a few bytes may take seconds to decode
-# Content types that browsers and curl send for the formats of `prepare_photo`, which judges by the content.
-TYPES = frozenset(f"image/{name.lower()}" for name in photos.FORMATS) | {"image/jpg", "application/octet-stream", ""}
+THREADS = 24  # requests that are read, prepared or wait for the model; more wait in a queue
+# Photos that are decoded at the same time: one of 80 megapixels takes up to 1.1 GB.
+PREPARED_TOGETHER = min(4, os.cpu_count() or 1)
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
@@ -33,42 +37,53 @@ HEADERS = {
 }
 
 
-class RequestError(Exception):
-    """A request that cannot be answered; becomes {"error": {"status", "message"}}."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class SerializedCaptioner:
-    """A captioner for many threads: they prepare photos in parallel, but the model runs for one thread at a time.
-
-    One batch already uses all cores, and only one has to fit into memory.
-    """
-
-    def __init__(self, captioner: PhotoCaptioner) -> None:
-        self.beam, self.prepare = captioner.beam, captioner.prepare
-        self._captioner, self._lock = captioner, threading.Lock()
-
-    def __call__(self, photos: Sequence[bytes]) -> list[PhotoCaptions | PhotoError]:
-        """See `PhotoCaptioner.__call__`."""
-        with self._lock:
-            return self._captioner(photos)
-
-
-def make_app(captioner: PhotoCaptioner, *, max_megabytes: float = 20) -> Flask:
-    """The web application.
+class Captions:
+    """Captions the photos of requests, which wait together for the model.
 
     Args:
         captioner: prepares and captions.
-        max_megabytes: of a whole request; a larger one, or one of more than `MAX_PHOTOS`, is refused with 413.
+        max_batch: of the model.
     """
+
+    def __init__(self, captioner: PhotoCaptioner, max_batch: int) -> None:
+        self._captioner = captioner
+        self._preparing = threading.Semaphore(PREPARED_TOGETHER)
+        self.metrics = ServerMetrics(lambda: self.batcher.waiting)
+        self.batcher = RequestBatcher(captioner, max_batch=max_batch, on_batch=self.metrics.batch_started)
+        self.available = captioner.options.available  # captions of each photo
+
+    def of(self, asked: CaptionRequest) -> list[Result]:
+        """Captions or error of each photo; while later photos are prepared, the model runs on earlier ones."""
+        submitted = [self._submit(photo.content) for photo in asked.photos]
+        results = [photo if isinstance(photo, PhotoError) else photo.result() for photo in submitted]
+        for result in results:
+            self.metrics.photo_done(result.reason if isinstance(result, PhotoError) else None)
+        return results
+
+    def _submit(self, content: bytes | PhotoError) -> "Future[Result] | PhotoError":
+        """The captions of a photo, in the future, or its error."""
+        if isinstance(content, PhotoError):
+            return content
+        try:
+            with self._preparing:
+                prepared = self._captioner.prepare(content)
+        except PhotoError as error:
+            return error
+        return self.batcher.submit(prepared)
+
+
+def make_app(captions: Captions, options: ServerOptions) -> Flask:
+    """The web application."""
     app = Flask(__name__, static_folder=str(PAGE_FOLDER), static_url_path="/static")
-    app.config["MAX_CONTENT_LENGTH"] = int(max_megabytes * 1e6)
+    # The server refuses larger requests. Werkzeug's own limit of a form's text fields has the same status as its limit
+    # of parts, which alone is left so.
+    app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = None
     app.config["MAX_FORM_PARTS"] = MAX_PHOTOS
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    shared = SerializedCaptioner(captioner)
+
+    @app.before_request
+    def begin() -> None:
+        g.start, g.photos = time.monotonic(), 0
 
     @app.get("/")
     def page() -> Response:
@@ -76,68 +91,153 @@ def make_app(captioner: PhotoCaptioner, *, max_megabytes: float = 20) -> Flask:
 
     @app.get("/healthz")
     def health() -> dict[str, Any]:
-        return {"status": "ok", "nbest": captioner.beam, "max_megabytes": max_megabytes}
+        limits = {"max_megabytes": options.max_megabytes, "max_photos": MAX_PHOTOS, "max_batch": options.max_batch}
+        return {"status": "ok", "model": options.model, "nbest": captions.available, "formats": [*FORMATS], **limits}
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(captions.metrics.as_text(), content_type=CONTENT_TYPE)
+
+    @app.get("/v1/captions")
+    def usage() -> dict[str, Any]:
+        return _usage(request.base_url, captions.available, options)
 
     @app.post("/v1/captions")
-    def captions() -> dict[str, Any]:
-        names, contents = _uploaded_photos(request)
-        results = list(zip(names, caption_photos(shared, contents), strict=True))
-        damaged = [
-            f"{name}: {result}" if name else str(result) for name, result in results if isinstance(result, PhotoError)
+    def caption() -> Response:
+        asked, results = captioned()
+        answers = [
+            {"name": photo.name, **_as_json(result, asked)} for photo, result in zip(asked.photos, results, strict=True)
         ]
-        if damaged:
-            raise RequestError(422, "; ".join(damaged))
-        return {
-            "captions": [
-                {"name": name, **result.as_json()} for name, result in results if isinstance(result, PhotoCaptions)
-            ]
-        }
+        return answer({"captions": answers}, asked, results)
+
+    @app.post("/v1/models/<name>:predict")
+    @app.post("/v1/models/<name>/versions/<int:version>:predict")
+    def predict(name: str, version: int | None = None) -> Response:
+        known = options.model.partition("/")[0]
+        if name != known or (version is not None and options.model != f"{known}/{version}"):
+            raise RequestError(404, f"no such model; this server has {options.model}")
+        asked, results = captioned()
+        return answer({"predictions": [_as_prediction(result, asked) for result in results]}, asked, results)
+
+    def captioned() -> tuple[CaptionRequest, list[Result]]:
+        asked = read_caption_request(request, available=captions.available)
+        g.photos = len(asked.photos)
+        return asked, captions.of(asked)
+
+    def answer(content: dict[str, Any], asked: CaptionRequest, results: list[Result]) -> Response:
+        """200 if any photo was captioned; else 422, with all errors in one message, too."""
+        if any(isinstance(result, PhotoCaptions) for result in results):
+            return app.json.response(content)
+        named = zip(asked.photos, results, strict=True)
+        message = "; ".join(f"{photo.name}: {result}" if photo.name else str(result) for photo, result in named)
+        return _refusal(422, message, **content)
 
     @app.errorhandler(RequestError)
-    def refused(error: RequestError) -> tuple[Response, int]:
-        return jsonify(error={"status": error.status, "message": str(error)}), error.status
+    def refused(error: RequestError) -> Response:
+        return _refusal(error.status, str(error))
 
     @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> tuple[Response, int]:
+    def http_error(error: HTTPException) -> Response:
         status = error.code or 500
-        too_large = f"larger than {max_megabytes:g} MB, or more than {MAX_PHOTOS} photos"
-        message = too_large if status == 413 else str(error.description)
-        return jsonify(error={"status": status, "message": message}), status
+        message = f"more than {MAX_PHOTOS} photos" if status == 413 else str(error.description)
+        response = _refusal(status, message)
+        if status == 405:
+            response.headers["Allow"] = dict(error.get_headers()).get("Allow", "")
+        return response
 
     @app.after_request
-    def with_headers(response: Response) -> Response:
+    def finish(response: Response) -> Response:
         response.headers.update(HEADERS)
+        sent, seconds = response.content_length or 0, time.monotonic() - g.start
+        path = request.full_path.removesuffix("?")
+        client = request.remote_addr or "-"
+        captions.metrics.answered(Answer(client, request.method, path, response.status_code, sent, g.photos, seconds))
         return response
 
     return app
 
 
-def _uploaded_photos(request: Request) -> tuple[list[str], list[bytes | PhotoError]]:
-    """Names and contents of the photos in a request; raises RequestError 400 or 415."""
-    if request.mimetype != "multipart/form-data":
-        _check_type(request.mimetype, "the body")
-        return [""], [request.get_data()]
-    files = [file for _, file in request.files.items(multi=True) if file.filename]
-    if not files:
-        raise RequestError(400, "the form holds no file; send photos as files of the form")
-    for file in files:
-        _check_type(file.mimetype, file.filename or "")
-    return [file.filename or "" for file in files], [file.read() for file in files]
+def _refusal(status: int, message: str, **more: Any) -> Response:
+    return Response(error_body(status, message, **more), status, content_type="application/json")
 
 
-def _check_type(mimetype: str, name: str) -> None:
-    if mimetype not in TYPES:
-        known = ", ".join(sorted(name for name in TYPES if name.startswith("image/")))
-        raise RequestError(415, f"{name}: is {mimetype}; send one of {known} as Content-Type")
+def _as_json(result: Result, asked: CaptionRequest) -> dict[str, Any]:
+    """The answer for a photo."""
+    if isinstance(result, PhotoError):
+        return {"error": {"reason": result.reason, "message": str(result)}}
+    found = result.as_json(asked.nbest)
+    if not asked.attention:
+        found.pop("attention", None)
+    return found
 
 
-def make_server(captioner: PhotoCaptioner, *, host: str, port: int, max_megabytes: float = 20) -> Any:
-    """A waitress server that listens already; `run()` serves until it is interrupted.
+def _as_prediction(result: Result, asked: CaptionRequest) -> dict[str, Any]:
+    """The answer for a photo by the names of an export's signature, as TensorFlow Serving gives it."""
+    if isinstance(result, PhotoError):
+        empty: dict[str, Any] = {"captions": "", "scores": 0.0, "nbest_captions": [], "nbest_scores": []}
+        return {**empty, **_as_json(result, asked)}
+    nbest = result.nbest[: asked.nbest]
+    found = {
+        "captions": nbest[0].caption,
+        "scores": nbest[0].score,
+        "nbest_captions": [hypothesis.caption for hypothesis in nbest],
+        "nbest_scores": [hypothesis.score for hypothesis in nbest],
+    }
+    if asked.attention and result.attention:
+        found["words"] = [word.word for word in result.attention]
+        found["attention"] = [word.weights for word in result.attention]
+    return found
 
-    Raises:
-        OSError: the port is taken, or `host` is not an address of this machine.
+
+def _usage(address: str, available: int, options: ServerOptions) -> dict[str, Any]:
+    return {
+        "usage": [
+            f"curl --data-binary @photo.jpg {address}",
+            f"curl -F photos=@one.jpg -F photos=@two.png {address}",
+            f"curl -H 'Content-Type: application/json' -d '{INSTANCES}' {address}",
+        ],
+        "options": {"nbest": f"1 to {available} captions of each photo", "attention": "0 leaves the attention out"},
+        "photos": f"{', '.join(FORMATS)}; up to {MAX_PHOTOS} in a request, of up to {options.max_megabytes:g} MB",
+    }
+
+
+class Server:
+    """A server that listens already.
+
+    Attributes:
+        port: that it listens on.
     """
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits
-    app = make_app(captioner, max_megabytes=max_megabytes)
-    body = int(HARD_LIMIT * app.config["MAX_CONTENT_LENGTH"])
-    return waitress.create_server(app, host=host, port=port, threads=THREADS, max_request_body_size=body, ident=None)
+
+    def __init__(self, captioner: PhotoCaptioner, options: ServerOptions, *, host: str, port: int) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the port is taken, or `host` is not an address of this machine.
+        """
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits
+        self._captions = Captions(captioner, options.max_batch)
+        app = make_app(self._captions, options)
+        sockets: dict[int, Any] = {}
+        limit = int(options.max_megabytes * 1e6) + 1  # waitress refuses what reaches it
+        try:
+            self._server = waitress.create_server(
+                app, sockets, host=host, port=port, threads=THREADS, max_request_body_size=limit, ident=None
+            )
+        except OSError:
+            self._captions.batcher.close()
+            raise
+        listening = [socket for socket in sockets.values() if isinstance(socket, BaseWSGIServer)]
+        for socket in listening:
+            socket.channel_class = channel_class(HEADERS, options.too_large, self._captions.metrics.answered)
+        self.port = int(listening[0].effective_port)
+
+    def run(self) -> None:
+        """Serve until interrupted."""
+        try:
+            self._server.run()
+        finally:
+            self._captions.batcher.close()
+
+    def close(self) -> None:
+        """Stop listening; may be called by another thread than that of `run`."""
+        self._server.close()

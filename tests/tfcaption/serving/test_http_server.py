@@ -1,27 +1,37 @@
-"""The server over real HTTP on a free port: answers, refusals, parallel requests, and the content of the page."""
+"""The server over real HTTP on a free port: answers, refusals, parallel requests, counters, the log, and the page."""
 
+import base64
 import contextlib
 import http.client
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.fake_export import BEAM, expected_caption, write_export
+from tests.support.photos import heif
 from tfcaption import serve
-from tfcaption.records.captions import Hypothesis, PhotoCaptions
+from tfcaption.decoding.options import CaptionOptions
+from tfcaption.records.captions import Hypothesis, PhotoCaptions, WordAttention
 from tfcaption.serving.exported_captioner import ExportedCaptioner
-from tfcaption.serving.http_server import MAX_PHOTOS, make_server
+from tfcaption.serving.http_server import Server
+from tfcaption.serving.server_options import MAX_PHOTOS, ServerOptions
 
 MAX_MEGABYTES = 0.1
+OPTIONS = ServerOptions("colours/2", MAX_MEGABYTES)
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +39,19 @@ def export(tmp_path_factory):
     return write_export(tmp_path_factory.mktemp("export") / "mean")
 
 
-def started(captioner):
-    """A server in a thread, on a free port."""
-    server = make_server(captioner, host="127.0.0.1", port=0, max_megabytes=MAX_MEGABYTES)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    return server
+@contextlib.contextmanager
+def serving(captioner, options=OPTIONS):
+    """The port of a server that runs in a thread."""
+    server = Server(captioner, options, host="127.0.0.1", port=0)
+    threading.Thread(target=server.run, daemon=True).start()
+    yield server.port
+    server.close()
 
 
 @pytest.fixture(scope="module")
 def port(export):
-    server = started(ExportedCaptioner(export, batch_size=1))
-    yield server.effective_port
-    server.close()
+    with serving(ExportedCaptioner(export, batch_size=8, padded=False)) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +69,8 @@ def ask(port, method, path, body=None, kind=None):
     return answer.status, answer.headers, content
 
 
-def captions(port, body, kind="image/jpeg"):
-    status, headers, content = ask(port, "POST", "/v1/captions", body, kind)
+def captions(port, body, kind="image/jpeg", path="/v1/captions"):
+    status, headers, content = ask(port, "POST", path, body, kind)
     assert headers["Content-Type"] == "application/json"
     return status, json.loads(content)
 
@@ -105,25 +115,129 @@ def test_twenty_parallel_requests_get_their_own_answers(port, photos):
     assert len({expected_caption(data) for data in photos}) == 20
 
 
-def test_the_model_runs_for_one_request_at_a_time(photos):
-    class Counting:
-        beam, inside, most = 1, 0, 0
+class Gated:
+    """Captions with the size of each batch; a batch runs when the test lets it."""
 
-        def prepare(self, data):
-            return data
+    options = CaptionOptions(beam=1)
 
+    def __init__(self):
+        self.started, self.allowed, self.batches = threading.Semaphore(0), threading.Semaphore(0), []
+
+    def prepare(self, photo):
+        return photo
+
+    def __call__(self, photos):
+        self.batches.append(len(photos))
+        self.started.release()
+        assert self.allowed.acquire(timeout=30)
+        return [PhotoCaptions((Hypothesis(photo.decode(), -1.0),)) for photo in photos]
+
+
+def waiting(port):
+    return measured(port)["tfcaption_photos_waiting"]
+
+
+def measured(port):
+    """The counters, by Prometheus' own parser: name and labels -> value."""
+    status, headers, content = ask(port, "GET", "/metrics")
+    assert status == 200 and headers["Content-Type"].startswith("text/plain; version=")
+    families = text_string_to_metric_families(content.decode())
+    samples = [sample for family in families for sample in family.samples]
+    return {" ".join([sample.name, *sample.labels.values()]): sample.value for sample in samples}
+
+
+def until(reached):
+    for _ in range(1000):
+        if reached():
+            return
+        threading.Event().wait(0.01)
+    pytest.fail("not reached")
+
+
+def test_requests_that_wait_are_captioned_together_in_their_order():
+    gated = Gated()
+    with serving(gated, replace(OPTIONS, max_batch=4)) as port, ThreadPoolExecutor(8) as pool:
+        first = pool.submit(captions, port, b"lone")
+        assert gated.started.acquire(timeout=30)  # the model is busy with the first; the others come together
+        others = []
+        for index in range(6):
+            others.append(pool.submit(captions, port, b"%d" % index))
+            until(lambda: waiting(port) == len(others))
+        gated.allowed.release(3)
+        answers = [future.result()[1]["captions"][0]["caption"] for future in (first, *others)]
+        assert answers == ["lone", *"012345"] and gated.batches == [1, 4, 2]
+        found = measured(port)
+    assert found["tfcaption_batch_photos_count"] == 3 and found["tfcaption_batch_photos_sum"] == 7
+    assert found["tfcaption_batch_photos_bucket 1.0"] == 1 and found["tfcaption_photos_waiting"] == 0
+
+
+def test_a_fault_of_the_model_fails_the_requests_of_its_batch_only(caplog):
+    class Faulty(Gated):
         def __call__(self, photos):
-            Counting.inside += 1
-            Counting.most = max(Counting.most, Counting.inside)
-            threading.Event().wait(0.01)
-            Counting.inside -= 1
+            if photos == [b"bad"]:
+                raise RuntimeError("out of memory")
             return [PhotoCaptions((Hypothesis("x", -1.0),))] * len(photos)
 
-    server = started(Counting())
-    with ThreadPoolExecutor(20) as pool:
-        assert {status for status, _ in pool.map(lambda data: captions(server.effective_port, data), photos)} == {200}
-    server.close()
-    assert Counting.most == 1
+    with serving(Faulty()) as port:
+        status, answer = captions(port, b"bad")
+        assert status == 500 == answer["error"]["status"] and "memory" not in answer["error"]["message"]
+        assert captions(port, b"good")[0] == 200
+    assert "RuntimeError: out of memory" in caplog.text
+
+
+def in_json(*contents):
+    return json.dumps({"instances": [{"b64": base64.b64encode(content).decode()} for content in contents]})
+
+
+def test_photos_as_base64_in_json_are_captioned_in_order(port, photos):
+    status, answer = captions(port, in_json(*photos[:3]), "application/json")
+    assert status == 200 and [found["caption"] for found in answer["captions"]] == [*map(expected_caption, photos[:3])]
+    named = json.dumps({"instances": [{"images": {"b64": base64.b64encode(photos[4]).decode()}}]})
+    assert captions(port, named)[1]["captions"][0]["caption"] == expected_caption(photos[4])
+
+
+def test_tensorflow_servings_address_answers_by_the_names_of_the_signature(port, photos):
+    for path in ("/v1/models/colours:predict", "/v1/models/colours/versions/2:predict"):
+        status, answer = captions(port, in_json(photos[0], b"no photo"), "application/json", path)
+        found, damaged = answer["predictions"]
+        assert status == 200 and found["captions"] == expected_caption(photos[0]) == found["nbest_captions"][0]
+        assert found["scores"] == found["nbest_scores"][0] and len(found["nbest_captions"]) == BEAM
+        assert damaged["captions"] == "" and damaged["error"]["reason"] == "not an image"
+    status, answer = captions(port, in_json(photos[0]), path="/v1/models/other:predict")
+    assert status == 404 and answer["error"]["message"] == "no such model; this server has colours/2"
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "application/json", "text/plain", ""])
+def test_the_bytes_decide_what_a_body_is(port, photos, kind):
+    assert captions(port, photos[0], kind)[1]["captions"][0]["caption"] == expected_caption(photos[0])
+    assert captions(port, in_json(photos[0]), kind)[1]["captions"][0]["caption"] == expected_caption(photos[0])
+
+
+def test_nbest_and_attention_can_be_reduced(photos):
+    class Attentive(Gated):
+        options = CaptionOptions(beam=3)
+
+        def __call__(self, photos):
+            found = PhotoCaptions(tuple(Hypothesis(c, -1.0) for c in "abc"), (WordAttention("a", [0.5, 0.5]),))
+            return [found] * len(photos)
+
+    with serving(Attentive()) as port:
+        whole = captions(port, b"x")[1]["captions"][0]
+        assert len(whole["nbest"]) == 3 and whole["attention"] == [{"word": "a", "weights": [0.5, 0.5]}]
+        short = captions(port, b"x", path="/v1/captions?nbest=1&attention=0")[1]["captions"][0]
+        assert short == {"name": "", "caption": "a", "score": -1.0, "nbest": whole["nbest"][:1]}
+        predicted = captions(port, b"x", path="/v1/models/colours:predict?nbest=2")[1]["predictions"][0]
+        assert predicted["nbest_captions"] == ["a", "b"] and predicted["attention"] == [[0.5, 0.5]]
+        assert "words" not in captions(port, b"x", path="/v1/models/colours:predict?attention=0")[1]["predictions"][0]
+        for options, message in {
+            "nbest=4": "?nbest=4: must be a number from 1 to 3",
+            "nbest=0": "?nbest=0: must be a number from 1 to 3",
+            "nbest=many": "?nbest=many: must be a number from 1 to 3",
+            "attention=no": "?attention=no: must be a number from 0 to 1",
+            "beam=1": "?beam: no such option; there are ?nbest=1 to 3 and ?attention=0",
+        }.items():
+            status, answer = captions(port, b"x", path=f"/v1/captions?{options}")
+            assert (status, answer["error"]["message"]) == (400, message)
 
 
 @pytest.mark.parametrize(
@@ -131,11 +245,19 @@ def test_the_model_runs_for_one_request_at_a_time(photos):
     [
         (422, b"", "image/jpeg", "empty file"),
         (422, b"no photo", "image/png", "not an image"),
-        (415, b"%PDF", "application/pdf", "is application/pdf; send one of image/bmp"),
-        (415, b"{}", "application/json", "is application/json"),
+        (422, b"%PDF", "application/pdf", "not an image: not one of JPEG, PNG"),
+        (422, heif(b"heic", b"mif1", b"heic"), "image/heic", "a HEIC photo, which is not read; convert it to JPEG"),
+        (422, b'{"instances": [{"b64": "%%%"}]}', "application/json", "unreadable: not base64"),
+        (400, b"{}", "application/json", 'no list of instances; send {"instances": [{"b64": "..."}'),
+        (400, b'{"instances": []}', "application/json", "no list of instances"),
+        (400, b'{"instances": "/9j/4AAQ"}', "application/json", "no list of instances"),
+        (400, b'{"instances": [{"photo": ""}]}', "application/json", 'instances[0]: has no "b64"'),
+        (400, b'["/9j/4AAQ"]', "application/json", "no list of instances"),
+        (400, b'{"instances": [{"b64": "', "application/json", "the body is not JSON (Unterminated string"),
+        (400, b"[" * 90_000, "application/json", "the body is not JSON"),
         (413, b"x" * 100_001, "image/jpeg", "larger than 0.1 MB"),
         (400, *form(), "the form holds no file"),
-        (415, *form(("a.pdf", "application/pdf", b"x")), "a.pdf: is application/pdf"),
+        (422, *form(("a.pdf", "application/pdf", b"x")), "a.pdf: not an image"),
         (413, *form(("a.jpg", "image/jpeg", b"x" * 100_001)), "larger than 0.1 MB"),
     ],
 )
@@ -144,12 +266,22 @@ def test_a_body_that_cannot_be_captioned_is_refused_with_a_reason(port, status, 
     assert found == status == answer["error"]["status"] and message in answer["error"]["message"]
 
 
-def test_all_damaged_photos_of_a_form_are_named(port, photos):
-    files = [("good.jpg", "image/jpeg", photos[0]), ("cut.jpg", "image/jpeg", photos[1][:-200])]
+def test_each_photo_of_a_form_has_its_caption_or_its_error(port, photos):
+    files = [("cut.jpg", "image/jpeg", photos[1][:-200]), ("good.jpg", "image/jpeg", photos[0])]
     status, answer = captions(port, *form(*files, ("<b>.png", "image/png", b"x")))
+    cut, good, no_photo = answer["captions"]
+    assert status == 200 and "error" not in answer
+    assert (good["name"], good["caption"]) == ("good.jpg", expected_caption(photos[0]))
+    assert cut["name"] == "cut.jpg" and cut["error"]["reason"] == "truncated" and "caption" not in cut
+    assert no_photo["name"] == "<b>.png" and no_photo["error"]["message"].startswith("not an image: ")
+
+
+def test_a_form_of_damaged_photos_only_is_refused_and_names_them_all(port, photos):
+    files = [("cut.jpg", "image/jpeg", photos[1][:-200]), ("<b>.png", "image/png", b"x")]
+    status, answer = captions(port, *form(*files))
     message = answer["error"]["message"]
     assert status == 422 and "cut.jpg: truncated" in message and "<b>.png: not an image" in message
-    assert "good.jpg" not in message
+    assert [found["error"]["reason"] for found in answer["captions"]] == ["truncated", "not an image"]
 
 
 def test_photos_of_too_many_pixels_and_too_many_photos_are_refused(port, photos):
@@ -159,43 +291,114 @@ def test_photos_of_too_many_pixels_and_too_many_photos_are_refused(port, photos)
     assert status == 422 and answer["error"]["message"] == "decompression bomb: 10000x8001 pixels"
     many = [(f"{index}.jpg", "image/jpeg", b"x") for index in range(MAX_PHOTOS + 1)]
     status, answer = captions(port, *form(*many))
-    assert status == 413 and "more than 64 photos" in answer["error"]["message"]
+    assert (status, answer["error"]["message"]) == (413, "more than 64 photos")
     assert captions(port, *form(*many[:-1]))[0] == 422  # they are decoded, and damaged
+    status, answer = captions(port, in_json(*[b"x"] * 65))
+    assert (status, answer["error"]["message"]) == (413, "more than 64 photos")
 
 
-def test_a_body_of_unknown_length_is_cut_off_at_the_limit(port):
+HEAD = b"POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
+
+
+def answer_of(connection):
+    """Status and JSON of what a socket receives until the server closes it."""
+    received = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"Content-Type: application/json" in head and b"Content-Security-Policy: " in head
+    return int(head.split()[1]), json.loads(body)["error"]["message"]
+
+
+def test_a_body_of_unknown_length_is_refused_at_the_limit(port):
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        connection.sendall(b"POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n")
-        connection.sendall(b"Transfer-Encoding: chunked\r\n\r\n" + b"9000\r\n" + b"x" * 0x9000 + b"\r\n")
-        with contextlib.suppress(OSError):  # the server hangs up
-            for _ in range(20):
-                connection.sendall(b"9000\r\n" + b"x" * 0x9000 + b"\r\n")
-        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for _ in range(20):
+            connection.sendall(b"9000\r\n" + b"x" * 0x9000 + b"\r\n")
+        assert answer_of(connection) == (413, "larger than 0.1 MB")
+
+
+def test_a_client_that_sends_far_too_much_still_reads_why_it_is_refused(port):
+    """Python's client sends everything first: the answer is lost where a server closes the connection meanwhile."""
+    for megabytes in (1, 100):
+        status, answer = captions(port, bytes(megabytes * 1_000_000))
+        assert status == 413 == answer["error"]["status"] and answer["error"]["message"] == "larger than 0.1 MB"
 
 
 def test_a_body_far_over_the_limit_is_refused_before_it_is_sent(port):
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        head = (
-            b"POST /v1/captions HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 9000000000\r\n\r\n"
-        )
-        connection.sendall(head)
-        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+        connection.sendall(HEAD + b"Content-Length: 9000000000\r\n\r\n")
+        assert answer_of(connection) == (413, "larger than 0.1 MB")
+
+
+def test_what_is_not_http_is_a_json_error(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nno colon\r\n\r\n")
+        assert answer_of(connection)[0] == 400
 
 
 def test_other_addresses_and_methods_are_json_errors(port):
     for method, path, status in (
         ("GET", "/none", 404),
-        ("GET", "/v1/captions", 405),
+        ("DELETE", "/v1/captions", 405),
+        ("GET", "/v1/models/colours:predict", 405),
         ("GET", "/static/../serve.py", 404),
     ):
         found, headers, content = ask(port, method, path)
         assert found == status == json.loads(content)["error"]["status"]
         assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert status == 404 or "POST" in headers["Allow"]
 
 
-def test_health_reports_that_the_model_is_loaded(port):
+def test_get_shows_how_to_ask(port, photos, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(photos[0])
+    status, _, content = ask(port, "GET", "/v1/captions")
+    usage = json.loads(content)
+    assert status == 200 and "AVIF; up to 64 in a request, of up to 0.1 MB" in usage["photos"]
+    done = subprocess.run(shlex.split(usage["usage"][0]), cwd=tmp_path, capture_output=True)
+    assert json.loads(done.stdout)["captions"][0]["caption"] == expected_caption(photos[0])
+
+
+def test_health_reports_the_model_and_the_limits(port):
     status, _, content = ask(port, "GET", "/healthz")
-    assert status == 200 and json.loads(content) == {"status": "ok", "nbest": BEAM, "max_megabytes": MAX_MEGABYTES}
+    limits = {"max_megabytes": MAX_MEGABYTES, "max_photos": 64, "max_batch": 8}
+    formats = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
+    expected = {"status": "ok", "model": "colours/2", "nbest": BEAM, "formats": formats, **limits}
+    assert status == 200 and json.loads(content) == expected
+
+
+def test_requests_photos_and_errors_are_counted(port, photos):
+    before = measured(port)
+    captions(port, *form(("a.jpg", "", photos[0]), ("b.jpg", "", b"x"), ("c.jpg", "", b"")))
+    captions(port, b"x")
+    captions(port, bytes(200_000))
+    ask(port, "GET", "/none")
+    after = measured(port)
+    grown = {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
+    assert {name: value for name, value in grown.items() if name.endswith(("total", "count")) or "_total " in name} == {
+        "tfcaption_requests_total 200": 2,  # with the first /metrics
+        "tfcaption_requests_total 413": 1,
+        "tfcaption_requests_total 422": 1,
+        "tfcaption_requests_total 404": 1,
+        "tfcaption_photos_captioned_total": 1,
+        "tfcaption_photo_errors_total not an image": 2,
+        "tfcaption_photo_errors_total empty file": 1,
+        "tfcaption_request_seconds_count": 2,
+        "tfcaption_batch_photos_count": 1,
+    }
+    assert 0 < grown["tfcaption_request_seconds_sum"] < 30
+
+
+LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z 127.0.0.1 (\S+) (\S+) (\d+) (\d+) bytes (\d+) photos \d+ ms")
+
+
+def test_each_request_is_a_line_of_the_access_log_that_no_client_can_forge(port, photos, caplog):
+    with caplog.at_level("INFO", logger="tfcaption.access"):
+        _, _, content = ask(port, "POST", "/v1/captions?nbest=1", photos[0])
+        captions(port, bytes(200_000))
+        ask(port, "GET", "/none%0A2026-01-01T00:00:00Z%20forged")
+    lines = [LINE.fullmatch(record.getMessage()).groups() for record in caplog.records]
+    assert lines[0] == ("POST", "/v1/captions?nbest=1", "200", str(len(content)), "1")
+    assert lines[1][:3] == ("POST", "/v1/captions", "413")
+    assert lines[2][:3] == ("GET", "/none?2026-01-01T00:00:00Z?forged", "404") and len(lines) == 3
 
 
 def test_the_page_loads_nothing_from_other_hosts_and_runs_no_inline_script(port):
@@ -213,10 +416,11 @@ def test_the_page_loads_nothing_from_other_hosts_and_runs_no_inline_script(port)
     assert "innerHTML" not in text and "insertAdjacentHTML" not in text
 
 
-def test_the_command_serves_on_this_machine_only_until_it_is_interrupted(export, photos, capsys):
-    command = [sys.executable, "-m", "tfcaption.serve", "--model", str(export), "--port", "0"]
+@contextlib.contextmanager
+def command(*arguments):
+    """The process of the command, and its port."""
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-m", "tfcaption.serve", *arguments, "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -226,16 +430,35 @@ def test_the_command_serves_on_this_machine_only_until_it_is_interrupted(export,
     try:
         line = process.stdout.readline()
         assert line.startswith("captions at http://127.0.0.1:") and "Ctrl-C" in line
-        port = int(line.split(":")[2].split()[0])
-        assert captions(port, photos[3])[1]["captions"][0]["caption"] == expected_caption(photos[3])
-        assert serve.main(["--model", str(export), "--port", str(port)]) == 1
-        assert f"error: 127.0.0.1:{port}: Address already in use; choose another --port" in capsys.readouterr().err
+        yield process, int(line.split(":")[2].split()[0])
     finally:
-        os.kill(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("end", "quiet"), [(signal.SIGINT, []), pytest.param(signal.SIGTERM, ["--quiet"], marks=pytest.mark.slow)]
+)
+def test_the_command_serves_on_this_machine_only_until_it_is_stopped(export, photos, capsys, end, quiet):
+    with command(str(export), *quiet) as (process, port):
+        assert captions(port, photos[3])[1]["captions"][0]["caption"] == expected_caption(photos[3])
+        assert json.loads(ask(port, "GET", "/healthz")[2])["model"] == "mean"
+        if not quiet:
+            assert serve.main([str(export), "--port", str(port)]) == 1
+            assert f"error: 127.0.0.1:{port}: Address already in use; choose another --port" in capsys.readouterr().err
+        os.kill(process.pid, end)
+        printed, errors = process.communicate(timeout=30)
     assert process.returncode == 0 and "Traceback" not in errors
+    assert len(LINE.findall(printed)) == (0 if quiet else 2)
 
 
-def test_a_path_without_an_export_is_a_clear_error(tmp_path, capsys):
-    assert serve.main(["--model", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}: not an exported model")
+def test_the_name_of_a_model_is_that_of_its_folder():
+    names = {"exports/flickr8k/1": "flickr8k/1", "runs/mine": "mine", "/model": "model"}
+    assert {path: serve.model_name(Path(path)) for path in names} == names
+
+
+def test_a_path_without_a_model_is_a_clear_error(tmp_path, capsys):
+    assert serve.main([str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}: is empty, neither a run directory nor an export\n"
+    assert serve.main([str(tmp_path), "--max_batch", "0"]) == 1
+    assert capsys.readouterr().err == "error: --max_batch 0: must be greater than 0\n"

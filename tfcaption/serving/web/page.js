@@ -1,15 +1,19 @@
-// Sends one photo per request, so that captions appear one after another. Answers of the server go into the page as
-// text, never as HTML.
+// Sends one photo per request, so that captions appear one after another, and some requests together, which the server
+// captions together. Answers of the server go into the page as text, never as HTML.
 "use strict";
 
 const drop = document.getElementById("drop");
 const input = document.getElementById("photos");
 const state = document.getElementById("status");
+const accepted = document.getElementById("accepted");
 const results = document.getElementById("results");
 const queue = [];
-let done = 0;
+const together = 4; // requests
+let maxMegabytes = Infinity; // of a photo
+let running = 0;
 let all = 0;
-let busy = false;
+let done = 0;
+let failed = 0;
 
 function element(name, className, text = "") {
   const node = document.createElement(name);
@@ -28,8 +32,7 @@ function addCard(file) {
   const caption = element("p", "caption", "…");
   text.append(element("p", "name", file.name), caption);
   card.append(image, text);
-  results.prepend(card);
-  return { text, caption, image };
+  return { card, text, caption, image };
 }
 
 // Attention for each word: regions with little of it are darkened. The regions form a square, row by row.
@@ -61,9 +64,10 @@ function show(card, answer) {
   card.caption.textContent = answer.caption || "(empty caption)";
   card.image.alt = answer.caption;
   if (answer.attention) showAttention(card, answer.attention);
-  if (answer.nbest.length < 2) return;
+  const others = answer.nbest.slice(1);
+  if (!others.length) return;
   const list = element("ol", "nbest");
-  for (const { caption, score } of answer.nbest) {
+  for (const { caption, score } of others) {
     const line = element("li", "", caption);
     line.append(element("span", "", score.toFixed(2)));
     list.append(line);
@@ -72,40 +76,72 @@ function show(card, answer) {
 }
 
 function fail(card, message) {
+  failed += 1;
   card.caption.classList.add("wrong");
   card.caption.textContent = message;
 }
 
 async function captionPhoto(file, card) {
+  if (file.size > maxMegabytes * 1e6) {
+    fail(card, `larger than ${maxMegabytes} MB`);
+    return;
+  }
   try {
     const type = file.type || "application/octet-stream";
     const response = await fetch("/v1/captions", { method: "POST", headers: { "Content-Type": type }, body: file });
     const answer = await response.json();
-    if (response.ok) show(card, answer.captions[0]);
-    else fail(card, answer.error.message);
+    if (response.ok) {
+      show(card, answer.captions[0]);
+      done += 1;
+    } else {
+      fail(card, answer.error.message);
+    }
   } catch {
-    fail(card, "no answer: the server has stopped, or the photo is far too large");
+    fail(card, "no answer: the server has stopped");
   }
+}
+
+function count(photos) {
+  return photos === 1 ? "1 photo" : `${photos} photos`;
+}
+
+function report() {
+  const errors = failed ? `, ${failed} failed` : "";
+  const ended = done + failed;
+  state.textContent = ended < all ? `${ended} of ${count(all)}${errors}` : `${count(done)} done${errors}`;
 }
 
 async function work() {
-  if (busy) return;
-  busy = true;
+  running += 1;
   while (queue.length) {
-    state.textContent = `captioning ${done + 1} of ${all}`;
     await captionPhoto(...queue.shift());
-    done += 1;
+    report();
   }
-  state.textContent = done === 1 ? "1 photo done" : `${done} photos done`;
-  busy = false;
+  running -= 1;
 }
 
 function add(files) {
+  const cards = [];
   for (const file of files) {
-    all += 1;
-    queue.push([file, addCard(file)]);
+    const card = addCard(file);
+    cards.push(card.card);
+    queue.push([file, card]);
   }
-  if (queue.length) work();
+  if (!cards.length) return;
+  all += cards.length;
+  results.prepend(...cards); // in the order chosen, above those of before
+  report();
+  for (let more = Math.min(together - running, queue.length); more > 0; more -= 1) work();
+}
+
+async function showLimits() {
+  try {
+    const { formats, max_megabytes: megabytes } = await (await fetch("/healthz")).json();
+    maxMegabytes = megabytes;
+    accepted.textContent = `${formats.join(", ")}, up to ${megabytes} MB`;
+  } catch {
+    // The page's own line stays.
+  }
 }
 
 input.addEventListener("change", () => {
@@ -119,3 +155,4 @@ for (const name of ["dragover", "dragleave", "drop"]) {
     if (name === "drop") add(event.dataTransfer.files);
   });
 }
+showLimits();
