@@ -132,7 +132,7 @@ def test_a_folder_without_a_usable_export_is_named_with_the_fix(export, tmp_path
     damaged = shutil.copytree(export, tmp_path / "damaged")
     (damaged / "saved_model.pb").write_bytes(b"\x08\x01 no protocol buffer")
     for path, message in (
-        (tmp_path / "none", "not an exported model (saved_model.pb is missing); create one with tfcaption.export"),
+        (tmp_path / "none", "is missing, not an exported model; create one with tfcaption.export"),
         (plain, "a SavedModel, but not a captioner"),
         (other, "a SavedModel, but not a captioner"),
         (odd, "export.json: does not describe an export"),
@@ -142,16 +142,16 @@ def test_a_folder_without_a_usable_export_is_named_with_the_fix(export, tmp_path
             ExportedCaptioner(path)
         assert str(raised.value).startswith(str(path)) and message in str(raised.value), raised.value
     assert main(["--model", str(tmp_path / "none"), str(album)]) == 1
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none'}: not an exported model")
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none'}: is missing, neither")
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--model", "{export}", "--beam=2", "a.jpg"], 2, "an export has its own"),
-        (["--run", "r", "--beam=2", "--nbest=3", "a.jpg"], 2, "at most --beam"),
-        (["--run", "r", "--model", "m", "a.jpg"], 2, "not allowed with"),
-        (["--model", "{export}", f"--nbest={BEAM + 1}", "a.jpg"], 1, f"exported with a beam of {BEAM}"),
+        (["--model", "{export}", "--beam=2", "a.jpg"], 1, "--beam 2: {export} was exported with"),
+        (["--model", "{export}", "--beam=2", "--nbest=3", "a.jpg"], 1, "--nbest 3: must be at most --beam 2"),
+        (["--model", "{export}", f"--nbest={BEAM + 1}", "a.jpg"], 1, f"gives {BEAM} captions a photo"),
+        (["{export}"], 2, "name photos after the model"),
         (["--model", "{export}", "{empty}"], 1, "no photo below it"),
     ],
 )
@@ -161,7 +161,7 @@ def test_wrong_arguments_are_clear_errors(arguments, code, message, export, tmp_
         assert main(filled) == code
     except SystemExit as stopped:
         assert stopped.code == code
-    assert message in capsys.readouterr().err
+    assert message.format(export=export) in capsys.readouterr().err
 
 
 def test_captions_of_a_run_are_the_n_best_of_its_beam_search(sample, trained_run, capsys):

@@ -81,7 +81,7 @@ def test_every_photo_is_captioned_once_or_rejected_with_its_reason(images, capti
 def test_the_description_counts_photos_and_shards(captions, export):
     info = load_captions_info(str(captions))
     assert (info.photos_in, info.captioned, info.rejected) == (42, 40, {"empty file": 1, "truncated": 1})
-    assert info.settings.model == ExportedCaptioner(export).fingerprint() and info.settings.beam == BEAM
+    assert info.settings.model == ExportedCaptioner(export).fingerprint() and info.settings.search.beam == BEAM
     assert [shard.name for shard in info.shards] == [f"captions-{i:05d}-of-00004.jsonl" for i in range(4)]
     for shard in info.shards:
         content = (captions / shard.name).read_bytes()
@@ -220,7 +220,7 @@ def test_missing_photos_and_models_are_clear_errors(images, export, tmp_path, ca
     for photos, model, message in (
         (tmp_path / "nothing", export, "no photo found; name a folder or a pattern"),
         (tmp_path / "none" / "*.jpg", export, "no photo found"),
-        (images, tmp_path / "nothing", "nothing: not an exported model"),
+        (images, tmp_path / "nothing", "nothing: is empty, neither a run directory nor an export"),
     ):
         assert job(photos, model, tmp_path / "out") == 1
         assert message in capsys.readouterr().err and not (tmp_path / "out").exists()

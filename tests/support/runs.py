@@ -7,6 +7,7 @@ import sys
 import time
 
 from tfcaption.config import Config, save_config
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.evaluation.evaluator import evaluate_run
 from tfcaption.evaluation.results import EvaluationOptions
 from tfcaption.runs.directory import load_run, load_run_dataset, open_run
@@ -41,10 +42,11 @@ def train(settings):
         return train_run(run)
 
 
-def evaluate(path, records=None, **options):
-    """Evaluate a run directory; the content of metrics.json."""
+def evaluate(path, records=None, *, search=None, **options):
+    """Evaluate a run directory by a search, greedy by default; the content of metrics.json."""
     run = load_run(path)
-    return evaluate_run(run, load_run_dataset(run, records), EvaluationOptions(**options))
+    search = search or CaptionOptions(beam=1)
+    return evaluate_run(run, load_run_dataset(run, records), EvaluationOptions(search=search, **options))
 
 
 def step_losses(run):

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import tree_bytes
 from tests.support.runs import config, evaluate, train
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.evaluate import main
 from tfcaption.evaluation.caption_files import evaluate_captions, read_captions
 from tfcaption.evaluation.evaluator import evaluate_ensemble
@@ -17,6 +18,8 @@ from tfcaption.evaluation.results import EvaluationOptions
 from tfcaption.evaluation.scores import METRICS, score_captions, score_table
 from tfcaption.metrics.corpus import ScoreError, corpus_scores
 from tfcaption.runs.directory import load_run, load_run_dataset
+
+BEAM_OF_TWO = CaptionOptions(beam=2)
 
 
 def read_lines(folder):
@@ -44,7 +47,7 @@ def run(glove_run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluated(run):
     """Its evaluation on the dev split, and the lines that it wrote."""
-    result = evaluate(run, split="dev", beam=2)
+    result = evaluate(run, split="dev", search=BEAM_OF_TWO)
     return result, read_lines(run / "eval-dev")
 
 
@@ -96,7 +99,7 @@ def test_a_limit_scores_the_first_photos_with_the_same_captions(evaluated, run, 
     _, lines = evaluated
     copy = shutil.copytree(run, tmp_path / "run")
     before = tree_bytes(copy)
-    result = evaluate(copy, split="dev", beam=2, limit=3)
+    result = evaluate(copy, split="dev", search=BEAM_OF_TWO, limit=3)
     assert before.items() <= tree_bytes(copy).items()  # what is known of the whole split stays
     first = list(references)[:3]
     assert {line["id"]: line["caption"] for line in read_lines(copy / "eval-dev-first-3")} == {
@@ -211,7 +214,7 @@ def test_wrong_arguments_are_one_line(foreign, run, sample_records, tmp_path, ca
         (["--captions", "none", "--records", str(sample_records)], "error: none: no such file"),
         (["--captions", known, "--records", "x", "--limit", "0"], "error: --limit 0: must be at least 1"),
         (["--run", str(run), "--beam", "0"], "error: --beam 0: must be at least 1"),
-        (["--run", str(run), "none"], "error: none: not a run directory"),
+        (["--run", str(run), "none"], "error: none: is missing, not a run directory"),
     ):
         assert main(arguments) == 1
         (line,) = capsys.readouterr().err.splitlines()
@@ -233,9 +236,9 @@ def test_several_runs_are_scored_together_from_the_stage_that_all_can_go_on_from
     assert {line["id"] for line in lines} == {line["id"] for line in read_lines(run / "eval-dev")}
     perplexities = [json.loads((path / "eval-dev" / "metrics.json").read_text())["perplexity"] for path in (run, other)]
     assert result["perplexity"] < max(perplexities)  # the mean of probabilities is never worse than the worse one
-    loaded, options = load_run(run), EvaluationOptions("dev", beam=2)
+    loaded, options = load_run(run), EvaluationOptions("dev", BEAM_OF_TWO)
     twice = evaluate_ensemble([loaded, loaded], load_run_dataset(loaded), options, tmp_path / "twice")
-    alone = evaluate(run, split="dev", beam=2)
+    alone = evaluate(run, split="dev", search=BEAM_OF_TWO)
     assert twice["perplexity"] == pytest.approx(alone["perplexity"], rel=1e-4) and twice["bleu_4"] == alone["bleu_4"]
     with pytest.raises(SystemExit):
         main(["--run", str(run), "--ensemble", str(tmp_path / "one")])
@@ -249,5 +252,5 @@ def test_with_records_named_the_features_of_the_training_need_not_be_there(run, 
     gone = ["  features: /nowhere\n" if line.startswith("  features:") else line for line in lines]
     assert gone != lines
     config_file.write_text("".join(gone))
-    found = evaluate(moved, split="dev", beam=2, records=sample_records)
+    found = evaluate(moved, split="dev", search=BEAM_OF_TWO, records=sample_records)
     assert found["perplexity"] == pytest.approx(evaluated[0]["perplexity"], rel=1e-2)

@@ -15,6 +15,7 @@ from tests.support.runs import config, train
 from tests.support.splits import batches_of, opened
 from tfcaption.decoding.beam_search import SearchOptions, beam_search
 from tfcaption.decoding.hypotheses import attention_weights
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.input_pipeline.parsing import decode_jpeg
 from tfcaption.preprocessing import photos
 from tfcaption.preprocessing.tokenizer import Vocabulary
@@ -59,7 +60,7 @@ def run(request, trained_run, sample_records, trunk, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    return export_captioner(run, tmp_path_factory.mktemp("exports") / "1", beam=2)
+    return export_captioner(run, tmp_path_factory.mktemp("exports") / "1", options=CaptionOptions(beam=2))
 
 
 def photo_files(run, folder):
@@ -128,7 +129,7 @@ def test_its_second_signature_starts_from_the_features_that_the_variant_trains_f
 
 def test_an_export_describes_itself_and_replaces_nothing(run, exported):
     described = json.loads((exported / "assets.extra" / "export.json").read_text())
-    assert described["beam"] == 2 and described["variant"] == run.config.model.variant
+    assert described["search"] == CaptionOptions(beam=2).as_json() and described["variant"] == run.config.model.variant
     assert described["image_size"] == run.info.settings.image_size
     with pytest.raises(RunError, match="exists; remove it"):
         export_captioner(run, exported)
