@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tfcaption.benchmarks import jobs
 from tfcaption.benchmarks.harness import Row, benchmark_table, write_rows
+from tfcaption.benchmarks.serve import measure_serve
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
@@ -27,6 +28,8 @@ EXAMPLES = """examples:
       configs/flickr8k_finetuned.yaml --json train.json
   # captions/s against model.predict word by word
   python -m tfcaption.benchmark search --run runs/flickr8k_frozen --features features/pooled
+  # photos/s of the server, with one client and with eight at the same time
+  python -m tfcaption.benchmark serve --model exports/flickr8k/1 --images photos/ --clients 1 8
   # peak memory of each command, on 400 photos and on 4,000
   python -m tfcaption.benchmark memory --images photos/ --photos 400"""
 
@@ -36,12 +39,14 @@ BENCHMARKS = {
     "input": "Photos/s and captions/s of our pipelines, a Keras sequence and a tf.data pipeline over the files.",
     "train": "Seconds per epoch, from a stated number of steps, against Keras fit with the encoder in the graph.",
     "search": "Captions/s from pooled features: search in the graph against `model.predict` word by word.",
+    "serve": "Photos/s and latency of the server, by the number of clients that ask at the same time.",
     "memory": "Peak memory of each command on some photos, and on ten times as many.",
 }
 # These start TensorFlow only in the processes that they measure.
 JOBS: dict[str, Callable[..., list[Row]]] = {
     "records": jobs.measure_records,
     "extract": jobs.measure_extract,
+    "serve": measure_serve,
     "memory": jobs.measure_memory,
 }
 DEFAULT_PHOTOS = {"records": 6000, "extract": 256, "memory": 400}
@@ -78,6 +83,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                 "--features", type=as_path, nargs="*", default=[], help="folders that extract_features wrote of it"
             )
             command.add_argument("--seconds", type=float, default=3.0, help="of each repeat (default: %(default)s)")
+        if name == "serve":
+            command.add_argument("--model", type=as_path, required=True, help="run directory or export")
+            command.add_argument(
+                "--clients", type=int, nargs="+", default=[1, 8], help="each sends photo after photo (default: 1 8)"
+            )
+            command.add_argument("--seconds", type=float, default=10.0, help="of each repeat (default: %(default)s)")
+            command.add_argument("--max_batch", type=int, help="of the server (default: its own)")
         if name == "train":
             command.add_argument("--configs", nargs="+", required=True, help="YAML files, as tfcaption.train takes")
             command.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")

@@ -1,8 +1,11 @@
 """The benchmarks measure what they name, beside an alternative that does equal work."""
 
+import contextlib
 import json
+import re
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -10,11 +13,16 @@ from PIL import Image
 
 from tests.support.runs import config, train
 from tfcaption.benchmark import main
+from tfcaption.benchmarks import serve
 from tfcaption.benchmarks.baselines import KerasSequence
 from tfcaption.benchmarks.harness import Row, find_jpegs, ratio_to_reference, repeated_photos
 from tfcaption.config import save_config
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.records import tfrecord
+from tfcaption.records.captions import Hypothesis, PhotoCaptions
 from tfcaption.records.examples import decode_record
+from tfcaption.serving.http_server import Server
+from tfcaption.serving.server_options import ServerOptions
 
 
 def test_a_ratio_is_a_speed_up_for_rates_and_for_seconds():
@@ -66,6 +74,35 @@ def test_the_keras_sequence_yields_pixels_and_shifted_padded_captions(sample):
     with Image.open(paths[0]) as photo:
         red = np.asarray(photo.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR))[..., 0]
     np.testing.assert_allclose(images[0, ..., 2], red - 123.68, atol=1e-3)
+
+
+def test_serve_measures_each_number_of_clients_and_counts_captions_that_changed(sample, monkeypatch, capsys):
+    class BatchSize:
+        """Captions every photo with the size of its batch, so that captions depend on how many ask."""
+
+        options = CaptionOptions(beam=1)
+
+        def prepare(self, photo):
+            return photo[:9]
+
+        def __call__(self, photos):
+            threading.Event().wait(0.01)
+            return [PhotoCaptions((Hypothesis(f"{len(photos)}", -1.0),)) for _ in photos]
+
+    @contextlib.contextmanager
+    def server(model, max_batch):
+        started = Server(BatchSize(), ServerOptions("x", max_batch=max_batch), host="127.0.0.1", port=0)
+        threading.Thread(target=started.run, daemon=True).start()
+        yield started.port
+        started.close()
+
+    monkeypatch.setattr(serve, "_server", server)
+    command = ["serve", "--model", "x", "--images", str(sample[0]), "--seconds=0.5", "--repeats=2"]
+    assert main([*command, "--max_batch=4", "--clients", "1", "4"]) == 0
+    one, four, *latencies = capsys.readouterr().out.splitlines()[1:]
+    assert re.match(r"1 client +[\d.]+ .* photos/s; 0 of \d+ captions differ$", one)
+    found = re.match(r"4 clients +[\d.]+ .*x  photos/s; (\d+) of (\d+) captions differ$", four)
+    assert 0 < int(found[1]) <= int(found[2]) and [line.rpartition("  ")[2] for line in latencies] == ["ms", "ms"]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
