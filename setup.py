@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 COMMANDS = {
     "sample_data": "tfcaption.sample_data",
     "build_records": "beam_jobs.build_records",
-    "extract_features": "beam_jobs.extract_features",
     "inspect": "tfcaption.inspect",
+    "extract_features": "beam_jobs.extract_features",
+    "configs": "tfcaption.configs",
     "train": "tfcaption.train",
     "sweep": "tfcaption.sweep",
     "evaluate": "tfcaption.evaluate",
@@ -20,18 +22,49 @@ COMMANDS = {
     "benchmark": "tfcaption.benchmark",
 }
 
+CONFIGS = sorted(path.as_posix() for path in Path("configs").glob("*.yaml"))
+
+
+class BuildWithConfigs(build_py):
+    """Copies configs/ into the package as tfcaption/config_files/; an editable install reads them where they are."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            for target, source in self._config_files().items():
+                self.mkpath(str(Path(target).parent))
+                self.copy_file(source, target)
+
+    def _config_files(self) -> dict[str, str]:
+        folder = Path(self.build_lib, "tfcaption", "config_files")
+        return {str(folder / Path(source).name): source for source in CONFIGS}
+
+    def get_source_files(self) -> list[str]:  # what an sdist holds
+        return [*super().get_source_files(), *CONFIGS]
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        return [*super().get_outputs(include_bytecode), *self._config_files()]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return super().get_output_mapping() | self._config_files()
+
+
 setup(
     name="tfcaption",
     version="0.1.0",
-    description="High-throughput tf.data + TFRecord training of image captioners",
+    description="Trains models that caption photos: stored ResNet50 features, exactly resumable TensorFlow training",
+    author="The tfcaption developers",
+    keywords=["image captioning", "captions", "tensorflow", "keras", "tfrecord", "apache beam", "resnet50", "cider"],
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
     packages=find_packages(include=["tfcaption", "tfcaption.*", "beam_jobs", "beam_jobs.*"]),
     package_data={
         "beam_jobs": ["dataflow/*", "py.typed"],
         "tfcaption": ["py.typed", "reporting/report.html.jinja", "serving/web/*"],
     },
+    cmdclass={"build_py": BuildWithConfigs},
     python_requires=">=3.11,<3.14",
     # Lower bounds are the versions the suite ran with; upper bounds are the next release that may break.
     install_requires=[
@@ -75,6 +108,7 @@ setup(
             "pytest-xdist>=3.8,<4",
             "ruff>=0.17.6,<0.18",
             "s3fs>=2026.9,<2027",
+            "setuptools>=77",  # of pyproject.toml: a test builds the wheel with it
             "types-PyYAML",
             "types-psutil",
             "types-tqdm",
@@ -87,7 +121,16 @@ setup(
         "tfcaption.commands": [f"{name}={module}:main" for name, module in COMMANDS.items()],
     },
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
         *[f"Programming Language :: Python :: 3.{minor}" for minor in range(11, 14)],
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
     ],
 )

@@ -4,34 +4,60 @@ Commands are the entry points of the group `tfcaption.commands` (see setup.py), 
 """
 
 import ast
+import difflib
+import platform
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from tfcaption.runtime.command import started_by
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command named first in `argv` (default: the command line); returns its exit code."""
+# The order of the work, in which commands are listed; those of other packages come after them.
+ORDER = (
+    *("sample_data", "build_records", "inspect", "extract_features", "configs", "train", "sweep", "evaluate"),
+    *("report", "caption", "export", "caption_images", "serve", "benchmark"),
+)
+
+
+def main(argv: Sequence[str] | None = None, *, script: str = "tfcaption") -> int:
+    """Run the command named first in `argv` (default: the command line); returns its exit code.
+
+    Args:
+        argv: the name of a command and its arguments.
+        script: what was typed before them, for help texts.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = {entry.name: entry for entry in entry_points(group="tfcaption.commands")}
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(f"usage: tfcaption COMMAND ...\n\ncommands:\n{_listing(commands)}\n\noptions: tfcaption COMMAND --help")
+        print(
+            f"usage: {script} COMMAND ...\n\ncommands, in the order of the work:\n{_listing(commands)}\n\n"
+            f"{script} COMMAND --help    examples and options of a command\n{script} --version         this version"
+        )
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "apache-beam"))
+        print(f"tfcaption {version('tfcaption')} (Python {platform.python_version()}, {packages})")
         return 0
     name, *rest = arguments
     if name not in commands:
-        print(f"error: no command '{name}'; the commands are:\n{_listing(commands)}", file=sys.stderr)
+        close = difflib.get_close_matches(name.replace("-", "_"), commands, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]}? " if close else ""
+        print(f"error: no command '{name}'; {hint}{script} --help lists all", file=sys.stderr)
         return 2
-    return commands[name].load()(rest)
+    with started_by(script):
+        return commands[name].load()(rest)
 
 
 def _listing(commands: dict[str, EntryPoint]) -> str:
     width = shutil.get_terminal_size().columns
+    names = sorted(commands, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     return "\n".join(
-        textwrap.fill(f"  {name:<18}{_description(entry)}", width, subsequent_indent=" " * 20)
-        for name, entry in sorted(commands.items())
+        textwrap.fill(f"  {name:<18}{_description(commands[name])}", width, subsequent_indent=" " * 20)
+        for name in names
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from tfcaption.records.dataset_info import SPLITS
 from tfcaption.runs.directory import load_run
 from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
-from tfcaption.runtime.errors import UsageError
+from tfcaption.runtime.extras import needs_extra
 from tfcaption.runtime.paths import as_path
 
 EXAMPLES = """examples:
@@ -39,12 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = [as_path(path) for path in subjects(parser, arguments)]
     for path in runs:
         load_run(path)  # a wrong path is an error before the plots are imported
-    try:
+    with needs_extra("report"):
         from tfcaption.reporting.report import write_report
-    except ModuleNotFoundError as error:
-        if error.name not in ("jinja2", "markupsafe", "matplotlib"):
-            raise
-        raise UsageError(f"{error.name} is not installed; install it with: pip install 'tfcaption[report]'") from error
 
     page = write_report(
         runs,

@@ -19,6 +19,7 @@ from PIL import Image
 
 from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
 from tfcaption.runtime.errors import UsageError
+from tfcaption.runtime.extras import needs_extra
 from tfcaption.runtime.paths import as_path, is_local
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.serving.model_folder import find_model
@@ -74,11 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(f"--{name} {getattr(arguments, name):g}: must be greater than 0")
     model = find_model(as_path(*subjects(parser, arguments)))
     model.options({})
-    try:  # Flask and the others come with an extra; checked before the model is loaded
+    with needs_extra("serve"):  # before the model is loaded
         from tfcaption.serving.http_server import Server
         from tfcaption.serving.request_batcher import warm_up
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed; pip install 'tfcaption[serve]'") from error
     start_tensorflow()
     captioner = model.open(batch_size=arguments.max_batch, padded=False)
     options = ServerOptions(model_name(model.path), arguments.max_megabytes, arguments.max_batch)

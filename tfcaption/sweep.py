@@ -13,11 +13,11 @@ from tfcaption.runtime.errors import Preempted
 from tfcaption.training.sweep import sweep
 
 EXAMPLES = """examples:
-  python -m tfcaption.sweep --config configs/flickr8k_frozen.yaml --output sweeps/frozen \\
+  python -m tfcaption.sweep --config flickr8k_frozen --output sweeps/frozen \\
       --grid train.learning_rate=5e-4,1e-3,2e-3 model.dropout=0.3,0.5 --budget-minutes 60
   # the same command resumes after the budget ended
   # some fields set alike for all runs
-  python -m tfcaption.sweep --config configs/flickr8k_frozen.yaml --output sweeps/seeds \\
+  python -m tfcaption.sweep --config flickr8k_frozen --output sweeps/seeds \\
       --grid train.seed=0,1,2 --set train.epochs=5 data.features=/data/pooled"""
 
 
@@ -25,7 +25,9 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.sweep", EXAMPLES)
-    parser.add_argument("--config", required=True, help="YAML file; see configs/")
+    parser.add_argument(
+        "--config", required=True, help="name of a config that `tfcaption configs` lists, or a YAML file"
+    )
     parser.add_argument(
         "--grid", required=True, nargs="+", metavar="KEY=VALUE,VALUE", help="fields and the values to try"
     )

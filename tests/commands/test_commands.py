@@ -1,29 +1,33 @@
 """Every command: quick help, the console script, and errors for the user as one line."""
 
+import os
 import subprocess
 import sys
 import time
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import pytest
 
-from tfcaption.cli import main
+from tfcaption.cli import ORDER, main
+from tfcaption.config import named_configs
+from tfcaption.runtime.errors import UsageError
+from tfcaption.runtime.extras import install_command, needs_extra
 
 ROOT = Path(__file__).parents[2]
 MODULES = {entry.name: entry.module for entry in entry_points(group="tfcaption.commands")}
 
 
-def run(*arguments):
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT)
+def run(*arguments, cwd=ROOT):
+    environment = os.environ | {"COLUMNS": "200"}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=environment)
 
 
-def test_every_command_has_an_entry_point():
-    assert set(MODULES) == {
-        *("sample_data", "build_records", "extract_features", "inspect"),
-        *("train", "sweep", "evaluate", "report", "caption", "export", "caption_images", "serve", "benchmark"),
-    }
+def test_every_command_has_an_entry_point_and_its_place_in_the_order_of_the_work():
+    assert set(MODULES) == set(ORDER)
+    files = [*(ROOT / "tfcaption").glob("*.py"), *(ROOT / "beam_jobs").glob("*.py")]
+    assert {path.stem for path in files if "def main(argv" in path.read_text()} - {"cli"} == set(ORDER)
 
 
 @pytest.mark.parametrize("module", MODULES.values())
@@ -49,18 +53,84 @@ def test_help_takes_less_than_half_a_second(module):
     assert min(seconds) < 0.5, seconds
 
 
-def test_the_console_script_runs_the_same_commands(tmp_path, capsys):
+def test_the_console_script_runs_the_same_commands(tmp_path):
     assert main(["sample_data", "--output", str(tmp_path), "--photos", "10"]) == 0
     assert len(list((tmp_path / "Flicker8k_Dataset").iterdir())) == 10
-    assert main(["trian"]) == 2 and "no command 'trian'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("trian", "did you mean train? "),
+        ("build-records", "did you mean build_records? "),
+        ("eval", "did you mean evaluate? "),
+        ("xyzzy", ""),
+    ],
+)
+def test_an_unknown_command_is_an_error_of_one_line_that_suggests_one(name, hint, capsys):
+    assert main([name]) == 2
+    assert capsys.readouterr().err == f"error: no command '{name}'; {hint}tfcaption --help lists all\n"
 
 
 def test_the_console_script_lists_every_command_with_the_first_line_of_its_docstring(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     assert main([]) == 0
-    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
-    assert listed == {name: import_module(module).__doc__.splitlines()[0] for name, module in MODULES.items()}
+    listed = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert [name for name, _ in listed] == list(ORDER)
+    assert dict(listed) == {name: import_module(module).__doc__.splitlines()[0] for name, module in MODULES.items()}
     assert main(["--help"]) == 0 and "\n  train " in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    text = capsys.readouterr().out
+    assert (
+        text.startswith(f"tfcaption {version('tfcaption')} (Python 3.")
+        and f"tensorflow {version('tensorflow')}" in text
+    )
+
+
+def test_help_shows_a_command_as_it_was_started(tmp_path):
+    """In an empty folder, since a file there that is named like a module of Python would be imported."""
+    texts = [
+        run("-m", *words, "--help", cwd=tmp_path).stdout for words in (["tfcaption.train"], ["tfcaption", "train"])
+    ]
+    for text, shown in zip(texts, ("python -m tfcaption.train", "python -m tfcaption train"), strict=True):
+        assert text.startswith(f"usage: {shown} ") and f"  {shown} --config small" in text
+    code = "import sys; from tfcaption.cli import main; sys.exit(main(['extract_features', '--help']))"
+    text = run("-c", code, cwd=tmp_path).stdout
+    assert text.startswith("usage: tfcaption extract_features ") and "python -m" not in text
+
+
+def test_an_error_of_the_command_line_is_said_first(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train"])
+    assert end.value.code == 2
+    error, help_line = capsys.readouterr().err.splitlines()
+    assert error == "error: the following arguments are required: --config"
+    assert help_line == "tfcaption train --help shows all options"
+
+
+def test_configs_are_listed_with_their_purpose_and_result_and_one_is_printed_as_it_is(capsys):
+    assert main(["configs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, path in named_configs().items():
+        place = lines.index(name)
+        first, second, *_ = path.read_text().splitlines()
+        assert [first, second] == [f"# {lines[place + 1].strip()}", f"# result: {lines[place + 2].strip()}"]
+    assert len(lines) == 3 * len(named_configs())
+    assert main(["configs", "small"]) == 0 and capsys.readouterr().out == named_configs()["small"].read_text()
+    assert main(["configs", "smal"]) == 1
+    assert capsys.readouterr().err == "error: smal: no such config file; did you mean small?\n"
+
+
+def test_a_missing_package_of_an_extra_is_an_error_with_the_command_that_installs_it():
+    assert install_command("report") == "pip install 'jinja2<4,>=3.1.6' 'markupsafe<4,>=3.0' 'matplotlib<4,>=3.11'"
+    message = "flask is not installed; pip install 'flask<4,>=3.1' .*'waitress<4,"
+    with pytest.raises(UsageError, match=message), needs_extra("serve"):
+        raise ModuleNotFoundError("No module named 'flask.json'", name="flask.json")
+    with pytest.raises(ModuleNotFoundError, match="numpy"), needs_extra("serve"):  # a broken installation, or a bug
+        raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
 
 
 @pytest.mark.parametrize(
@@ -68,17 +138,26 @@ def test_the_console_script_lists_every_command_with_the_first_line_of_its_docst
     [
         (["tfcaption.train", "--config", "none.yaml"], "error: none.yaml: no such config file"),
         (["tfcaption.train", "--config", "configs/sample_frozen.yaml", "--set", "data.records=none"], "error: none: "),
-        (["tfcaption.evaluate", "--run", "none"], "error: none: not a run directory"),
+        (["tfcaption.evaluate", "--run", "none"], "error: none: no such run directory"),
         (
             ["tfcaption.sweep", "--config=none.yaml", "--grid", "train.seed=0", "--output=x"],
             "error: none.yaml: no such config file",
         ),
-        (["tfcaption.caption", "--run", "none", "a.jpg"], "error: none: not a run directory"),
-        (["tfcaption.report", "none"], "error: none: not a run directory"),
-        (["tfcaption.export", "--run", "none", "--output", "x"], "error: none: not a run directory"),
-        (["tfcaption.caption", "--model", "none", "a.jpg"], "error: none: not an exported model"),
-        (["tfcaption.serve", "--model", "none"], "error: none: not an exported model"),
-        (["beam_jobs.caption_images", "--model=none", "--images=.", "--output=x"], "error: none: not an exported"),
+        (
+            ["tfcaption.caption", "--run", "none", "a.jpg"],
+            "error: none: no such folder; name a run directory or an export",
+        ),
+        (["tfcaption.report", "none"], "error: none: no such run directory"),
+        (["tfcaption.export", "--run", "none", "--output", "x"], "error: none: no such run directory"),
+        (
+            ["tfcaption.caption", "--model", "none", "a.jpg"],
+            "error: none: no such folder; name a run directory or an export",
+        ),
+        (["tfcaption.serve", "--model", "none"], "error: none: no such folder; name a run directory or an export"),
+        (
+            ["beam_jobs.caption_images", "--model=none", "--images=.", "--output=x"],
+            "error: none: no such folder; name a run directory or an export",
+        ),
         (["tfcaption.inspect", "none"], "error: none: no such folder"),
         (["beam_jobs.build_records", "--images=none", "--captions=.", "--output=x"], "error: --images none: no such"),
         (

@@ -14,7 +14,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("tfcaption", "beam_jobs")
 HEAVY = ("tensorflow", "tensorflow_text", "keras", "apache_beam")
-COMMANDS = {entry.module for entry in entry_points(group="tfcaption.commands")} | {"tfcaption.cli"}
+COMMANDS = {entry.module for entry in entry_points(group="tfcaption.commands")} | {
+    "tfcaption.cli",
+    "tfcaption.__main__",
+}
 
 # Room of tfcaption -> what it may import of tfcaption: rooms, or single modules of them.
 MAY_IMPORT = {

@@ -1,12 +1,22 @@
 """Configs: typed, strict, overridable, and the same after a round trip."""
 
+import os
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tfcaption.config import ConfigError, load_config, save_config
+from tfcaption.config import (
+    Config,
+    ConfigError,
+    describe_config,
+    find_config,
+    load_config,
+    named_configs,
+    save_config,
+)
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = sorted(named_configs().values())
 
 
 @pytest.fixture
@@ -28,7 +38,7 @@ def test_every_config_in_the_repository_is_valid_and_survives_a_round_trip(file,
     config = load_config(file)
     save_config(config, tmp_path / "copy.yaml")
     assert load_config(tmp_path / "copy.yaml") == config
-    assert file.stem.endswith(Path(config.run).name)
+    assert file.stem.endswith(Path(config.run).name) or file.stem == "small"
 
 
 def test_a_config_says_only_what_differs_from_its_base(tmp_path):
@@ -74,8 +84,64 @@ def test_a_mistake_in_a_base_is_reported_under_the_name_of_the_base(tmp_path, te
 
 def test_there_is_a_config_for_each_variant_on_flickr8k_and_the_sample():
     assert {file.stem for file in CONFIGS} >= {
-        *("flickr8k_frozen", "flickr8k_finetuned", "sample_frozen", "sample_finetuned")
+        *("flickr8k_frozen", "flickr8k_finetuned", "sample_frozen", "sample_finetuned", "small")
     }
+
+
+def test_a_bare_name_is_a_config_of_tfcaption_in_any_folder_and_all_else_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, file in named_configs().items():
+        assert file.is_file() and find_config(name) == file and load_config(name) == load_config(file)
+    Path("small").write_text("run: runs/other")
+    Path("mine").write_text("base: small\ntrain: {epochs: 3}")
+    assert find_config("small") == named_configs()["small"]
+    assert load_config("./small").run == "runs/other"
+    mine = load_config("mine")  # its base is the config of tfcaption
+    assert mine.train.epochs == 3 and mine.run == load_config("small").run != "runs/other"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("flickr8k_frozn", "no such config file; did you mean flickr8k_frozen?"),
+        ("configs/flickr8k_frozen.yaml", "no such config file; did you mean flickr8k_frozen?"),
+        ("flickr8k_frozen.yaml", "no such config file; did you mean flickr8k_frozen?"),
+        ("mine", "no such config file; did you mean mine.yaml?"),
+        ("xyzzy", "no such config file; those that come with tfcaption are flickr8k_attention, "),
+        ("xyzzy.yaml", "no such config file; `tfcaption configs` lists those that come with tfcaption"),
+        (".", "is a folder; name a YAML file, or a config that `tfcaption configs` lists"),
+        (os.devnull, "is not a regular file; name a YAML file, or a config that `tfcaption configs` lists"),
+    ],
+)
+def test_a_config_that_cannot_be_found_is_an_error_that_suggests_one(name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").touch()
+    with pytest.raises(ConfigError) as caught:
+        load_config(name)
+    assert str(caught.value).startswith(f"{name}: {message}")
+
+
+def test_every_field_has_a_description_and_is_shown_with_its_type():
+    text = describe_config()
+    assert yaml.safe_load(text) == Config().model_dump()
+    for section in (Config, *(type(getattr(Config(), name)) for name in ("data", "model", "train"))):
+        for name, field in section.model_fields.items():
+            if name not in ("data", "model", "train"):
+                first = (field.description or "").split()[:4]
+                assert first and f"# {' '.join(first)}" in text, name
+    assert "\n  epochs: 12  # integer > 0\n" in text
+    assert "\n  decoder: gru  # gru | attention | transformer\n" in text
+    assert "\n  glove: null  # text or null\n" in text
+    assert "\n  cache: auto  # true | false | auto\n" in text
+    assert "\n  dropout: 0.3  # number >= 0, < 1\n" in text
+
+
+@pytest.mark.parametrize("name", named_configs())
+def test_a_config_that_is_described_reads_back_unchanged_and_names_the_defaults_it_replaces(name, tmp_path):
+    config = load_config(name)
+    (tmp_path / "copy.yaml").write_text(describe_config(config))
+    assert load_config(tmp_path / "copy.yaml") == config
+    assert f"run: {config.run}  # text; default: runs/captioner" in describe_config(config)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +149,10 @@ def test_there_is_a_config_for_each_variant_on_flickr8k_and_the_sample():
     [
         ("train.epoch=3", "unknown key train.epoch, did you mean train.epochs?"),
         ("trian.epochs=3", "unknown key trian, did you mean train?"),
+        ("learning_rate=1e-3", "unknown key learning_rate, did you mean train.learning_rate?"),
+        ("learning_rte=1e-3", "unknown key learning_rte, did you mean train.learning_rate?"),
+        ("train.dropout=0.2", "unknown key train.dropout, did you mean model.dropout?"),
+        ("xyzzy=1", "unknown key xyzzy; known keys: run, data, model, train"),
         ("train.epochs=many", "train.epochs"),
         ("train.epochs=0", "train.epochs"),
         ("train.epochs=2.5", "train.epochs"),
@@ -95,7 +165,23 @@ def test_there_is_a_config_for_each_variant_on_flickr8k_and_the_sample():
 def test_mistakes_are_errors_that_name_the_field(path, override, message):
     with pytest.raises(ConfigError) as caught:
         load_config(path, [override])
-    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"--set {override}: ") and message in str(caught.value)
+
+
+def test_a_mistake_is_reported_under_the_override_or_the_file_that_made_it(path):
+    path.write_text("train: {epoch: 2}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, ["model.dropout=2", "run=x"])
+    in_override, in_file = str(caught.value).split("; ")
+    assert in_override.startswith("--set model.dropout=2: model.dropout: ")
+    assert in_file == f"{path}: unknown key train.epoch, did you mean train.epochs?"
+
+
+def test_overrides_from_python_are_values_and_errors_name_them_without_the_option(path):
+    config = load_config(path, {"train.epochs": 3, "run": "runs/3", "model.glove": None})
+    assert (config.train.epochs, config.run, config.train.learning_rate) == (3, "runs/3", 1e-4)
+    with pytest.raises(ConfigError, match="^train.epoch=3: unknown key train.epoch, did you mean train.epochs"):
+        load_config(path, {"train.epoch": 3})
 
 
 def test_missing_and_malformed_files_are_clear_errors(tmp_path):

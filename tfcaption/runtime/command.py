@@ -2,12 +2,36 @@
 
 import argparse
 import functools
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NoReturn
 
 from tfcaption.runtime.errors import Preempted, TfcaptionError
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
+# What a user types before the name of a command; None where a module is run with `python -m`.
+_console_script: ContextVar[str | None] = ContextVar("console_script", default=None)
+
+
+@contextmanager
+def started_by(console_script: str) -> Iterator[None]:
+    """Within the block, help names commands as `tfcaption NAME` and not as `python -m tfcaption.NAME`."""
+    token = _console_script.set(console_script)
+    try:
+        yield
+    finally:
+        _console_script.reset(token)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors of the command line in two lines: argparse would print the usage, up to ten lines, before them."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n{self.prog} --help shows all options\n")
 
 
 def command_parser(module: str, examples: str, *, usage: str | None = None) -> argparse.ArgumentParser:
@@ -18,8 +42,12 @@ def command_parser(module: str, examples: str, *, usage: str | None = None) -> a
         examples: shown first.
         usage: the arguments in one line, where argparse's own would be too long.
     """
-    return argparse.ArgumentParser(
-        prog=f"python -m {module}",
+    prog, script = f"python -m {module}", _console_script.get()
+    if script:
+        as_script = functools.partial(re.sub, r"python -m (?:tfcaption|beam_jobs)\.(?=\w)", f"{script} ")
+        prog, examples = as_script(prog), as_script(examples)
+    return _Parser(
+        prog=prog,
         usage=usage and f"%(prog)s {usage}",
         description=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,

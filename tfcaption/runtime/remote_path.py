@@ -12,6 +12,7 @@ import fsspec
 from etils.epath.gpath import PosixGPath
 
 from tfcaption.runtime.errors import FilesystemError
+from tfcaption.runtime.extras import install_command
 
 # epath would otherwise read through TensorFlow, which takes 4 s to start and knows no s3://.
 os.environ["EPATH_USE_TF"] = "false"
@@ -37,7 +38,7 @@ def _clear_errors(method: Method) -> Method:
             raise
         except ImportError as error:
             extra = CLIENTS[path.scheme]
-            raise FilesystemError(f"{path}: {error}; install it with pip install 'tfcaption[{extra}]'") from error
+            raise FilesystemError(f"{path}: {error}; {install_command(extra)}") from error
         except Exception as error:
             raise FilesystemError(f"{path}: {type(error).__name__}: {error}") from error
 
