@@ -11,15 +11,18 @@ from unittest import mock
 
 import pytest
 
-from tfcaption.config import Config, load_config
+from tests.support import config_page
+from tfcaption.config import Config, load_config, named_configs
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CHANGELOG.md"]
 PAGES = [*DOCS, ROOT / "beam_jobs" / "dataflow" / "README.md"]
-COMMANDS = {entry.module for entry in entry_points(group="tfcaption.commands")}
+MODULES = {entry.name: entry.module for entry in entry_points(group="tfcaption.commands")}
+COMMANDS = set(MODULES.values())
 ENTRY_POINTS = {"tfcaption.sources", "tfcaption.commands"}  # groups of entry points, named like modules
-BEAM_OPTIONS = {"--runner", "--direct_running_mode", "--dry_run"}  # of Apache Beam, named in the text
+# Of Apache Beam and TensorFlow Serving, named in the text.
+FOREIGN_OPTIONS = {"--runner", "--direct_running_mode", "--dry_run", "--enable_batching"}
 SECTIONS = {name: field.annotation for name, field in Config.model_fields.items() if name != "run"}
 
 
@@ -44,10 +47,20 @@ def spans(path):
 
 
 def commands(path):
-    """The documented commands of ours, split into words."""
+    """The documented commands of ours, split into words; `tfcaption NAME ...` as `python -m MODULE ...`."""
     lines = [line for block in blocks(path) for line in block.replace("\\\n", " ").splitlines()]
-    found = [shlex.split(text, comments=True) for text in [*lines, *spans(path)] if text.startswith("python -m ")]
-    return [words for words in found if words[2].startswith(("tfcaption.", "beam_jobs."))]
+    return [words for text in [*lines, *spans(path)] if (words := command_in(text))]
+
+
+def command_in(text):
+    """A command of ours, split into words; None for other text."""
+    name = re.match(r"tfcaption ([a-z]\w*)( |$)", text)
+    if name:
+        assert name[1] in MODULES, text
+        text = text.replace(f"tfcaption {name[1]}", f"python -m {MODULES[name[1]]}", 1)
+    if not text.startswith(("python -m tfcaption.", "python -m beam_jobs.")):
+        return None
+    return shlex.split(text, comments=True)
 
 
 class Parsing(Exception):
@@ -125,12 +138,12 @@ def test_commands_that_are_shown_can_be_parsed(page, capsys):
         assert not unknown, (module, unknown)
         configs = [name for name in (getattr(parsed, "config", None),) if name] + list(getattr(parsed, "configs", ()))
         for config in configs:
-            load_config(ROOT / config, vars(parsed).get("set") or ())
+            load_config(config if config in named_configs() else ROOT / config, vars(parsed).get("set") or ())
 
 
 @pytest.mark.parametrize("page", DOCS, ids=named)
 def test_options_that_are_named_belong_to_a_command(page):
-    known = BEAM_OPTIONS.union(*(options(parser_of(module)) for module in COMMANDS))
+    known = FOREIGN_OPTIONS.union(*(options(parser_of(module)) for module in COMMANDS))
     for span in spans(page):
         if span.startswith(("--", "extract_features --", "evaluate --")):
             assert {*re.findall(r"(?<!\S)--[\w-]+", span)} <= known, span
@@ -149,10 +162,14 @@ def test_config_fields_that_are_named_exist(page):
 def test_the_run_book_of_a_config_can_be_parsed(config):
     header = "".join(line[1:] + "\n" for line in read(config).splitlines() if line.startswith("#"))
     lines = [line.strip() for line in header.replace("\\\n", " ").splitlines()]
-    shown = [shlex.split(line) for line in lines if line.startswith("python -m ")]
+    shown = [words for line in lines if (words := command_in(line))]
     for _, _, module, *arguments in shown:
         assert not parser_of(module).parse_known_args(arguments)[1]
-    assert config.stem.startswith("sample_") or shown[-1][-1] == named(config)
+    assert config.stem.startswith("sample_") or shown[-1][-1] == config.stem
+
+
+def test_the_page_of_the_configs_is_current():
+    assert read(config_page.PAGE) == config_page.page(), "make docs writes it again"
 
 
 def test_python_examples_run():
