@@ -1,8 +1,11 @@
 """Tables as a caption layout: CSV, TSV and JSON lines."""
 
+import ast
 import csv
 import json
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +46,7 @@ class Table(Source):
                 if photo is None or caption is None:
                     listing.reject("caption", where, "malformed line", f"lacks {keys[0]} or {keys[1]}")
                     continue
-                captions = caption if isinstance(caption, list) else [caption]
+                captions = caption if isinstance(caption, list) else _captions_in(caption)
                 listing.captions_in += len(captions) - 1
                 for each in captions:
                     # A table may name photos with folders; they are found by the file name alone.
@@ -54,6 +57,18 @@ class Table(Source):
 def usual_column(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     """The first of `names` that a row has; None if it has none."""
     return next((name for name in names if name in row), None)
+
+
+def _captions_in(cell: Any) -> list[Any]:
+    """The captions of a cell: those of a list of texts, as JSON or Python write it, otherwise the cell itself."""
+    if isinstance(cell, str) and cell.startswith("[") and cell.endswith("]"):
+        with warnings.catch_warnings(action="ignore"):  # of Python about unusual text
+            for parse in (json.loads, ast.literal_eval):
+                with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+                    parsed = parse(cell)
+                    if isinstance(parsed, list) and parsed and all(isinstance(caption, str) for caption in parsed):
+                        return parsed
+    return [cell]
 
 
 def _has_header(path: Path) -> bool:
@@ -79,7 +94,11 @@ def _header(text: str) -> list[str]:
 
 
 def _csv_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with the number of their last line; a row with more or fewer cells than columns is rejected."""
+    """Rows with the number of their last line; a row with more or fewer cells than columns is rejected.
+
+    Of a table with two columns the caption may hold the delimiter without quotation marks: it is all but the photo.
+    """
+    unquoted = 0
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         first = stream.readline()
         header, delimiter = _header(first), _delimiter(first)
@@ -97,11 +116,26 @@ def _csv_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any
                 listing.reject("caption", where, "not UTF-8", str(cells)[:80])
             elif any(_swallows_rows(cell, delimiter) for cell in cells):
                 listing.reject("caption", where, "malformed line", f"a quotation mark without its pair: {cells!s:.80}")
-            elif len(cells) != len(header):
+            elif len(fields := _two_cells(cells, delimiter) if len(header) == 2 else cells) != len(header):
                 detail = f"{len(cells)} cells, the header has {len(header)}: {str(cells)[:80]}"
                 listing.reject("caption", where, "malformed line", detail)
             else:
-                yield number, dict(zip(header, (cell.strip() for cell in cells), strict=True))
+                unquoted += fields is not cells
+                yield number, dict(zip(header, (cell.strip() for cell in fields), strict=True))
+    if unquoted:
+        listing.notes.append(
+            f"{path.name}: captions with `{delimiter}` outside quotation marks, which are read to the end of the line: "
+            f"{unquoted:,}"
+        )
+
+
+def _two_cells(cells: list[str], delimiter: str) -> list[str]:
+    """A row as the photo's name and all the rest, in their order; unchanged where it is not clear which is the name."""
+    if len(cells) > 2 and is_photo_name(cells[0].strip()):
+        return [cells[0], delimiter.join(cells[1:])]
+    if len(cells) > 2 and is_photo_name(cells[-1].strip()):
+        return [delimiter.join(cells[:-1]), cells[-1]]
+    return cells
 
 
 def _cells(reader: Any) -> Iterator[tuple[int, list[str] | csv.Error]]:

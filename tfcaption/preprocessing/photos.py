@@ -23,7 +23,9 @@ MAX_SCANS = 100  # of a progressive JPEG, which has about ten; a scan of 100 byt
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 # HEIC, which phones write, is not read; its files are found all the same, so that each is rejected by name.
 UNREAD_SUFFIXES = frozenset({".heic", ".heif"})
-SUFFIXES = UNREAD_SUFFIXES | {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+SUFFIXES = UNREAD_SUFFIXES | {
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
+}
 RESIZE_MODES = ("squash", "crop", "pad")
 # Brands in the first box of a file, by ISO/IEC 23008-12 (HEIF) and by the AV1 image format.
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})

@@ -127,9 +127,9 @@ def test_a_layout_is_recognised_and_read_completely(case, images, texts):
     assert any(note.startswith(f"source: {name} (") for note in listing.notes)
 
 
-@pytest.mark.parametrize("name", ["DSC_1.JPG", "DSC_1.jpg", "DSC_1.Jpg", "DSC_1.PNG"])
+@pytest.mark.parametrize("name", ["DSC_1.JPG", "DSC_1.jpg", "DSC_1.Jpg", "DSC_1.PNG", "DSC_1.jfif"])
 def test_a_text_file_beside_a_photo_is_its_caption_whatever_the_case_of_the_photo_s_suffix(tmp_path, name):
-    Image.new("RGB", (8, 8)).save(tmp_path / name)
+    Image.new("RGB", (8, 8)).save(tmp_path / name, "PNG")
     write(tmp_path / "DSC_1.txt", ["A dog ."])
     (photo,) = read_source(tmp_path, tmp_path).photos
     assert (photo.id, list(photo.captions)) == (name, ["A dog ."])
@@ -225,7 +225,7 @@ def test_a_table_without_header_is_an_error_that_says_so(images, texts, name):
     ("line", "reason"),
     [
         (b"only one cell", "malformed line"),
-        (b"a.jpg,too,many", "malformed line"),
+        (b"a,too,many", "malformed line"),
         (b"a.jpg, . ", "empty caption"),
         (b"..,hello", "unsafe name"),
         (b",nobody", "unsafe name"),
@@ -240,6 +240,53 @@ def test_a_bad_row_of_a_table_is_rejected_by_file_and_line(images, texts, line, 
     listing = read_source(images, texts)
     assert [(r.id, r.reason) for r in listing.rejections] == [("captions.csv:14", reason)]
     assert len(listing.photos) == 6 and listing.captions_in == 13
+
+
+@pytest.mark.parametrize("header", [["image", "caption"], ["caption", "image"]])
+def test_the_caption_of_a_table_with_two_columns_may_hold_commas_without_quotation_marks(images, texts, header):
+    captions = dict.fromkeys(NAMES, "red, wet , and big, of course .")
+    rows = [",".join([name, text] if header[0] == "image" else [text, name]) for name, text in captions.items()]
+    write(texts / "captions.csv", [",".join(header), *rows])
+    listing = read_source(images, texts)
+    assert {photo.id: photo.captions for photo in listing.photos} == {name: (text,) for name, text in captions.items()}
+    assert any("outside quotation marks" in note and note.endswith(": 6") for note in listing.notes)
+
+
+def test_a_row_with_too_many_cells_of_three_columns_is_rejected(images, texts):
+    table(",", ["image", "caption", "split"], split=True)(texts)
+    with (texts / "captions.csv").open("a") as stream:
+        stream.write("a.jpg,A dog, wet,train\n")
+    (only,) = read_source(images, texts).rejections
+    assert (only.id, only.reason) == ("captions.csv:14", "malformed line")
+
+
+@pytest.mark.parametrize("listed", [json.dumps, repr])
+def test_a_list_in_a_cell_is_a_list_of_captions(images, texts, listed):
+    rows = ['"{}",{}'.format(listed(list(CAPTIONS[name])).replace('"', '""'), name) for name in NAMES]
+    write(texts / "captions.csv", ["raw,filename", *rows])
+    listing = read_source(images, texts)
+    assert {photo.id: photo.captions for photo in listing.photos} == CAPTIONS
+    assert listing.captions_in == 12 and listing.rejections == []
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "[a dog] runs",
+        "[a dog",
+        "[1, 2 dogs]",
+        "[]",
+        "[a, dog]",
+        "[{[]: 1}]",
+        "[1]",
+        pytest.param("[" * 5_000 + "a]", id="deep"),
+    ],
+)
+def test_a_caption_in_brackets_that_is_no_list_of_texts_stays_as_it_is(images, texts, cell):
+    write(texts / "captions.jsonl", [json.dumps({"image": "a.jpg", "caption": cell})])
+    listing = read_source(images, texts)
+    captions = [caption for photo in listing.photos for caption in photo.captions]
+    assert captions == ([cell] if cell != "[]" else []) and listing.captions_in == 1
 
 
 def test_rows_inside_an_unclosed_quotation_mark_are_rejected(images, texts):
