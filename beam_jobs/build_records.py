@@ -16,6 +16,7 @@ from tfcaption.records.dataset_info import DATASET_FILE, SPLITS, DatasetInfo, Re
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import is_local
 
+HIGH_OOV_RATE = 0.1  # Flickr8k with --min_count 5 has 0.03
 EXAMPLES = """examples:
   # Flickr8k as its archives unpack it, on all cores of this machine
   python -m beam_jobs.build_records --images Flicker8k_Dataset/ --captions Flickr8k_text/ --output records/
@@ -222,6 +223,12 @@ def summary(info: DatasetInfo, seconds: float) -> str:
         f"{info.settings.max_words} words, shortened"
     )
     lines.append(f"vocabulary: {info.vocabulary_size:,} words, longest caption {info.max_length} tokens")
+    rate = info.splits["train"].oov_rate
+    if rate > HIGH_OOV_RATE:
+        lines.append(
+            f"WARNING: {rate:.0%} of the words in training captions are outside the vocabulary; a lower --min_count "
+            f"than {info.settings.min_count} keeps more"
+        )
     for kind, reasons in (
         ("photos rejected", info.rejected_photos),
         ("captions rejected", info.rejected_captions),

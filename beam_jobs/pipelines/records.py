@@ -275,7 +275,14 @@ def _merge_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 
 def _count_vocabulary(word_counts: dict[str, int], min_count: int) -> VocabularyCounts:
-    return VocabularyCounts.of(vocabulary_words(word_counts, min_count), word_counts)
+    words = vocabulary_words(word_counts, min_count)
+    if len(words) == len(SPECIAL_TOKENS):
+        most = max(word_counts.values(), default=0)
+        raise JobFailed(
+            f"no word of the training captions occurs {min_count:,} times (the most frequent one {most:,}), so a "
+            "captioner could learn none; name a lower --min_count, or add captions"
+        )
+    return VocabularyCounts.of(words, word_counts)
 
 
 class WriteShard(beam.DoFn):

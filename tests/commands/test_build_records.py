@@ -208,6 +208,20 @@ def test_captions_that_do_not_fit_their_photos_leave_the_records_that_overwrite_
     assert tree_bytes(output) == tree_bytes(sample_records)
 
 
+def test_a_vocabulary_without_words_is_refused_with_the_cure(source, tmp_path, capsys):
+    assert build(source, tmp_path / "out", "--min_count=15") == 1
+    assert "no word of the training captions occurs 15 times (the most frequent one 14)" in (
+        error := capsys.readouterr().err
+    )
+    assert "name a lower --min_count" in error and not (tmp_path / "out" / "dataset.json").exists()
+    assert build(source, tmp_path / "out", "--min_count=14") == 0  # the word `a`, 14 of 48
+    assert "WARNING: 71% of the words in training captions are outside the vocabulary; a lower --min_count than 14" in (
+        capsys.readouterr().out
+    )
+    assert build(source, tmp_path / "two", "--min_count=2") == 0
+    assert "outside the vocabulary; a lower" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("total", "share", "allowed"),
     [
