@@ -2,7 +2,8 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def read_source(
         missing = []
     split_of |= listed
     locations_of = layout.photos(images, captions_of.keys())
+    respelt = _match_spellings(captions_of.keys(), locations_of)
     found: dict[str, tuple[Location, list[str]]] = {}
     for name in sorted(captions_of.keys() | split_of.keys() | locations_of.keys()):
         texts, locations = captions_of.get(name, []), locations_of.get(name, [])
@@ -104,8 +106,38 @@ def read_source(
     more = ", ..." if len(files) > 3 else ""
     listing.notes.append(f"source: {layout.name} ({', '.join(path.name for path in files[:3])}{more})")
     listing.notes.append(_split_note(layout, missing, by_hash))
+    if respelt:
+        examples = [f"{name} is {found}" for name, found in respelt.items()]
+        listing.notes.append(f"{_photos(len(respelt))} found by another spelling of the name: {some_of(examples)}")
     listing.warnings += _warnings(listing, divided=bool(by_hash))
     return listing
+
+
+def _match_spellings(captioned: AbstractSet[str], locations_of: dict[str, list[Location]]) -> dict[str, str]:
+    """Find photos whose names differ from those in the captions only in case or in how accents are composed.
+
+    Such photos move to the name in the captions, where only one name of each side is left with that spelling.
+
+    Args:
+        captioned: names in the captions.
+        locations_of: name -> locations; changed.
+
+    Returns:
+        Name in the captions -> name of the file.
+    """
+    wanted, left = _by_spelling(captioned - locations_of.keys()), _by_spelling(locations_of.keys() - captioned)
+    pairs = ((names, left.get(spelling, [])) for spelling, names in wanted.items())
+    found = {names[0]: files[0] for names, files in sorted(pairs) if len(names) == len(files) == 1}
+    for name, file in found.items():
+        locations_of[name] = locations_of.pop(file)
+    return found
+
+
+def _by_spelling(names: Iterable[str]) -> dict[str, list[str]]:
+    spelt: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        spelt[unicodedata.normalize("NFC", name).casefold()].append(name)
+    return spelt
 
 
 def _some(locations: list[Location]) -> str:
@@ -169,8 +201,7 @@ def _split_note(layout: Source, missing: list[str], by_hash: Mapping[str, str]) 
         return f"splits: from {'the split files' if layout.split_files else 'the captions'}"
     absent = ", ".join(layout.split_files[split] for split in missing if split in layout.split_files)
     return f"splits: {f'no {absent}; ' if absent else ''}by a hash of the photo id: " + (
-        ", ".join(f"{count:,} to {split}" for split, count in sorted(Counter(by_hash.values()).items()))
-        or "no photos"
+        ", ".join(f"{count:,} to {split}" for split, count in sorted(Counter(by_hash.values()).items())) or "no photos"
     )
 
 
@@ -183,9 +214,9 @@ def _warnings(listing: Listing, *, divided: bool) -> list[str]:
     )
     if unused:
         warnings.append(f"{_photos(len(unused))} that no caption names, not used: {some_of(unused)}")
-    spellings = {_spelling(name): name for name in unused}
-    if twice := [f"{name} is {spellings[_spelling(name)]}" for name in missing if _spelling(name) in spellings]:
-        warnings.append(f"{_photos(len(twice))} may be spelt in another way in the captions: {some_of(twice)}?")
+    stems = {_stem(name): name for name in unused}
+    if twice := [f"{name} is {stems[_stem(name)]}" for name in missing if _stem(name) in stems]:
+        warnings.append(f"{_photos(len(twice))} may have another ending in the captions: {some_of(twice)}?")
     if unread := [photo.id for photo in listing.photos if Path(photo.id).suffix.lower() in UNREAD_SUFFIXES]:
         warnings.append(f"{_photos(len(unread))} in HEIC, which is not read; convert to JPEG: {some_of(unread)}")
     dev = sum(photo.split == "dev" for photo in listing.photos)
@@ -199,6 +230,6 @@ def _photos(count: int) -> str:
     return "1 photo" if count == 1 else f"{count:,} photos"
 
 
-def _spelling(name: str) -> str:
-    """Equal for names that differ in case, in how accents are composed, or in the ending."""
-    return unicodedata.normalize("NFKC", Path(name).stem).casefold()
+def _stem(name: str) -> str:
+    """Equal for names that differ in the ending, in case, or in how accents are composed."""
+    return unicodedata.normalize("NFC", Path(name).stem).casefold()

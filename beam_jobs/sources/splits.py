@@ -1,5 +1,6 @@
 """The split of a photo: by a name in the captions, by split files, or by a hash of the photo's name."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,24 @@ def known_split(name: Any, where: str) -> str:
     Raises:
         SourceError: the name is not a known one.
     """
-    if str(name).lower() not in SPLIT_NAMES:
+    if not is_split_name(name):
         raise SourceError(f"{where}: split {name!r:.80}; known are {', '.join(SPLIT_NAMES)}")
     return SPLIT_NAMES[str(name).lower()]
+
+
+def is_split_name(name: Any) -> bool:
+    """Whether data sets call a split so."""
+    return str(name).lower() in SPLIT_NAMES
+
+
+def splits_of_files(files: Sequence[Path]) -> dict[Path, str]:
+    """File -> the split that its name says (`train.csv`, `captions_val.csv`), if each of several files says one."""
+    splits: dict[Path, str] = {}
+    for path in files:
+        said = {SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", path.stem.lower()) if word in SPLIT_NAMES}
+        if len(said) == 1:
+            splits[path] = said.pop()
+    return splits if len(files) > 1 and len(splits) == len(files) else {}
 
 
 def read_split_files(folder: Path, files: Mapping[str, str]) -> dict[str, str]:

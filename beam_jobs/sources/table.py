@@ -11,13 +11,14 @@ from typing import Any
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
-from beam_jobs.sources.splits import known_split
+from beam_jobs.sources.splits import is_split_name, known_split, splits_of_files
 from tfcaption.preprocessing.photos import is_photo_name
 
 # Column names in use, the most specific first; the first one that a table has counts.
 PHOTO_COLUMNS = ("image", "photo", "image_name", "file_name", "filename", "file", "image_id", "path", "id")
 CAPTION_COLUMNS = ("caption", "captions", "text", "comment", "sentence", "raw")
 SPLIT_COLUMNS = ("split",)
+POSSIBLE_SPLIT_COLUMNS = ("set", "subset", "partition")  # only if they hold a split's name; others have a `set`, too
 
 
 class Table(Source):
@@ -35,6 +36,7 @@ class Table(Source):
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
+        split_of_file = splits_of_files(files)
         for path in files:
             rows = _json_rows(path, listing) if path.suffix.lower() == ".jsonl" else _csv_rows(path, listing)
             keys: list[str | None] | None = None
@@ -51,7 +53,9 @@ class Table(Source):
                 for each in captions:
                     # A table may name photos with folders; they are found by the file name alone.
                     name = str(photo).replace("\\", "/").rpartition("/")[2]
-                    yield CaptionLine(where, name, each, known_split(split, where) if split else None)
+                    yield CaptionLine(
+                        where, name, each, known_split(split, where) if split else split_of_file.get(path)
+                    )
 
 
 def usual_column(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
@@ -177,6 +181,8 @@ def _keys(path: Path, row: dict[str, Any], columns: Columns) -> list[str | None]
         Columns._fields, columns, (PHOTO_COLUMNS, CAPTION_COLUMNS, SPLIT_COLUMNS), strict=True
     ):
         key = given or usual_column(row, usual)
+        if key is None and field == "split":
+            key = next((name for name in POSSIBLE_SPLIT_COLUMNS if is_split_name(row.get(name))), None)
         if (given and given not in row) or (key is None and field != "split"):
             names = [str(name) for name in row]
             if any(map(is_photo_name, names)):

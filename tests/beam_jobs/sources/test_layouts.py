@@ -160,15 +160,27 @@ def test_a_photo_that_no_caption_names_is_unused_and_told_and_a_caption_without_
         assert found[0] == ("photo", "a.jpg", "missing photo") and len(found) == 3
 
 
-def test_photos_that_the_captions_spell_in_another_way_are_told(images, texts):
+def test_photos_are_found_by_another_spelling_of_their_names_where_it_is_unambiguous(images, texts):
     for before, after in {"a.jpg": "A.JPG", "b.jpg": "b.jpeg", "f.jpg": "fe\u0301.jpg"}.items():
         (images / "below" / before).rename(images / "below" / after)
     table(",", ["image", "caption"])(texts)
     path = texts / "captions.csv"
     path.write_text(path.read_text().replace("f.jpg", "f\u00e9.jpg"))
-    warnings = read_source(images, texts).warnings
-    expected = "a.jpg is A.JPG, b.jpg is b.jpeg, f\u00e9.jpg is fe\u0301.jpg?"
-    assert f"3 photos may be spelt in another way in the captions: {expected}" in warnings
+    listing = read_source(images, texts)
+    assert {photo.id for photo in listing.photos} == {"a.jpg", "c.jpg", "d.jpg", "e.jpg", "f\u00e9.jpg"}
+    expected = "a.jpg is A.JPG, f\u00e9.jpg is fe\u0301.jpg"
+    assert f"2 photos found by another spelling of the name: {expected}" in listing.notes
+    assert "1 photo may have another ending in the captions: b.jpg is b.jpeg?" in listing.warnings
+    Image.new("RGB", (8, 8)).save(images / "a.Jpg")  # now two files may be the photo
+    assert ("a.jpg", "missing photo") in [(r.id, r.reason) for r in read_source(images, texts).rejections]
+
+
+def test_the_exact_name_comes_before_another_spelling(images, texts):
+    table(",", ["image", "caption"])(texts)
+    Image.new("RGB", (8, 8)).save(images / "A.JPG")
+    listing = read_source(images, texts)
+    assert {photo.id: photo.location.path for photo in listing.photos}["a.jpg"].endswith("a.jpg")
+    assert [(r.kind, r.id) for r in listing.rejections] == [("unused", "A.JPG")]
 
 
 def test_heic_photos_with_captions_are_told_before_any_is_read(tmp_path):
@@ -191,6 +203,37 @@ def test_a_converted_photo_is_taken_before_the_heic_beside_it(tmp_path):
     for name in ("a.heic", "a.jpg", "b.HEIC", "a.txt", "b.txt"):
         (tmp_path / name).write_text("A dog .\n")
     assert [photo.id for photo in read_source(tmp_path, tmp_path).photos] == ["a.jpg", "b.HEIC"]
+
+
+def split_files(folder, **names_of_files):
+    for stem, names in names_of_files.items():
+        write(folder / f"{stem}.csv", ["image,caption", *(f"{name},A dog ." for name in names)])
+
+
+def test_files_of_a_table_that_are_named_after_splits_are_its_splits(images, texts):
+    split_files(texts, captions_train=NAMES[:3], captions_val=NAMES[3:4], Test=NAMES[4:])
+    listing = read_source(images, texts)
+    splits = dict(zip(NAMES, ["train", "train", "train", "dev", "test", "test"], strict=True))
+    assert {photo.id: photo.split for photo in listing.photos} == splits
+    assert "splits: from the captions" in listing.notes
+
+
+def test_files_of_a_table_of_which_one_names_no_split_are_divided_by_the_hash(images, texts):
+    split_files(texts, train=NAMES[:4], more=NAMES[4:])
+    (note,) = [note for note in read_source(images, texts).notes if note.startswith("splits: ")]
+    assert "by a hash" in note
+    (texts / "more.csv").unlink()
+    (note,) = [note for note in read_source(images, texts).notes if note.startswith("splits: ")]
+    assert "by a hash" in note  # one file is all photos, whatever its name
+
+
+@pytest.mark.parametrize("column", ["set", "subset", "partition"])
+def test_a_column_of_another_name_that_holds_splits_is_the_column_of_splits(images, texts, column):
+    table(",", ["image", "caption", column], split=True)(texts)
+    assert {photo.id: photo.split for photo in read_source(images, texts).photos} == SPLITS
+    path = texts / "captions.csv"
+    path.write_text(path.read_text().replace(",train\n", ",holiday\n"))
+    assert "by a hash" in " ".join(read_source(images, texts).notes)
 
 
 def test_captions_may_be_a_file_instead_of_its_folder(images, texts):
