@@ -1,18 +1,24 @@
 # make demo: every command once, on a synthetic data set.   make test: linters, type checker and test suite.
+# PYTHON=python3.12 names the Python of .venv, which is made anew if it has another one.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow fuzz audit lint install clean
+.PHONY: demo test test-slow test-wheel fuzz audit lint docs install clean
+
+# A Python that is named, in the environment or on the command line, must be that of .venv.
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1),$(shell cat $(INSTALLED) 2>&1))
+.PHONY: $(INSTALLED)
+endif
+endif
 
 install: $(INSTALLED)
 
 $(INSTALLED): setup.py pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+	@.ci/install '$(PYTHON)' '$(VENV)' '$(firstword $(MAKECMDGOALS) install)'
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)
@@ -24,8 +30,8 @@ demo: $(INSTALLED)
 		--stage trunk --weights random
 	$(BIN)/tfcaption extract_features --records $(DEMO)/records --features $(DEMO)/features/trunk \
 		--output $(DEMO)/features/pooled --stage pooled --weights random
-	$(BIN)/tfcaption train --config configs/sample_frozen.yaml
-	$(BIN)/tfcaption train --config configs/sample_finetuned.yaml
+	$(BIN)/tfcaption train --config sample_frozen
+	$(BIN)/tfcaption train --config sample_finetuned
 	$(BIN)/tfcaption evaluate --run $(DEMO)/runs/frozen $(DEMO)/runs/finetuned --split test
 	$(BIN)/tfcaption export --run $(DEMO)/runs/finetuned --output $(DEMO)/export/1
 	$(BIN)/tfcaption caption --model $(DEMO)/export/1 \
@@ -42,6 +48,17 @@ test: lint
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow -rs
+
+# The suite against the wheel, in an empty folder: all of it on the first Python of 3.11 to 3.13 that is installed, what
+# can depend on the version of Python on the others. WHEEL_PYTHONS names others; WHEEL_TESTS other tests for all.
+WHEEL_PYTHONS ?= python3.11 python3.12 python3.13
+WHEEL_TESTS ?=
+test-wheel: $(INSTALLED)
+	.ci/test_wheel $(BIN)/python '$(WHEEL_PYTHONS)' $(WHEEL_TESTS)
+
+# Writes the generated page of the docs again.
+docs: $(INSTALLED)
+	$(BIN)/python -m tests.support.config_page
 
 # Fuzzes every reader of foreign files for FUZZ_SECONDS each; Python 3.11 to 3.13.
 FUZZ_SECONDS := 10

@@ -62,7 +62,7 @@ setup(
     packages=find_packages(include=["tfcaption", "tfcaption.*", "beam_jobs", "beam_jobs.*"]),
     package_data={
         "beam_jobs": ["dataflow/*", "py.typed"],
-        "tfcaption": ["py.typed", "reporting/report.html.jinja", "serving/web/*"],
+        "tfcaption": ["py.typed", "reporting/report.html.jinja", "serving/web/*", "serving/Dockerfile"],
     },
     cmdclass={"build_py": BuildWithConfigs},
     python_requires=">=3.11,<3.14",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import beam_jobs
+import tfcaption
 from tfcaption.cli import ORDER, main
 from tfcaption.config import named_configs
 from tfcaption.runtime.errors import UsageError
@@ -26,7 +28,7 @@ def run(*arguments, cwd=ROOT):
 
 def test_every_command_has_an_entry_point_and_its_place_in_the_order_of_the_work():
     assert set(MODULES) == set(ORDER)
-    files = [*(ROOT / "tfcaption").glob("*.py"), *(ROOT / "beam_jobs").glob("*.py")]
+    files = [path for package in (tfcaption, beam_jobs) for path in Path(package.__file__).parent.glob("*.py")]
     assert {path.stem for path in files if "def main(argv" in path.read_text()} - {"cli"} == set(ORDER)
 
 
@@ -137,7 +139,7 @@ def test_a_missing_package_of_an_extra_is_an_error_with_the_command_that_install
     ("arguments", "message"),
     [
         (["tfcaption.train", "--config", "none.yaml"], "error: none.yaml: no such config file"),
-        (["tfcaption.train", "--config", "configs/sample_frozen.yaml", "--set", "data.records=none"], "error: none: "),
+        (["tfcaption.train", "--config", "sample_frozen", "--set", "data.records=none"], "error: none: "),
         (["tfcaption.evaluate", "--run", "none"], "error: none: no such run directory"),
         (
             ["tfcaption.sweep", "--config=none.yaml", "--grid", "train.seed=0", "--output=x"],

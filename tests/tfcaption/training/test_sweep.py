@@ -11,7 +11,7 @@ from tfcaption.sweep import main
 from tfcaption.training import sweep as module
 from tfcaption.training.sweep import sweep, trials
 
-CONFIG = "configs/sample_frozen.yaml"
+CONFIG = "sample_frozen"
 STAND_IN = f"""#!{sys.executable}
 import json, os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
