@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 
 # A Python that is named, in the environment or on the command line, must be that of .venv.
 ifneq ($(origin PYTHON),file)
-ifneq ($(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1),$(shell cat $(INSTALLED) 2>&1))
+ifneq ($(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>&1 || :),$(shell cat $(INSTALLED) 2>&1))
 .PHONY: $(INSTALLED)
 endif
 endif
