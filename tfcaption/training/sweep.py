@@ -79,7 +79,13 @@ def sweep(
     fixed = [*overrides, "train.early_stopping_metric=dev_cider"]
     planned = trials(grid)
     for trial in planned:  # check all before the first one costs time
-        load_config(config, [*fixed, *trial.overrides])
+        try:
+            load_config(config, [*fixed, *trial.overrides])
+        except ConfigError as error:
+            message = str(error)
+            for override in trial.overrides:
+                message = message.replace(f"--set {override}:", f"--grid {override}:")
+            raise ConfigError(message) from None
     output.mkdir(parents=True, exist_ok=True)
     states: dict[str, str] = {}
     for number, trial in enumerate(planned, 1):
