@@ -63,6 +63,12 @@ def usual_column(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     return next((name for name in names if name in row), None)
 
 
+def split_column(row: Mapping[str, Any]) -> str | None:
+    """The column of splits; None if there is none."""
+    possible = (name for name in POSSIBLE_SPLIT_COLUMNS if is_split_name(row.get(name)))
+    return usual_column(row, SPLIT_COLUMNS) or next(possible, None)
+
+
 def _captions_in(cell: Any) -> list[Any]:
     """The captions of a cell: those of a list of texts, as JSON or Python write it, otherwise the cell itself."""
     if isinstance(cell, str) and cell.startswith("[") and cell.endswith("]"):
@@ -180,9 +186,7 @@ def _keys(path: Path, row: dict[str, Any], columns: Columns) -> list[str | None]
     for field, given, usual in zip(
         Columns._fields, columns, (PHOTO_COLUMNS, CAPTION_COLUMNS, SPLIT_COLUMNS), strict=True
     ):
-        key = given or usual_column(row, usual)
-        if key is None and field == "split":
-            key = next((name for name in POSSIBLE_SPLIT_COLUMNS if is_split_name(row.get(name))), None)
+        key = given or (split_column(row) if field == "split" else usual_column(row, usual))
         if (given and given not in row) or (key is None and field != "split"):
             names = [str(name) for name in row]
             if any(map(is_photo_name, names)):

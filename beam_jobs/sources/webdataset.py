@@ -9,8 +9,8 @@ from typing import Any
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Location, Source, decoded_lines
-from beam_jobs.sources.splits import known_split
-from beam_jobs.sources.table import CAPTION_COLUMNS, SPLIT_COLUMNS, usual_column
+from beam_jobs.sources.splits import known_split, splits_of_files
+from beam_jobs.sources.table import CAPTION_COLUMNS, split_column, usual_column
 from beam_jobs.sources.tar_members import Member, members, tar_files
 from beam_jobs.sources.text_files import stream_lines
 from tfcaption.preprocessing import photos
@@ -31,6 +31,7 @@ class WebDataset(Source):
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
+        split_of_file = splits_of_files(files)
         for path in files:
             photo_of, texts = _contents(path, listing)
             with path.open("rb") as stream:
@@ -41,7 +42,7 @@ class WebDataset(Source):
                         contents[suffix] = f"{path.name}/{member.path}", stream.read(member.size)
                     for where, caption, split in _captions(contents, listing, columns):
                         if key in photo_of:
-                            yield CaptionLine(where, photo_of[key], caption, split)
+                            yield CaptionLine(where, photo_of[key], caption, split or split_of_file.get(path))
                         else:
                             listing.reject("caption", where, "unknown photo", f"{path.name} has no photo of this key")
 
@@ -74,8 +75,10 @@ def _contents(path: Path, listing: Listing) -> tuple[dict[str, str], dict[str, d
                 texts[member.key][member.suffix] = member
         elif member.problem:
             listing.reject("photo", member.path, "unsafe member", f"{path.name}: {member.problem}")
-        elif member.suffix in photos.SUFFIXES:
-            photo_of.setdefault(member.key, member.name)
+        elif member.suffix in photos.SUFFIXES and (
+            member.key not in photo_of or Path(photo_of[member.key]).suffix.lower() in photos.UNREAD_SUFFIXES
+        ):
+            photo_of[member.key] = member.name
     return photo_of, texts
 
 
@@ -93,19 +96,24 @@ def _text_problem(member: Member, texts: dict[str, dict[str, Member]]) -> tuple[
 def _captions(
     contents: dict[str, tuple[str, bytes]], listing: Listing, columns: Columns
 ) -> Iterator[tuple[str, Any, str | None]]:
-    """(FILE:LINE or the like, caption, split) of each caption of a photo; one that both files hold counts once."""
+    """(FILE:LINE or the like, caption, split) of each caption of a photo; one that both files hold counts once.
+
+    A text file that holds nothing but one caption of the JSON file is that caption, whatever line breaks it has.
+    """
     where, row = _json_object(*contents[JSON], listing) if JSON in contents else ("", {})
-    split_column = columns.split or usual_column(row, SPLIT_COLUMNS)
-    split = row.get(split_column) if split_column else None
+    column = columns.split or split_column(row)
+    split = row.get(column) if column else None
     split = known_split(split, where) if split is not None else None
+    caption = row.get(columns.caption or usual_column(row, CAPTION_COLUMNS) or "")
+    captions = caption if isinstance(caption, list) else [caption]
+    broken = [each.split() for each in captions if isinstance(each, str) and "\n" in each.strip()]
     lines = set()
-    if TEXT in contents:
+    if TEXT in contents and contents[TEXT][1].decode(errors="replace").removeprefix("\ufeff").split() not in broken:
         name, data = contents[TEXT]
         for number, line in decoded_lines(stream_lines(io.BytesIO(data), name), name, listing):
             lines.add(line.strip())
             yield f"{name}:{number}", line, split
-    caption = row.get(columns.caption or usual_column(row, CAPTION_COLUMNS) or "")
-    for index, each in enumerate(caption if isinstance(caption, list) else [caption]):
+    for index, each in enumerate(captions):
         if each is not None and not (isinstance(each, str) and each.strip() in lines):
             listing.captions_in += 1
             yield f"{where}[{index}]", each, split

@@ -44,6 +44,28 @@ def test_tar_files_are_recognised_and_every_photo_is_read_with_its_captions(tmp_
     assert captions_of(read(tmp_path / "0.tar")) == {name: expected[name] for name in ("000.png", "001.png")}
 
 
+def test_a_caption_with_line_breaks_in_both_files_is_one_caption(tmp_path):
+    broken = "A red\ndog , \nwet ."
+    listing = read(write_tar(tmp_path / "a.tar", *sample("0", broken, caption=broken), *sample("1", "One .", "Two .")))
+    assert captions_of(listing) == {"0.png": (broken,), "1.png": ("One .", "Two .")}
+    assert listing.captions_in == 3
+
+
+def test_tar_files_that_are_named_after_splits_are_the_splits_unless_the_json_files_say_others(tmp_path):
+    write_tar(tmp_path / "x-train-0000.tar", *sample("0", "One ."), *sample("1", "Two .", subset="test"))
+    write_tar(tmp_path / "x-val-0000.tar", *sample("2", "Three ."))
+    assert {found.id: found.split for found in read(tmp_path).photos} == {
+        **{"0.png": "train", "1.png": "test", "2.png": "dev"}
+    }
+
+
+def test_a_photo_that_can_be_read_comes_before_a_heic_photo_of_the_same_key(tmp_path):
+    members = [member(f"0{suffix}", photo()) for suffix in (".heic", ".jpg")]
+    listing = read(write_tar(tmp_path / "a.tar", *members, member("0.txt", b"One .\n")))
+    assert captions_of(listing) == {"0.jpg": ("One .",)}
+    assert rejected(listing) == [("unused", "0.heic", "no captions")]
+
+
 @pytest.mark.parametrize("kind", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 def test_a_location_gives_exactly_the_bytes_of_the_photo(tmp_path, kind):
     name = "x" * (90 if kind == tarfile.USTAR_FORMAT else 150)  # the others store a long name before the member
