@@ -192,14 +192,26 @@ def load_config(name: str | Path, overrides: Iterable[str] | Mapping[str, Any] =
             value is invalid. The message names the faulty file, even in a chain of bases, or the override.
     """
     path = find_config(name)
-    content = _read(path, ())
+    return _overridden(_read(path, ()), overrides, str(path))
+
+
+def updated_config(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """A config with other values in some fields, such as `{"train.epochs": 3}`.
+
+    Raises:
+        ConfigError: a key is unknown (the nearest one is suggested), or a value is invalid.
+    """
+    return _overridden(config.model_dump(), overrides, "config")
+
+
+def _overridden(content: dict[str, Any], overrides: Iterable[str] | Mapping[str, Any], source: str) -> Config:
     if isinstance(overrides, Mapping):
         set_by = {key: (f"{key}={value!r}", value) for key, value in overrides.items()}
     else:
         set_by = dict(map(_parsed, overrides))
-    for key, (source, value) in set_by.items():
-        _apply(content, key, value, source)
-    return _validated(content, path, {key: source for key, (source, _) in set_by.items()})
+    for key, (set_here, value) in set_by.items():
+        _apply(content, key, value, set_here)
+    return _validated(content, source, {key: set_here for key, (set_here, _) in set_by.items()})
 
 
 def save_config(config: Config, path: str | Path) -> None:
@@ -297,7 +309,7 @@ def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:
     read_by = (*read_by, path)
     base_path = named_configs().get(base) or _existing(path.parent / base, _role(read_by))
     merged = _read(base_path, read_by)
-    _validated(merged, base_path)  # before the merge, so that errors in the base name the base
+    _validated(merged, str(base_path))  # before the merge, so that errors in the base name the base
     for key, value in content.items():
         section = merged.get(key)
         merged[key] = section | value if isinstance(section, dict) and isinstance(value, dict) else value
@@ -329,8 +341,9 @@ def _apply(content: dict[str, Any], key: str, value: Any, source: str) -> None:
     target[name] = value
 
 
-def _validated(content: dict[str, Any], path: Path, set_by: Mapping[str, str] | None = None) -> Config:
-    """The config; errors name the override that set the field (`set_by`: key -> what messages call it), or the file."""
+def _validated(content: dict[str, Any], origin: str, set_by: Mapping[str, str] | None = None) -> Config:
+    """The config; errors name the override that set the field (`set_by`: key -> what messages call it), or the
+    origin of all others."""
     try:
         return Config.model_validate(content)
     except ValidationError as error:
@@ -338,7 +351,7 @@ def _validated(content: dict[str, Any], path: Path, set_by: Mapping[str, str] | 
         for item in error.errors():
             field = ".".join(str(part) for part in item["loc"])
             set_here = [key for key in set_by or () if f"{key}.".startswith(f"{field}.") or field.startswith(f"{key}.")]
-            source = (set_by or {})[set_here[-1]] if set_here else str(path)
+            source = (set_by or {})[set_here[-1]] if set_here else origin
             if item["type"] == "extra_forbidden":
                 clause = f"unknown key {field}{_nearest(field)}"
             else:

@@ -43,6 +43,10 @@ MAY_IMPORT = {
         *("evaluation.scores", "runs.directory", "runs.metrics_log", "metrics", "preprocessing.photos"),
         *("records", "runtime"),
     ),
+    "api": (
+        *("training", "evaluation", "serving", "decoding", "runs", "input_pipeline"),
+        *("preprocessing", "metrics", "records", "runtime", "config"),
+    ),
     "benchmarks": (
         *("training", "evaluation", "serving", "reporting", "inspection", "decoding", "runs", "input_pipeline"),
         *("preprocessing", "models", "metrics", "records", "runtime", "config"),

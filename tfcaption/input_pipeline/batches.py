@@ -8,17 +8,21 @@ import tensorflow as tf
 
 from tfcaption.input_pipeline.in_memory import memory_batches
 from tfcaption.input_pipeline.options import BatchOptions
-from tfcaption.input_pipeline.split import Split
+from tfcaption.input_pipeline.split import Split, batches_per_epoch
 from tfcaption.input_pipeline.streaming import streamed_batches
 
 
-def make_batches(split: Split, options: BatchOptions, *, position: int = 0) -> tf.data.Dataset:
+def make_batches(
+    split: Split, options: BatchOptions, *, position: int = 0, epochs: tf.data.Dataset | None = None
+) -> tf.data.Dataset:
     """All batches of a training run, epoch after epoch.
 
     Args:
         split: as `open_split` returns it.
         options: size, order and number of the batches.
         position: batches to skip at the beginning, counted over all epochs.
+        epochs: () int64 elements, the numbers of the epochs, each of which has an order of its own; None: those that
+            `options` and `position` name.
 
     Returns:
         Dataset of `Batch`, `epochs * batches_per_epoch(...) - position` elements.
@@ -31,4 +35,7 @@ def make_batches(split: Split, options: BatchOptions, *, position: int = 0) -> t
     settings.autotune.enabled = False
     # Each host has its own shards already.
     settings.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return make(split, options, position).with_options(settings).prefetch(2)
+    first, skipped = divmod(position, batches_per_epoch(split, options.batch_size_photos))
+    if epochs is None:
+        epochs = tf.data.Dataset.range(first, options.epochs)
+    return make(split, options, epochs, skipped).with_options(settings).prefetch(2)

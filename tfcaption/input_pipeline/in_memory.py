@@ -51,8 +51,8 @@ def load_table(split: Split) -> SplitTable:
     )
 
 
-def memory_batches(split: Split, options: BatchOptions, position: int) -> tf.data.Dataset:
-    """Batches from memory; see `make_batches`."""
+def memory_batches(split: Split, options: BatchOptions, epochs: tf.data.Dataset, skipped: int) -> tf.data.Dataset:
+    """Batches from memory, of some epochs, without the first `skipped`; see `make_batches`."""
     table = load_table(split)
     captions, shuffle_seed = options.captions, options.shuffle_seed
     per_epoch = batches_per_epoch(split, options.batch_size_photos)
@@ -83,9 +83,7 @@ def memory_batches(split: Split, options: BatchOptions, position: int) -> tf.dat
             "tokens": tf.ensure_shape(tf.where(rows[..., None] >= 0, tokens, PAD), (size, width, None)),
         }
 
-    first, skipped = divmod(position, per_epoch)
-    planned = tf.data.Dataset.range(first, options.epochs).flat_map(epoch_batches).skip(skipped)
-    return planned.map(fetch, num_parallel_calls=CORES)
+    return epochs.flat_map(epoch_batches).skip(skipped).map(fetch, num_parallel_calls=CORES)
 
 
 def _rows(

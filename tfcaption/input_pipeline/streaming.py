@@ -23,8 +23,11 @@ from tfcaption.records.vocabulary import PAD
 _LENGTHS = tf.io.VarLenFeature(tf.int64)
 
 
-def streamed_batches(split: Split, options: BatchOptions, position: int) -> tf.data.Dataset:
-    """Batches from shards; see `make_batches`. Photos are grouped by length still serialized, then parsed at once."""
+def streamed_batches(split: Split, options: BatchOptions, epochs: tf.data.Dataset, skipped: int) -> tf.data.Dataset:
+    """Batches from shards, of some epochs, without the first `skipped`; see `make_batches`.
+
+    Photos are grouped by length while still serialized, then parsed a batch at once.
+    """
     batch_size, captions, shuffle_seed = options.batch_size_photos, options.captions, options.shuffle_seed
     lengths = tf.constant(split.lengths, tf.int64)
     per_epoch = batches_per_epoch(split, batch_size)
@@ -68,8 +71,7 @@ def streamed_batches(split: Split, options: BatchOptions, position: int) -> tf.d
             view_seed=None if shuffle_seed is None else seed,
         )
 
-    first, skipped = divmod(position, per_epoch)
-    windows = tf.data.Dataset.range(first, options.epochs).flat_map(epoch).skip(skipped)
+    windows = epochs.flat_map(epoch).skip(skipped)
     return windows.map(parse, num_parallel_calls=CORES, deterministic=options.deterministic)
 
 

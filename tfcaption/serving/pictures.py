@@ -15,9 +15,13 @@ FONT_SIZE = 22
 
 
 def captioned_picture(path: str, caption: str) -> Image.Image:
-    """The photo above its caption, PICTURE_WIDTH wide."""
+    """The photo of a file above its caption."""
     with Image.open(io.BytesIO(as_path(path).read_bytes()), formats=photos.FORMATS) as opened:
-        photo = photos.to_rgb(opened)
+        return draw_caption(photos.to_rgb(opened), caption)
+
+
+def draw_caption(photo: Image.Image, caption: str) -> Image.Image:
+    """An RGB photo above its caption, PICTURE_WIDTH wide."""
     photo = photo.resize((PICTURE_WIDTH, max(1, round(photo.height * PICTURE_WIDTH / photo.width))))
     font = ImageFont.load_default(FONT_SIZE)
     lines = wrapped_lines(display_text(caption), PICTURE_WIDTH - 2 * FONT_SIZE, font.getlength)

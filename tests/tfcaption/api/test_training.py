@@ -1,0 +1,181 @@
+"""`fit` and `Run`; nothing that belongs to the whole process changes."""
+
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfcaption
+from tests.support.runs import config
+from tfcaption.config import ConfigError
+from tfcaption.runtime.errors import TfcaptionError
+
+
+class Watcher:
+    """A callback that remembers what it is told."""
+
+    def __init__(self):
+        self.losses = {}
+
+    def on_epoch_end(self, epoch, logs):
+        self.losses[epoch] = logs["dev_loss"]
+
+
+@pytest.fixture(scope="module")
+def fitted(sample_records, pooled, tmp_path_factory):
+    """A run in bfloat16, what its callback was told, and the state of the process before and after."""
+    settings, watcher = config(tmp_path_factory.mktemp("fit") / "run", sample_records, 5, pooled), Watcher()
+    tf.random.set_seed(7)
+    expected = [float(tf.random.normal(())) for _ in range(4)]
+    tf.random.set_seed(7)
+    drawn = [float(tf.random.normal(())) for _ in range(2)]
+    before = state_of_the_process()
+    fields = {"train__precision": "mixed_bfloat16", "train__epochs": 2, "model": {"dropout": 0}}
+    run = tfcaption.fit(settings, callbacks=[watcher], **fields)
+    after = state_of_the_process()
+    assert drawn + [float(tf.random.normal(())) for _ in range(2)] == expected
+    return run, watcher, before, after
+
+
+def test_a_run_has_the_fields_history_and_scores_that_were_asked_for(fitted):
+    run, watcher, _, _ = fitted
+    assert run.config.train.epochs == 2 and run.config.model.dropout == 0
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert run.history["dev_loss"] == [line["dev_loss"] for line in lines] == list(watcher.losses.values())
+    assert list(watcher.losses) == [0, 1]
+    scores = run.evaluate("dev", limit=4, beam=2)
+    assert scores["photos"] == 4 and scores["search"]["beam"] == 2
+
+
+def test_callbacks_end_a_run_which_the_same_call_continues(sample_records, pooled, tmp_path, capsys):
+    settings = config(tmp_path / "run", sample_records, 3, pooled)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    assert tfcaption.fit(settings, callbacks=[Stop()]).history["epoch"] == [1]
+    assert "stopped by a callback after epoch 1" in capsys.readouterr().out
+
+    class Second:
+        def on_epoch_end(self, epoch, logs):
+            return epoch == 1
+
+    assert tfcaption.fit(settings, callbacks=[Second()]).history["epoch"] == [1, 2]
+    assert tfcaption.fit(settings).history["epoch"] == [1, 2, 3]
+    tfcaption.fit(settings)
+    assert "is finished; nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"train__epoch": 3}, "train.epoch=3: unknown key train.epoch, did you mean train.epochs"),
+        ({"model": {"decoder": "lstm"}}, "model.decoder='lstm': model.decoder: Input should be 'gru'"),
+    ],
+)
+def test_a_wrong_field_is_named(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        tfcaption.fit("sample_frozen", **fields)
+
+
+def test_a_folder_that_is_no_run_is_named_for_what_it_is(sample_records):
+    with pytest.raises(TfcaptionError, match="is a folder of records, not a run directory"):
+        tfcaption.Run(sample_records)
+
+
+def state_of_the_process():
+    return {
+        "policy": keras.config.dtype_policy().name,
+        "python": random.getstate(),
+        "numpy": [str(part) for part in np.random.get_state()],
+        "threads": (
+            tf.config.threading.get_inter_op_parallelism_threads(),
+            tf.config.threading.get_intra_op_parallelism_threads(),
+        ),
+        "signals": [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)],
+        "logging": [
+            (logger.level, list(logger.handlers), logger.disabled)
+            for logger in (logging.getLogger(), logging.getLogger("tensorflow"), logging.getLogger("absl"))
+        ],
+        "folder": Path.cwd(),
+        "environment": dict(os.environ),
+        "streams": (sys.stdin, sys.stdout, sys.stderr),
+    }
+
+
+FRESH = """
+import json, sys, tfcaption
+run, export, fresh, *photos = sys.argv[1:]
+tfcaption.Run(run).export(fresh)
+for path in (run, export, fresh):
+    print(json.dumps([(caption.text, caption.score) for caption in tfcaption.load(path).caption(photos)]))
+"""
+
+
+def test_nothing_global_changes_and_what_follows_equals_a_fresh_process(fitted, sample, tmp_path):
+    """The run's precision once stayed behind, so that later captions and exports of the process differed."""
+    run, _, before, after = fitted
+    assert after == before
+    before = state_of_the_process()  # that of this test
+    photos = [str(path) for path in sorted(sample[0].glob("*.jpg"))[:4]]
+    export = run.export(tmp_path / "export", beam=2)
+    here = [captioner.caption(photos) for captioner in (run.captioner(), tfcaption.load(export))]
+    assert state_of_the_process() == before
+    command = [sys.executable, "-c", FRESH.replace("(fresh)", "(fresh, beam=2)"), run.path, export, tmp_path / "fresh"]
+    output = subprocess.run([*command, *photos], check=True, capture_output=True, text=True).stdout
+    in_run, in_export, in_fresh_export = map(json.loads, output.splitlines())
+    of_run, of_export = ([[each.text, each.score] for each in captions] for captions in here)
+    assert (of_run, of_export) == (in_run, in_export) and in_fresh_export == in_export
+
+
+def test_importing_takes_less_than_50_ms_and_no_tensorflow():
+    code = (
+        "import sys, time; start = time.perf_counter(); import tfcaption; seconds = time.perf_counter() - start;"
+        "import tfcaption.api.captioner, tfcaption.api.training, tfcaption.api.dataset, tfcaption.api.scoring;"
+        "print(seconds, 'tensorflow' in sys.modules, 'numpy' in sys.modules)"
+    )
+    times = []
+    for _ in range(5):
+        seconds, started, _ = subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout.split()
+        times.append(float(seconds))
+        assert started == "False"
+    assert min(times) < 0.05
+
+
+def test_help_names_every_function_and_the_package_offers_nothing_else():
+    text = subprocess.run(
+        [sys.executable, "-c", "import pydoc, tfcaption; print(pydoc.plain(pydoc.render_doc(tfcaption)))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in ("load", "dataset", "fit", "score"):
+        assert f"\n    {name}(" in text
+    assert set(tfcaption.__all__) <= set(dir(tfcaption))
+    assert not set(tfcaption.__all__) & {path.stem for path in Path(tfcaption.__file__).parent.glob("*.py")}
+    with pytest.raises(AttributeError, match="it offers Caption"):
+        tfcaption.train_captioner  # noqa: B018
+
+
+def test_a_script_of_a_user_passes_strict_type_checks(tmp_path):
+    script = Path(__file__).parents[2] / "support" / "user_script.py"
+    # silent: as for an installed package, only errors of the script itself count
+    options = ["--strict", "--follow-imports=silent", f"--cache-dir={tmp_path}", "--config-file="]
+    checked = subprocess.run([sys.executable, "-m", "mypy", *options, script], capture_output=True, text=True)
+    assert checked.stdout.startswith("Success"), checked.stdout
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(script.read_text().replace("captioner.caption(", "captioner.captions("))
+    checked = subprocess.run([sys.executable, "-m", "mypy", *options, wrong], capture_output=True, text=True)
+    assert 'no attribute "captions"' in checked.stdout  # the types are seen
