@@ -32,9 +32,9 @@ demo: $(INSTALLED)
 		--output $(DEMO)/features/pooled --stage pooled --weights random
 	$(BIN)/tfcaption train --config sample_frozen
 	$(BIN)/tfcaption train --config sample_finetuned
-	$(BIN)/tfcaption evaluate --run $(DEMO)/runs/frozen $(DEMO)/runs/finetuned --split test
-	$(BIN)/tfcaption export --run $(DEMO)/runs/finetuned --output $(DEMO)/export/1
-	$(BIN)/tfcaption caption --model $(DEMO)/export/1 \
+	$(BIN)/tfcaption evaluate $(DEMO)/runs/frozen $(DEMO)/runs/finetuned --split test
+	$(BIN)/tfcaption export $(DEMO)/runs/finetuned --output $(DEMO)/export/1
+	$(BIN)/tfcaption caption $(DEMO)/export/1 \
 		$$(ls $(DEMO)/sample/Flicker8k_Dataset/*.jpg | head -n 5)
 	$(BIN)/tfcaption report $(DEMO)/runs/frozen $(DEMO)/runs/finetuned --output $(DEMO)/report
 

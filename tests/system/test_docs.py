@@ -2,8 +2,10 @@
 
 import argparse
 import importlib
+import json
 import re
 import shlex
+import shutil
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -37,7 +39,8 @@ def read(path):
 
 def blocks(path, language=""):
     """The fenced code blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", read(path), re.M | re.S)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", read(path), re.M | re.S)
+    return [text for of_language, text in fenced if of_language == language]
 
 
 def spans(path):
@@ -153,7 +156,7 @@ def test_options_that_are_named_belong_to_a_command(page):
 def test_config_fields_that_are_named_exist(page):
     pattern = rf"({'|'.join(SECTIONS)})\.(\w+)"
     fields = {match.groups() for span in spans(page) for word in span.split() if (match := re.match(pattern, word))}
-    fields = {field for field in fields if field[1] not in ("png", "py", "predict")}  # not fields
+    fields = {field for field in fields if field[1] not in ("png", "py", "predict", "csv")}  # not fields
     fields |= {*re.findall(rf"\b{pattern}=", read(page))}
     assert not {f"{section}.{field}" for section, field in fields if field not in SECTIONS[section].model_fields}
 
@@ -172,12 +175,25 @@ def test_the_page_of_the_configs_is_current():
     assert read(config_page.PAGE) == config_page.page(), "make docs writes it again"
 
 
-def test_python_examples_run():
-    for page in DOCS:
-        for block in blocks(page, "python"):
-            code = compile(block, named(page), "exec")
-            if "tensorflow" not in block:
-                exec(code, {})
+@pytest.fixture
+def readers_folder(sample, sample_records, pooled, tmp_path, monkeypatch):
+    """A folder with the names that the pages use: records/, features/pooled, new.jpg, files of COCO."""
+    (tmp_path / "features").mkdir()
+    (tmp_path / "records").symlink_to(sample_records)
+    (tmp_path / "features" / "pooled").symlink_to(pooled)
+    shutil.copy(next(sample[0].glob("*.jpg")), tmp_path / "new.jpg")
+    (tmp_path / "results.json").write_text('[{"image_id": 1, "caption": "a dog runs"}]')
+    annotations = {"annotations": [{"image_id": 1, "caption": "A dog runs ."}, {"image_id": 2, "caption": "A cat ."}]}
+    (tmp_path / "captions_val2014.json").write_text(json.dumps(annotations))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if blocks(page, "python")], ids=named)
+def test_python_examples_run(page, readers_folder):
+    for block in blocks(page, "python"):
+        code = compile(block, named(page), "exec")
+        if "import tensorflow" not in block:
+            exec(code, {})
 
 
 def test_the_readme_is_short():
