@@ -92,9 +92,13 @@ def test_serve_measures_each_number_of_clients_and_counts_captions_that_changed(
     @contextlib.contextmanager
     def server(model, max_batch):
         started = Server(BatchSize(), ServerOptions("x", max_batch=max_batch), host="127.0.0.1", port=0)
-        threading.Thread(target=started.run, daemon=True).start()
-        yield started.port
-        started.close()
+        thread = threading.Thread(target=started.run)
+        thread.start()
+        try:
+            yield started.port
+        finally:
+            started.close()
+            thread.join()
 
     monkeypatch.setattr(serve, "_server", server)
     command = ["serve", "--model", "x", "--images", str(sample[0]), "--seconds=0.5", "--repeats=2"]

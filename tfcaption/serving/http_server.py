@@ -10,6 +10,7 @@ from typing import Any
 
 import waitress
 from flask import Flask, Response, g, request
+from waitress import wasyncore
 from waitress.server import BaseWSGIServer
 from werkzeug.exceptions import HTTPException
 
@@ -217,27 +218,28 @@ class Server:
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits
         self._captions = Captions(captioner, options.max_batch)
         app = make_app(self._captions, options)
-        sockets: dict[int, Any] = {}
+        self._sockets: dict[int, Any] = {}  # all that the loop of `run` serves
         limit = int(options.max_megabytes * 1e6) + 1  # waitress refuses what reaches it
         try:
             self._server = waitress.create_server(
-                app, sockets, host=host, port=port, threads=THREADS, max_request_body_size=limit, ident=None
+                app, self._sockets, host=host, port=port, threads=THREADS, max_request_body_size=limit, ident=None
             )
         except OSError:
             self._captions.batcher.close()
             raise
-        listening = [socket for socket in sockets.values() if isinstance(socket, BaseWSGIServer)]
-        for socket in listening:
+        self._listening = [socket for socket in self._sockets.values() if isinstance(socket, BaseWSGIServer)]
+        for socket in self._listening:
             socket.channel_class = channel_class(HEADERS, options.too_large, self._captions.metrics.answered)
-        self.port = int(listening[0].effective_port)
+        self.port = int(self._listening[0].effective_port)
 
     def run(self) -> None:
-        """Serve until interrupted."""
+        """Serve until interrupted or closed; requests that are being answered then have 5 s."""
         try:
             self._server.run()
         finally:
+            self._server.task_dispatcher.shutdown()
             self._captions.batcher.close()
 
     def close(self) -> None:
-        """Stop listening; may be called by another thread than that of `run`."""
-        self._server.close()
+        """End `run`, which another thread is in: its loop closes all connections, and has nothing left to do."""
+        self._listening[0].trigger.pull_trigger(lambda: wasyncore.close_all(self._sockets, ignore_all=True))

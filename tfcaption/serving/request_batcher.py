@@ -1,6 +1,7 @@
 """Captions the photos of concurrent requests together: one thread runs the model on all photos that wait."""
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -21,11 +22,17 @@ def warm_up(captioner: PhotoCaptioner, max_batch: int) -> None:
         captioner([photo] * photos)
 
 
+# After a batch, the next one waits so long for as many photos as were there before, as a share of the batch's time.
+# Clients that send photo after photo come back then. Without, half of them would always wait for the other half.
+REUNION = 0.1
+
+
 class RequestBatcher:
     """Runs a captioner for many threads, in batches of the photos that they wait for.
 
-    A photo never waits for others to come: as soon as the model is free, it runs on those that wait, in the order in
-    which they came. So a lone photo is a batch of one, and under load the batches grow up to `max_batch`.
+    A lone photo is captioned at once, as a batch of one. Photos that come while the model runs form the next batch, in
+    the order in which they came, up to `max_batch`. It starts when as many wait as there were when the last one ended,
+    or a tenth of that one's time later.
 
     Args:
         captioner: captions prepared photos; called by one thread only.
@@ -43,6 +50,7 @@ class RequestBatcher:
         self._captioner, self._max_batch, self._on_batch = captioner, max_batch, on_batch
         self._waiting: deque[tuple[bytes, Future[Result]]] = deque()
         self._changed = threading.Condition()
+        self._expected, self._until = 1, 0.0  # photos that the next batch waits for, and how long
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="captioner", daemon=True)
         self._thread.start()
@@ -78,8 +86,11 @@ class RequestBatcher:
     def _run(self) -> None:
         while batch := self._next_batch():
             self._on_batch(len(batch))
+            start = time.monotonic()
             try:
                 results = self._captioner([photo for photo, _ in batch])
+                end = time.monotonic()
+                self._expected, self._until = len(batch) + len(self._waiting), end + REUNION * (end - start)
                 for (_, future), result in zip(batch, results, strict=True):
                     future.set_result(result)
             except Exception as error:  # goes to the requests of this batch; the next batches are not concerned
@@ -92,4 +103,7 @@ class RequestBatcher:
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()
+            expected = min(self._expected, self._max_batch)
+            while len(self._waiting) < expected and not self._closed and (left := self._until - time.monotonic()) > 0:
+                self._changed.wait(left)
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -43,9 +44,14 @@ def export(tmp_path_factory):
 def serving(captioner, options=OPTIONS):
     """The port of a server that runs in a thread."""
     server = Server(captioner, options, host="127.0.0.1", port=0)
-    threading.Thread(target=server.run, daemon=True).start()
-    yield server.port
-    server.close()
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield server.port
+    finally:
+        server.close()
+        thread.join(30)
+    assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +175,24 @@ def test_requests_that_wait_are_captioned_together_in_their_order():
         found = measured(port)
     assert found["tfcaption_batch_photos_count"] == 3 and found["tfcaption_batch_photos_sum"] == 7
     assert found["tfcaption_batch_photos_bucket 1.0"] == 1 and found["tfcaption_photos_waiting"] == 0
+
+
+def test_clients_that_send_photo_after_photo_stay_together(photos):
+    class Slow(Gated):
+        def __call__(self, photos):
+            self.batches.append(len(photos))
+            threading.Event().wait(0.3)
+            return [PhotoCaptions((Hypothesis("x", -1.0),))] * len(photos)
+
+    slow = Slow()
+    with serving(slow) as port, ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(lambda _: [captions(port, b"x") for _ in range(4)], range(4)):
+            pass
+        start = time.monotonic()
+        captions(port, b"lone")  # long after them: it waits for nobody
+        assert time.monotonic() - start < 0.3 + 0.1 * 0.3 + 0.3 and slow.batches[-1] == 1
+    # Without waiting for those that have just got their answers there are halves: 1, 3, 1, 3, ...
+    assert slow.batches.count(4) >= 2
 
 
 def test_a_fault_of_the_model_fails_the_requests_of_its_batch_only(caplog):
