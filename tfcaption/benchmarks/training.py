@@ -104,7 +104,7 @@ def _keras_fit(run: Run, paths: Sequence[Path]) -> tuple[keras.Model, KerasSeque
     captioner = keras_captioner(
         vocabulary_size=len(run.words),
         image_size=size,
-        weights=model.weights,
+        weights=model.weights or "imagenet",  # `plan_run` has filled it in
         gru_units=model.gru_units,
         dense_units=model.dense_units,
         finetuned=model.variant == "finetuned",
