@@ -28,12 +28,15 @@ def tensorflow_quiet() -> Iterator[None]:
 
 
 def _import_tensorflow() -> None:
-    """The first import, whose messages of C++ go into a file; the user's environment stays as it is."""
+    """The first import, with the messages of C++ in a file; the user's environment stays as it is."""
     before = os.environ.get(_VERBOSITY)
     os.environ.setdefault(_VERBOSITY, "2")
     try:
         with stderr_to_file("tfcaption-tensorflow-"):
-            import tensorflow  # noqa: F401 (here, while its messages go into a file)
+            import tensorflow as tf  # here, while its messages go into a file
+
+            if "TF_CONFIG" not in os.environ:  # where several hosts train, the strategy must come first
+                tf.config.list_logical_devices()
     finally:
         if before is None:
             del os.environ[_VERBOSITY]
