@@ -10,7 +10,8 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points, version
+from contextlib import suppress
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,8 +40,7 @@ def main(argv: Sequence[str] | None = None, *, script: str = "tfcaption") -> int
         )
         return 0
     if arguments[0] in ("-V", "--version"):
-        packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "apache-beam"))
-        print(f"tfcaption {version('tfcaption')} (Python {platform.python_version()}, {packages})")
+        print(_versions())
         return 0
     name, *rest = arguments
     if name not in commands:
@@ -50,6 +50,14 @@ def main(argv: Sequence[str] | None = None, *, script: str = "tfcaption") -> int
         return 2
     with started_by(script):
         return commands[name].load()(rest)
+
+
+def _versions() -> str:
+    found = [f"Python {platform.python_version()}"]
+    for package in ("tensorflow", "apache-beam"):
+        with suppress(PackageNotFoundError):  # TensorFlow may be installed under another name, such as tensorflow-cpu
+            found.append(f"{package} {version(package)}")
+    return f"tfcaption {version('tfcaption')} ({', '.join(found)})"
 
 
 def _listing(commands: dict[str, EntryPoint]) -> str:
