@@ -223,11 +223,12 @@ def test_a_training_that_was_refused_before_its_first_step_takes_the_mended_comm
         assert run.config == load_run(tmp_path / "run").config == mended
 
 
-def test_early_stopping_ends_a_run_that_no_longer_improves(sample_records, pooled, tmp_path):
+def test_early_stopping_ends_a_run_that_no_longer_improves(sample_records, pooled, tmp_path, capsys):
     hopeless = config(tmp_path / "run", sample_records, 9, pooled)
     hopeless.train.learning_rate, hopeless.train.early_stopping_epochs = 1e-30, 2
     train(hopeless)
     assert len(figures(tmp_path / "run")) == 3  # the first is the best, then two without a better one
+    assert "in epoch 1, none better in 2 epochs (train.early_stopping_epochs)" in capsys.readouterr().out
 
 
 def test_glove_rows_survive_save_and_load(glove_run, glove_file):
