@@ -12,13 +12,14 @@ from PIL import Image
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.preprocessing import photos as preparation
 from tfcaption.preprocessing.photos import PhotoError
+from tfcaption.preprocessing.photos_in_graph import decode_jpeg
 from tfcaption.records.captions import Hypothesis, PhotoCaptions, WordAttention, word_attention
 from tfcaption.runtime.paths import files_below, local_copy
 from tfcaption.runtime.process import stderr_to_file
 from tfcaption.serving.export_folder import ExportError, check_export, load_export_info
 
-SIGNATURE = "serving_default"
-INPUT = "images"
+SIGNATURE = "from_pixels"
+INPUT = "pixels"
 OUTPUTS = ("captions", "scores", "nbest_captions", "nbest_scores")
 ATTENTION_OUTPUTS = {"words", "attention"}  # of decoders with attention
 
@@ -26,7 +27,7 @@ ATTENTION_OUTPUTS = {"words", "attention"}  # of decoders with attention
 class ExportedCaptioner:
     """Captions photos with an exported SavedModel.
 
-    Photos are prepared here as they were for training and evaluation, so the model only decodes them.
+    Photos are prepared and decoded here, as they were for training and evaluation.
 
     Args:
         path: the SavedModel's folder, any path that TensorFlow reads.
@@ -45,7 +46,7 @@ class ExportedCaptioner:
         self.info = load_export_info(path)
         self.options = self.info.options
         with stderr_to_file("tfcaption-model-"):
-            self._model, self._signature, fault = _load(path)
+            self._model, self._signature, fault = _load(path, self.info.image_size)
         if fault:
             raise ExportError(f"{path}: {fault}")
 
@@ -62,21 +63,27 @@ class ExportedCaptioner:
 
     def __call__(self, photos: Sequence[bytes]) -> list[PhotoCaptions | PhotoError]:
         """Captions of prepared photos, in their order; an error for each photo that the model cannot decode."""
-        results: list[PhotoCaptions | PhotoError] = []
-        for start in range(0, len(photos), self.batch_size):
-            results += self._caption_batch(photos[start : start + self.batch_size])
-        return results
+        decoded = [_decoded(photo) for photo in photos]
+        pixels = [photo for photo in decoded if not isinstance(photo, PhotoError)]
+        captions: list[PhotoCaptions] = []
+        for start in range(0, len(pixels), self.batch_size):
+            captions += self._caption_batch(pixels[start : start + self.batch_size])
+        found = iter(captions)
+        return [photo if isinstance(photo, PhotoError) else next(found) for photo in decoded]
 
-    def _caption_batch(self, photos: Sequence[bytes]) -> Iterator[PhotoCaptions | PhotoError]:
-        padding = [b""] * (self.batch_size - len(photos) if self._padded else 0)
-        outputs = self._signature(**{INPUT: tf.constant([*photos, *padding])})
+    def _caption_batch(self, photos: Sequence[tf.Tensor]) -> Iterator[PhotoCaptions]:
+        """Captions of (size, size, 3) uint8 pixels."""
+        padding = [tf.zeros_like(photos[0])] * (self.batch_size - len(photos) if self._padded else 0)
+        outputs = self._signature(**{INPUT: tf.stack([*photos, *padding])})
         nbest = zip(outputs["nbest_captions"].numpy(), outputs["nbest_scores"].numpy().tolist(), strict=True)
         attention: list[tuple[WordAttention, ...]] = [()] * len(photos)
         if self._attention and set(outputs) >= ATTENTION_OUTPUTS:
             weighted = zip(outputs["words"].numpy(), outputs["attention"].numpy(), strict=True)
             attention = [word_attention(words, weights) for words, weights in weighted]
         for _, (captions, scores), of_words in zip(photos, nbest, attention, strict=False):
-            yield _photo_captions(captions, scores, of_words)
+            hypotheses = zip(captions, scores, strict=True)
+            # An empty caption with a score of 0 means that there is none.
+            yield PhotoCaptions(tuple(Hypothesis(c.decode(), score) for c, score in hypotheses if c or score), of_words)
 
     def fingerprint(self) -> str:
         """sha256 over all files of the export, to tell it from any other model."""
@@ -87,23 +94,24 @@ class ExportedCaptioner:
         return digest.hexdigest()
 
 
-def _load(path: Path) -> tuple[Any, Any, str]:
+def _decoded(photo: bytes) -> tf.Tensor | PhotoError:
+    """Pixels of a prepared photo, (size, size, 3) uint8."""
+    try:
+        return decode_jpeg(photo)
+    except tf.errors.InvalidArgumentError:
+        return PhotoError("unreadable", "the model cannot decode it")
+
+
+def _load(path: Path, image_size: int) -> tuple[Any, Any, str]:
     """The SavedModel, which must outlive its signature; the signature; and what is wrong with the model."""
     try:
         with local_copy(path) as folder:
             model = tf.saved_model.load(str(folder))
         signature = model.signatures.get(SIGNATURE)
         if signature is None or set(OUTPUTS) - set(signature.structured_outputs):
-            return None, None, "a SavedModel, but not a captioner; create one with tfcaption.export"
-        signature(**{INPUT: tf.constant([b""])})  # optimises its graph now, so that no photo waits for it
+            return None, None, "a SavedModel, but not a captioner of this version; create one with tfcaption.export"
+        photo = tf.zeros((1, image_size, image_size, 3), tf.uint8)
+        signature(**{INPUT: photo})  # optimises its graph now, so that no photo waits for it
     except (OSError, TypeError, tf.errors.OpError) as error:
         return None, None, f"cannot be loaded, export it again ({str(error).splitlines()[0]})"
     return model, signature, ""
-
-
-def _photo_captions(
-    captions: Sequence[bytes], scores: Sequence[float], attention: tuple[WordAttention, ...]
-) -> PhotoCaptions | PhotoError:
-    """Captions of a photo from its n-best list, where an empty caption with a score of 0 means that there is none."""
-    nbest = tuple(Hypothesis(c.decode(), score) for c, score in zip(captions, scores, strict=True) if c or score)
-    return PhotoCaptions(nbest, attention) if nbest else PhotoError("unreadable", "the model cannot decode it")
