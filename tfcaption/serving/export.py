@@ -104,6 +104,13 @@ def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Modul
             tensors["attention"] = tf.where(is_photo[:, None, None], batch.attention, 0.0)
         return tensors
 
+    pixels_spec = tf.TensorSpec((None, settings.image_size, settings.image_size, 3), tf.uint8, "pixels")
+
+    # A function of its own, so that it is traced and saved once for both signatures.
+    @tf.function(input_signature=[pixels_spec, tf.TensorSpec((None,), tf.bool)], autograph=False)
+    def encoded(pixels: tf.Tensor, is_photo: tf.Tensor) -> dict[str, tf.Tensor]:
+        return outputs(captioner.encode(pixels), is_photo)
+
     class Exported(tf.Module):
         def __init__(self) -> None:
             super().__init__(name="tfcaption")
@@ -113,15 +120,14 @@ def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Modul
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")], autograph=False)
         def from_photos(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
             pixels, is_photo = prepare_photos(images, image_size=settings.image_size, resize=settings.resize)
-            return outputs(captioner.encode(pixels), is_photo)
+            found: dict[str, tf.Tensor] = encoded(pixels, is_photo)
+            return found
 
         # Without the tf.data pipeline in the graph that prepares photos, which takes 0.2 s to set up in each call.
-        @tf.function(
-            input_signature=[tf.TensorSpec((None, settings.image_size, settings.image_size, 3), tf.uint8, "pixels")],
-            autograph=False,
-        )
+        @tf.function(input_signature=[pixels_spec], autograph=False)
         def from_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-            return outputs(captioner.encode(pixels), tf.fill(tf.shape(pixels)[:1], True))
+            found: dict[str, tf.Tensor] = encoded(pixels, tf.fill(tf.shape(pixels)[:1], True))
+            return found
 
         @tf.function(
             input_signature=[
