@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from beam_jobs.execution.rejections import some_of
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
 from tfcaption.preprocessing.photos import UNREAD_SUFFIXES, is_photo_name
 
@@ -20,6 +21,11 @@ class Folder(Source):
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
         photo_names = _photo_names(files)
+        texts = {text for folder in {path.parent for path in files} for text in folder.glob("*.txt")}
+        if alone := sorted(text.name for text in texts - set(files) if not text.name.startswith(".")):
+            listing.warnings.append(
+                f"{len(alone):,} text files without a photo beside them, not used: {some_of(alone)}"
+            )
         for path in files:
             for number, caption in text_lines(path, listing):
                 yield CaptionLine(f"{path.name}:{number}", photo_names.get(path, path.name), caption)

@@ -160,6 +160,14 @@ def test_a_photo_that_no_caption_names_is_unused_and_told_and_a_caption_without_
         assert found[0] == ("photo", "a.jpg", "missing photo") and len(found) == 3
 
 
+def test_text_files_without_a_photo_beside_them_are_told(texts):
+    LAYOUT_FILES["folder"][1](texts)
+    for name in ("notes.txt", "zoo.txt"):
+        (texts / name).write_text("no photo\n")
+    listing = read_source(texts, texts)
+    assert "2 text files without a photo beside them, not used: notes.txt, zoo.txt" in listing.warnings
+
+
 def test_photos_are_found_by_another_spelling_of_their_names_where_it_is_unambiguous(images, texts):
     for before, after in {"a.jpg": "A.JPG", "b.jpg": "b.jpeg", "f.jpg": "fe\u0301.jpg"}.items():
         (images / "below" / before).rename(images / "below" / after)
