@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from beam_jobs.pipelines.captions import CaptionsInfo
 
 EXAMPLES = """examples:
-  python -m beam_jobs.caption_images --model exports/flickr8k/1 --images photos/ --output captions/
+  python -m beam_jobs.caption_images exports/flickr8k --images photos/ --output captions/
+
+  # by a run, without repeated word sequences, only the best caption of each photo
+  python -m beam_jobs.caption_images runs/mine --images photos/ --output captions/ --no_repeat_ngram 3 --nbest 1
 
   # only some photos, in 32 shards, by 4 processes
-  python -m beam_jobs.caption_images --model exports/flickr8k/1 --images 'photos/2024-*/*.jpg' --output captions/ \\
+  python -m beam_jobs.caption_images exports/flickr8k --images 'photos/2024-*/*.jpg' --output captions/ \\
       --shards 32 --direct_running_mode multi_processing --direct_num_workers 4
 
 Run the same command again to resume after a stop, or after photos were added or removed: only shards that are missing
@@ -34,15 +37,24 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser = command_parser(
         "beam_jobs.caption_images",
         EXAMPLES,
-        usage="--model MODEL --images GLOB_OR_FOLDER --output DIR [options] [Beam options]",
+        usage="MODEL --images GLOB_OR_FOLDER --output DIR [options] [Beam options]",
     )
-    parser.add_argument("--model", required=True, help="run directory, or export of tfcaption.export")
+    parser.add_argument(
+        "--model",
+        "--run",
+        required=True,
+        metavar="MODEL",
+        help="run directory, export, or folder above numbered exports; as the first argument, or as this option",
+    )
     parser.add_argument("--images", required=True, help="folder, with all folders below it, or pattern with * and **")
     parser.add_argument("--output", required=True, help="folder for the captions")
     parser.add_argument("--batch_size", type=int, default=32, help="photos per call (default: %(default)s)")
     parser.add_argument("--shards", type=int, help="number of shards (default: at most 512 photos each)")
     parser.add_argument("--overwrite", action="store_true", help="replace complete captions")
-    add_caption_options(parser)
+    add_caption_options(parser, takes_exports=True, nbest="all of the beam")
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and not argv[0].startswith("-"):  # later, it would be the value of one of Beam's options
+        argv.insert(0, "--model")
     arguments, flags = parser.parse_known_args(argv)
     if arguments.batch_size < 1:
         parser.error("--batch_size must be at least 1")
@@ -66,7 +78,7 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
         JobFailed: photos were lost.
     """
     search = given_options(arguments)
-    find_model(as_path(arguments.model)).options(search)
+    find_model(as_path(arguments.model)).options(search)  # an error before Beam is imported
     import_beam()
     from beam_jobs.execution.options import beam_options
     from beam_jobs.pipelines import captions

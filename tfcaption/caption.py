@@ -23,7 +23,7 @@ EXAMPLES = """examples:
   python -m tfcaption.caption runs/flickr8k_frozen photo.jpg
   # a folder and all below it, with an export, as JSON with the three best captions of each photo
   python -m tfcaption.caption exports/flickr8k/1 holiday/ --json --nbest 3
-  # no word sequence twice; five captions sampled among likely words
+  # no three words in the same order twice; five captions sampled among likely words
   python -m tfcaption.caption runs/a photo.jpg --no_repeat_ngram 3
   python -m tfcaption.caption runs/a photo.jpg --nbest 5 --top_p 0.9 --seed 1
   # photos listed by another program; pictures of each photo above its caption
@@ -43,16 +43,20 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="MODEL: run directory, export, or folder above exports; then PHOTO: files, folders, or - for paths on "
         "standard input",
     )
-    parser.add_argument("--model", "--run", metavar="MODEL", help="the model, if it is not the first path")
+    parser.add_argument(
+        "--model", "--run", action="append", metavar="MODEL", help="the model, if it is not the first path"
+    )
     parser.add_argument("--checkpoint", choices=["best", "last"], help="of a run (default: best)")
     parser.add_argument("--json", action="store_true", help="print lines {path, caption, score, nbest}")
     parser.add_argument("--show", type=as_path, metavar="DIR", help="write each photo above its caption into DIR")
-    add_caption_options(parser)
-    arguments = parser.parse_args(argv)
-    if arguments.model is None:
-        arguments.model, *arguments.paths = arguments.paths
-        if not arguments.paths:
-            parser.error(f"name photos after the model {arguments.model}")
+    add_caption_options(parser, takes_exports=True)
+    arguments = parser.parse_intermixed_args(argv)  # photos may stand before and after options
+    models = arguments.model or [arguments.paths.pop(0)]
+    if len(models) > 1:
+        parser.error(f"name one model, not {' and '.join(models)}")
+    if not arguments.paths:
+        parser.error(f"name the model and then photos, such as runs/mine photo.jpg; there is only {models[0]}")
+    arguments.model = models[0]
     return arguments
 
 
@@ -63,11 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     model, given = find_model(as_path(arguments.model)), given_options(arguments)
     options = model.options(given, checkpoint=arguments.checkpoint)
     paths = find_photos(arguments.paths)
+    if not paths:
+        raise UsageError("-: no path on standard input")
     if not any(as_path(path).exists() for path in paths):
-        raise UsageError(f"{paths[0] if paths else '-'}: no such photo")
+        raise UsageError("\nerror: ".join(f"{_printable(path)}: no such file" for path in paths))
     pictures = PictureFolder(arguments.show) if arguments.show else None
     start_tensorflow()
-    captioner = model.open(given, checkpoint=arguments.checkpoint, batch_size=min(len(paths), BATCH_SIZE))
+    captioner = model.open(given, checkpoint=arguments.checkpoint, batch_size=min(len(paths), BATCH_SIZE), padded=True)
     failed = False
     # On a terminal the captions themselves show the progress.
     shows_progress = len(paths) > MANY_PHOTOS and not sys.stdout.isatty()

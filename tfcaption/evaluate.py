@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from tfcaption.decoding.options import CaptionOptions, add_caption_options, given_options
-from tfcaption.evaluation.results import EvaluationOptions
+from tfcaption.evaluation.results import EvaluationOptions, split_name
 from tfcaption.records.dataset_info import SPLITS
-from tfcaption.runs.directory import load_run, load_run_dataset
+from tfcaption.runs.directory import load_run_dataset
 from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
+from tfcaption.serving.model_folder import find_run
 
 EXAMPLES = """examples:
   python -m tfcaption.evaluate runs/flickr8k_frozen --split dev
   # two runs side by side, by greedy search, the last checkpoint instead of the best
   python -m tfcaption.evaluate runs/a runs/b --split test --beam 1 --checkpoint last
+  # no three words in the same order twice in a caption
+  python -m tfcaption.evaluate runs/a --no_repeat_ngram 3
   # an ensemble of several runs: the mean of their probabilities
   python -m tfcaption.evaluate runs/a runs/b --ensemble runs/a_and_b
   # external captions (JSONL, or the COCO results format) against the references of some records
@@ -33,7 +36,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser("tfcaption.evaluate", EXAMPLES)
     add_subjects(parser, "--run", metavar="RUN", several=True, help="run directories")
     parser.add_argument("--captions", type=as_path, metavar="FILE", help="external captions; needs --records")
-    parser.add_argument("--split", default="dev", choices=SPLITS, help="default: %(default)s")
+    parser.add_argument("--split", type=split_name, default="dev", choices=SPLITS, help="default: %(default)s")
     parser.add_argument(
         "--ensemble", type=as_path, metavar="DIR", help="also score all runs together, into this folder"
     )
@@ -41,7 +44,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
     parser.add_argument("--records", type=as_path, metavar="DIR", help="the records, if they moved since training")
     parser.add_argument("--output", type=as_path, metavar="DIR", help="folder for the scores of --captions")
-    add_caption_options(parser)
+    add_caption_options(parser, takes_exports=False, nbest="all of the beam")
     arguments = parser.parse_args(argv)
     arguments.runs = subjects(parser, arguments, required=not arguments.captions)
     if arguments.captions and arguments.runs:
@@ -59,9 +62,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments = parse_arguments(argv)
-    options = EvaluationOptions(
-        arguments.split, CaptionOptions().updated(given_options(arguments)), arguments.limit, arguments.checkpoint
-    )
+    search = CaptionOptions().updated(given_options(arguments), all_shown=True)
+    options = EvaluationOptions(arguments.split, search, arguments.limit, arguments.checkpoint)
     if arguments.captions:
         from tfcaption.evaluation.caption_files import evaluate_captions
 
@@ -69,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         results = {arguments.captions: metrics}
         folders = [arguments.output] if arguments.output else []
     else:
-        runs = [load_run(path) for path in arguments.runs]
+        runs = [find_run(as_path(path)) for path in arguments.runs]
         datasets = [load_run_dataset(run, arguments.records) for run in runs]
         start_tensorflow()
         from tfcaption.evaluation.evaluator import evaluate_runs

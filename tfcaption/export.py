@@ -8,16 +8,18 @@ import sys
 from collections.abc import Sequence
 
 from tfcaption.decoding.options import CaptionOptions, add_caption_options, given_options
-from tfcaption.runs.directory import load_run
 from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
+from tfcaption.serving.model_folder import find_run
 
 EXAMPLES = """examples:
   python -m tfcaption.export runs/flickr8k_finetuned --output exports/flickr8k/1
+  # captions without a repeated word sequence, two of each photo, whoever asks the export
+  python -m tfcaption.export runs/flickr8k_frozen --output exports/frozen/1 --no_repeat_ngram 3 --nbest 2
   # greedy search, the last checkpoint instead of the best
-  python -m tfcaption.export runs/flickr8k_frozen --output exports/frozen/1 --beam 1 --checkpoint last
+  python -m tfcaption.export runs/flickr8k_frozen --output exports/frozen/2 --beam 1 --checkpoint last
   # served by TensorFlow Serving
   docker run -p 8501:8501 -v $PWD/exports/flickr8k:/models/captioner -e MODEL_NAME=captioner tensorflow/serving
   echo "{\\"instances\\": [{\\"b64\\": \\"$(base64 -w0 photo.jpg)\\"}]}" > request.json
@@ -33,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--output", type=as_path, required=True, help="new folder; TensorFlow Serving expects a number as its name"
     )
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
-    add_caption_options(parser)
+    add_caption_options(parser, takes_exports=False)
     arguments = parser.parse_args(argv)
     options = CaptionOptions().updated(given_options(arguments))
-    run = load_run(*subjects(parser, arguments))
+    run = find_run(*map(as_path, subjects(parser, arguments)))
     if arguments.output.exists():
         raise UsageError(f"--output {arguments.output}: exists; remove it, or choose another one")
     start_tensorflow()

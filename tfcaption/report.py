@@ -6,11 +6,12 @@ Prints the path of the page, OUTPUT/report.html, which needs no other file. Each
 import sys
 from collections.abc import Sequence
 
+from tfcaption.evaluation.results import split_name
 from tfcaption.records.dataset_info import SPLITS
-from tfcaption.runs.directory import load_run
 from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
 from tfcaption.runtime.extras import needs_extra
 from tfcaption.runtime.paths import as_path
+from tfcaption.serving.model_folder import find_run
 
 EXAMPLES = """examples:
   python -m tfcaption.report runs/flickr8k_frozen
@@ -25,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_subjects(
         parser, "--run", metavar="RUN", several=True, help="run directories that tfcaption.evaluate has scored"
     )
-    parser.add_argument("--split", choices=SPLITS, help="default: the first of dev, test, train that all runs have")
+    parser.add_argument(
+        "--split", type=split_name, choices=SPLITS, help="default: the first of dev, test, train that all runs have"
+    )
     parser.add_argument("--photos", type=int, default=60, metavar="N", help="photos to show (default: %(default)s)")
     parser.add_argument(
         "--output", type=as_path, metavar="DIR", help="folder to write to (default: report/ beside the first run)"
@@ -38,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--photos {arguments.photos}: must be 0 or more")
     runs = [as_path(path) for path in subjects(parser, arguments)]
     for path in runs:
-        load_run(path)  # a wrong path is an error before the plots are imported
+        find_run(path)  # a wrong path is an error before the plots are imported
     with needs_extra("report"):
         from tfcaption.reporting.report import write_report
 

@@ -5,7 +5,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -151,16 +151,16 @@ def open_captioner(model: str, search: Mapping[str, Any], *, batch_size: int) ->
     Args:
         model: run directory or export.
         search: options of the search that are given.
-        batch_size: photos per call of an export.
+        batch_size: photos per call of the model.
 
     Raises:
         UsageError, ExportError, RunError: there is no such model; TensorFlow is not started where a look at the path
             shows it.
     """
     found = find_model(as_path(model))
-    found.options(search)
+    options = found.options(search).updated(search, all_shown=True)
     start_tensorflow()
-    return found.open(search, batch_size=batch_size)
+    return found.open(options.as_json(), batch_size=batch_size, padded=True)
 
 
 def load_captions_info(output: str) -> CaptionsInfo:
@@ -217,7 +217,7 @@ class CaptionShard(beam.DoFn):
         end_with_holder(self._context.output)
         model = self._context.model
         self._captioner: PhotoCaptioner = self._shared.acquire(
-            lambda: open_captioner(model, asdict(self._settings.search), batch_size=self._settings.batch_size)
+            lambda: open_captioner(model, self._settings.search.as_json(), batch_size=self._settings.batch_size)
         )
         if self._captioner.fingerprint() != self._settings.model:
             raise JobFailed(f"--model {model}: not the same on every worker; name a path that all can read")
@@ -266,7 +266,12 @@ class CaptionShard(beam.DoFn):
                 if isinstance(result, PhotoError):
                     rejected.append(_rejection(photo, result))
                 else:
-                    line = json.dumps({"id": photo, **result.as_json()}, ensure_ascii=False).encode() + b"\n"
+                    line = (
+                        json.dumps(
+                            {"id": photo, **result.as_json(self._settings.search.nbest)}, ensure_ascii=False
+                        ).encode()
+                        + b"\n"
+                    )
                     stream.write(line)
                     digest.add(line)
                 progress.add()

@@ -11,12 +11,14 @@ import time
 import pytest
 
 from beam_jobs import build_records
-from beam_jobs.caption_images import main
+from beam_jobs.caption_images import main, parse_arguments
 from beam_jobs.pipelines.captions import CaptionShard, list_photos, load_captions_info
 from tests.conftest import tree_bytes
 from tests.support.fake_export import BEAM, expected_caption, write_export
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.records.sharding import shard_index
 from tfcaption.serving.exported_captioner import ExportedCaptioner
+from tfcaption.serving.model_folder import find_model
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def captions(images, export, tmp_path_factory):
 
 
 def job(images, export, output, *flags):
-    arguments = ["--model", str(export), "--images", str(images), "--output", str(output)]
+    arguments = [str(export), "--images", str(images), "--output", str(output)]
     return main([*arguments, "--shards=4", "--batch_size=8", *flags])
 
 
@@ -224,3 +226,31 @@ def test_missing_photos_and_models_are_clear_errors(images, export, tmp_path, ca
     ):
         assert job(photos, model, tmp_path / "out") == 1
         assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_run_captions_photos_with_the_options_that_are_given(images, trained_run, tmp_path, capsys):
+    options = {"beam": 2, "no_repeat_ngram": 2, "min_words": 4}
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    assert job(images / "a", trained_run, tmp_path / "out", *flags) == 0
+    info = load_captions_info(str(tmp_path / "out"))
+    captioner = find_model(trained_run).open(options)
+    assert info.settings.model == captioner.fingerprint() and info.captioned == 20
+    assert info.settings.search == CaptionOptions(nbest=2, **options)
+    for photo, line in list(lines(tmp_path / "out").items())[::5]:
+        (expected,) = captioner([captioner.prepare((images / "a" / photo).read_bytes())])
+        assert [found["caption"] for found in line["nbest"]] == [found.caption for found in expected.nbest]
+    capsys.readouterr()
+    assert job(images / "a", trained_run, tmp_path / "out", *flags, "--nbest=1") == 1  # other captions: kept
+    assert "is complete" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", [["MODEL"], ["--model", "MODEL"], ["--run=MODEL"]])
+def test_the_model_is_the_first_argument_or_an_option_and_beams_options_stay_beams(named):
+    arguments, flags = parse_arguments([*named, "--images", "i", "--output", "o", "--runner", "DirectRunner"])
+    assert arguments.model == "MODEL" and flags == ["--runner", "DirectRunner"]
+
+
+def test_only_the_captions_that_are_asked_for_are_written(images, export, tmp_path):
+    assert job(images / "b" / "*_0000*.jpg", export, tmp_path / "one", "--nbest=1") == 0
+    assert {len(line["nbest"]) for line in lines(tmp_path / "one").values()} == {1}
+    assert load_captions_info(str(tmp_path / "one")).settings.search.nbest == 1

@@ -11,6 +11,7 @@ from tfcaption.decoding.options import CaptionOptions
 from tfcaption.decoding.sampling import SamplingOptions, sample
 from tfcaption.models.ensemble import CaptionModel
 from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.runtime.errors import UsageError
 
 
 class CaptionBatch(NamedTuple):
@@ -43,6 +44,9 @@ def caption_features(
         seed: () int32, of sampling, in place of `options.seed`.
         attention: whether to compute words and attention. Without it, or if the decoder has no attention, both are
             None.
+
+    Raises:
+        UsageError: `options.min_words` is more than `max_tokens`.
     """
     hypotheses = find_hypotheses(captioner, features, options, max_tokens=max_tokens, seed=seed)
     captions = vocabulary.decode(hypotheses.tokens)
@@ -62,6 +66,8 @@ def find_hypotheses(
     seed: tf.Tensor | int | None = None,
 ) -> Hypotheses:
     """The hypotheses of each photo by beam search or sampling, best first; see `caption_features`."""
+    if options.min_words > max_tokens:
+        raise UsageError(f"--min_words {options.min_words}: captions of this model have at most {max_tokens} words")
     limits = {"min_tokens": options.min_words + 1, "no_repeat_ngram": options.no_repeat_ngram}
     if not options.samples:
         search = SearchOptions(max_tokens, options.beam, length_alpha=options.length_alpha, **limits)

@@ -18,13 +18,23 @@ def allowed_logits(
         time: () int32, number of tokens chosen so far.
         min_tokens: <end> is not allowed before so many tokens, itself included.
         no_repeat_ngram: no n-gram of this length may occur twice; 0 allows repeats.
+
+    Returns:
+        (hypotheses, vocabulary) float32. Where all else is ruled out <end> is allowed, however short the caption is.
     """
     mask = banned_token_mask(logits.shape[-1])
     if min_tokens > 1:
         without_end = mask + banned_token_mask(logits.shape[-1], tokens=(END,))
         mask = tf.where(time + 1 < min_tokens, without_end, mask)
     allowed = logits + mask
-    return mask_repeated_ngrams(allowed, tokens, time, no_repeat_ngram) if no_repeat_ngram else allowed
+    if not no_repeat_ngram:
+        return allowed
+    allowed = mask_repeated_ngrams(allowed, tokens, time, no_repeat_ngram)
+    if min_tokens <= 1:
+        return allowed  # <end> always is
+    is_end = tf.range(logits.shape[-1]) == END
+    nothing_left = tf.reduce_max(allowed, -1, keepdims=True) <= NEG_INF
+    return tf.where(nothing_left & is_end, logits, allowed)
 
 
 def mask_repeated_ngrams(logits: tf.Tensor, tokens: tf.Tensor, time: tf.Tensor, length: int) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """What a user asks of the search for captions; the same fields in every command, in exports and in Python."""
 
 import argparse
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -9,6 +10,7 @@ from tfcaption.runtime.errors import UsageError
 
 BEAM = 3
 LENGTH_ALPHA = 0.7
+_MOST = 2**31 - 1  # of int32, which TensorFlow counts with
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,9 @@ class CaptionOptions:
 
     Attributes:
         beam: hypotheses that beam search keeps for each photo; 1 is greedy search. Sampling ignores it.
-        nbest: captions of each photo, best first; at most `beam`, or any number of samples.
+        nbest: captions of each photo that are shown, best first; at most `beam`, or any number of samples.
         no_repeat_ngram: no n-gram of this length occurs twice in a caption; 0 allows repeats.
-        min_words: the least number of words in a caption.
+        min_words: the least number of words in a caption, unless every other word is ruled out.
         length_alpha: the score is the summed log-probability / tokens ** length_alpha; 0 prefers short captions, 1
             ranks by the mean.
         temperature: samples, with logits divided by it; towards 0 only the most probable token is sampled.
@@ -43,8 +45,12 @@ class CaptionOptions:
         for name, least in (("beam", 1), ("nbest", 1), ("no_repeat_ngram", 0), ("min_words", 0), ("seed", 0)):
             if (number := getattr(self, name)) < least:
                 raise UsageError(f"--{name} {number}: must be at least {least}")
-        if self.temperature is not None and not self.temperature > 0:
-            raise UsageError(f"--temperature {self.temperature}: must be greater than 0")
+            if number > _MOST:
+                raise UsageError(f"--{name} {number}: must be at most {_MOST}")
+        if not math.isfinite(self.length_alpha):
+            raise UsageError(f"--length_alpha {self.length_alpha}: must be a finite number")
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise UsageError(f"--temperature {self.temperature}: must be greater than 0, and finite")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UsageError(f"--top_p {self.top_p}: must be greater than 0 and at most 1")
         if not self.samples and self.nbest > self.beam:
@@ -60,11 +66,17 @@ class CaptionOptions:
         """Captions that a photo gets: all that the search finds, of which `nbest` are shown."""
         return self.nbest if self.samples else self.beam
 
-    def updated(self, given: Mapping[str, Any]) -> "CaptionOptions":
-        """These options with the given fields; the beam grows to `nbest`, unless it is given too."""
+    def updated(self, given: Mapping[str, Any], *, all_shown: bool = False) -> "CaptionOptions":
+        """These options with the given fields; the beam grows to `nbest`, unless it is given too.
+
+        Args:
+            given: fields of `CaptionOptions`.
+            all_shown: unless `nbest` is given, show all captions that the search finds; for files of captions.
+        """
         if "beam" not in given and given.get("nbest", 0) > self.beam:
             given = {**given, "beam": given["nbest"]}
-        return replace(self, **given)
+        options = replace(self, **given)
+        return replace(options, nbest=options.available) if all_shown and "nbest" not in given else options
 
     def as_json(self) -> dict[str, Any]:
         """All fields, as in `export.json` and `metrics.json`."""
@@ -85,17 +97,18 @@ class CaptionOptions:
         return ", ".join(parts)
 
 
-def add_caption_options(parser: argparse.ArgumentParser, *, nbest: bool = True) -> None:
+def add_caption_options(parser: argparse.ArgumentParser, *, takes_exports: bool, nbest: str = "1") -> None:
     """Add an option for each field of `CaptionOptions` to a command line.
 
     Args:
         parser: of the command.
-        nbest: whether the command shows several captions of a photo.
+        takes_exports: whether the command takes exports, which have defaults of their own.
+        nbest: what its help says of the default of `--nbest`.
     """
-    group = parser.add_argument_group("search", "an export has the defaults that it was exported with")
+    about = "defaults are those of a run; an export has those that it was exported with" if takes_exports else None
+    group = parser.add_argument_group("search", about)
     group.add_argument("--beam", type=int, metavar="N", help=f"width of the beam search; 1: greedy (default: {BEAM})")
-    if nbest:
-        group.add_argument("--nbest", type=int, metavar="N", help="captions of each photo (default: 1)")
+    group.add_argument("--nbest", type=int, metavar="N", help=f"captions of each photo (default: {nbest})")
     group.add_argument(
         "--no_repeat_ngram", type=int, metavar="N", help="no n-gram of this length twice in a caption; 0: off"
     )
@@ -112,6 +125,14 @@ def add_caption_options(parser: argparse.ArgumentParser, *, nbest: bool = True) 
 
 
 def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields of `CaptionOptions` that a command line names."""
-    named = {field.name: getattr(arguments, field.name, None) for field in fields(CaptionOptions)}
-    return {name: value for name, value in named.items() if value is not None}
+    """The fields of `CaptionOptions` that a command line names.
+
+    Raises:
+        UsageError: `--beam` beside options of sampling.
+    """
+    named = {field.name: getattr(arguments, field.name) for field in fields(CaptionOptions)}
+    given = {name: value for name, value in named.items() if value is not None}
+    for name in ("temperature", "top_p"):
+        if name in given and "beam" in given:
+            raise UsageError(f"--beam {given['beam']}: there is no beam where --{name} samples; leave one of them out")
+    return given

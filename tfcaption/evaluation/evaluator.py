@@ -154,7 +154,7 @@ def _evaluate(
             "id": photo,
             "caption": caption,
             "score": predictions.nbest[photo][0].score,
-            "nbest": [hypothesis._asdict() for hypothesis in predictions.nbest[photo]],
+            "nbest": [hypothesis._asdict() for hypothesis in predictions.nbest[photo][: options.search.nbest]],
             "references": references.by_photo[photo],
             **({"cosine": round(cosines[photo], 4)} if photo in cosines else {}),
             **(

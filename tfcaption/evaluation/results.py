@@ -9,7 +9,13 @@ from typing import Any, Literal
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.runtime.errors import UsageError
 
+_SPLIT_NAMES = {"val": "dev", "valid": "dev", "validation": "dev"}  # of other data sets and libraries
 PROTOCOL = "corpus scores, all raw references, Penn Treebank tokens without punctuation"
+
+
+def split_name(name: str) -> str:
+    """The split of the records that a name means: `val`, `valid` and `validation` are dev."""
+    return _SPLIT_NAMES.get(name, name)
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,9 @@ METRICS = {  # key in metrics.json -> metric, in the order of the tables; a new 
     "mean_words": Metric("words per caption", ".1f"),
     "vocabulary_used": Metric("distinct words", ",d"),
     "distinct_captions": Metric("distinct captions", ",d"),
-    "novel_share": Metric("not in the training captions", ".1%"),
-    "repeated_trigram_share": Metric("with a repeated trigram", ".1%"),
-    "bad_ending_share": Metric("ending in a, the, with ...", ".1%"),
+    "novel_share": Metric("captions unseen in training", ".1%"),
+    "repeated_trigram_share": Metric("captions repeating 3 words", ".1%"),
+    "bad_ending_share": Metric("captions ending in a, the ...", ".1%"),
     "photos": Metric("photos", ",d"),
 }
 

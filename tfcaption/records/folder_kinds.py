@@ -17,6 +17,7 @@ _MARKS = {
     DATASET_FILE: "a folder of records",
     CAPTIONS_FILE: "a folder of captions",
 }
+_PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 _PLURALS = {RUN_FILE: "run directories", EXPORT_FILE: "exports"}
 
 
@@ -38,12 +39,12 @@ def describe_folder(path: Path) -> str:
 
     Returns:
         "a run directory", "an export", "a folder of records" ..., "a folder above run directories (such as runs/a)",
-        "a folder of .jpg files", "empty", "a file", or "missing".
+        "a folder of photos", "a folder of .txt files", "empty", "a photo", "a file", or "missing".
     """
     if not path.exists():
         return "missing"
     if not path.is_dir():
-        return "a file"
+        return "a photo" if _is_photo(path.name) else "a file"
     for name, kind in _MARKS.items():
         if has_file(path, name):
             return kind
@@ -51,8 +52,14 @@ def describe_folder(path: Path) -> str:
     for name, plural in _PLURALS.items():
         if marked := [folder for folder in inside if has_file(folder, name)]:
             return f"a folder above {plural} (such as {marked[0]})"
-    suffixes = Counter(child.suffix.lower() for child in inside if child.is_file())
-    if not suffixes:
+    files = [child.name for child in inside if child.is_file()]
+    if not files:
         return "a folder of folders" if inside else "empty"
-    (suffix, _), *_ = suffixes.most_common(1)
+    if 2 * sum(map(_is_photo, files)) >= len(files):  # captions may lie beside them
+        return "a folder of photos"
+    ((suffix, _),) = Counter(Path(name).suffix.lower() for name in files).most_common(1)
     return f"a folder of {suffix} files" if suffix else "a folder of files"
+
+
+def _is_photo(name: str) -> bool:
+    return Path(name).suffix.lower() in _PHOTO_SUFFIXES

@@ -1,7 +1,9 @@
 """Writes a captioner as one SavedModel, from the bytes of photo files to captions."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,7 +14,7 @@ from tfcaption.preprocessing.photos_in_graph import prepare_photos
 from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import Run, RunError, trainable_stages
-from tfcaption.runtime.paths import new_folder
+from tfcaption.runtime.paths import as_path, new_folder
 from tfcaption.runtime.process import stderr_to_file
 from tfcaption.serving.export_folder import INFO_FILE
 
@@ -55,30 +57,72 @@ def export_captioner(
         raise RunError(f"{output}: exists; remove it, or choose another --output")
     captioner, checkpoint_path = load_captioner(run, checkpoint)
     module = _module(run, captioner, options)
+    signatures = {
+        "serving_default": module.from_photos,
+        "from_pixels": module.from_pixels,
+        "from_features": module.from_features,
+    }
     description = {
-        "run": str(run.path),
-        "checkpoint": checkpoint_path,
-        "variant": run.config.model.variant,
-        "image_size": run.info.settings.image_size,
-        "resize": run.info.settings.resize,
-        "search": options.as_json(),
-        "vocabulary_size": len(run.words),
-        "features": trainable_stages(run.config.model)[0],
+        **describe(run, as_path(checkpoint_path), options),
+        "signatures": {name: _signature(function) for name, function in signatures.items()},
     }
     with new_folder(output) as folder:
         with stderr_to_file("tfcaption-export-"):
-            tf.saved_model.save(
-                module,
-                str(folder),
-                signatures={
-                    "serving_default": module.from_photos,
-                    "from_pixels": module.from_pixels,
-                    "from_features": module.from_features,
-                },
-            )
+            tf.saved_model.save(module, str(folder), signatures=signatures)
         (folder / INFO_FILE).parent.mkdir()
         (folder / INFO_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     return output
+
+
+def describe(run: Run, checkpoint: Path, options: CaptionOptions) -> dict[str, Any]:
+    """What `export.json` says besides the signatures: a small model card, equal for equal models."""
+    model, info = run.config.model, run.info
+    return {
+        "tfcaption": version("tfcaption"),
+        "run": str(run.path),
+        "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
+        "decoder": model.decoder,
+        "encoder": "ResNet50",
+        "variant": model.variant,
+        "features": trainable_stages(model)[0],  # what the signature from_features takes
+        "image_size": info.settings.image_size,
+        "resize": info.settings.resize,
+        "search": options.as_json(),
+        "vocabulary_size": len(run.words),
+        "max_words": info.max_length,
+        "data": {
+            "source": info.settings.source,
+            "photos": {name: split.photos for name, split in info.splits.items()},
+            "captions": {name: split.captions for name, split in info.splits.items()},
+            "records": info.fingerprint(),
+        },
+        "dev": _dev_scores(run, checkpoint),
+    }
+
+
+def _dev_scores(run: Run, checkpoint: Path) -> dict[str, Any] | None:
+    """Scores of this checkpoint on the dev split, and the search that they are of; None: it was not evaluated."""
+    file = run.path / "eval-dev" / "metrics.json"
+    if not file.is_file():
+        return None
+    metrics = json.loads(file.read_text(encoding="utf-8"))
+    if as_path(metrics["checkpoint"]).parts[-2:] != checkpoint.parts[-2:]:
+        return None
+    names = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider", "perplexity", "photos", "protocol", "search")
+    return {name: metrics[name] for name in names if name in metrics}
+
+
+def _signature(function: Any) -> dict[str, dict[str, Any]]:
+    """Name, dtype and shape (null: any size) of the inputs and outputs of a `tf.function`."""
+    concrete = function.get_concrete_function()
+
+    def described(spec: tf.TensorSpec) -> dict[str, Any]:
+        return {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+
+    return {
+        "inputs": {spec.name: described(spec) for spec in function.input_signature},
+        "outputs": {name: described(spec) for name, spec in concrete.structured_outputs.items()},
+    }
 
 
 def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Module:
@@ -115,7 +159,7 @@ def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Modul
         def __init__(self) -> None:
             super().__init__(name="tfcaption")
             # Plain variables, since a Keras model needs Keras to be loaded and traces each of its layers.
-            self.weights = [variable.value for variable in captioner.variables]
+            self.weights = [variable.value for variable in captioner.weights]
 
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")], autograph=False)
         def from_photos(self, images: tf.Tensor) -> dict[str, tf.Tensor]:

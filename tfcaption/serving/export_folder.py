@@ -25,6 +25,12 @@ class ExportInfo(BaseModel):
     image_size: int  # pixels, both sides
     resize: str  # squash, crop or pad
     options: CaptionOptions = Field(validation_alias="search")  # that it was exported with
+    run: str = ""  # directory that it was exported from
+
+    @property
+    def its_run(self) -> str:
+        """The run that it was exported from, in words."""
+        return f"its run, {self.run}," if self.run else "the run that it was exported from"
 
     def check(self, options: CaptionOptions, path: Path) -> None:
         """Refuse options that the export at `path` was not made with; `nbest` may be any number that it gives.
@@ -36,14 +42,14 @@ class ExportInfo(BaseModel):
         changed = {name: value for name, value in options.as_json().items() if value != own.as_json()[name]}
         if changed.pop("nbest", 0) > own.available:
             raise UsageError(
-                f"--nbest {options.nbest}: {path} gives {own.available} captions a photo; name its run directory "
-                "instead, or export it with a larger --nbest"
+                f"--nbest {options.nbest}: {path} gives {own.available} captions of each photo; name {self.its_run} "
+                f"instead, or export it again with --nbest {options.nbest}"
             )
         if changed:
             name, value = next(iter(changed.items()))
             raise UsageError(
-                f"--{name} {value}: {path} was exported with {own}; name its run directory instead, or export it with "
-                "these options"
+                f"--{name} {value}: {path} was exported with {own}; name {self.its_run} instead, or export it again "
+                f"with --{name} {value}"
             )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.records.folder_kinds import EXPORT_FILE, RUN_FILE, describe_folder, exports_below, has_file
-from tfcaption.runs.directory import Run, load_run
+from tfcaption.runs.directory import Run, RunError, load_run
 from tfcaption.runtime.errors import UsageError
 from tfcaption.serving.export_folder import load_export_info
 from tfcaption.serving.photo_captioner import BATCH_SIZE, PhotoCaptioner
@@ -33,7 +33,9 @@ class ModelFolder:
         options = info.options.updated(given)
         info.check(options, self.path)
         if checkpoint is not None:
-            raise UsageError(f"--checkpoint {checkpoint}: {self.path} is an export; name its run directory instead")
+            raise UsageError(
+                f"--checkpoint {checkpoint}: {self.path} is an export, of one checkpoint; name {info.its_run} instead"
+            )
         return options
 
     def open(
@@ -43,7 +45,7 @@ class ModelFolder:
         checkpoint: str | None = None,
         attention: bool = True,
         batch_size: int = BATCH_SIZE,
-        padded: bool = True,
+        padded: bool = False,
     ) -> PhotoCaptioner:
         """Load the model; imports TensorFlow.
 
@@ -51,8 +53,9 @@ class ModelFolder:
             given: options of the search, as `CaptionOptions.updated` takes them.
             checkpoint: of a run: `best` or `last`; None: best.
             attention: whether captions come with attention, if the model has it.
-            batch_size: photos per call of an export.
-            padded: whether an export's smaller batches are filled, see `ExportedCaptioner`.
+            batch_size: photos per call of the model, at most.
+            padded: whether smaller batches are filled, see `ExportedCaptioner`; a lone photo then takes the time of
+                `batch_size`.
 
         Raises:
             UsageError: see `options`.
@@ -65,7 +68,14 @@ class ModelFolder:
         from tfcaption.serving.run_captioner import RunCaptioner
 
         if self.run is not None:
-            return RunCaptioner(self.run, checkpoint=checkpoint or "best", options=options, attention=attention)
+            return RunCaptioner(
+                self.run,
+                checkpoint=checkpoint or "best",
+                options=options,
+                attention=attention,
+                batch_size=batch_size,
+                padded=padded,
+            )
         exported = ExportedCaptioner(self.path, batch_size=batch_size, padded=padded)
         return exported.with_options(options, attention=attention)
 
@@ -82,4 +92,27 @@ def find_model(path: Path) -> ModelFolder:
         return ModelFolder(path, load_run(path))
     if exports := exports_below(path):
         return ModelFolder(exports[-1], None)
-    raise UsageError(f"{path}: is {describe_folder(path)}, neither a run directory nor an export")
+    if not path.exists():
+        raise UsageError(f"{path}: no such folder; name a run directory or an export")
+    raise UsageError(f"{path}: is {describe_folder(path)}, neither a run directory nor an export{_which(path)}")
+
+
+def find_run(path: Path) -> Run:
+    """The run at a path, for what needs its checkpoints or its data.
+
+    Raises:
+        RunError: it is an export, whose run the message names, or anything else; the message says what it is.
+    """
+    if has_file(path, EXPORT_FILE) or exports_below(path):
+        exported = find_model(path).path
+        raise RunError(f"{path}: is an export, not a run directory; name {load_export_info(exported).its_run} instead")
+    if not path.exists():
+        raise RunError(f"{path}: no such run directory; train one with tfcaption.train")
+    if kind := _which(path):
+        raise RunError(f"{path}: is {describe_folder(path)}, not a run directory{kind}")
+    return load_run(path)
+
+
+def _which(path: Path) -> str:
+    """The rest of a message about a folder above runs or exports."""
+    return "; name one of them" if " above " in describe_folder(path) else ""

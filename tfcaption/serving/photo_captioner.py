@@ -61,6 +61,8 @@ def _prepared(captioner: PhotoFunction, read: Callable[[], bytes | Image.Image])
         return captioner.prepare(read())
     except PhotoError as error:
         return error
+    except FileNotFoundError:
+        return PhotoError("no such file")
     except OSError as error:
         return PhotoError("unreadable", error.strerror or str(error))
 

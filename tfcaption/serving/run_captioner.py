@@ -1,6 +1,7 @@
 """Captions photos with a run directory."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -19,6 +20,7 @@ from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records.captions import PhotoCaptions, WordAttention, hypotheses_of, word_attention
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import Run
+from tfcaption.serving.photo_captioner import BATCH_SIZE
 
 
 class RunCaptioner:
@@ -29,6 +31,8 @@ class RunCaptioner:
         checkpoint: `best` (by `train.early_stopping_metric`) or `last`.
         options: of the search.
         attention: whether captions come with the attention of the best one, if the decoder has it.
+        batch_size: photos per call of the model, at most.
+        padded: fill smaller batches, as for `ExportedCaptioner`.
 
     Raises:
         RunError: the run has no such checkpoint.
@@ -41,9 +45,12 @@ class RunCaptioner:
         checkpoint: str = "best",
         options: CaptionOptions = CaptionOptions(),  # noqa: B008 (frozen)
         attention: bool = True,
+        batch_size: int = BATCH_SIZE,
+        padded: bool = True,
     ) -> None:
         captioner, _ = load_captioner(run, checkpoint)
         self._model, self.options, self._attention = _Model(run, captioner), options, attention
+        self.batch_size, self._padded = batch_size, padded
 
     def with_options(self, options: CaptionOptions, *, attention: bool = True) -> "RunCaptioner":
         """The same model with other options of the search."""
@@ -58,21 +65,30 @@ class RunCaptioner:
 
     def __call__(self, photos: Sequence[bytes]) -> list[PhotoCaptions | PhotoError]:
         """Captions of prepared photos, in their order."""
-        if not photos:
-            return []
+        results: list[PhotoCaptions | PhotoError] = []
+        for start in range(0, len(photos), self.batch_size):
+            results += self._caption_batch(photos[start : start + self.batch_size])
+        return results
+
+    def _caption_batch(self, photos: Sequence[bytes]) -> list[PhotoCaptions]:
         images = tf.stack([decode_jpeg(photo) for photo in photos])
+        if self._padded:
+            images = tf.pad(images, [(0, self.batch_size - len(photos)), (0, 0), (0, 0), (0, 0)])
         batch = self._model.caption(images, self.options, attention=self._attention)
         attention: list[tuple[WordAttention, ...]] = [()] * len(photos)
         if batch.words is not None and batch.attention is not None:
-            weighted = zip(batch.words.numpy(), batch.attention.numpy(), strict=True)
-            attention = [word_attention(words, weights) for words, weights in weighted]
-        per_photo = zip(batch.captions.numpy(), batch.scores.numpy().tolist(), attention, strict=True)
-        return [PhotoCaptions(hypotheses_of(captions, scores), of_words) for captions, scores, of_words in per_photo]
+            weighted = zip(photos, batch.words.numpy(), batch.attention.numpy(), strict=False)
+            attention = [word_attention(words, weights) for _, words, weights in weighted]
+        per_photo = zip(attention, batch.captions.numpy(), batch.scores.numpy().tolist(), strict=False)
+        return [PhotoCaptions(hypotheses_of(captions, scores), of_words) for of_words, captions, scores in per_photo]
 
     def fingerprint(self) -> str:
-        """sha256 of the weights, the vocabulary and the options of the search."""
-        digest = hashlib.sha256(repr((self.options, self._model.run.words)).encode())
-        for variable in self._model.captioner.variables:
+        """sha256 of the weights, the vocabulary, the preprocessing and the model's config."""
+        run = self._model.run
+        config = run.config.model.model_dump(mode="json", exclude={"weights", "glove"})  # files that may move
+        described = [config, run.words, run.info.settings.image_size, run.info.settings.resize, run.info.max_length]
+        digest = hashlib.sha256(json.dumps(described).encode())
+        for variable in self._model.captioner.weights:  # variables also count the random state of dropout
             digest.update(variable.numpy().tobytes())
         return digest.hexdigest()
 
@@ -87,14 +103,19 @@ class _Model:
 
     def caption(self, images: tf.Tensor, options: CaptionOptions, *, attention: bool) -> CaptionBatch:
         """Captions of (photos, size, size, 3) uint8."""
-        key = replace(options, seed=0), attention  # another seed needs no other graph
+        # Another seed needs no other graph, nor do fewer of the hypotheses of a beam.
+        key = replace(options, seed=0, nbest=options.nbest if options.samples else 1), attention
         if key not in self._functions:
             self._functions[key] = self._function(options, attention=attention)
         batch: CaptionBatch = self._functions[key](images, tf.constant(options.seed))
         return batch
 
     def _function(self, options: CaptionOptions, *, attention: bool) -> Any:
-        @tf.function(autograph=False, reduce_retracing=True)
+        size = self.run.info.settings.image_size
+        # One graph for every batch size, so that captions do not depend on the batches before.
+        signature = [tf.TensorSpec((None, size, size, 3), tf.uint8), tf.TensorSpec((), tf.int32)]
+
+        @tf.function(input_signature=signature, autograph=False)
         def caption(images: tf.Tensor, seed: tf.Tensor) -> CaptionBatch:
             return caption_features(
                 self.captioner,

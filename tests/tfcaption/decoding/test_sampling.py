@@ -1,6 +1,9 @@
-"""Sampling: frequencies, top-p, temperature."""
+"""Sampling: frequencies, top-p, temperature, constraints, and captions that depend on their own photo only."""
+
+from collections import Counter
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.support.models import WORDS
@@ -8,7 +11,7 @@ from tests.tfcaption.decoding.test_beam_search import FEATURES, forced_totals, l
 from tfcaption.decoding import sampling
 from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.decoding.sampling import SamplingOptions
-from tfcaption.records.vocabulary import OOV, PAD, START
+from tfcaption.records.vocabulary import END, OOV, PAD, START
 
 
 def sample(model, features, *, seed=(1, 2), **options):
@@ -48,3 +51,65 @@ def test_a_low_temperature_samples_the_greedy_caption_and_its_score_is_the_capti
     np.testing.assert_array_equal(sampled.tokens, search(model, FEATURES, max_tokens=8).tokens)
     totals, lengths = forced_totals(model, FEATURES, sampled.tokens)
     np.testing.assert_allclose(sampled.scores, totals / lengths**LENGTH_ALPHA, rtol=1e-4)
+
+
+def next_probabilities(model, words, *, min_words, no_repeat_ngram):
+    """By hand: the probability of each next token of photo 0 after `words`, without those that are ruled out."""
+    log_p = log_probabilities(model, 0, words)
+    log_p[[PAD, OOV, START]] = -np.inf
+    if len(words) < min_words:
+        log_p[END] = -np.inf
+    ngrams = {tuple(words[i : i + no_repeat_ngram]) for i in range(len(words) - no_repeat_ngram + 1)}
+    for token in range(WORDS):
+        if no_repeat_ngram and tuple([*words, token][-no_repeat_ngram:]) in ngrams:
+            log_p[token] = -np.inf
+    p = np.exp(log_p)
+    return p / p.sum()
+
+
+def test_samples_under_constraints_have_the_probabilities_that_brute_force_finds(model):
+    limits = {"min_words": 1, "no_repeat_ngram": 1}
+    expected = Counter()
+
+    def extend(words, p):
+        if len(words) == 2:
+            expected[tuple(words)] = p
+            return
+        following = next_probabilities(model, words, **limits)
+        for token in np.flatnonzero(following):
+            extend([*words, int(token)], p * following[token])
+
+    extend([], 1.0)
+    assert sum(expected.values()) == pytest.approx(1) and len(expected) == 7 * 7
+    features = tf.repeat(FEATURES[:1], 4000, axis=0)
+    tokens = sample(model, features, max_tokens=2, min_tokens=2, no_repeat_ngram=1).tokens[:, 0].numpy()
+    found = Counter(map(tuple, tokens.tolist()))
+    assert found.keys() <= expected.keys()
+    assert max(abs(found[caption] / 4000 - p) for caption, p in expected.items()) < 0.03
+    # Captions that would repeat a word or end at once are likely without the constraints.
+    free = sample(model, features, max_tokens=2).tokens[:, 0].numpy().tolist()
+    assert np.mean([tuple(caption) in expected for caption in free]) < 0.9
+
+
+def test_a_caption_that_may_neither_go_on_nor_end_ends(model):
+    """Seven words, none of them twice, are all there are."""
+    sampled = sample(model, FEATURES, max_tokens=12, min_tokens=11, no_repeat_ngram=1)
+    searched = search(model, FEATURES, max_tokens=12, beam=2, min_tokens=11, no_repeat_ngram=1)
+    for hypotheses in (sampled, searched):
+        assert np.isfinite(hypotheses.scores[:, 0]).all()
+        for tokens in hypotheses.tokens[:, 0].numpy().tolist():
+            assert sorted(tokens[:7]) == list(range(4, WORDS)) and tokens[7:9] == [END, PAD]
+
+
+def test_samples_of_a_photo_do_not_depend_on_the_photos_beside_it(model):
+    options = {"max_tokens": 8, "count": 3, "temperature": 3.0, "same_for_each_photo": True}
+    together = sample(model, FEATURES, **options)
+    for photo in range(6):
+        alone = sample(model, FEATURES[photo : photo + 1], **options)
+        np.testing.assert_array_equal(alone.tokens[0], together.tokens[photo])
+    assert (sample(model, FEATURES, seed=(5, 2), **options).tokens.numpy() != together.tokens.numpy()).any()
+    # In training each photo has its own random numbers, so that equal photos get different captions.
+    twice = tf.repeat(FEATURES[:1], 2, axis=0)
+    same, apart = (sample(model, twice, **options | {"same_for_each_photo": flag}).tokens for flag in (True, False))
+    assert (same[0] == same[1]).numpy().all() and not (apart[0] == apart[1]).numpy().all()
+    assert len({tuple(tokens) for tokens in same[0].numpy().tolist()}) > 1  # the samples of one photo differ

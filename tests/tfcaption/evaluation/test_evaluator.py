@@ -1,6 +1,7 @@
 """The evaluation scores every photo once, runs and foreign captions alike, and says what it cannot score."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 
@@ -14,12 +15,12 @@ from tfcaption.evaluate import main
 from tfcaption.evaluation.caption_files import evaluate_captions, read_captions
 from tfcaption.evaluation.evaluator import evaluate_ensemble
 from tfcaption.evaluation.references import load_references
-from tfcaption.evaluation.results import EvaluationOptions
+from tfcaption.evaluation.results import EvaluationOptions, split_name
 from tfcaption.evaluation.scores import METRICS, score_captions, score_table
 from tfcaption.metrics.corpus import ScoreError, corpus_scores
 from tfcaption.runs.directory import load_run, load_run_dataset
 
-BEAM_OF_TWO = CaptionOptions(beam=2)
+BEAM_OF_TWO = CaptionOptions(beam=2, nbest=2, no_repeat_ngram=2)
 
 
 def read_lines(folder):
@@ -82,7 +83,15 @@ def test_what_is_written_is_what_is_returned_and_follows_from_the_captions(evalu
     assert result["cosine"] == pytest.approx(np.mean(cosines), abs=1e-4)
     for percent in (10, 50, 90):
         assert result[f"cosine_p{percent}"] == pytest.approx(np.percentile(cosines, percent), abs=1e-4)
-    assert "beam 2" in result["protocol"] and "/best/" in result["checkpoint"]
+    assert "/best/" in result["checkpoint"]
+
+
+def test_the_options_of_the_search_are_obeyed_and_recorded(evaluated):
+    result, lines = evaluated
+    assert result["search"] == BEAM_OF_TWO.as_json()
+    assert result["protocol"].endswith(", beam search, beam 2, no repeated 2-gram")
+    captions = [found["caption"].split() for line in lines for found in line["nbest"]]
+    assert all(len(set(pairs)) == len(pairs) for pairs in (list(itertools.pairwise(words)) for words in captions))
 
 
 def test_beside_a_run_stand_the_constant_caption_and_a_person(evaluated, references):
@@ -114,7 +123,7 @@ def test_a_limit_scores_the_first_photos_with_the_same_captions(evaluated, run, 
 def test_two_runs_share_one_reading_and_one_table(run, tmp_path, capsys):
     other = shutil.copytree(run, tmp_path / "other")
     before = tree_bytes(other / "checkpoints")
-    assert main(["--run", str(run), str(other), "--split", "test", "--beam", "1", "--checkpoint", "last"]) == 0
+    assert main(["--run", str(run), str(other), "--split", "test", "--min_words", "6", "--checkpoint", "last"]) == 0
     printed = capsys.readouterr()
     assert printed.err.count("reading training captions") == 1
     (header,) = [line.split() for line in printed.out.splitlines() if "constant" in line and "human" in line][:1]
@@ -122,6 +131,10 @@ def test_two_runs_share_one_reading_and_one_table(run, tmp_path, capsys):
     (row,) = [line.split() for line in printed.out.splitlines() if line.startswith("CIDEr-D")]
     assert row[2] == row[3]
     assert read_lines(run / "eval-test") == read_lines(other / "eval-test")
+    found = read_lines(run / "eval-test")
+    assert {len(line["nbest"]) for line in found} == {3} and min(len(line["caption"].split()) for line in found) >= 6
+    metrics = json.loads((run / "eval-test" / "metrics.json").read_text())
+    assert metrics["search"] == CaptionOptions(nbest=3, min_words=6).as_json()
     assert tree_bytes(other / "checkpoints") == before
 
 
@@ -136,7 +149,7 @@ def test_no_human_column_where_a_photo_has_a_single_reference(expected):
 
 def test_the_references_themselves_score_full_marks(foreign, references, sample_records, tmp_path, capsys):
     arguments = ["--captions", str(foreign), "--records", str(sample_records), "--output", str(tmp_path / "scores")]
-    assert main(arguments) == 0
+    assert main([*arguments, "--split", "val"]) == 0  # as others call dev
     result = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     assert [result[f"bleu_{n}"] for n in range(1, 5)] == pytest.approx([1] * 4) and result["rouge_l"] == 1.0
     assert result["cider"] > result["human"]["cider"] > 0
@@ -214,14 +227,19 @@ def test_wrong_arguments_are_one_line(foreign, run, sample_records, tmp_path, ca
         (["--captions", "none", "--records", str(sample_records)], "error: none: no such file"),
         (["--captions", known, "--records", "x", "--limit", "0"], "error: --limit 0: must be at least 1"),
         (["--run", str(run), "--beam", "0"], "error: --beam 0: must be at least 1"),
-        (["--run", str(run), "none"], "error: none: is missing, not a run directory"),
+        (["--run", str(run), "none"], "error: none: no such run directory; train one"),
     ):
         assert main(arguments) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith(message)
-    for arguments in (["--captions", known], ["--run", str(run), "--output", "x"], []):
+    for arguments in (["--captions", known], ["--run", str(run), "--output", "x"], [], [str(run), "--split", "tset"]):
         with pytest.raises(SystemExit):
             main(arguments)
+
+
+@pytest.mark.parametrize(("name", "split"), [("val", "dev"), ("valid", "dev"), ("validation", "dev"), ("test", "test")])
+def test_other_names_of_the_dev_split_are_known(name, split):
+    assert split_name(name) == split
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,9 @@ from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.examples import photo_of
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import RunError, load_run
-from tfcaption.serving.export import export_captioner
+from tfcaption.serving.export import describe, export_captioner
+from tfcaption.serving.model_folder import find_model
+from tfcaption.serving.photo_captioner import caption_files
 
 LOAD = """
 import json, sys
@@ -58,9 +62,18 @@ def run(request, trained_run, sample_records, trunk, tmp_path_factory):
     return load_run(train(config(tmp_path_factory.mktemp("run") / "run", sample_records, 1, trunk, **sizes)))
 
 
+LIMITS = {"beam": 2, "no_repeat_ngram": 2}
+OPTIONS = CaptionOptions(**LIMITS, min_words=4)
+
+
+def searched(captioner, features, run):
+    options = SearchOptions(max_tokens=run.info.max_length, min_tokens=5, **LIMITS)
+    return tf.function(beam_search, autograph=False)(captioner, features, options)
+
+
 @pytest.fixture(scope="module")
 def exported(run, tmp_path_factory):
-    return export_captioner(run, tmp_path_factory.mktemp("exports") / "1", options=CaptionOptions(beam=2))
+    return export_captioner(run, tmp_path_factory.mktemp("exports") / "1", options=OPTIONS)
 
 
 def photo_files(run, folder):
@@ -97,8 +110,7 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
         for index in readable
     ]
     features = captioner.encode(tf.stack([decode_jpeg(jpeg) for jpeg in jpegs]))
-    search_all = tf.function(beam_search, autograph=False)
-    expected = search_all(captioner, features, SearchOptions(max_tokens=run.info.max_length, beam=2))
+    expected = searched(captioner, features, run)
     np.testing.assert_allclose([found["scores"][index] for index in readable], expected.scores[:, 0], rtol=2e-2)
     spoken = Vocabulary(run.words).decode(expected.tokens).numpy()
     if attends:
@@ -119,7 +131,7 @@ def test_its_second_signature_starts_from_the_features_that_the_variant_trains_f
     found = loaded.signatures["from_features"](features=tf.cast(batch["inputs"], tf.float32))
     captioner, _ = load_captioner(run)
     pooled = captioner.encode(batch["inputs"], split.stage)
-    expected = beam_search(captioner, pooled, SearchOptions(max_tokens=run.info.max_length, beam=2))
+    expected = searched(captioner, pooled, run)
     np.testing.assert_allclose(found["nbest_scores"], expected.scores, rtol=1e-3)
     # The worse one of a beam of two may be one of two as good.
     spoken = Vocabulary(run.words).decode(expected.tokens)
@@ -127,9 +139,62 @@ def test_its_second_signature_starts_from_the_features_that_the_variant_trains_f
     assert np.mean(found["nbest_captions"].numpy() == spoken.numpy()) >= 0.75
 
 
+def test_prepared_pixels_get_the_captions_of_their_photos(run, exported, tmp_path):
+    stored = [path.read_bytes() for path in photo_files(run, tmp_path)[:2]]  # as the records have them
+    signatures = tf.saved_model.load(str(exported)).signatures
+    found = signatures["from_pixels"](pixels=tf.stack([decode_jpeg(photo) for photo in stored]))
+    expected = signatures["serving_default"](images=tf.constant(stored))
+    np.testing.assert_array_equal(found["nbest_captions"], expected["nbest_captions"])
+    np.testing.assert_allclose(found["nbest_scores"], expected["nbest_scores"], rtol=1e-5)
+
+
 def test_an_export_describes_itself_and_replaces_nothing(run, exported):
     described = json.loads((exported / "assets.extra" / "export.json").read_text())
-    assert described["search"] == CaptionOptions(beam=2).as_json() and described["variant"] == run.config.model.variant
+    assert described["search"] == OPTIONS.as_json() and described["tfcaption"] == version("tfcaption")
+    assert (described["variant"], described["decoder"]) == (run.config.model.variant, run.config.model.decoder)
     assert described["image_size"] == run.info.settings.image_size
+    assert described["run"] == str(run.path) and described["checkpoint"].startswith("best/ckpt-")
+    assert described["data"]["records"] == run.info.fingerprint()
+    assert described["data"]["photos"] == {name: split.photos for name, split in run.info.splits.items()}
+    assert not [key for key in described if "time" in key or "date" in key]  # equal exports are equal
+    loaded = tf.saved_model.load(str(exported)).signatures
+    for name, signature in described["signatures"].items():
+        specs = loaded[name].structured_input_signature[1] | loaded[name].structured_outputs
+        declared = signature["inputs"] | signature["outputs"]
+        assert {key: (spec.dtype.name, spec.shape.as_list()) for key, spec in specs.items()} == {
+            key: (spec["dtype"], spec["shape"]) for key, spec in declared.items()
+        }
     with pytest.raises(RunError, match="exists; remove it"):
         export_captioner(run, exported)
+
+
+@pytest.mark.parametrize(("checkpoint", "found"), [("best/ckpt-1", True), ("best/ckpt-9", False)])
+def test_the_scores_of_an_export_are_those_of_its_checkpoint(trained_run, tmp_path, checkpoint, found):
+    run = replace(load_run(trained_run), path=tmp_path)
+    assert describe(run, tmp_path / "checkpoints/best/ckpt-1", CaptionOptions())["dev"] is None
+    scores = {"cider": 0.3, "protocol": "corpus scores", "search": CaptionOptions().as_json()}
+    metrics = {**scores, "checkpoint": f"/moved/checkpoints/{checkpoint}", "seconds": 3.0}
+    (tmp_path / "eval-dev").mkdir()
+    (tmp_path / "eval-dev" / "metrics.json").write_text(json.dumps(metrics))
+    described = describe(run, tmp_path / "checkpoints/best/ckpt-1", CaptionOptions())["dev"]
+    assert described == (scores if found else None)
+
+
+def test_an_export_that_samples_says_what_its_run_says_with_the_same_options(trained_run, sample, tmp_path):
+    options = {"temperature": 1.5, "top_p": 0.9, "nbest": 3, "no_repeat_ngram": 1, "min_words": 3, "seed": 5}
+    search = CaptionOptions(**options)
+    export_captioner(load_run(trained_run), tmp_path / "sampling" / "2", options=search)
+    paths = [str(path) for path in sorted(sample[0].iterdir())[:3]]
+    exported, of_run = find_model(tmp_path / "sampling"), find_model(trained_run)  # the newest by its number
+    assert exported.options({}) == of_run.options(options) == search
+    captioner = of_run.open(options)
+    expected = dict(caption_files(captioner, paths))
+    found = dict(caption_files(exported.open(batch_size=3), paths))
+    for path in paths:
+        captions = [hypothesis.caption for hypothesis in expected[path].nbest]
+        assert captions == [hypothesis.caption for hypothesis in found[path].nbest] and len(captions) == 3
+        for words in map(str.split, captions):
+            assert len(words) >= 3 and len(set(words)) == len(words)
+    assert dict(caption_files(captioner.with_options(replace(search, seed=6)), paths)) != expected
+    alone = dict(caption_files(captioner, paths[2:]))  # without its neighbours, in a batch of one
+    assert [x.caption for x in alone[paths[2]].nbest] == [x.caption for x in expected[paths[2]].nbest]
