@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import waitress
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g, jsonify, request
 from waitress import wasyncore
 from waitress.server import BaseWSGIServer
 from werkzeug.exceptions import HTTPException
@@ -128,7 +128,7 @@ def make_app(captions: Captions, options: ServerOptions) -> Flask:
     def answer(content: dict[str, Any], asked: CaptionRequest, results: list[Result]) -> Response:
         """200 if any photo was captioned; else 422, with all errors in one message, too."""
         if any(isinstance(result, PhotoCaptions) for result in results):
-            return app.json.response(content)
+            return jsonify(content)
         named = zip(asked.photos, results, strict=True)
         message = "; ".join(f"{photo.name}: {result}" if photo.name else str(result) for photo, result in named)
         return _refusal(422, message, **content)

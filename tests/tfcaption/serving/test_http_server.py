@@ -29,6 +29,8 @@ from tfcaption.decoding.options import CaptionOptions
 from tfcaption.records.captions import Hypothesis, PhotoCaptions, WordAttention
 from tfcaption.serving.exported_captioner import ExportedCaptioner
 from tfcaption.serving.http_server import Server
+from tfcaption.serving.model_folder import find_model
+from tfcaption.serving.request_batcher import warm_up
 from tfcaption.serving.server_options import MAX_PHOTOS, ServerOptions
 
 MAX_MEGABYTES = 0.1
@@ -474,6 +476,15 @@ def test_the_command_serves_on_this_machine_only_until_it_is_stopped(export, pho
         printed, errors = process.communicate(timeout=30)
     assert process.returncode == 0 and "Traceback" not in errors
     assert len(LINE.findall(printed)) == (0 if quiet else 2)
+
+
+def test_a_run_is_served_like_an_export(trained_run, photos):
+    captioner = find_model(trained_run).open()
+    warm_up(captioner, max_batch=1)
+    expected = captioner([captioner.prepare(photos[0])])[0].nbest
+    with serving(captioner) as port:
+        (found,) = captions(port, photos[0])[1]["captions"]
+    assert [hypothesis["caption"] for hypothesis in found["nbest"]] == [caption for caption, _ in expected]
 
 
 def test_the_name_of_a_model_is_that_of_its_folder():
