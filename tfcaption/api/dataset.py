@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from tfcaption.api.process import tensorflow_quiet
+from tfcaption.evaluation.results import split_name
 from tfcaption.input_pipeline.options import BatchOptions
 from tfcaption.input_pipeline.split import open_split
 from tfcaption.records.dataset import Dataset, load_dataset
@@ -94,7 +95,7 @@ def dataset(
 
     Args:
         folder: records of build_records, or features of extract_features.
-        split: "train", "dev" or "test".
+        split: "train", "dev" ("val") or "test".
         batch_size: photos of a batch; the last one may have fewer.
         records: where `folder` holds features: the records that they were made from.
         shuffle: another order in each iteration; otherwise the order of the shards.
@@ -121,7 +122,7 @@ def dataset(
     if batch_size < 1:
         raise UsageError(f"batch_size {batch_size}: must be at least 1")
     opened = _load(as_path(folder), None if records is None else as_path(records))
-    found = open_split(split, opened, buckets=1, by_photo=True)
+    found = open_split(split_name(split), opened, buckets=1, by_photo=True)
     with tensorflow_quiet():
         import tensorflow as tf  # here: so that `import tfcaption` is quick
 

@@ -10,7 +10,7 @@ from tfcaption.api.captioner import Captioner, load
 from tfcaption.api.process import tensorflow_quiet
 from tfcaption.config import Config, load_config, updated_config
 from tfcaption.decoding.options import CaptionOptions
-from tfcaption.evaluation.results import EvaluationOptions
+from tfcaption.evaluation.results import EvaluationOptions, split_name
 from tfcaption.runs.directory import load_run, load_run_dataset, open_run
 from tfcaption.runs.metrics_log import METRICS_FILE, read_lines
 from tfcaption.runtime.hosts import find_host
@@ -64,7 +64,7 @@ class Run:
         """Caption and score every photo of a split; writes `eval-SPLIT/` in the run directory.
 
         Args:
-            split: "train", "dev" or "test".
+            split: "train", "dev" ("val") or "test".
             limit: score only so many photos.
             checkpoint: "best" or "last".
             records: the records, if they moved since training.
@@ -78,7 +78,9 @@ class Run:
             RunError: the run has no such checkpoint yet.
             RecordError: there is no such split, or the records are damaged.
         """
-        options = EvaluationOptions(split, CaptionOptions().updated(search, all_shown=True), limit, checkpoint)
+        options = EvaluationOptions(
+            split_name(split), CaptionOptions().updated(search, all_shown=True), limit, checkpoint
+        )
         dataset = load_run_dataset(self._run, None if records is None else as_path(records))
         with tensorflow_quiet():
             from tfcaption.evaluation.evaluator import evaluate_run  # here: imports TensorFlow

@@ -52,7 +52,7 @@ def test_a_run_has_the_fields_history_and_scores_that_were_asked_for(fitted):
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert run.history["dev_loss"] == [line["dev_loss"] for line in lines] == list(watcher.losses.values())
     assert list(watcher.losses) == [0, 1]
-    scores = run.evaluate("dev", limit=4, beam=2)
+    scores = run.evaluate("val", limit=4, beam=2)
     assert scores["photos"] == 4 and scores["search"]["beam"] == 2
 
 
