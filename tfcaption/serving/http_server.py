@@ -140,10 +140,15 @@ def make_app(captions: Captions, options: ServerOptions) -> Flask:
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         status = error.code or 500
-        message = f"more than {MAX_PHOTOS} photos" if status == 413 else str(error.description)
-        response = _refusal(status, message)
-        if status == 405:
-            response.headers["Allow"] = dict(error.get_headers()).get("Allow", "")
+        allowed = dict(error.get_headers()).get("Allow", "")
+        messages = {
+            404: "no such address; GET /v1/captions shows how to ask",
+            405: f"{request.method} is not answered here; there is {allowed}",
+            413: f"more than {MAX_PHOTOS} photos",
+        }
+        response = _refusal(status, messages.get(status, str(error.description)))
+        if allowed:
+            response.headers["Allow"] = allowed
         return response
 
     @app.after_request

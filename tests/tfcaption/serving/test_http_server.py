@@ -362,14 +362,15 @@ def test_what_is_not_http_is_a_json_error(port):
 
 
 def test_other_addresses_and_methods_are_json_errors(port):
-    for method, path, status in (
-        ("GET", "/none", 404),
-        ("DELETE", "/v1/captions", 405),
-        ("GET", "/v1/models/colours:predict", 405),
-        ("GET", "/static/../serve.py", 404),
+    for method, path, status, message in (
+        ("GET", "/none", 404, "no such address; GET /v1/captions shows how to ask"),
+        ("DELETE", "/v1/captions", 405, "DELETE is not answered here; there is "),
+        ("GET", "/v1/models/colours:predict", 405, "GET is not answered here; there is "),
+        ("GET", "/static/../serve.py", 404, "no such address"),
     ):
         found, headers, content = ask(port, method, path)
-        assert found == status == json.loads(content)["error"]["status"]
+        error = json.loads(content)["error"]
+        assert found == status == error["status"] and error["message"].startswith(message)
         assert headers["Content-Security-Policy"].startswith("default-src 'none'")
         assert status == 404 or "POST" in headers["Allow"]
 
