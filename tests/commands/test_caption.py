@@ -155,7 +155,7 @@ def test_a_folder_without_a_usable_export_is_named_with_the_fix(export, tmp_path
         (["--run=r", "--model=m", "a.jpg"], 2, "name one model, not r and m"),
         (["{export}", "--beam=2", "--top_p=0.9", "a.jpg"], 1, "--beam 2: there is no beam where --top_p samples"),
         (["{export}", "--checkpoint=last", "a.jpg"], 1, "--checkpoint last: {export} is an export"),
-        (["{export}", "--no_repeat_ngram=3", "a.jpg"], 1, "export it again with --no_repeat_ngram 3"),
+        (["{export}", "--no_repeat_ngram=2", "a.jpg"], 1, "export it again with --no_repeat_ngram 2"),
         (["{export}", "--seed=-1", "a.jpg"], 1, "--seed -1: must be at least 0"),
         (["{export}", "gone.jpg", "lost.jpg"], 1, "error: gone.jpg: no such file\nerror: lost.jpg: no such file\n"),
         (["a.jpg", "{export}"], 1, "error: a.jpg: no such folder; name a run directory or an export"),

@@ -43,10 +43,10 @@ def train(settings):
 
 
 def evaluate(path, records=None, *, search=None, **options):
-    """Evaluate a run directory by a search, greedy by default; the content of metrics.json."""
+    """Evaluate a run directory; the content of metrics.json."""
     run = load_run(path)
-    search = search or CaptionOptions(beam=1)
-    return evaluate_run(run, load_run_dataset(run, records), EvaluationOptions(search=search, **options))
+    options = EvaluationOptions(search=search or CaptionOptions(), **options)
+    return evaluate_run(run, load_run_dataset(run, records), options)
 
 
 def step_losses(run):

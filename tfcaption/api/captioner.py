@@ -148,7 +148,7 @@ class Captioner:
             attention: whether to compute `Caption.attention`, if the model has it.
             beam: width of the beam search (default 3); 1 is greedy.
             nbest: captions of each photo in `Caption.nbest` (default 1).
-            no_repeat_ngram: no word sequence of this length occurs twice; 0 allows repeats.
+            no_repeat_ngram: no word sequence of this length occurs twice (default 3); 0 allows repeats.
             min_words: the least number of words (default 0).
             length_alpha: 0 prefers short captions, 1 ranks by the mean log-probability (default 0.7).
             temperature: sample instead of searching, with logits divided by it.

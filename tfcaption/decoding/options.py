@@ -9,6 +9,7 @@ from typing import Any
 from tfcaption.runtime.errors import UsageError
 
 BEAM = 3
+NO_REPEAT_NGRAM = 3
 LENGTH_ALPHA = 0.7
 _MOST = 2**31 - 1  # of int32, which TensorFlow counts with
 
@@ -34,7 +35,7 @@ class CaptionOptions:
 
     beam: int = BEAM
     nbest: int = 1
-    no_repeat_ngram: int = 0
+    no_repeat_ngram: int = NO_REPEAT_NGRAM
     min_words: int = 0
     length_alpha: float = LENGTH_ALPHA
     temperature: float | None = None
@@ -110,7 +111,10 @@ def add_caption_options(parser: argparse.ArgumentParser, *, takes_exports: bool,
     group.add_argument("--beam", type=int, metavar="N", help=f"width of the beam search; 1: greedy (default: {BEAM})")
     group.add_argument("--nbest", type=int, metavar="N", help=f"captions of each photo (default: {nbest})")
     group.add_argument(
-        "--no_repeat_ngram", type=int, metavar="N", help="no n-gram of this length twice in a caption; 0: off"
+        "--no_repeat_ngram",
+        type=int,
+        metavar="N",
+        help=f"no N words in the same order twice in a caption; 0: allow it (default: {NO_REPEAT_NGRAM})",
     )
     group.add_argument("--min_words", type=int, metavar="N", help="least number of words (default: 0)")
     group.add_argument(

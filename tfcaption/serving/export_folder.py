@@ -76,7 +76,7 @@ def load_export_info(path: Path) -> ExportInfo:
             try:
                 described = json.loads(file.read_text(encoding="utf-8"))
                 if "beam" in described:  # exports of earlier versions name nothing else of the search
-                    described.setdefault("search", {"beam": described["beam"]})
+                    described.setdefault("search", {"beam": described["beam"], "no_repeat_ngram": 0})
                 return ExportInfo.model_validate(described)
             except (ValidationError, ValueError, TypeError) as error:
                 raise ExportError(f"{file}: does not describe an export ({error}); export it again") from error

@@ -173,7 +173,7 @@ def _dev_scores(training: Training) -> dict[str, float]:
         split,
         run.words,
         batch_size_photos=run.config.data.batch_size_photos,
-        options=CaptionOptions(beam=1),
+        options=CaptionOptions(beam=1, no_repeat_ngram=0),
     )
     scores = corpus_scores(predictions.captions, read_references(split.files, split.skipper))
     return {"dev_bleu_4": scores["bleu_4"], "dev_cider": scores["cider"]}

@@ -14,7 +14,7 @@ from tfcaption.records.vocabulary import END, PAD, SPECIAL_TOKENS
 from tfcaption.runtime.errors import UsageError
 
 VOCABULARY = Vocabulary([*SPECIAL_TOKENS, *"abcdefg"])
-OPTIONS = CaptionOptions(beam=3)
+OPTIONS = CaptionOptions(beam=3, no_repeat_ngram=0)
 
 
 @pytest.mark.parametrize("decoder", ["gru", "luong"])
@@ -43,7 +43,7 @@ def test_attention_is_computed_only_if_requested():
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 2.0, "nbest": 3}], ids=["searched", "sampled"])
 def test_the_options_reach_search_and_sampling(model, sampling):
-    free = find_hypotheses(model, FEATURES, CaptionOptions(**sampling), max_tokens=9)
+    free = find_hypotheses(model, FEATURES, CaptionOptions(no_repeat_ngram=0, **sampling), max_tokens=9)
     options = CaptionOptions(min_words=5, no_repeat_ngram=1, length_alpha=0.0, seed=3, **sampling)
     found = find_hypotheses(model, FEATURES, options, max_tokens=9)
     assert found.tokens.shape == (6, 3, 9)

@@ -59,8 +59,9 @@ def test_files_of_captions_hold_all_that_are_found_unless_told_otherwise():
 
 
 def test_options_read_as_a_sentence_that_leaves_out_defaults():
-    assert str(CaptionOptions()) == "beam search, beam 3"
-    blocked = CaptionOptions(beam=1, no_repeat_ngram=3, min_words=5, length_alpha=1.0)
-    assert str(blocked) == "greedy search (beam 1), no repeated 3-gram, at least 5 words, length_alpha 1"
-    sampled = CaptionOptions(nbest=4, top_p=0.9, seed=7)
+    assert str(CaptionOptions()) == "beam search, beam 3, no repeated 3-gram"
+    assert str(CaptionOptions(no_repeat_ngram=0)) == "beam search, beam 3"
+    blocked = CaptionOptions(beam=1, no_repeat_ngram=2, min_words=5, length_alpha=1.0)
+    assert str(blocked) == "greedy search (beam 1), no repeated 2-gram, at least 5 words, length_alpha 1"
+    sampled = CaptionOptions(no_repeat_ngram=0, nbest=4, top_p=0.9, seed=7)
     assert str(sampled) == "sampled, temperature 1, top_p 0.9, seed 7, best of 4"

@@ -88,6 +88,13 @@ def test_an_export_refuses_what_it_was_not_exported_with(given, checkpoint, mess
     assert str(raised.value).startswith(message.replace("EXPORT", str(tmp_path / "1")))
 
 
+def test_an_export_of_an_earlier_version_blocks_no_repeats(tmp_path):
+    model = find_model(fake_export(tmp_path / "1"))
+    described = {"image_size": 8, "resize": "squash", "beam": 4}
+    (model.path / "assets.extra" / "export.json").write_text(json.dumps(described))
+    assert model.options({}) == CaptionOptions(beam=4, no_repeat_ngram=0)
+
+
 def test_an_export_accepts_its_own_options_and_fewer_captions(tmp_path):
     model = find_model(fake_export(tmp_path / "1"))
     assert model.options({"beam": 2, "nbest": 1, "no_repeat_ngram": 3}).nbest == 1

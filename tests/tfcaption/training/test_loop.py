@@ -15,6 +15,7 @@ from tests.support.runs import config, evaluate, figures, launched, step_losses,
 from tests.support.splits import batches_of, opened
 from tests.support.trainers import PLAIN, steps
 from tfcaption.caption import main as caption
+from tfcaption.decoding.options import CaptionOptions
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import RunError, load_features, load_run, open_run, plan_run
@@ -195,7 +196,8 @@ def test_selection_by_dev_bleu_keeps_the_epoch_with_the_highest(sample_records, 
     settings.data.features = str(pooled)
     settings.train.early_stopping_metric, settings.train.learning_rate = "dev_bleu_4", 1e-2
     scores = [line["dev_bleu_4"] for line in figures(train(settings))]
-    assert evaluate(settings.run, split="dev")["bleu_4"] == pytest.approx(max(scores), abs=1e-6)
+    greedy = CaptionOptions(beam=1, no_repeat_ngram=0)
+    assert evaluate(settings.run, split="dev", search=greedy)["bleu_4"] == pytest.approx(max(scores), abs=1e-6)
 
 
 def test_a_finished_run_is_not_trained_again_nor_a_half_written_checkpoint_loaded(
