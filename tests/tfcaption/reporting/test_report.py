@@ -26,7 +26,7 @@ from tfcaption.reporting import plots
 from tfcaption.reporting.data import read_runs
 from tfcaption.reporting.figures import distinct_ngrams, training_figures
 from tfcaption.reporting.report import PHOTO_SIZE, _frequent_trigrams, choose_photos, write_report
-from tfcaption.runs.directory import CONFIG_FILE
+from tfcaption.runs.directory import CONFIG_FILE, RunError
 from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE, append_lines
 
 SIZE = 256
@@ -448,8 +448,7 @@ def test_runs_that_cannot_be_compared_are_one_line_that_names_them(folder, tmp_p
     torn = write_run(tmp_path / "torn", folder / "records", evaluation(1))
     (torn / "eval-dev" / "captions.jsonl").write_text('{"id": "dog.jpg"')
     for arguments, message in (
-        ([tmp_path / "none"], "none: not a run directory"),
-        ([plain, plain], "is given twice"),
+        ([tmp_path / "none"], "none: no such run directory; train one with"),
         ([plain, other], "captioned no photo in common"),
         ([other], "has no photo other.jpg in its dev split"),
         ([torn], f"tfcaption.evaluate --run {torn} --split dev"),
@@ -458,6 +457,8 @@ def test_runs_that_cannot_be_compared_are_one_line_that_names_them(folder, tmp_p
         assert command.main([*map(str, arguments), "--output", str(tmp_path / "out")]) == 1
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         assert message in line
+    with pytest.raises(RunError, match="plain: is given twice"):  # the command takes each path once
+        read_runs([plain, plain])
 
 
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
