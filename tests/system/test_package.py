@@ -131,7 +131,7 @@ def test_the_wheel_says_what_a_package_index_shows(wheel):
 PYTHON = """#!/bin/sh
 case "$2" in
   import*) echo {version} ;;
-  venv) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+  venv) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && touch "$3/pyvenv.cfg" ;;
   pip) [ "$3" = --version ] || {{ echo "pip install" >> "{log}"; [ ! -e "{fail}" ]; }} ;;
 esac
 """
@@ -173,6 +173,7 @@ def test_an_environment_of_another_python_is_made_anew_when_one_is_named(install
     (tmp_path / "venv" / "bin").mkdir(parents=True)  # as Python 3.10 left it
     (tmp_path / "venv" / "bin" / "python").write_text("#!/bin/sh\necho 3.10\n")
     (tmp_path / "venv" / "bin" / "python").chmod(0o755)
+    (tmp_path / "venv" / "pyvenv.cfg").touch()
     (tmp_path / "venv" / "old").touch()
     for version in ("3.12", "3.11"):
         assert install(version) == (0, [])
@@ -182,6 +183,27 @@ def test_an_environment_of_another_python_is_made_anew_when_one_is_named(install
     assert install("3.11") == (0, []) == install("3.11", explicit=False)
     assert (tmp_path / "venv" / "old").exists()
     assert (tmp_path / "log").read_text().count("pip install") == 2  # no more than needed
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "empty"])
+def test_what_is_no_environment_is_never_removed(install, tmp_path, kind):
+    venv = tmp_path / "venv"
+    if kind == "file":
+        venv.write_text("mine")
+    else:
+        venv.mkdir()
+    if kind == "folder":
+        (venv / "photo.jpg").write_text("mine")
+    code, lines = install("3.12")
+    if kind == "empty":
+        assert (code, lines) == (0, []) and (venv / ".installed").exists()
+        return
+    assert code and lines == [
+        f"error: {venv} exists and is no virtual environment (it has no pyvenv.cfg); name another: "
+        "make install VENV=DIR"
+    ]
+    assert (venv / "photo.jpg" if kind == "folder" else venv).read_text() == "mine"
+    assert not (tmp_path / "log").exists()
 
 
 def test_an_environment_that_pip_could_not_fill_is_removed_but_not_one_that_worked(install, tmp_path):
@@ -194,3 +216,14 @@ def test_an_environment_that_pip_could_not_fill_is_removed_but_not_one_that_work
     (tmp_path / "venv" / ".installed").unlink()
     (tmp_path / "fail").touch()
     assert install("3.12")[0] and (tmp_path / "venv" / "bin" / "python").exists()
+
+
+def test_a_wheel_that_no_python_can_try_is_an_error(tmp_path):
+    builder = tmp_path / "builder"
+    builder.write_text("#!/bin/sh\nexit 0\n")
+    builder.chmod(0o755)
+    command = [ROOT / ".ci" / "test_wheel", builder, "python3.11-none python3.12-none"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout.count(": not installed, not tested\n") == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: none of these is installed, so nothing was tested: python3.11-none python3.12-none")
