@@ -160,6 +160,9 @@ class Config(_Section):
     train: TrainConfig = TrainConfig()
 
 
+_SECTIONS = {name for name, field in Config.model_fields.items() if isinstance(field.default, _Section)}
+
+
 def named_configs() -> dict[str, Path]:
     """The configs that come with tfcaption: name -> file, by name."""
     return {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
@@ -301,6 +304,8 @@ def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold sections such as `train:`, not {type(content).__name__}")
+    # `train:` with nothing under it, as when all its fields are comments, is null in YAML.
+    content = {key: {} if value is None and key in _SECTIONS else value for key, value in content.items()}
     if "base" not in content:
         return content
     base = content.pop("base")

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tfcaption import configs
 from tfcaption.config import (
     Config,
     ConfigError,
+    TrainConfig,
     describe_config,
     find_config,
     load_config,
@@ -98,6 +100,25 @@ def test_a_bare_name_is_a_config_of_tfcaption_in_any_folder_and_all_else_a_path(
     assert load_config("./small").run == "runs/other"
     mine = load_config("mine")  # its base is the config of tfcaption
     assert mine.train.epochs == 3 and mine.run == load_config("small").run != "runs/other"
+
+
+@pytest.mark.parametrize("name", named_configs())
+def test_a_config_that_is_printed_into_a_file_of_any_folder_is_the_same_config(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert configs.main([name]) == 0
+    Path("my.yaml").write_text(capsys.readouterr().out)
+    assert load_config("my.yaml") == load_config(name)
+
+
+def test_a_section_with_nothing_under_it_leaves_all_its_fields_as_they_are(tmp_path):
+    (tmp_path / "whole.yaml").write_text("train: {epochs: 2}\nmodel:\n")
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: whole.yaml\ntrain:\n  # epochs: 3\ndata:\n")
+    assert load_config(path) == load_config(tmp_path / "whole.yaml")
+    assert load_config(path, ["train.learning_rate=0.5"]).train == TrainConfig(epochs=2, learning_rate=0.5)
+    path.write_text("run:\n")
+    with pytest.raises(ConfigError, match="mine.yaml: run: Input should be a valid string, not None"):
+        load_config(path)
 
 
 @pytest.mark.parametrize(
