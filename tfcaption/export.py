@@ -16,8 +16,9 @@ from tfcaption.serving.model_folder import find_run
 
 EXAMPLES = """examples:
   python -m tfcaption.export runs/flickr8k_finetuned --output exports/flickr8k/1
-  # captions without a repeated word sequence, two of each photo, whoever asks the export
-  python -m tfcaption.export runs/flickr8k_frozen --output exports/frozen/1 --no_repeat_ngram 3 --nbest 2
+  # tfcaption.caption and tfcaption.serve show two captions of each photo, unless they are asked for another number;
+  # nbest_captions of the SavedModel itself has all five of the beam
+  python -m tfcaption.export runs/flickr8k_frozen --output exports/frozen/1 --beam 5 --nbest 2
   # greedy search, the last checkpoint instead of the best
   python -m tfcaption.export runs/flickr8k_frozen --output exports/frozen/2 --beam 1 --checkpoint last
   # served by TensorFlow Serving

@@ -9,6 +9,7 @@ GET  /              the page
 """
 
 import logging
+import math
 import signal
 import sys
 import warnings
@@ -23,7 +24,7 @@ from tfcaption.runtime.extras import needs_extra
 from tfcaption.runtime.paths import as_path, is_local
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.serving.model_folder import find_model
-from tfcaption.serving.server_options import ServerOptions
+from tfcaption.serving.server_options import ServerOptions, address_error, check_address
 
 EXAMPLES = """examples:
   python -m tfcaption.serve exports/flickr8k                     # then open http://127.0.0.1:8501
@@ -70,11 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--quiet", action="store_true", help="print no line for each request")
     arguments = parser.parse_args(argv)
+    if not 0 <= arguments.port <= 65535:
+        raise UsageError(f"--port {arguments.port}: must be from 0 (any free port) to 65535")
     for name in ("max_batch", "max_megabytes"):
-        if not getattr(arguments, name) > 0:
-            raise UsageError(f"--{name} {getattr(arguments, name):g}: must be greater than 0")
+        if not 0 < getattr(arguments, name) < math.inf:
+            raise UsageError(f"--{name} {getattr(arguments, name):g}: must be greater than 0, and finite")
     model = find_model(as_path(*subjects(parser, arguments)))
     model.options({})
+    check_address(arguments.host, arguments.port)
     with needs_extra("serve"):  # before the model is loaded
         from tfcaption.serving.http_server import Server
         from tfcaption.serving.request_batcher import warm_up
@@ -84,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         server = Server(captioner, options, host=arguments.host, port=arguments.port)
     except OSError as error:
-        raise UsageError(f"{arguments.host}:{arguments.port}: {error.strerror}; choose another --port") from error
+        raise address_error(arguments.host, arguments.port, error) from error
     warm_up(captioner, options.max_batch)
     if not arguments.quiet:
         log_requests()

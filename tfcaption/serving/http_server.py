@@ -25,6 +25,7 @@ from tfcaption.serving.server_options import MAX_PHOTOS, ServerOptions
 
 PAGE_FOLDER = Path(__file__).parent / "web"
 THREADS = 24  # requests that are read, prepared or wait for the model; more wait in a queue
+MAX_FORM_PARTS = 16 * MAX_PHOTOS  # files and text fields of a form; bounds the time that parsing takes
 # Photos that are decoded at the same time: one of 80 megapixels takes up to 1.1 GB.
 PREPARED_TOGETHER = min(4, os.cpu_count() or 1)
 HEADERS = {
@@ -52,6 +53,7 @@ class Captions:
         self.metrics = ServerMetrics(lambda: self.batcher.waiting)
         self.batcher = RequestBatcher(captioner, max_batch=max_batch, on_batch=self.metrics.batch_started)
         self.available = captioner.options.available  # captions of each photo
+        self.shown = captioner.options.nbest  # captions of each photo in an answer, unless the request says how many
 
     def of(self, asked: CaptionRequest) -> list[Result]:
         """Captions or error of each photo; while later photos are prepared, the model runs on earlier ones."""
@@ -77,9 +79,9 @@ def make_app(captions: Captions, options: ServerOptions) -> Flask:
     """The web application."""
     app = Flask(__name__, static_folder=str(PAGE_FOLDER), static_url_path="/static")
     # The server refuses larger requests. Werkzeug's own limit of a form's text fields has the same status as its limit
-    # of parts, which alone is left so.
+    # of parts, which alone is left so. It counts text fields as well as files; `read_caption_request` counts photos.
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = None
-    app.config["MAX_FORM_PARTS"] = MAX_PHOTOS
+    app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
     @app.before_request
@@ -101,11 +103,11 @@ def make_app(captions: Captions, options: ServerOptions) -> Flask:
 
     @app.get("/v1/captions")
     def usage() -> dict[str, Any]:
-        return _usage(request.base_url, captions.available, options)
+        return _usage(request.base_url, captions, options)
 
     @app.post("/v1/captions")
     def caption() -> Response:
-        asked, results = captioned()
+        asked, results = captioned(captions.shown)
         answers = [
             {"name": photo.name, **_as_json(result, asked)} for photo, result in zip(asked.photos, results, strict=True)
         ]
@@ -117,11 +119,11 @@ def make_app(captions: Captions, options: ServerOptions) -> Flask:
         known = options.model.partition("/")[0]
         if name != known or (version is not None and options.model != f"{known}/{version}"):
             raise RequestError(404, f"no such model; this server has {options.model}")
-        asked, results = captioned()
+        asked, results = captioned(captions.available)  # all that the signature gives, as TensorFlow Serving
         return answer({"predictions": [_as_prediction(result, asked) for result in results]}, asked, results)
 
-    def captioned() -> tuple[CaptionRequest, list[Result]]:
-        asked = read_caption_request(request, available=captions.available)
+    def captioned(shown: int) -> tuple[CaptionRequest, list[Result]]:
+        asked = read_caption_request(request, available=captions.available, shown=shown)
         g.photos = len(asked.photos)
         return asked, captions.of(asked)
 
@@ -144,7 +146,7 @@ def make_app(captions: Captions, options: ServerOptions) -> Flask:
         messages = {
             404: "no such address; GET /v1/captions shows how to ask",
             405: f"{request.method} is not answered here; there is {allowed}",
-            413: f"more than {MAX_PHOTOS} photos",
+            413: f"more than {MAX_FORM_PARTS} parts in the form",
         }
         response = _refusal(status, messages.get(status, str(error.description)))
         if allowed:
@@ -195,14 +197,15 @@ def _as_prediction(result: Result, asked: CaptionRequest) -> dict[str, Any]:
     return found
 
 
-def _usage(address: str, available: int, options: ServerOptions) -> dict[str, Any]:
+def _usage(address: str, captions: Captions, options: ServerOptions) -> dict[str, Any]:
+    nbest = f"1 to {captions.available} captions of each photo (default: {captions.shown})"
     return {
         "usage": [
             f"curl --data-binary @photo.jpg {address}",
             f"curl -F photos=@one.jpg -F photos=@two.png {address}",
             f"curl -H 'Content-Type: application/json' -d '{INSTANCES}' {address}",
         ],
-        "options": {"nbest": f"1 to {available} captions of each photo", "attention": "0 leaves the attention out"},
+        "options": {"nbest": nbest, "attention": "0 leaves the attention out"},
         "photos": f"{', '.join(FORMATS)}; up to {MAX_PHOTOS} in a request, of up to {options.max_megabytes:g} MB",
     }
 
@@ -219,6 +222,7 @@ class Server:
 
         Raises:
             OSError: the port is taken, or `host` is not an address of this machine.
+            ValueError: no machine has the name `host`; `check_address` refuses it sooner.
         """
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of every request that waits
         self._captions = Captions(captioner, options.max_batch)
@@ -229,7 +233,7 @@ class Server:
             self._server = waitress.create_server(
                 app, self._sockets, host=host, port=port, threads=THREADS, max_request_body_size=limit, ident=None
             )
-        except OSError:
+        except (OSError, ValueError):
             self._captions.batcher.close()
             raise
         self._listening = [socket for socket in self._sockets.values() if isinstance(socket, BaseWSGIServer)]

@@ -22,17 +22,17 @@ def warm_up(captioner: PhotoCaptioner, max_batch: int) -> None:
         captioner([photo] * photos)
 
 
-# After a batch, the next one waits so long for as many photos as were there before, as a share of the batch's time.
-# Clients that send photo after photo come back then. Without, half of them would always wait for the other half.
-REUNION = 0.1
+# After a batch, the next one waits at most so long for as many photos as were there before, as a share of the batch's
+# time. Clients that send photo after photo come back then. Without, half of them would always wait for the other half.
+WAIT_SHARE = 0.1
 
 
 class RequestBatcher:
     """Runs a captioner for many threads, in batches of the photos that they wait for.
 
-    A lone photo is captioned at once, as a batch of one. Photos that come while the model runs form the next batch, in
-    the order in which they came, up to `max_batch`. It starts when as many wait as there were when the last one ended,
-    or a tenth of that one's time later.
+    Photos that come while the model runs form the next batch, in the order in which they came, up to `max_batch`. It
+    starts when as many wait as there were when the last one ended, those of that batch included, or a tenth of its
+    time later. A photo that comes after that is captioned at once, as a batch of one.
 
     Args:
         captioner: captions prepared photos; called by one thread only.
@@ -90,7 +90,7 @@ class RequestBatcher:
             try:
                 results = self._captioner([photo for photo, _ in batch])
                 end = time.monotonic()
-                self._expected, self._until = len(batch) + len(self._waiting), end + REUNION * (end - start)
+                self._expected, self._until = len(batch) + len(self._waiting), end + WAIT_SHARE * (end - start)
                 for (_, future), result in zip(batch, results, strict=True):
                     future.set_result(result)
             except Exception as error:  # goes to the requests of this batch; the next batches are not concerned

@@ -41,18 +41,19 @@ class CaptionRequest:
     attention: bool  # whether the answer has it, if the model gives it
 
 
-def read_caption_request(request: Request, *, available: int) -> CaptionRequest:
+def read_caption_request(request: Request, *, available: int, shown: int) -> CaptionRequest:
     """Photos and options of a POST request.
 
     Args:
         request: its body is a form with files, JSON with instances, or else one photo. What a body is that is no form
             is decided by its first character: no format of photos begins like JSON.
         available: captions that the model gives for a photo.
+        shown: those that a request gets which does not say how many.
 
     Raises:
         RequestError: 400 for a body or an option that is not understood, 413 for too many photos.
     """
-    nbest = _number(request.args, "nbest", range(1, available + 1), default=available)
+    nbest = _number(request.args, "nbest", range(1, available + 1), default=shown)
     attention = _number(request.args, "attention", range(2), default=1)
     if unknown := sorted(request.args.keys() - {"nbest", "attention"}):
         raise RequestError(

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -95,7 +94,8 @@ def test_a_photo_as_the_body_gets_its_captions(port, photos):
     (found,) = answer["captions"]
     caption = expected_caption(photos[0])
     assert status == 200 and set(found) == {"name", "caption", "score", "nbest"}
-    assert found["caption"] == caption and found["name"] == ""
+    assert found["caption"] == caption and found["name"] == "" and len(found["nbest"]) == 1
+    (found,) = captions(port, photos[0], path=f"/v1/captions?nbest={BEAM}")[1]["captions"]
     assert [hypothesis["caption"] for hypothesis in found["nbest"]] == [caption, f"not {caption}", "rows 1"]
     assert len(found["nbest"]) == BEAM
 
@@ -179,24 +179,6 @@ def test_requests_that_wait_are_captioned_together_in_their_order():
     assert found["tfcaption_batch_photos_bucket 1.0"] == 1 and found["tfcaption_photos_waiting"] == 0
 
 
-def test_clients_that_send_photo_after_photo_stay_together(photos):
-    class Slow(Gated):
-        def __call__(self, photos):
-            self.batches.append(len(photos))
-            threading.Event().wait(0.3)
-            return [PhotoCaptions((Hypothesis("x", -1.0),))] * len(photos)
-
-    slow = Slow()
-    with serving(slow) as port, ThreadPoolExecutor(4) as pool:
-        for _ in pool.map(lambda _: [captions(port, b"x") for _ in range(4)], range(4)):
-            pass
-        start = time.monotonic()
-        captions(port, b"lone")  # long after them: it waits for nobody
-        assert time.monotonic() - start < 0.3 + 0.1 * 0.3 + 0.3 and slow.batches[-1] == 1
-    # Without waiting for those that have just got their answers there are halves: 1, 3, 1, 3, ...
-    assert slow.batches.count(4) >= 2
-
-
 def test_a_fault_of_the_model_fails_the_requests_of_its_batch_only(caplog):
     class Faulty(Gated):
         def __call__(self, photos):
@@ -239,16 +221,21 @@ def test_the_bytes_decide_what_a_body_is(port, photos, kind):
     assert captions(port, in_json(photos[0]), kind)[1]["captions"][0]["caption"] == expected_caption(photos[0])
 
 
-def test_nbest_and_attention_can_be_reduced(photos):
+def test_an_answer_has_as_many_captions_as_the_model_was_exported_with_or_the_request_asks_for(photos):
     class Attentive(Gated):
-        options = CaptionOptions(beam=3)
+        options = CaptionOptions(beam=3, nbest=2)
 
         def __call__(self, photos):
             found = PhotoCaptions(tuple(Hypothesis(c, -1.0) for c in "abc"), (WordAttention("a", [0.5, 0.5]),))
             return [found] * len(photos)
 
     with serving(Attentive()) as port:
-        whole = captions(port, b"x")[1]["captions"][0]
+        assert len(captions(port, b"x")[1]["captions"][0]["nbest"]) == 2
+        _, _, content = ask(port, "GET", "/v1/captions")
+        assert json.loads(content)["options"]["nbest"] == "1 to 3 captions of each photo (default: 2)"
+        assert len(captions(port, b"x", path="/v1/models/colours:predict")[1]["predictions"][0]["nbest_captions"]) == 3
+        available = json.loads(ask(port, "GET", "/healthz")[2])["nbest"]  # as the page asks
+        whole = captions(port, b"x", path=f"/v1/captions?nbest={available}")[1]["captions"][0]
         assert len(whole["nbest"]) == 3 and whole["attention"] == [{"word": "a", "weights": [0.5, 0.5]}]
         short = captions(port, b"x", path="/v1/captions?nbest=1&attention=0")[1]["captions"][0]
         assert short == {"name": "", "caption": "a", "score": -1.0, "nbest": whole["nbest"][:1]}
@@ -319,6 +306,11 @@ def test_photos_of_too_many_pixels_and_too_many_photos_are_refused(port, photos)
     status, answer = captions(port, *form(*many))
     assert (status, answer["error"]["message"]) == (413, "more than 64 photos")
     assert captions(port, *form(*many[:-1]))[0] == 422  # they are decoded, and damaged
+    body, kind = form(*many[:60])
+    field = b'--edge\r\nContent-Disposition: form-data; name="note"\r\n\r\nholiday\r\n'
+    assert captions(port, field * 5 + body, kind)[0] == 422  # 60 photos; text fields are none
+    status, answer = captions(port, field * 1024 + body, kind)
+    assert (status, answer["error"]["message"]) == (413, "more than 1024 parts in the form")
     status, answer = captions(port, in_json(*[b"x"] * 65))
     assert (status, answer["error"]["message"]) == (413, "more than 64 photos")
 
@@ -484,7 +476,7 @@ def test_a_run_is_served_like_an_export(trained_run, photos):
     warm_up(captioner, max_batch=1)
     expected = captioner([captioner.prepare(photos[0])])[0].nbest
     with serving(captioner) as port:
-        (found,) = captions(port, photos[0])[1]["captions"]
+        (found,) = captions(port, photos[0], path=f"/v1/captions?nbest={len(expected)}")[1]["captions"]
     assert [hypothesis["caption"] for hypothesis in found["nbest"]] == [caption for caption, _ in expected]
 
 
@@ -497,4 +489,32 @@ def test_a_path_without_a_model_is_a_clear_error(tmp_path, capsys):
     assert serve.main([str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"error: {tmp_path}: is empty, neither a run directory nor an export\n"
     assert serve.main([str(tmp_path), "--max_batch", "0"]) == 1
-    assert capsys.readouterr().err == "error: --max_batch 0: must be greater than 0\n"
+    assert capsys.readouterr().err == "error: --max_batch 0: must be greater than 0, and finite\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--port", "-1", "--port -1: must be from 0 (any free port) to 65535"),
+        ("--port", "65536", "--port 65536: must be from 0 (any free port) to 65535"),
+        ("--max_megabytes", "nan", "--max_megabytes nan: must be greater than 0, and finite"),
+        ("--max_megabytes", "inf", "--max_megabytes inf: must be greater than 0, and finite"),
+        ("--max_megabytes", "-1", "--max_megabytes -1: must be greater than 0, and finite"),
+        ("--host", "192.0.2.1", "--host 192.0.2.1: not an address of this machine ("),  # an address of documentation
+        ("--host", "no machine", "--host no machine: not an address of this machine ("),
+        ("--host", "x" * 64, f"--host {'x' * 64}: not an address of this machine (not a name of a machine)"),
+    ],
+)
+def test_a_wrong_address_or_limit_is_an_error_that_names_its_option_before_the_model_is_loaded(
+    export, capsys, monkeypatch, option, value, message
+):
+    monkeypatch.setattr(serve, "start_tensorflow", lambda: pytest.fail("loads the model"))
+    assert serve.main([str(export), "--port", "0", f"{option}={value}"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {message}") and "--port" not in printed.removeprefix("error: --port")
+
+
+def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(export, port, capsys, monkeypatch):
+    monkeypatch.setattr(serve, "start_tensorflow", lambda: pytest.fail("loads the model"))
+    assert serve.main([str(export), "--port", str(port)]) == 1
+    assert capsys.readouterr().err == f"error: 127.0.0.1:{port}: Address already in use; choose another --port\n"

@@ -10,6 +10,7 @@ const results = document.getElementById("results");
 const queue = [];
 const together = 4; // requests
 let maxMegabytes = Infinity; // of a photo
+let options = ""; // of a request: all captions that the model gives
 let running = 0;
 let all = 0;
 let done = 0;
@@ -82,13 +83,15 @@ function fail(card, message) {
 }
 
 async function captionPhoto(file, card) {
+  await limitsKnown;
   if (file.size > maxMegabytes * 1e6) {
     fail(card, `larger than ${maxMegabytes} MB`);
     return;
   }
   try {
     const type = file.type || "application/octet-stream";
-    const response = await fetch("/v1/captions", { method: "POST", headers: { "Content-Type": type }, body: file });
+    const request = { method: "POST", headers: { "Content-Type": type }, body: file };
+    const response = await fetch(`/v1/captions${options}`, request);
     const answer = await response.json();
     if (response.ok) {
       show(card, answer.captions[0]);
@@ -136,8 +139,9 @@ function add(files) {
 
 async function showLimits() {
   try {
-    const { formats, max_megabytes: megabytes } = await (await fetch("/healthz")).json();
+    const { formats, nbest, max_megabytes: megabytes } = await (await fetch("/healthz")).json();
     maxMegabytes = megabytes;
+    options = `?nbest=${nbest}`;
     accepted.textContent = `${formats.join(", ")}, up to ${megabytes} MB`;
   } catch {
     // The page's own line stays.
@@ -155,4 +159,4 @@ for (const name of ["dragover", "dragleave", "drop"]) {
     if (name === "drop") add(event.dataTransfer.files);
   });
 }
-showLimits();
+const limitsKnown = showLimits();
