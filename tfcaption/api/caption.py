@@ -19,10 +19,12 @@ MAP_WIDTH = 120  # pixels of a heat map
 
 @dataclass(frozen=True, eq=False)
 class WordAttention:
-    """Where the captioner looked for one word of its best caption."""
+    """The attention of the captioner for one word of its best caption."""
 
     word: str
-    weights: np.ndarray[Any, Any]  # (rows, columns) float32 over the photo's regions, from the top left; the sum is 1
+    weights: np.ndarray[
+        Any, Any
+    ]  # (rows, columns) float32 over the photo's regions, from the top left; their sum is about 1
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,7 @@ class Caption:
         text: the best caption.
         score: its length-normalised log-probability, at most 0; closer to 0 is more probable.
         nbest: up to `nbest` captions with their scores, best first.
-        attention: where the captioner looked for each word of `text`; None where it was not asked for, or the decoder
-            has none.
+        attention: of each word of `text`; None where it was not asked for, or the decoder has none.
     """
 
     text: str
@@ -94,7 +95,7 @@ def _grid(weights: list[float]) -> np.ndarray[Any, Any]:
 
 
 def _heat_map(photo: Image.Image, weights: np.ndarray[Any, Any]) -> Image.Image:
-    """A small photo, dark where the captioner did not look."""
+    """A small photo, dark where the attention is low."""
     small = photo.copy()
     small.thumbnail((MAP_WIDTH, MAP_WIDTH))
     levels = (255 * weights / max(float(weights.max()), 1e-9)).astype(np.uint8)

@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from typing import Any, Literal, overload
 
 from tfcaption.api.caption import Caption, caption_of
+from tfcaption.api.options import search_options
 from tfcaption.api.photos import Photo, photo_name, photo_reader
 from tfcaption.api.process import tensorflow_quiet
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.preprocessing.photos import PhotoError
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import as_path
 from tfcaption.serving.model_folder import ModelFolder, find_model
 from tfcaption.serving.photo_captioner import BATCH_SIZE, caption_photos
@@ -174,11 +176,14 @@ class Captioner:
             "top_p": top_p,
             "seed": seed,
         }
-        options = self.options.updated({name: value for name, value in given.items() if value is not None})
-        captions = list(self._captions(chosen, options, attention=attention))
-        for caption in captions:
+        if errors not in ("raise", "return"):
+            raise UsageError(f'errors={errors!r}: must be "raise" or "return"')
+        options = search_options(self.options, {name: value for name, value in given.items() if value is not None})
+        captions = []
+        for caption in self._captions(chosen, options, attention=attention):
             if isinstance(caption, PhotoError) and not (several and errors == "return"):
                 raise caption
+            captions.append(caption)
         return captions if several else captions[0]
 
     def _captions(

@@ -1,9 +1,12 @@
 """`dataset`: the photos and captions of records or features as a tf.data pipeline, for models of one's own."""
 
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
 
 from tfcaption.api.process import tensorflow_quiet
 from tfcaption.evaluation.results import split_name
@@ -100,7 +103,7 @@ def dataset(
         records: where `folder` holds features: the records that they were made from.
         shuffle: another order in each iteration; otherwise the order of the shards.
         seed: of the order.
-        captions: "all" of each photo, or "one", another one in each iteration.
+        captions: "all" of each photo, or "one"; with `shuffle` another one in each iteration.
         as_supervised: pairs for Keras' `fit` instead of dictionaries.
 
     Returns:
@@ -118,6 +121,7 @@ def dataset(
     Raises:
         RecordError: the folder holds no complete records or features, or a shard is missing.
         UsageError: `batch_size` is below 1, or `records` is missing.
+        tf.errors.DataLossError: (in an iteration) a record is damaged; `tfcaption inspect` names it.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size {batch_size}: must be at least 1")
@@ -130,8 +134,7 @@ def dataset(
 
         size = min(batch_size, max(found.photos, 1))
         options = BatchOptions(size, captions, shuffle_seed=seed if shuffle else None)
-        iterations = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
-        batches = make_batches(found, options, epochs=iterations.map(lambda number: number % (1 << 31)))
+        batches = make_batches(found, options, epochs=_iteration_number(tf))
         count = -(-found.photos // size)
         # The pipeline of training fills every batch up with empty rows; here nothing but photos is expected.
         result = batches.take(count).map(lambda batch: _without_empty_rows(tf, batch))
@@ -163,6 +166,17 @@ def _info(opened: Dataset) -> DataInfo:
         stage=opened.stage,
         shape=opened.shape,
     )
+
+
+def _iteration_number(tf: Any) -> Any:
+    """A dataset of one element: how often it was iterated before. TensorFlow's own counters of iterations depend on the
+    seed of the whole process."""
+    numbers = itertools.count()
+
+    def number() -> np.int64:
+        return np.int64(next(numbers))
+
+    return tf.data.Dataset.range(1).map(lambda _: tf.ensure_shape(tf.numpy_function(number, [], tf.int64), ()))
 
 
 def _without_empty_rows(tf: Any, batch: dict[str, Any]) -> dict[str, Any]:

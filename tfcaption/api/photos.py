@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import as_path
@@ -58,13 +59,13 @@ def _unread_content(image: Image.Image) -> bytes | None:
     """The bytes of an image's file, if Pillow has opened but not decoded it: training scales a large JPEG while it is
     decoded, so that other pixels would come from the decoded image."""
     stream = getattr(image, "fp", None)
-    if not isinstance(image, ImageFile.ImageFile) or stream is None or not image.tile:
+    if not isinstance(image, JpegImageFile) or stream is None or not image.tile or image.tell():
         return None
     position = stream.tell()
     stream.seek(0)
     content: bytes = stream.read()
     stream.seek(position)
-    return content
+    return content if content[:2] == b"\xff\xd8" else None  # otherwise the photo is a part of a larger file
 
 
 def _checked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,19 +13,30 @@ _VERBOSITY = "TF_CPP_MIN_LOG_LEVEL"
 _LOGGERS = ("tensorflow", "absl")
 
 
+_lock = threading.RLock()
+_levels: list[dict[str, int]] = []  # of the loggers before the first of the blocks that are open now
+
+
 @contextmanager
 def tensorflow_quiet() -> Iterator[None]:
-    """Within the block TensorFlow is imported and logs errors only; afterwards logging is what it was."""
-    if "tensorflow" not in sys.modules:
-        _import_tensorflow()
-    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
-    for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)  # otherwise it warns of every graph traced for a new shape
+    """Within the block TensorFlow is imported and logs errors only; afterwards logging is what it was.
+
+    Blocks of several threads may overlap: the last one restores.
+    """
+    with _lock:
+        if "tensorflow" not in sys.modules:
+            _import_tensorflow()
+        _levels.append(_levels[0] if _levels else {name: logging.getLogger(name).level for name in _LOGGERS})
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.ERROR)  # otherwise it warns of every graph traced for a new shape
     try:
         yield
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        with _lock:
+            levels = _levels.pop()
+            if not _levels:
+                for name, level in levels.items():
+                    logging.getLogger(name).setLevel(level)
 
 
 def _import_tensorflow() -> None:

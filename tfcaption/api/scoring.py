@@ -11,8 +11,8 @@ from tfcaption.runtime.paths import as_path
 
 
 def score(
-    hypotheses: Mapping[str, str] | str | os.PathLike[str],
-    references: Mapping[str, Sequence[str]] | str | os.PathLike[str],
+    hypotheses: Mapping[str, str] | Mapping[int, str] | str | os.PathLike[str],
+    references: Mapping[str, Sequence[str]] | Mapping[int, Sequence[str]] | str | os.PathLike[str],
 ) -> dict[str, float]:
     """Corpus BLEU-1 to BLEU-4, ROUGE-L and CIDEr-D, as coco-caption computes them, without Java.
 
@@ -23,7 +23,8 @@ def score(
         tfcaption.score("results.json", "captions_val2014.json")
 
     Args:
-        hypotheses: photo id -> caption; or a file: the COCO results format, or a line of JSON for each photo.
+        hypotheses: photo id, a string or COCO's number -> caption; or a file: the COCO results format, or a line of
+            JSON for each photo.
         references: photo id -> captions, of the same photos; or a file of COCO annotations, of which those photos count
             that have a hypothesis.
 
@@ -33,12 +34,17 @@ def score(
     Raises:
         ScoreError: a file is not of its format, a caption is not a string, or the photos differ.
     """
-    by_photo = references if isinstance(references, Mapping) else _read_annotations(references)
-    if not isinstance(hypotheses, Mapping):
-        hypotheses = read_captions(as_path(hypotheses), by_photo)
+    if isinstance(references, Mapping):
+        by_photo: dict[str, Sequence[str]] = {str(photo): captions for photo, captions in references.items()}
+    else:
+        by_photo = dict(_read_annotations(references))
+    if isinstance(hypotheses, Mapping):
+        captions = {str(photo): caption for photo, caption in hypotheses.items()}
+    else:
+        captions = read_captions(as_path(hypotheses), by_photo)
     if not isinstance(references, Mapping):
-        by_photo = {photo: captions for photo, captions in by_photo.items() if photo in hypotheses}
-    return corpus_scores(hypotheses, by_photo)
+        by_photo = {photo: found for photo, found in by_photo.items() if photo in captions}
+    return corpus_scores(captions, by_photo)
 
 
 def _read_annotations(path: str | os.PathLike[str]) -> dict[str, list[str]]:

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfcaption.api.captioner import Captioner, load
+from tfcaption.api.options import search_options
 from tfcaption.api.process import tensorflow_quiet
 from tfcaption.config import Config, load_config, updated_config
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.evaluation.results import EvaluationOptions, split_name
-from tfcaption.runs.directory import load_run, load_run_dataset, open_run
+from tfcaption.runs.directory import load_run_dataset, open_run
 from tfcaption.runs.metrics_log import METRICS_FILE, read_lines
 from tfcaption.runtime.hosts import find_host
 from tfcaption.runtime.paths import as_path
+from tfcaption.serving.model_folder import find_run
 
 
 class Run:
@@ -24,11 +26,11 @@ class Run:
         path: the run directory.
 
     Raises:
-        RunError: it is none; the message says what it is.
+        RunError: the path is no run directory; the message says what it is.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._run = load_run(as_path(path))
+        self._run = find_run(as_path(path))
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -79,7 +81,7 @@ class Run:
             RecordError: there is no such split, or the records are damaged.
         """
         options = EvaluationOptions(
-            split_name(split), CaptionOptions().updated(search, all_shown=True), limit, checkpoint
+            split_name(split), search_options(CaptionOptions(), search, all_shown=True), limit, checkpoint
         )
         dataset = load_run_dataset(self._run, None if records is None else as_path(records))
         with tensorflow_quiet():
@@ -108,7 +110,7 @@ class Run:
         Raises:
             RunError: the folder exists, or the run has no such checkpoint yet.
         """
-        options = CaptionOptions().updated(search)
+        options = search_options(CaptionOptions(), search)
         with tensorflow_quiet():
             from tfcaption.serving.export import export_captioner  # here: imports TensorFlow
 
@@ -157,4 +159,4 @@ def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
             flat |= {f"{name}.{inner}": each for inner, each in value.items()}
         else:
             flat[name.replace("__", ".")] = value
-    return flat
+    return {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in flat.items()}

@@ -43,8 +43,13 @@ class CaptionOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("length_alpha", "temperature", "top_p"):
+            if (given := getattr(self, name)) is not None and not isinstance(given, int | float):
+                raise UsageError(f"--{name} {given!r}: must be a number")
         for name, least in (("beam", 1), ("nbest", 1), ("no_repeat_ngram", 0), ("min_words", 0), ("seed", 0)):
-            if (number := getattr(self, name)) < least:
+            if not isinstance(number := getattr(self, name), int):
+                raise UsageError(f"--{name} {number!r}: must be a whole number")
+            if number < least:
                 raise UsageError(f"--{name} {number}: must be at least {least}")
             if number > _MOST:
                 raise UsageError(f"--{name} {number}: must be at most {_MOST}")

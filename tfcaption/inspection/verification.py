@@ -47,7 +47,7 @@ def check_kind(folder: Path) -> None:
     kind = describe_folder(folder)
     if kind in ("a folder of records", "missing"):  # what is missing has its own error
         return
-    marked = kind in ("a file", "a run directory", "an export", "a folder of captions")
+    marked = kind in ("a file", "a photo", "a run directory", "an export", "a folder of captions")
     if marked or not any(
         is_shard_name(path.name) or path.name in (VOCABULARY_FILE, REJECTED_FILE) for path in folder.iterdir()
     ):

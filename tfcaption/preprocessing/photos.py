@@ -70,10 +70,11 @@ def prepare_image(image: Image.Image, *, image_size: int, resize: str) -> bytes:
         if image.width * image.height > MAX_PIXELS:
             raise PhotoError("decompression bomb", f"{image.width}x{image.height} pixels")
         return _encode(_resize(to_rgb(image.copy()), image_size, resize))
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, PhotoError):
-            raise
-        raise PhotoError("truncated" if "truncated" in str(error) else "unreadable", str(error)) from error
+    except PhotoError:
+        raise
+    except Exception as error:  # a damaged or closed file may raise any error in a decoder
+        detail = str(error) or type(error).__name__
+        raise PhotoError("truncated" if "truncated" in detail else "unreadable", detail) from error
 
 
 def prepare_photo(data: bytes, *, image_size: int, resize: str) -> bytes:

@@ -28,10 +28,10 @@ def has_file(folder: Path, name: str) -> bool:
 
 def exports_below(folder: Path) -> list[Path]:
     """The exports directly in a folder whose names are numbers, as TensorFlow Serving counts versions; newest last."""
-    if not is_local(folder) or not folder.is_dir():
+    if not folder.is_dir():
         return []
-    numbered = [path for path in folder.iterdir() if path.name.isdecimal() and has_file(path, EXPORT_FILE)]
-    return sorted(numbered, key=lambda path: int(path.name))
+    numbered = [path for path in folder.iterdir() if path.name.isdecimal()]
+    return sorted((path for path in numbered if has_file(path, EXPORT_FILE)), key=lambda path: int(path.name))
 
 
 def describe_folder(path: Path) -> str:
@@ -39,7 +39,8 @@ def describe_folder(path: Path) -> str:
 
     Returns:
         "a run directory", "an export", "a folder of records" ..., "a folder above run directories (such as runs/a)",
-        "a folder of photos", "a folder of .txt files", "empty", "a photo", "a file", or "missing".
+        "a folder of photos", "a folder of .txt files", "empty", "a photo", "a file", or "missing"; in an object store
+        "a folder", unless a file marks it.
     """
     if not path.exists():
         return "missing"
@@ -48,9 +49,12 @@ def describe_folder(path: Path) -> str:
     for name, kind in _MARKS.items():
         if has_file(path, name):
             return kind
+    if not is_local(path):  # a look at each object of a store is a request
+        return "a folder"
     inside = sorted(path.iterdir())
+    folders = [child for child in inside if child.is_dir()]
     for name, plural in _PLURALS.items():
-        if marked := [folder for folder in inside if has_file(folder, name)]:
+        if marked := [folder for folder in folders if has_file(folder, name)]:
             return f"a folder above {plural} (such as {marked[0]})"
     files = [child.name for child in inside if child.is_file()]
     if not files:

@@ -9,28 +9,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_redirected = threading.RLock()  # a process has one descriptor 2
+
 
 @contextmanager
 def stderr_to_file(prefix: str) -> Iterator[Path]:
     """Redirects file descriptor 2 to a file, and keeps `sys.stderr` on the terminal.
 
     C++ libraries and child processes write to the descriptor: TensorFlow half a dozen lines when it starts, Beam's
-    workers dozens. The file is removed at the end, unless an error ends the block.
+    workers dozens. The file is removed at the end, unless an error ends the block. Blocks of several threads take
+    turns.
     """
-    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".log")
-    terminal, stderr = os.dup(2), sys.stderr
-    stderr.flush()
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
-    sys.stderr = open(terminal, "w", buffering=1, closefd=False)  # noqa: SIM115 (a descriptor, closed below)
-    try:
-        yield Path(name)
-        Path(name).unlink()
-    finally:
-        sys.stderr.flush()
-        sys.stderr = stderr
-        os.dup2(terminal, 2)
-        os.close(terminal)
+    with _redirected:
+        descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".log")
+        terminal, stderr = os.dup(2), sys.stderr
+        stderr.flush()
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+        sys.stderr = open(terminal, "w", buffering=1, closefd=False)  # noqa: SIM115 (a descriptor, closed below)
+        try:
+            yield Path(name)
+            Path(name).unlink()
+        finally:
+            sys.stderr.flush()
+            sys.stderr = stderr
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def start_tensorflow(*, multi_worker: bool = False) -> None:

@@ -94,7 +94,8 @@ def find_model(path: Path) -> ModelFolder:
         return ModelFolder(exports[-1], None)
     if not path.exists():
         raise UsageError(f"{path}: no such folder; name a run directory or an export")
-    raise UsageError(f"{path}: is {describe_folder(path)}, neither a run directory nor an export{_which(path)}")
+    kind = describe_folder(path)
+    raise UsageError(f"{path}: is {kind}, neither a run directory nor an export{_which(kind)}")
 
 
 def find_run(path: Path) -> Run:
@@ -108,11 +109,11 @@ def find_run(path: Path) -> Run:
         raise RunError(f"{path}: is an export, not a run directory; name {load_export_info(exported).its_run} instead")
     if not path.exists():
         raise RunError(f"{path}: no such run directory; train one with tfcaption.train")
-    if kind := _which(path):
-        raise RunError(f"{path}: is {describe_folder(path)}, not a run directory{kind}")
+    if not has_file(path, RUN_FILE) and (which := _which(kind := describe_folder(path))):
+        raise RunError(f"{path}: is {kind}, not a run directory{which}")
     return load_run(path)
 
 
-def _which(path: Path) -> str:
+def _which(kind: str) -> str:
     """The rest of a message about a folder above runs or exports."""
-    return "; name one of them" if " above " in describe_folder(path) else ""
+    return "; name one of them" if " above " in kind else ""

@@ -63,8 +63,8 @@ def _prepared(captioner: PhotoFunction, read: Callable[[], bytes | Image.Image])
         return error
     except FileNotFoundError:
         return PhotoError("no such file")
-    except OSError as error:
-        return PhotoError("unreadable", error.strerror or str(error))
+    except (OSError, ValueError) as error:  # ValueError: of a stream that was closed
+        return PhotoError("unreadable", getattr(error, "strerror", None) or str(error))
 
 
 def find_photos(names: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.preprocessing.word_vectors import embedding_matrix
 from tfcaption.records.reading import DamagedRecordSkipper, read_token_ids
 from tfcaption.runs.checkpoints import restore
-from tfcaption.runs.directory import Run, check_weights, load_run
+from tfcaption.runs.directory import Run, RunError, check_weights, load_run
 from tfcaption.runtime.hosts import Host
 from tfcaption.runtime.paths import as_path
 from tfcaption.training.distribution import distributed_batches, host_batch_size, make_strategy
@@ -103,13 +103,13 @@ def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
     with strategy.scope(), building(mode.precision, seed=config.train.seed):
         captioner, notes = new_captioner(run, compiled=mode.xla)
         if config.train.start_from:
-            restore(captioner, load_run(config.train.start_from), run.words)
+            restore(captioner, _start(config.train.start_from), run.words)
         check_weights(run, captioner.encoder.fingerprint(train_split.stage))
         size = host_batch_size(train_split, config, strategy, host)
         if size * host.count < config.data.batch_size_photos:
             notes.append(
-                f"data.batch_size_photos={config.data.batch_size_photos} is more than the training split has; each step "
-                f"takes its {train_split.photos} photos"
+                f"data.batch_size_photos={config.data.batch_size_photos} is more than the training split has; "
+                f"each step takes {size * host.count} photos"
             )
         steps = batches_per_epoch(train_split, size)
         trainer = Trainer(
@@ -122,6 +122,13 @@ def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
             objective=_objective(run, captioner, mode, skipper),
         )
     return Training(run, host, strategy, train_split, dev_split, trainer, skipper, notes)
+
+
+def _start(path: str) -> Run:
+    try:
+        return load_run(path)
+    except RunError as error:
+        raise RunError(f"train.start_from={error}") from error
 
 
 def open_training_split(
@@ -173,7 +180,7 @@ def new_captioner(run: Run, *, compiled: bool) -> tuple[Captioner, list[str]]:
             model,
             image_size=run.info.settings.image_size,
             embedding=embedding,
-            encoder_weights=model.weights,
+            encoder_weights=run.encoder_weights,
             max_tokens=run.info.max_length,
             compiled=compiled,
         )

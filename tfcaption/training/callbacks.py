@@ -34,7 +34,7 @@ class Callbacks:
         self._call("on_train_begin", {})
 
     def begin_epoch(self, epoch: int) -> None:
-        """An epoch begins, or goes on after a resume."""
+        """An epoch begins, or is resumed."""
         self._call("on_epoch_begin", epoch, {})
 
     def end_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:

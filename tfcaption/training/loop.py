@@ -91,7 +91,8 @@ def train(
         batches = training.train_batches(state.position)
         dev_batches = training.dev_batches()
         calls = CallLength(training)
-        while not state.finished and not callbacks.stop:
+        ended = False
+        while not state.finished and not ended:
             callbacks.begin_epoch(state.epoch)
             train_epoch(training, state, batches, calls, logs, stop)
             dev = evaluate_epoch(training, state, dev_batches, calls)
@@ -100,6 +101,8 @@ def train(
             state.save()
             print_lines(epoch_line(state.epoch, metrics, is_best=is_best))
             callbacks.end_epoch(state.epoch - 1, metrics)
+            # Callbacks of several hosts see other times, and must end the run together.
+            ended, _ = agree(training.strategy, training.host, stop=callbacks.stop, steps=calls.steps)
     callbacks.end()
 
 

@@ -63,6 +63,19 @@ def test_an_image_that_was_opened_but_not_decoded_is_prepared_from_its_file():
     assert opened.size == (400, 300)  # as it was
 
 
+def test_the_frame_that_was_chosen_is_prepared_and_a_closed_image_is_a_damaged_photo(tmp_path):
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "two.tif", save_all=True, append_images=frames[1:])
+    chosen = Image.open(tmp_path / "two.tif")
+    chosen.seek(1)
+    size = {"image_size": 32, "resize": "squash"}
+    assert prepare(photo_reader(chosen)(), **size) == prepare(frames[1], **size)
+    with Image.open(tmp_path / "two.tif") as closed:
+        pass
+    with pytest.raises(PhotoError, match="unreadable"):
+        prepare(photo_reader(closed)(), **size)
+
+
 def test_an_image_is_not_changed_by_captioning_it(captioner):
     image = Image.new("RGBA", (40, 30), (200, 10, 10, 128))
     image.getexif()[0x0112] = 6
@@ -112,8 +125,16 @@ def test_options_of_the_search_are_those_of_the_call(captioner, photos):
     sampled = [captioner.caption(photos[0], temperature=2.0, nbest=5, seed=seed) for seed in (1, 1, 2)]
     assert sampled[0] == sampled[1] != sampled[2] and len(sampled[0].nbest) == 5
     assert captioner.caption(photos[0]) == plain  # nothing stays
-    with pytest.raises(UsageError, match="--nbest 4: must be at most --beam 2"):
-        captioner.caption(photos[0], beam=2, nbest=4)
+    for wrong, message in (
+        ({"beam": 2, "nbest": 4}, "^nbest 4: must be at most beam 2"),
+        ({"beam": 0}, "^beam 0: must be at least 1"),
+        ({"beam": 2.5}, "^beam 2.5: must be a whole number"),
+        ({"beam": "3"}, "^beam '3': must be a whole number"),
+        ({"beam": 2, "top_p": 0.9}, "^beam 2: there is no beam where top_p samples"),
+        ({"errors": "retrun"}, "^errors='retrun': must be"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            captioner.caption(photos[0], **wrong)
 
 
 def test_a_captioner_computes_in_float32_whatever_the_policy_of_the_process(captioner, trained_run, photos):
@@ -131,7 +152,7 @@ def test_the_newest_of_numbered_exports_is_loaded(tmp_path, photos):
     loaded = tfcaption.load(tmp_path / "exports")
     assert loaded.path.name == "10"
     assert loaded.caption(photos[0]).text == expected_caption(photos[0].read_bytes())
-    with pytest.raises(UsageError, match="--beam 5: .* was exported with beam search, beam 3"):
+    with pytest.raises(UsageError, match="beam 5: .* was exported with beam search, beam 3"):
         loaded.caption(photos[0], beam=5)
 
 
@@ -157,6 +178,14 @@ def test_a_notebook_shows_photo_captions_and_a_heat_map_for_each_word(photos):
     page = caption._repr_html_()
     assert page.count("<img src='data:image/jpeg;base64,") == 4
     assert "<b>a &lt;b&gt; dog</b>" in page and "<li>a cat <small>-0.75</small></li>" in page
+
+
+def test_show_opens_the_photo_above_its_caption_where_there_is_no_notebook(photos, monkeypatch):
+    shown = []
+    monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(picture))
+    Caption("a dog", -0.5, (Hypothesis("a dog", -0.5),), photo=photos[0]).show()
+    (picture,) = shown
+    assert picture.width == 640 and picture.height > 640 * Image.open(photos[0]).height / Image.open(photos[0]).width
 
 
 def test_a_heat_map_is_bright_where_the_captioner_looked():

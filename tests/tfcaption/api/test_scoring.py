@@ -27,6 +27,9 @@ def test_coco_files_score_as_their_captions_do(tmp_path):
     references = write(tmp_path / "annotations.json", {"images": [], "annotations": annotations})
     expected = corpus_scores(HYPOTHESES, REFERENCES)
     assert tfcaption.score(HYPOTHESES, REFERENCES) == expected
+    numbered = ({int(photo): found for photo, found in each.items()} for each in (HYPOTHESES, REFERENCES))
+    assert tfcaption.score(*numbered) == expected
+    assert tfcaption.score({int(photo): found for photo, found in HYPOTHESES.items()}, references) == expected
     assert tfcaption.score(results, references) == tfcaption.score(str(results), REFERENCES) == expected
 
 

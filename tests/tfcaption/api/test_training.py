@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 import tfcaption
 from tests.support.runs import config
@@ -33,14 +34,15 @@ class Watcher:
 @pytest.fixture(scope="module")
 def fitted(sample_records, pooled, tmp_path_factory):
     """A run in bfloat16, what its callback was told, and the state of the process before and after."""
-    settings, watcher = config(tmp_path_factory.mktemp("fit") / "run", sample_records, 5, pooled), Watcher()
+    path = tmp_path_factory.mktemp("fit") / "run"
+    settings, watcher = config("elsewhere", sample_records, 5, pooled), Watcher()
     tf.random.set_seed(7)
     expected = [float(tf.random.normal(())) for _ in range(4)]
     tf.random.set_seed(7)
     drawn = [float(tf.random.normal(())) for _ in range(2)]
     before = state_of_the_process()
     fields = {"train__precision": "mixed_bfloat16", "train__epochs": 2, "model": {"dropout": 0}}
-    run = tfcaption.fit(settings, callbacks=[watcher], **fields)
+    run = tfcaption.fit(settings, run=path, callbacks=[watcher], **fields)
     after = state_of_the_process()
     assert drawn + [float(tf.random.normal(())) for _ in range(2)] == expected
     return run, watcher, before, after
@@ -54,6 +56,8 @@ def test_a_run_has_the_fields_history_and_scores_that_were_asked_for(fitted):
     assert list(watcher.losses) == [0, 1]
     scores = run.evaluate("val", limit=4, beam=2)
     assert scores["photos"] == 4 and scores["search"]["beam"] == 2
+    with pytest.raises(TfcaptionError, match="beem: no such option; did you mean beam"):
+        run.evaluate("dev", beem=2)
 
 
 def test_callbacks_end_a_run_which_the_same_call_continues(sample_records, pooled, tmp_path, capsys):
@@ -98,6 +102,7 @@ def state_of_the_process():
         "policy": keras.config.dtype_policy().name,
         "python": random.getstate(),
         "numpy": [str(part) for part in np.random.get_state()],
+        "tensorflow": (context.context()._seed, context.context()._rng and context.context()._rng.getstate()),
         "threads": (
             tf.config.threading.get_inter_op_parallelism_threads(),
             tf.config.threading.get_intra_op_parallelism_threads(),

@@ -39,7 +39,8 @@ def test_a_command_line_gives_only_the_options_that_it_names():
     assert parsed() == {}
     given = parsed("--beam", "5", "--no_repeat_ngram", "3", "--min_words", "4", "--length_alpha", "1", "--nbest", "2")
     assert given == {"beam": 5, "no_repeat_ngram": 3, "min_words": 4, "length_alpha": 1.0, "nbest": 2}
-    assert parsed("--temperature", "0.7", "--top_p", "0.9", "--seed", "3") == {"temperature": 0.7, "top_p": 0.9, "seed": 3}
+    sampled = parsed("--temperature", "0.7", "--top_p", "0.9", "--seed", "3")
+    assert sampled == {"temperature": 0.7, "top_p": 0.9, "seed": 3}
     for name in ("temperature", "top_p"):
         with pytest.raises(UsageError, match=f"--beam 3: there is no beam where --{name} samples"):
             parsed("--beam", "3", f"--{name}", "0.5")

@@ -37,6 +37,20 @@ def test_a_file_is_called_one(tmp_path):
     assert found == ["a photo", "a file", "missing"]
 
 
+def test_in_a_store_numbered_exports_are_found_and_no_object_is_looked_at_for_a_message(tmp_path, monkeypatch):
+    """A look at each object would be a request for each."""
+    for name in ("9/saved_model.pb", "photos/a.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    monkeypatch.setattr("tfcaption.records.folder_kinds.is_local", lambda path: False)
+    monkeypatch.setattr("tfcaption.records.folder_kinds.sorted", None, raising=False)  # nothing is listed
+    assert describe_folder(tmp_path / "photos") == describe_folder(tmp_path) == "a folder"
+    assert describe_folder(tmp_path / "9") == "an export"
+    monkeypatch.undo()
+    monkeypatch.setattr("tfcaption.records.folder_kinds.is_local", lambda path: False)
+    assert [path.name for path in exports_below(tmp_path)] == ["9"]
+
+
 def test_numbered_exports_are_in_the_order_of_their_numbers(tmp_path):
     for name in ("9", "10", "best", "11"):
         (tmp_path / name).mkdir()
