@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   python -m beam_jobs.caption_images exports/flickr8k --images photos/ --output captions/
 
-  # by a run, without repeated word sequences, only the best caption of each photo
-  python -m beam_jobs.caption_images runs/mine --images photos/ --output captions/ --no_repeat_ngram 3 --nbest 1
+  # by a run, with a wider beam, only the best caption of each photo
+  python -m beam_jobs.caption_images runs/mine --images photos/ --output captions/ --beam 5 --nbest 1
 
   # only some photos, in 32 shards, by 4 processes
   python -m beam_jobs.caption_images exports/flickr8k --images 'photos/2024-*/*.jpg' --output captions/ \\

@@ -23,8 +23,8 @@ EXAMPLES = """examples:
   python -m tfcaption.caption runs/flickr8k_frozen photo.jpg
   # a folder and all below it, with an export, as JSON with the three best captions of each photo
   python -m tfcaption.caption exports/flickr8k/1 holiday/ --json --nbest 3
-  # no three words in the same order twice; five captions sampled among likely words
-  python -m tfcaption.caption runs/a photo.jpg --no_repeat_ngram 3
+  # longer captions; five captions sampled among likely words
+  python -m tfcaption.caption runs/a photo.jpg --min_words 8 --length_alpha 1
   python -m tfcaption.caption runs/a photo.jpg --nbest 5 --top_p 0.9 --seed 1
   # photos listed by another program; pictures of each photo above its caption
   find /photos -name '*.jpg' -newer last | python -m tfcaption.caption runs/a --show pictures/ -

@@ -23,8 +23,8 @@ EXAMPLES = """examples:
   python -m tfcaption.evaluate runs/flickr8k_frozen --split dev
   # two runs side by side, by greedy search, the last checkpoint instead of the best
   python -m tfcaption.evaluate runs/a runs/b --split test --beam 1 --checkpoint last
-  # no three words in the same order twice in a caption
-  python -m tfcaption.evaluate runs/a --no_repeat_ngram 3
+  # captions that may repeat three words in the same order
+  python -m tfcaption.evaluate runs/a --no_repeat_ngram 0
   # an ensemble of several runs: the mean of their probabilities
   python -m tfcaption.evaluate runs/a runs/b --ensemble runs/a_and_b
   # external captions (JSONL, or the COCO results format) against the references of some records
