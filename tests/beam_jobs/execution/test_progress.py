@@ -1,25 +1,54 @@
 """The progress of a job, counted by its workers in files."""
 
-import time
+import threading
+from types import SimpleNamespace
 
 from beam_jobs.execution import progress
 from beam_jobs.execution.progress import ProgressCounter, progress_shown
+from tfcaption.runtime import progress as runtime_progress
+
+
+class Clock(threading.Event):
+    """The time of the progress, and the event whose waits move it; each wait is one second."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.waits = 0.0, threading.Semaphore(0)
+        self.waiting = threading.Semaphore(0)
+
+    def wait(self, timeout=None):
+        self.waiting.release()
+        assert self.waits.acquire(timeout=60)
+        self.now += 1
+        return self.is_set()
+
+    def set(self):
+        super().set()
+        self.waits.release()
 
 
 def test_the_wait_for_the_first_item_is_called_what_it_is_and_does_not_count_for_the_rate(
     tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_UPDATES", 0.01)
+    clock = Clock()
+    time = SimpleNamespace(monotonic=lambda: clock.now)
+    monkeypatch.setattr(progress, "time", time)
+    monkeypatch.setattr(runtime_progress, "time", time)
+    monkeypatch.setattr(progress, "threading", SimpleNamespace(Event=lambda: clock, Thread=threading.Thread))
     with progress_shown(str(tmp_path), total=4, unit="photos", label="writing records"):
-        time.sleep(1)
         counter = ProgressCounter(str(tmp_path), "one")
+        for _ in range(100):  # seconds until the workers have started
+            assert clock.waiting.acquire(timeout=60)
+            clock.waits.release()
+        assert clock.waiting.acquire(timeout=60)
         counter.add(4)
-        time.sleep(0.2)
+        clock.waits.release()
+        assert clock.waiting.acquire(timeout=60)  # the four are found
         counter.close()
     starting, done = capsys.readouterr().err.splitlines()
     assert starting == "writing records: starting workers"
-    assert done.startswith("writing records: 4/4 photos, ")
-    assert float(done.split(", ")[1].split()[0]) > 10  # of 0.2 seconds, not of 1.2
+    # In the second since they were found, not in the 102 since the start.
+    assert done == "writing records: 4/4 photos, 4.0 photos/s"
     assert not (tmp_path / ".progress").exists()
 
 
