@@ -6,6 +6,7 @@ The input is records, or features of an earlier stage. Nothing is shuffled.
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import apache_beam as beam
@@ -23,6 +24,7 @@ from beam_jobs.execution.reading import read_shard
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import ShardDigest, write_shard
 from tfcaption.records.dataset_info import (
+    NAMED_WEIGHTS,
     DatasetInfo,
     FeatureSettings,
     FeaturesInfo,
@@ -35,6 +37,7 @@ from tfcaption.records.tfrecord import RecordError, frame_record
 from tfcaption.records.vocabulary import load_vocabulary
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
+from tfcaption.runtime.paths import is_local
 from tfcaption.runtime.process import start_tensorflow
 
 if TYPE_CHECKING:
@@ -60,6 +63,7 @@ class ExtractionContext:
     settings: FeatureSettings
     image_size: int  # pixels, both sides
     weights: str  # see `Encoder`
+    described_weights: str  # as features.json names them
     source: str  # folder of the records, or of features of an earlier stage
     output: str
 
@@ -103,7 +107,12 @@ def run(
         settings = extractor.settings(info, views=request.views, sides=_left_right_tokens(request))
     prepare_output(output, FEATURES, FeaturesInfo, settings, overwrite=overwrite)
     context = ExtractionContext(
-        settings, info.settings.image_size, request.weights, request.features or request.records, output
+        settings,
+        info.settings.image_size,
+        request.weights,
+        _absolute(request.weights),
+        request.features or request.records,
+        output,
     )
     pipeline = beam.Pipeline(options=options)
     add_steps(pipeline, info, context, shared)
@@ -130,6 +139,11 @@ def open_extractor(
     return FeatureExtractor(
         image_size=image_size, weights=weights, stage=stage, batch_size=batch_size, made_from=made_from
     )
+
+
+def _absolute(weights: str) -> str:
+    """The weights by a name that a run in another working directory finds, too."""
+    return weights if weights in NAMED_WEIGHTS or not is_local(weights) else str(Path(weights).absolute())
 
 
 def _check_source(
@@ -267,5 +281,5 @@ def _finish(_: None, shards: list[tuple[str, ShardInfo]], *, info: DatasetInfo, 
     for name, split in info.splits.items():
         check_conservation(f"shards of {name}", len(split.shards), written=len(splits[name]))
         check_conservation(f"photos of {name}", split.photos, written=sum(shard.records for shard in splits[name]))
-    description = FeaturesInfo(settings=context.settings, weights=context.weights, splits=splits)
+    description = FeaturesInfo(settings=context.settings, weights=context.described_weights, splits=splits)
     complete_output(context.output, FEATURES, description)

@@ -81,6 +81,21 @@ def test_weights_that_are_missing_are_an_error_that_names_the_option(sample_reco
     assert capsys.readouterr().err == "error: --weights nowhere.h5: no such file; name a file, imagenet or random\n"
 
 
+def test_a_weights_file_is_remembered_by_an_absolute_path_and_a_name_as_it_is(
+    sample_records, pooled, tmp_path, monkeypatch
+):
+    new_extractor = feature_pipeline.open_extractor  # no file of real weights is needed
+    monkeypatch.setattr(
+        feature_pipeline, "open_extractor", lambda **options: new_extractor(**options | {"weights": "random"})
+    )
+    (tmp_path / "weights").mkdir()
+    monkeypatch.chdir(tmp_path / "weights")
+    arguments = ["--records", str(sample_records), "--output", str(tmp_path / "out"), "--stage=pooled"]
+    assert main([*arguments, "--batch_size=16", "--weights=resnet50.weights.h5"]) == 0
+    assert load_features_info(tmp_path / "out").weights == str(tmp_path / "weights" / "resnet50.weights.h5")
+    assert load_features_info(pooled).weights == "random"
+
+
 def test_feature_records_keep_the_captions_and_drop_the_photo(sample_records, pooled):
     info = load_dataset_info(sample_records)
     features = load_features_info(pooled)

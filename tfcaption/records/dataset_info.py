@@ -14,6 +14,7 @@ from tfcaption.records.tfrecord import RecordError
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "dev", "test")
+NAMED_WEIGHTS = ("imagenet", "random")  # of ResNet50; any other name is the path of a file
 
 DATASET_FILE = "dataset.json"
 REJECTED_FILE = "rejected.jsonl"
@@ -135,7 +136,7 @@ class FeaturesInfo(BaseModel):
     model_config = ConfigDict(extra="forbid")
     schema_version: int = SCHEMA_VERSION
     settings: FeatureSettings
-    weights: str | None = None  # file or name that --weights named; older features do not say
+    weights: str | None = None  # one of NAMED_WEIGHTS, or the path of a file, absolute if local; older ones do not say
     splits: dict[str, list[ShardInfo]]
 
 

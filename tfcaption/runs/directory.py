@@ -15,6 +15,7 @@ from tfcaption.config import Config, ModelConfig, load_config, save_config
 from tfcaption.records.dataset import Dataset
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
+    NAMED_WEIGHTS,
     DatasetInfo,
     FeaturesInfo,
     load_dataset_info,
@@ -62,6 +63,13 @@ class Run:
         features = as_path(data.features) if self.features and data.features else None
         return Dataset(self.info, self.words, as_path(data.records), features, self.features)
 
+    @property
+    def encoder_weights(self) -> str | None:
+        """Where training reads ResNet50 from: `model.weights`, which may have moved since the run started, so from then
+        on its own copy; see `Encoder`."""
+        own = self.path / ENCODER_FILE
+        return str(own) if own.is_file() else self.config.model.weights
+
 
 def plan_run(config: Config) -> Run:
     """The run that a config describes; checks its data and writes nothing.
@@ -72,17 +80,22 @@ def plan_run(config: Config) -> Run:
     records = as_path(config.data.records)
     info, words = load_dataset_info(records), load_vocabulary(records)
     features = load_features(config, info)
-    model = config.model.model_copy(update={"weights": config.model.weights or default_weights(features)})
-    config = config.model_copy(update={"model": model})
-    return Run(as_path(config.run), config, info, words, features)
+    path = as_path(config.run)
+    weights = config.model.weights or (load_run(path).config.model.weights if _has_started(path) else None)
+    model = config.model.model_copy(update={"weights": weights or default_weights(features)})
+    return Run(path, config.model_copy(update={"model": model}), info, words, features)
+
+
+def _has_started(path: Path) -> bool:
+    """Whether a run has made its first step; one that has not may get another config."""
+    return (path / CONFIG_FILE).is_file() and (path / ENCODER_FILE).is_file()
 
 
 def default_weights(features: FeaturesInfo | None) -> str:
-    """What `model.weights: null` stands for: the weights that the features were made with, while they are there."""
-    if features and features.weights:
-        is_name = features.weights in ("imagenet", "random")
-        if is_name or as_path(features.weights).is_file():
-            return features.weights
+    """What `model.weights: null` stands for in a new run: the weights that the features were made with, while they are
+    there."""
+    if features and features.weights and (features.weights in NAMED_WEIGHTS or as_path(features.weights).is_file()):
+        return features.weights
     return "imagenet"
 
 
@@ -111,7 +124,7 @@ def open_run(config: Config, host: Host = Host()) -> Iterator[Run]:  # noqa: B00
 def _create(run: Run) -> Run:
     path, source = run.path, as_path(run.config.data.records)
     exists = (path / CONFIG_FILE).is_file()
-    if exists and (path / ENCODER_FILE).is_file():  # otherwise it failed before its first step, and may be changed
+    if _has_started(path):
         _check_same(load_run(path), run.config, run.info)
     elif not exists and path.exists() and (not path.is_dir() or any(p.name != LOCK_FILE for p in path.iterdir())):
         raise RunError(

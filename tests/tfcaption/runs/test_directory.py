@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,31 @@ def test_the_default_is_the_file_of_the_features_while_it_is_there_and_imagenet_
     file.unlink()
     assert plan_run(made_with(str(file))).config.model.weights == "imagenet"
     assert plan_run(made_with(None)).config.model.weights == "imagenet"
+
+
+def test_a_run_that_has_started_keeps_its_weights_wherever_their_file_or_the_user_goes(
+    made_with, tmp_path, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("resnet50.weights.h5").touch()
+    settings = made_with("resnet50.weights.h5")  # as older versions wrote features.json: no absolute path
+    with open_run(settings) as run:
+        assert run.config.model.weights == run.encoder_weights == "resnet50.weights.h5"
+    monkeypatch.chdir(tmp_path / "there")
+    assert plan_run(settings).config.model.weights == "imagenet"  # it has not started
+    own = run.path / "encoder.weights.h5"
+    own.touch()
+    for moved in (False, True):
+        if moved:
+            (tmp_path / "here" / "resnet50.weights.h5").unlink()
+        with open_run(settings) as run:
+            assert run.config.model.weights == "resnet50.weights.h5" and run.encoder_weights == str(own)
+        assert load_run(run.path).config.model.weights == "resnet50.weights.h5"
+    settings.model.weights = "random"  # named, so it is a change
+    with pytest.raises(RunError, match="model.weights was resnet50.weights.h5, is random"), open_run(settings):
+        pass
 
 
 def test_other_weights_than_those_of_the_features_are_refused_with_the_name_to_set(made_with):

@@ -1,12 +1,14 @@
 """What a run is made of, and what it tells before its first step."""
 
+import os
+
 import keras
 import pytest
 
 from tests.support.runs import config
 from tfcaption.config import updated_config
 from tfcaption.models.encoder import EncoderError
-from tfcaption.runs.directory import plan_run
+from tfcaption.runs.directory import check_weights, open_run, plan_run
 from tfcaption.training.assemble import assemble, new_captioner
 
 
@@ -39,3 +41,15 @@ def test_weights_that_are_missing_are_an_error_that_names_the_field(sample_recor
     settings = config(tmp_path / "run", sample_records, 1, weights="nowhere.h5")
     with pytest.raises(EncoderError, match="^model.weights=nowhere.h5: no such file"):
         new_captioner(plan_run(settings), compiled=False)
+
+
+def test_a_run_goes_on_with_its_own_copy_of_weights_that_are_gone(sample_records, pooled, trained_run, tmp_path):
+    weights = tmp_path / "resnet50.weights.h5"
+    weights.touch()
+    settings = config(tmp_path / "run", sample_records, 2, pooled, weights=str(weights))
+    with open_run(settings) as run:
+        os.link(trained_run / "encoder.weights.h5", run.path / "encoder.weights.h5")
+    weights.unlink()
+    with open_run(settings) as run:
+        captioner, _ = new_captioner(run, compiled=False)
+        check_weights(run, captioner.encoder.fingerprint("pooled"))
