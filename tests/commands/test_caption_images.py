@@ -228,6 +228,7 @@ def test_missing_photos_and_models_are_clear_errors(images, export, tmp_path, ca
         assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_run_captions_photos_with_the_options_that_are_given(images, trained_run, tmp_path, capsys):
     options = {"beam": 2, "no_repeat_ngram": 2, "min_words": 4}
     flags = [f"--{name}={value}" for name, value in options.items()]

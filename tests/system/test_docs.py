@@ -188,6 +188,13 @@ def readers_folder(sample, sample_records, pooled, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+def test_python_examples_compile():
+    for page in DOCS:
+        for block in blocks(page, "python"):
+            compile(block, named(page), "exec")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in DOCS if blocks(page, "python")], ids=named)
 def test_python_examples_run(page, readers_folder):
     for block in blocks(page, "python"):

@@ -148,7 +148,9 @@ def install(tmp_path):
         python.write_text(PYTHON.format(version=version, log=tmp_path / "log", fail=tmp_path / "fail"))
         python.chmod(0o755)
         command = ["make", "-C", ROOT, "--no-print-directory", "install", f"VENV={tmp_path / 'venv'}"]
-        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHON", "MAKEFLAGS")}
+        # `make test` sets MAKELEVEL, and another make would tell of its faults in other words.
+        own = {"PYTHON", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+        environment = {key: value for key, value in os.environ.items() if key not in own}
         if explicit:
             command.append(f"PYTHON={python}")
         done = subprocess.run(command, env=environment, capture_output=True, text=True)

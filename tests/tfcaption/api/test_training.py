@@ -75,7 +75,20 @@ def test_callbacks_end_a_run_which_the_same_call_continues(sample_records, poole
             return epoch == 1
 
     assert tfcaption.fit(settings, callbacks=[Second()]).history["epoch"] == [1, 2]
-    assert tfcaption.fit(settings).history["epoch"] == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_a_run_that_a_callback_ended_is_finished_by_the_same_call_and_then_stays(
+    sample_records, pooled, tmp_path, capsys
+):
+    settings = config(tmp_path / "run", sample_records, 2, pooled)
+
+    class Stop:
+        def on_epoch_end(self, epoch, logs):
+            return True
+
+    assert tfcaption.fit(settings, callbacks=[Stop()]).history["epoch"] == [1]
+    assert tfcaption.fit(settings).history["epoch"] == [1, 2]
     tfcaption.fit(settings)
     assert "is finished; nothing to do" in capsys.readouterr().out
 

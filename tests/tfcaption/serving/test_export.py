@@ -180,6 +180,7 @@ def test_the_scores_of_an_export_are_those_of_its_checkpoint(trained_run, tmp_pa
     assert described == (scores if found else None)
 
 
+@pytest.mark.slow
 def test_an_export_that_samples_says_what_its_run_says_with_the_same_options(trained_run, sample, tmp_path):
     options = {"temperature": 1.5, "top_p": 0.9, "nbest": 3, "no_repeat_ngram": 1, "min_words": 3, "seed": 5}
     search = CaptionOptions(**options)

@@ -68,6 +68,7 @@ def test_killed_at_any_moment_and_started_again_it_takes_the_steps_of_an_trained
     assert figures(run) == figures(trained_run)
 
 
+@pytest.mark.slow
 def test_asked_to_stop_it_saves_exits_with_its_own_code_and_goes_on_within_the_epoch(
     trained_run, sample_records, pooled, tmp_path
 ):
