@@ -14,6 +14,7 @@ from beam_jobs.sources.table import CAPTION_COLUMNS, split_column, usual_column
 from beam_jobs.sources.tar_members import Member, members, tar_files
 from beam_jobs.sources.text_files import stream_lines
 from tfcaption.preprocessing import photos
+from tfcaption.records.folder_kinds import PHOTO_SUFFIXES
 
 TEXT, JSON = ".txt", ".json"
 MAX_TEXT_BYTES = 1_000_000  # of a caption member
@@ -54,7 +55,7 @@ class WebDataset(Source):
         locations: dict[str, list[Location]] = defaultdict(list)
         for path in tars:
             for member in members(path):
-                if member.suffix in photos.SUFFIXES and not member.problem:
+                if member.suffix in PHOTO_SUFFIXES and not member.problem:
                     locations[member.name].append(Location(str(path), member.offset, member.size))
         return locations
 
@@ -75,7 +76,7 @@ def _contents(path: Path, listing: Listing) -> tuple[dict[str, str], dict[str, d
                 texts[member.key][member.suffix] = member
         elif member.problem:
             listing.reject("photo", member.path, "unsafe member", f"{path.name}: {member.problem}")
-        elif member.suffix in photos.SUFFIXES and (
+        elif member.suffix in PHOTO_SUFFIXES and (
             member.key not in photo_of or Path(photo_of[member.key]).suffix.lower() in photos.UNREAD_SUFFIXES
         ):
             photo_of[member.key] = member.name

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Iterable
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 from tfcaption.api.caption import Caption, caption_of
-from tfcaption.api.options import search_options
+from tfcaption.api.options import SearchArguments, search_options
 from tfcaption.api.photos import Photo, photo_name, photo_reader
 from tfcaption.api.process import tensorflow_quiet
 from tfcaption.decoding.options import CaptionOptions
@@ -58,35 +58,11 @@ class Captioner:
     @overload
     def caption(
         self,
-        photos: str | os.PathLike[str] | bytes,
-        *,
-        errors: Literal["raise"] = "raise",
-        attention: bool = False,
-        beam: int | None = None,
-        nbest: int | None = None,
-        no_repeat_ngram: int | None = None,
-        min_words: int | None = None,
-        length_alpha: float | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
-    ) -> Caption: ...
-
-    @overload
-    def caption(
-        self,
         photos: list[Any] | tuple[Any, ...],
         *,
         errors: Literal["raise"] = "raise",
         attention: bool = False,
-        beam: int | None = None,
-        nbest: int | None = None,
-        no_repeat_ngram: int | None = None,
-        min_words: int | None = None,
-        length_alpha: float | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
+        **search: Unpack[SearchArguments],
     ) -> list[Caption]: ...
 
     @overload
@@ -96,14 +72,7 @@ class Captioner:
         *,
         errors: Literal["return"],
         attention: bool = False,
-        beam: int | None = None,
-        nbest: int | None = None,
-        no_repeat_ngram: int | None = None,
-        min_words: int | None = None,
-        length_alpha: float | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
+        **search: Unpack[SearchArguments],
     ) -> list[Caption | PhotoError]: ...
 
     @overload
@@ -113,14 +82,7 @@ class Captioner:
         *,
         errors: Literal["raise"] = "raise",
         attention: bool = False,
-        beam: int | None = None,
-        nbest: int | None = None,
-        no_repeat_ngram: int | None = None,
-        min_words: int | None = None,
-        length_alpha: float | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        seed: int | None = None,
+        **search: Unpack[SearchArguments],
     ) -> Caption: ...
 
     def caption(

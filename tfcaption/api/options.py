@@ -3,12 +3,25 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypedDict
 
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.runtime.errors import UsageError
 
 _NAMES = [field.name for field in fields(CaptionOptions)]
+
+
+class SearchArguments(TypedDict, total=False):
+    """The keyword arguments of `Captioner.caption` that are options of the search, for type checkers."""
+
+    beam: int | None
+    nbest: int | None
+    no_repeat_ngram: int | None
+    min_words: int | None
+    length_alpha: float | None
+    temperature: float | None
+    top_p: float | None
+    seed: int | None
 
 
 def search_options(base: CaptionOptions, given: Mapping[str, Any], *, all_shown: bool = False) -> CaptionOptions:

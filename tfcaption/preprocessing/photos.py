@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from tfcaption.records.folder_kinds import PHOTO_SUFFIXES
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import files_below
 
@@ -23,9 +24,6 @@ MAX_SCANS = 100  # of a progressive JPEG, which has about ten; a scan of 100 byt
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 # HEIC, which phones write, is not read; its files are found all the same, so that each is rejected by name.
 UNREAD_SUFFIXES = frozenset({".heic", ".heif"})
-SUFFIXES = UNREAD_SUFFIXES | {
-    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
-}
 RESIZE_MODES = ("squash", "crop", "pad")
 # Brands in the first box of a file, by ISO/IEC 23008-12 (HEIF) and by the AV1 image format.
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
@@ -215,7 +213,7 @@ def is_photo_name(name: str, known: Container[str] = ()) -> bool:
     Archives made on a Mac hold a hidden file beside each photo (__MACOSX/._NAME.jpg), which is not a photo.
     """
     path = Path(name)
-    return (path.suffix.lower() in SUFFIXES or path.name in known) and not path.name.startswith(".")
+    return (path.suffix.lower() in PHOTO_SUFFIXES or path.name in known) and not path.name.startswith(".")
 
 
 def photos_below(folder: Path) -> list[Path]:

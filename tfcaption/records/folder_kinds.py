@@ -17,7 +17,10 @@ _MARKS = {
     DATASET_FILE: "a folder of records",
     CAPTIONS_FILE: "a folder of captions",
 }
-_PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
+# Endings of photos' files, with those of HEIC, which is found but not read.
+PHOTO_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif")
+)
 _PLURALS = {RUN_FILE: "run directories", EXPORT_FILE: "exports"}
 
 
@@ -66,4 +69,4 @@ def describe_folder(path: Path) -> str:
 
 
 def _is_photo(name: str) -> bool:
-    return Path(name).suffix.lower() in _PHOTO_SUFFIXES
+    return Path(name).suffix.lower() in PHOTO_SUFFIXES

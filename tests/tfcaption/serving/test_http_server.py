@@ -22,6 +22,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.fake_export import BEAM, expected_caption, write_export
+from tests.support.gated_captioner import Gated
 from tests.support.photos import heif
 from tfcaption import serve
 from tfcaption.decoding.options import CaptionOptions
@@ -121,24 +122,6 @@ def test_twenty_parallel_requests_get_their_own_answers(port, photos):
         answers = list(pool.map(lambda data: captions(port, data), photos))
     assert [answer["captions"][0]["caption"] for _, answer in answers] == [expected_caption(data) for data in photos]
     assert len({expected_caption(data) for data in photos}) == 20
-
-
-class Gated:
-    """Captions with the size of each batch; a batch runs when the test lets it."""
-
-    options = CaptionOptions(beam=1)
-
-    def __init__(self):
-        self.started, self.allowed, self.batches = threading.Semaphore(0), threading.Semaphore(0), []
-
-    def prepare(self, photo):
-        return photo
-
-    def __call__(self, photos):
-        self.batches.append(len(photos))
-        self.started.release()
-        assert self.allowed.acquire(timeout=30)
-        return [PhotoCaptions((Hypothesis(photo.decode(), -1.0),)) for photo in photos]
 
 
 def waiting(port):

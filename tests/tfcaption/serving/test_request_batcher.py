@@ -1,41 +1,30 @@
 """Which photos are captioned together, by a clock that only the test moves."""
 
-import threading
 from types import SimpleNamespace
 
 import pytest
 
-from tfcaption.decoding.options import CaptionOptions
-from tfcaption.records.captions import Hypothesis, PhotoCaptions
+from tests.support.gated_captioner import Gated
 from tfcaption.serving import request_batcher
 from tfcaption.serving.request_batcher import RequestBatcher
 
 BATCH_SECONDS = 1000.0  # by the test's clock: a tenth of it outlasts the test
 
 
-class Gated:
-    """A captioner whose batches end when the test lets them, each BATCH_SECONDS after its start."""
+class TimedGated(Gated):
+    """Each batch ends BATCH_SECONDS after its start."""
 
-    options = CaptionOptions(beam=1)
-
-    def __init__(self):
-        self.now = 0.0
-        self.started, self.allowed, self.batches = threading.Semaphore(0), threading.Semaphore(0), []
-
-    def prepare(self, photo):
-        return photo
+    now = 0.0
 
     def __call__(self, photos):
-        self.batches.append(len(photos))
-        self.started.release()
-        assert self.allowed.acquire(timeout=60)
+        captions = super().__call__(photos)
         self.now += BATCH_SECONDS
-        return [PhotoCaptions((Hypothesis(photo.decode(), -1.0),)) for photo in photos]
+        return captions
 
 
 @pytest.fixture
 def gated(monkeypatch):
-    gated = Gated()
+    gated = TimedGated()
     monkeypatch.setattr(request_batcher, "time", SimpleNamespace(monotonic=lambda: gated.now))
     return gated
 
