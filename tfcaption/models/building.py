@@ -8,6 +8,16 @@ import keras
 
 
 @contextmanager
+def random_state_restored() -> Iterator[None]:
+    """Restores Python's random state, from which Keras seeds each layer."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+@contextmanager
 def building(precision: str = "float32", *, seed: int | None = None) -> Iterator[None]:
     """Within the block Keras layers are built in a precision, and with initial weights from a seed.
 
@@ -17,12 +27,12 @@ def building(precision: str = "float32", *, seed: int | None = None) -> Iterator
         precision: a Keras dtype policy.
         seed: of initial weights; None: whatever Python's random state gives.
     """
-    policy, state = keras.config.dtype_policy(), random.getstate()
+    policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
-    if seed is not None:
-        random.seed(seed)
     try:
-        yield
+        with random_state_restored():
+            if seed is not None:
+                random.seed(seed)
+            yield
     finally:
         keras.config.set_dtype_policy(policy)
-        random.setstate(state)

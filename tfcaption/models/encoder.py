@@ -8,9 +8,6 @@ statistics never change.
 import functools
 import hashlib
 import os
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.models.building import building
+from tfcaption.models.building import building, random_state_restored
 from tfcaption.records.examples import Stage
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import as_path, local_copy
@@ -171,18 +168,7 @@ def preprocess(images: tf.Tensor) -> tf.Tensor:
     return tf.reverse(tf.cast(images, tf.float32), [-1]) - tf.constant([103.939, 116.779, 123.68])
 
 
-@contextmanager
-def _random_state_restored() -> Iterator[None]:
-    """Restore Python's random state, from which Keras seeds each layer, so that the decoder that is built next has the
-    same initial weights with every encoder."""
-    state = random.getstate()
-    try:
-        yield
-    finally:
-        random.setstate(state)
-
-
-@_random_state_restored()
+@random_state_restored()  # so that the decoder built next has the same initial weights with every encoder
 def _resnet50(image_size: int, weights: str | None) -> keras.Model:
     shape = (image_size, image_size, 3)
     if weights is None:
