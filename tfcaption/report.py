@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--split", type=split_name, choices=SPLITS, help="default: the first of dev, test, train that all runs have"
     )
-    parser.add_argument("--photos", type=int, default=60, metavar="N", help="photos to show (default: %(default)s)")
+    parser.add_argument("--photos", type=int, default=36, metavar="N", help="photos to show (default: %(default)s)")
     parser.add_argument(
         "--output", type=as_path, metavar="DIR", help="folder to write to (default: report/ beside the first run)"
     )

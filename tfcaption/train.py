@@ -4,6 +4,7 @@ Prints a line per epoch and the path of the run directory. The same command resu
 losses of an uninterrupted run.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         start_tensorflow(multi_worker=host.count > 1)
         from tfcaption.training.loop import train_run
 
-        path = train_run(run, host)
+        words = sys.argv[1:] if argv is None else argv
+        path = train_run(run, host, command=shlex.join(["python", "-m", "tfcaption.train", *words]))
     print(f"run: {path}")
     return 0
 

@@ -147,7 +147,7 @@ def fit(config: str | os.PathLike[str] | Config, *, callbacks: Sequence[Any] = (
     with open_run(settings, host) as run, tensorflow_quiet():
         from tfcaption.training.loop import train_run  # here: imports TensorFlow
 
-        path = train_run(run, host, callbacks)
+        path = train_run(run, host, callbacks, command="tfcaption.fit")
     return Run(path)
 
 

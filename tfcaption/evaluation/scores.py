@@ -24,28 +24,33 @@ class Metric(NamedTuple):
     label: str
     format: str
     best: Callable[[Iterable[float]], float] | None = None  # max or min; None: no value is better than another
+    group: str = ""
+    meaning: str = ""  # for a reader who does not know it
 
 
+OVERLAP, LIKELIHOOD, VARIETY, FAULTS = "Overlap with the references", "Likelihood", "Variety", "Faults"
 METRICS = {  # key in metrics.json -> metric, in the order of the tables; a new metric needs its line here
-    "bleu_1": Metric("BLEU-1", ".4f", max),
-    "bleu_2": Metric("BLEU-2", ".4f", max),
-    "bleu_3": Metric("BLEU-3", ".4f", max),
-    "bleu_4": Metric("BLEU-4", ".4f", max),
-    "rouge_l": Metric("ROUGE-L", ".4f", max),
-    "cider": Metric("CIDEr-D", ".4f", max),
-    "cosine": Metric("GloVe cosine", ".4f", max),
-    "cosine_shuffled": Metric("GloVe cosine, shuffled pairs", ".4f"),
-    "cosine_p10": Metric("GloVe cosine, 10th percentile", ".4f"),
-    "cosine_p50": Metric("GloVe cosine, median", ".4f"),
-    "cosine_p90": Metric("GloVe cosine, 90th percentile", ".4f"),
-    "perplexity": Metric("perplexity", ".2f", min),
-    "token_accuracy": Metric("token accuracy", ".4f", max),
-    "mean_words": Metric("words per caption", ".1f"),
-    "vocabulary_used": Metric("distinct words", ",d"),
-    "distinct_captions": Metric("distinct captions", ",d"),
-    "novel_share": Metric("captions unseen in training", ".1%"),
-    "repeated_trigram_share": Metric("captions repeating 3 words", ".1%"),
-    "bad_ending_share": Metric("captions ending in a, the ...", ".1%"),
+    "bleu_1": Metric("BLEU-1", ".4f", max, OVERLAP, "share of its words that a reference has; short captions lose"),
+    "bleu_2": Metric("BLEU-2", ".4f", max, OVERLAP, "the same, with pairs of words"),
+    "bleu_3": Metric("BLEU-3", ".4f", max, OVERLAP, "the same, with up to three words in a row"),
+    "bleu_4": Metric("BLEU-4", ".4f", max, OVERLAP, "the same, with up to four words in a row: the usual BLEU"),
+    "rouge_l": Metric("ROUGE-L", ".4f", max, OVERLAP, "longest sequence of words in common with a reference"),
+    "cider": Metric("CIDEr-D", ".4f", max, OVERLAP, "agreement with all references; rare words count more"),
+    "cosine": Metric("GloVe cosine", ".4f", max, OVERLAP, "of mean word vectors of caption and references"),
+    "cosine_shuffled": Metric("GloVe cosine, shuffled pairs", ".4f", None, OVERLAP, "with another photo's references"),
+    "cosine_p10": Metric("GloVe cosine, 10th percentile", ".4f", None, OVERLAP, "a tenth of the photos have less"),
+    "cosine_p50": Metric("GloVe cosine, median", ".4f", None, OVERLAP, "half of the photos have less"),
+    "cosine_p90": Metric("GloVe cosine, 90th percentile", ".4f", None, OVERLAP, "a tenth of the photos have more"),
+    "perplexity": Metric("perplexity", ".2f", min, LIKELIHOOD, "how many words it wavers between, on average"),
+    "token_accuracy": Metric(
+        "token accuracy", ".4f", max, LIKELIHOOD, "share of reference words that it expected most"
+    ),
+    "mean_words": Metric("words per caption", ".1f", None, VARIETY, "mean length"),
+    "vocabulary_used": Metric("distinct words", ",d", None, VARIETY, "different words in all captions"),
+    "distinct_captions": Metric("distinct captions", ",d", None, VARIETY, "different captions"),
+    "novel_share": Metric("captions unseen in training", ".1%", None, VARIETY, "no training photo has them"),
+    "repeated_trigram_share": Metric("captions repeating 3 words", ".1%", None, FAULTS, "the same three words twice"),
+    "bad_ending_share": Metric("captions ending in a, the ...", ".1%", None, FAULTS, "they stop in mid-sentence"),
     "photos": Metric("photos", ",d"),
 }
 

@@ -35,17 +35,32 @@ def corpus_bleu(hypotheses: Sequence[Tokens], references: Iterable[ReferenceNgra
     Returns:
         `bleu_1` .. `bleu_4`, from 0 to 1.
     """
-    matches, totals = np.zeros(LONGEST_NGRAM), np.zeros(LONGEST_NGRAM)
-    hypothesis_length = reference_length = 0
-    for hypothesis, photo in zip(hypotheses, references, strict=True):
-        photo_matches, photo_totals = _matches_and_totals(hypothesis, photo)
-        matches += photo_matches
-        totals += photo_totals
-        hypothesis_length += len(hypothesis)
-        reference_length += _closest_length(len(hypothesis), photo)
-    penalty = _brevity_penalty(hypothesis_length, reference_length)
+    pairs = zip(hypotheses, references, strict=True)
+    sums = np.sum([bleu_statistics(hypothesis, photo) for hypothesis, photo in pairs], axis=0)
+    return {f"bleu_{n}": float(score) for n, score in enumerate(bleu_of_sums(sums), start=1)}
+
+
+def bleu_statistics(hypothesis: Tokens, references: ReferenceNgrams) -> list[int]:
+    """What a caption adds to a corpus: matches for n from 1 to 4, n-grams for n from 1 to 4, its length, the closest
+    length of a reference."""
+    matches, totals = _matches_and_totals(hypothesis, references)
+    return [*matches, *totals, len(hypothesis), _closest_length(len(hypothesis), references)]
+
+
+def bleu_of_sums(sums: np.ndarray) -> np.ndarray:
+    """BLEU-1 to BLEU-4 of corpora.
+
+    Args:
+        sums: (..., 10) int, the sums of `bleu_statistics` over the captions of each corpus.
+
+    Returns:
+        (..., 4) float64, from 0 to 1.
+    """
+    matches, totals = sums[..., :LONGEST_NGRAM], sums[..., LONGEST_NGRAM:-2]
     precisions = matches / np.maximum(totals, 1)
-    return {f"bleu_{n}": float(penalty * precisions[:n].prod() ** (1 / n)) for n in range(1, LONGEST_NGRAM + 1)}
+    penalty = np.exp(np.minimum(0.0, 1 - sums[..., -1] / np.maximum(sums[..., -2], 1)))
+    means = [precisions[..., :n].prod(-1) ** (1 / n) for n in range(1, LONGEST_NGRAM + 1)]
+    return np.stack([penalty * mean for mean in means], -1)
 
 
 def sentence_bleu(hypothesis: Tokens, references: ReferenceNgrams) -> float:

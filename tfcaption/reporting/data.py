@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from tfcaption.evaluation.results import PROTOCOL
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.preprocessing import photos
 from tfcaption.records.dataset_info import DATASET_FILE, load_dataset_info
 from tfcaption.records.examples import photo_of
 from tfcaption.records.reading import check_shards, read_records
 from tfcaption.records.tfrecord import RecordError
+from tfcaption.runs.about import About, read_about
 from tfcaption.runs.directory import Run, RunError, load_run
 from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE, read_lines
 from tfcaption.runtime.progress import Progress
@@ -34,6 +36,18 @@ class EvaluatedRun:
     captions: dict[str, dict[str, Any]]  # photo id -> its line of captions.jsonl
     epochs: list[dict[str, Any]]  # lines of metrics.jsonl
     steps: list[dict[str, Any]]  # lines of steps.jsonl
+    about: About
+
+    @property
+    def evaluated(self) -> str:
+        """Which checkpoint was evaluated, and how."""
+        checkpoint, protocol = (str(self.scores.get(key, "unknown")) for key in ("checkpoint", "protocol"))
+        return f"checkpoint {Path(checkpoint).name}; {protocol}"
+
+    @property
+    def search(self) -> str:
+        """How its captions were searched; empty where that is unknown."""
+        return str(self.scores.get("protocol", "")).removeprefix(PROTOCOL).removeprefix(", ")
 
 
 def read_runs(paths: Sequence[Path], split: str | None = None) -> tuple[str, list[EvaluatedRun]]:
@@ -73,6 +87,15 @@ def run_captions(run: EvaluatedRun, ids: Sequence[str]) -> list[str]:
 def all_references(run: EvaluatedRun, ids: Sequence[str]) -> list[str]:
     """All references of the photos, photo by photo."""
     return [reference for photo in ids for reference in run.captions[photo]["references"]]
+
+
+def compared_scores(runs: Sequence[EvaluatedRun]) -> dict[str, dict[str, Any]]:
+    """Scores of the constant caption and of people, as far as the evaluations of the runs have them."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, name in (("constant", "constant caption"), ("human", "people")):
+        for run in runs:  # a run without word vectors lacks some that another one has
+            found[name] = {**run.scores.get(key, {}), **found.get(name, {})}
+    return {name: scores for name, scores in found.items() if scores}
 
 
 def photo_scores(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> np.ndarray:
@@ -155,7 +178,8 @@ def _read_run(name: str, path: Path, split: str) -> EvaluatedRun:
     except (OSError, ValueError, KeyError, TypeError) as error:
         again = f"python -m tfcaption.evaluate --run {path} --split {split}"
         raise RunError(f"{scores_file.parent}: cannot be read ({error}); evaluate again with {again}") from error
-    return EvaluatedRun(name, run, scores, captions, read_lines(path / METRICS_FILE), read_lines(path / STEPS_FILE))
+    epochs, steps = read_lines(path / METRICS_FILE), read_lines(path / STEPS_FILE)
+    return EvaluatedRun(name, run, scores, captions, epochs, steps, read_about(path))
 
 
 def _read_captions(path: Path) -> dict[str, dict[str, Any]]:

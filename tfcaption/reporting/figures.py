@@ -9,54 +9,77 @@ import numpy as np
 from tfcaption.metrics.tokens import LONGEST_NGRAM, ngrams, score_tokens
 from tfcaption.reporting import plots
 from tfcaption.reporting.data import EvaluatedRun, all_references, run_captions
-from tfcaption.reporting.plots import Figure, Line
+from tfcaption.reporting.plots import Bars, Figure, Line
+
+_KEPT = " (star: the epoch that was kept)"
+_SHOWN_LOSSES = 0.98  # the first steps of training would squeeze all others into a corner
 
 
 def training_figures(runs: Sequence[EvaluatedRun]) -> list[Figure]:
-    """Losses by epoch; CIDEr, BLEU-4 and the learning rate too, where a run logged them and they change.
+    """Loss, CIDEr and BLEU-4 by epoch, where a run logged them.
 
     A star marks the epoch whose weights a run kept, on the line of the metric that decided.
     """
-    losses: list[Line] = []
-    scores: dict[str, list[Line]] = {"dev_cider": [], "dev_bleu_4": []}
-    rates: list[Line] = []
+    train_losses: list[Line] = []
+    dev: dict[str, list[Line]] = {"dev_loss": [], "dev_cider": [], "dev_bleu_4": []}
     for index, run in enumerate(runs):
         if not run.epochs:
             continue
-        loss_x, loss_y = plots.smoothed(*_by_step(run, "loss"))
-        losses.append(Line(f"{run.name}, train", loss_x, loss_y, index, dashed=True))
-        losses.append(_dev_line(run, "dev_loss", f"{run.name}, dev", index))
-        for key, lines in scores.items():
-            lines.append(_dev_line(run, key, run.name, index))
-        rates.append(Line(run.name, *plots.thinned(*_by_step(run, "learning_rate")), index))
-    if not any(min(line.y) < max(line.y) for line in rates if line.y):
-        rates = []  # constant rates need no figure
-    figures = [
-        ("loss", "Loss", "loss per token", losses),
-        ("cider", "CIDEr on the dev split", "CIDEr", scores["dev_cider"]),
-        ("bleu", "BLEU-4 on the dev split", "BLEU-4", scores["dev_bleu_4"]),
-        ("learning_rate", "Learning rate of the decoder", "learning rate", rates),
-    ]
+        x, y = plots.smoothed(*_by_step(run, "loss"))
+        train_losses.append(Line(f"{run.name}, train", x, y, index, faint=True))
+        for key, lines in dev.items():
+            lines.append(_dev_line(run, key, index))
+    figures = (
+        ("loss", "Loss per token; the thin lines are of training", "loss", "dev_loss", train_losses),
+        ("cider", "CIDEr-D of greedy captions of dev", "CIDEr-D", "dev_cider", []),
+        ("bleu", "BLEU-4 of greedy captions of dev", "BLEU-4", "dev_bleu_4", []),
+    )
     return [
         plots.draw_lines(
             name,
-            f"{title} (star: the epoch that was kept)" if any(line.star is not None for line in logged) else title,
+            f"{title}{_KEPT}" if any(line.star is not None for line in logged) else title,
             "epoch",
             y_label,
-            logged,
+            [*behind, *logged],
             integer_x=True,
+            y_range=_loss_range(behind, logged) if behind else None,
         )
-        for name, title, y_label, lines in figures
-        if (logged := [line for line in lines if line.x])
+        for name, title, y_label, key, behind in figures
+        if (logged := [line for line in dev[key] if line.x])
     ]
 
 
-def _dev_line(run: EvaluatedRun, key: str, label: str, index: int) -> Line:
+def learning_rate_figure(runs: Sequence[EvaluatedRun]) -> Figure | None:
+    """The logged learning rates; None where all are constant or none was logged."""
+    lines = [
+        Line(run.name, *plots.thinned(*_by_step(run, "learning_rate")), index)
+        for index, run in enumerate(runs)
+        if run.epochs
+    ]
+    lines = [line for line in lines if line.x]
+    if not any(min(line.y) < max(line.y) for line in lines):
+        return None
+    title = "Learning rate of the decoder"
+    return plots.draw_lines("learning_rate", title, "epoch", "learning rate", lines, integer_x=True)
+
+
+def _dev_line(run: EvaluatedRun, key: str, index: int) -> Line:
     """A metric of the dev split by epoch, with a star at its best epoch if the run kept the weights of that one."""
     x, y = _by_epoch(run, key)
     decides = key == run.run.config.train.early_stopping_metric
     best = min(y, default=None) if key == "dev_loss" else max(y, default=None)
-    return Line(label, x, y, index, markers=True, star=y.index(best) if decides and best is not None else None)
+    return Line(run.name, x, y, index, markers=True, star=y.index(best) if decides and best is not None else None)
+
+
+def _loss_range(behind: Sequence[Line], logged: Sequence[Line]) -> tuple[float, float]:
+    """The ends of the axis: around all values of dev, and those of training after the first epoch."""
+    training = [value for line in behind for value in line.y]
+    shown = [float(np.quantile(training, _SHOWN_LOSSES))] if training else []
+    after_first_epoch = [value for line in behind for x, value in zip(line.x, line.y, strict=True) if x >= 1]
+    highest = max([*(value for line in logged for value in line.y), *(after_first_epoch or shown)])
+    lowest = min([*(value for line in logged for value in line.y), *training])
+    margin = 0.06 * ((highest - lowest) or 1)
+    return lowest - margin, highest + margin
 
 
 def _by_epoch(run: EvaluatedRun, key: str) -> tuple[list[float], list[float]]:
@@ -98,39 +121,45 @@ def caption_figures(runs: Sequence[EvaluatedRun], ids: Sequence[str], scores: np
     first_references = _Captions.of("references", [runs[0].captions[photo]["references"][0] for photo in ids])
     return [
         _rouge_l(runs, scores),
-        *_cosines(runs, ids),
-        _lengths([*captions, references]),
+        _lengths(captions, references),
         _distinct_ngrams([*captions, first_references]),
+        *_cosines(runs, ids),
     ]
 
 
 def _rouge_l(runs: Sequence[EvaluatedRun], scores: np.ndarray) -> Figure:
-    edges = np.linspace(0, 1, 26)
-    lines = [plots.histogram_line(run.name, scores[:, index], edges, index) for index, run in enumerate(runs)]
-    return plots.draw_lines("rouge_l", "ROUGE-L per photo", "ROUGE-L", "share of photos", lines)
+    lines = [plots.distribution_line(run.name, scores[:, index], index) for index, run in enumerate(runs)]
+    title = "ROUGE-L: share of photos with at most this score"
+    return plots.draw_lines("rouge_l", title, "ROUGE-L of the caption", "share of photos", lines, labels_below=True)
 
 
 def _cosines(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> list[Figure]:
     """One figure, or none where no run was evaluated with word vectors."""
     cosines = [[run.captions[photo]["cosine"] for photo in ids if "cosine" in run.captions[photo]] for run in runs]
-    values = [value for of_run in cosines for value in of_run]
-    if not values:
-        return []
-    edges = np.linspace(np.quantile(values, 0.002), max(values), 31)  # without a few outliers
     lines = [
-        plots.histogram_line(run.name, of_run, edges, index)
+        plots.distribution_line(run.name, of_run, index)
         for index, (run, of_run) in enumerate(zip(runs, cosines, strict=True))
         if of_run
     ]
-    title = "Cosine of mean word vectors per photo"
-    return [plots.draw_lines("cosine", title, "cosine similarity", "share of photos", lines)]
+    if not lines:
+        return []
+    title = "GloVe cosine: share of photos with at most this value"
+    return [plots.draw_lines("cosine", title, "cosine similarity", "share of photos", lines, labels_below=True)]
 
 
-def _lengths(groups: Sequence[_Captions]) -> Figure:
-    longest = max(len(tokens) for group in groups for tokens in group.tokens)
-    edges = np.arange(-0.5, longest + 1)
-    lines = [plots.histogram_line(group.label, list(map(len, group.tokens)), edges, group.run) for group in groups]
-    return plots.draw_lines("lengths", "Caption length", "words", "share of captions", lines, integer_x=True)
+def _lengths(captions: Sequence[_Captions], references: _Captions) -> Figure:
+    found = [len(tokens) for group in (*captions, references) for tokens in group.tokens]
+    lengths = range(min(found), max(found) + 1)
+
+    def shares(group: _Captions) -> list[float]:
+        counts = Counter(len(tokens) for tokens in group.tokens)
+        return [counts[length] / max(len(group.tokens), 1) for length in lengths]
+
+    lines = [Line(group.label, lengths, shares(group), group.run, markers=True) for group in captions]
+    bars = Bars(references.label, lengths, shares(references))
+    return plots.draw_lines(
+        "lengths", "Length of captions", "words", "share of captions", lines, bars=bars, integer_x=True
+    )
 
 
 def _distinct_ngrams(groups: Sequence[_Captions]) -> Figure:
@@ -145,8 +174,8 @@ def _distinct_ngrams(groups: Sequence[_Captions]) -> Figure:
         )
         for group in groups
     ]
-    title = "Share of distinct n-grams (references: the first of each photo)"
-    return plots.draw_lines("distinct", title, "n", "distinct n-grams", lines, integer_x=True)
+    title = "Variety: share of distinct n-grams"
+    return plots.draw_lines("distinct", title, "words in a row (n)", "distinct n-grams", lines, integer_x=True)
 
 
 def distinct_ngrams(captions: Sequence[Sequence[str]]) -> list[float]:

@@ -20,11 +20,31 @@ _DARK_COLOURS = ("#4db2ec", "#ff8a3d", "#2fd0a0", "#f0a3cf", "#ffc247", "#9bd8ff
 _MAX_OPACITY = 190  # of 255, over regions without attention
 
 
+class Mark(NamedTuple):
+    """A point on the scale of a headline."""
+
+    label: str
+    text: str  # its value
+    place: float  # from 0 (left end) to 1
+    run: int | None = None  # None: the constant caption or people
+
+
+class Headline(NamedTuple):
+    """One score in large figures, with the runs between the constant caption and people."""
+
+    label: str
+    meaning: str
+    values: list[str]  # one per run
+    marks: list[Mark]  # empty: there is nothing to compare with
+
+
 class Cell(NamedTuple):
     """One cell of a table."""
 
     text: str
+    note: str = ""  # below the text, small
     best: bool = False  # of its row
+    bar: float | None = None  # from 0 to 1: a hairline below the text
 
 
 class Row(NamedTuple):
@@ -32,15 +52,33 @@ class Row(NamedTuple):
 
     label: str
     cells: list[Cell]  # one per column
+    meaning: str = ""  # below the label, small
+    direction: str = ""  # which values are better
+
+
+class Group(NamedTuple):
+    """Rows under one heading."""
+
+    heading: str  # empty: the only group
+    rows: list[Row]
 
 
 class PageTable(NamedTuple):
-    """A table with its heading and a note."""
+    """A table with its heading and notes."""
 
+    id: str
     heading: str
-    note: str
+    notes: list[str]
     columns: list[str]  # without the column of labels
-    rows: list[Row]
+    groups: list[Group]
+
+
+class Phrases(NamedTuple):
+    """Frequent phrases of one run, or of the references."""
+
+    label: str
+    run: int | None
+    shares: list[tuple[str, float]]  # phrase -> share of captions, the most frequent first
 
 
 class PageCaption(NamedTuple):
@@ -48,14 +86,17 @@ class PageCaption(NamedTuple):
 
     text: str
     score: float  # from 0 to 1
+    rank: float  # share of all captions with at most this score, from 0 to 1
     attention: Sequence[WordAttention] = ()  # empty for a run without attention
 
 
 class PagePhoto(NamedTuple):
     """A photo with its references and captions."""
 
+    anchor: str  # of its card
     id: str
     jpeg: bytes
+    size: tuple[int, int]  # width and height in pixels
     references: list[str]
     captions: list[PageCaption]  # one per run
 
@@ -77,12 +118,19 @@ class Page(NamedTuple):
     """The content of a report, in the order of the page."""
 
     title: str
-    notes: list[str]  # paragraphs below the title
+    subtitle: str
+    verdict: list[str]  # sentences
+    headlines: list[Headline]
+    examples: list[Section]  # a few of the photos below
     tables: list[PageTable]
-    figures: list[Figure]
+    training: list[Figure]
+    learning_rate: Figure | None
+    captions: list[Figure]
+    phrases: list[Phrases]
     score: str  # explains the scores of captions and photos
     runs: list[str]  # their names
     sections: list[Section]
+    method: list[str]  # how it was measured
 
 
 def render(page: Page) -> str:

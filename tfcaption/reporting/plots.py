@@ -8,14 +8,17 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 INK = "#1b1b1f"  # of text and axes; `currentColor` in the SVG
 # Okabe and Ito's palette, which colour-blind people can tell apart; `var(--run-0)`, `var(--run-1)` ... in the SVG.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f5f00", "#6a3d9a")
-_SIZE_INCHES = (5.2, 3.4)
+_SIZE_INCHES = (5.2, 3.2)
 _DOTS_PER_INCH = 150
+_LONGEST_LABEL = 24  # characters, beside a line
+_LABEL_HEIGHT = 0.075  # of a line of text, as a share of the axes' height
 
 
 class Line(NamedTuple):
@@ -28,6 +31,15 @@ class Line(NamedTuple):
     dashed: bool = False
     markers: bool = False
     star: int | None = None  # index of the point that gets a star
+    faint: bool = False  # thin and translucent, without a label of its own
+
+
+class Bars(NamedTuple):
+    """Filled bars behind the lines, in the colour of the text."""
+
+    label: str
+    x: Sequence[float]
+    heights: Sequence[float]
 
 
 class Figure(NamedTuple):
@@ -35,48 +47,122 @@ class Figure(NamedTuple):
 
     name: str  # of its file
     title: str
-    png: bytes  # on white
-    svg: Markup  # an <svg> element for the page, transparent
+    png: bytes  # on white, with its title
+    svg: Markup  # an <svg> element for the page, transparent, without title
 
 
 def draw_lines(
-    name: str, title: str, x_label: str, y_label: str, lines: Sequence[Line], *, integer_x: bool = False
+    name: str,
+    title: str,
+    x_label: str,
+    y_label: str,
+    lines: Sequence[Line],
+    *,
+    bars: Bars | None = None,
+    integer_x: bool = False,
+    y_range: tuple[float, float] | None = None,
+    labels_below: bool = False,
 ) -> Figure:
     """Draw lines into one figure.
 
     Args:
         name: of its file; also the prefix of all ids in its SVG.
-        title: of the figure; the page shows it beside the figure.
+        title: of the figure; drawn into the PNG, and shown by the page beside the SVG.
         x_label: of the axis.
         y_label: of the axis.
         lines: one or more.
+        bars: behind the lines.
         integer_x: mark only whole numbers on the x axis.
+        y_range: ends of the y axis, where a few values lie far above the others.
+        labels_below: lines are labelled at the lower right, which distribution functions leave empty; otherwise each
+            at its right end.
     """
     with matplotlib.rc_context(_style(name)):
         canvas = Canvas(figsize=_SIZE_INCHES, layout="constrained")
         axes = canvas.add_subplot(xlabel=x_label, ylabel=y_label)
+        if bars:
+            axes.bar(bars.x, bars.heights, width=0.9, color=INK, alpha=0.18, linewidth=0)
         for line in lines:
-            axes.plot(
-                line.x,
-                line.y,
-                # matplotlib omits a label with a leading underscore from the legend.
-                label=f" {line.label}" if line.label.startswith("_") else line.label,
-                color=INK if line.run is None else run_colour(line.run),
-                linestyle="--" if line.dashed else "-",
-                linewidth=1.2 if line.dashed else 1.8,
-                marker="o" if line.markers else None,
-                markersize=3.5,
-            )
-            if line.star is not None:
-                colour = INK if line.run is None else run_colour(line.run)
-                axes.plot([line.x[line.star]], [line.y[line.star]], color=colour, marker="*", markersize=13)
+            _draw_line(axes, line)
         if integer_x:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        canvas.legend(loc="outside lower center", ncols=2, fontsize="medium")
+        if y_range:
+            axes.set_ylim(y_range)
+        if labels_below or bars:
+            _label_in_corner(axes, [*([(bars.label, INK)] if bars else []), *_labels(lines)], above=bars is not None)
+        else:
+            _label_ends(axes, lines)
         png, svg = io.BytesIO(), io.StringIO()
-        canvas.savefig(png, format="png", dpi=_DOTS_PER_INCH)
         canvas.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+        axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+        canvas.savefig(png, format="png", dpi=_DOTS_PER_INCH)
     return Figure(name, title, png.getvalue(), _svg_element(svg.getvalue(), name, title))
+
+
+def _draw_line(axes: Axes, line: Line) -> None:
+    colour = _colour(line)
+    axes.plot(
+        line.x,
+        line.y,
+        color=colour,
+        alpha=0.45 if line.faint else None,
+        linestyle="--" if line.dashed else "-",
+        linewidth=1.0 if line.faint else 1.8,
+        marker="o" if line.markers else None,
+        markersize=3.5,
+    )
+    if line.star is not None:
+        axes.plot([line.x[line.star]], [line.y[line.star]], color=colour, marker="*", markersize=13)
+
+
+def _labels(lines: Sequence[Line]) -> list[tuple[str, str]]:
+    return [(line.label, _colour(line)) for line in lines if not line.faint]
+
+
+def _label_in_corner(axes: Axes, labels: Sequence[tuple[str, str]], *, above: bool) -> None:
+    """Labels in the colours of their lines, one below the other, at the upper or lower right."""
+    for index, (label, colour) in enumerate(labels if above else reversed(labels)):
+        distance = 0.03 + index * _LABEL_HEIGHT
+        axes.text(
+            0.98,
+            1 - distance if above else distance,
+            _shortened(label),
+            color=colour,
+            ha="right",
+            va="top" if above else "bottom",
+            transform=axes.transAxes,
+        )
+
+
+def _label_ends(axes: Axes, lines: Sequence[Line]) -> None:
+    """The label of each line to the right of its end, moved up or down where labels would overlap."""
+    labelled = [line for line in lines if not line.faint and len(line.y)]
+    low, high = axes.get_ylim()
+    wanted = [float(np.clip((line.y[-1] - low) / ((high - low) or 1), 0, 1)) for line in labelled]
+    for line, height in zip(labelled, spread(wanted, _LABEL_HEIGHT), strict=True):
+        axes.text(1.015, height, _shortened(line.label), color=_colour(line), va="center", transform=axes.transAxes)
+
+
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Positions that are at least `gap` apart, in the same order and near the given ones; between 0 and 1 if they fit."""
+    order = sorted(range(len(positions)), key=lambda index: positions[index])
+    moved = [positions[index] for index in order]
+    for index in range(1, len(moved)):
+        moved[index] = max(moved[index], moved[index - 1] + gap)
+    if moved and moved[-1] > 1:
+        moved[-1] = 1.0
+        for index in reversed(range(len(moved) - 1)):
+            moved[index] = min(moved[index], moved[index + 1] - gap)
+    found = dict(zip(order, moved, strict=True))
+    return [found[index] for index in range(len(positions))]
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
+
+
+def _colour(line: Line) -> str:
+    return INK if line.run is None else run_colour(line.run)
 
 
 def run_colour(run: int) -> str:
@@ -84,19 +170,11 @@ def run_colour(run: int) -> str:
     return COLOURS[run % len(COLOURS)]
 
 
-def histogram_line(label: str, values: Sequence[float] | np.ndarray, edges: np.ndarray, run: int | None = None) -> Line:
-    """The share of values in each bin, as the outline of a histogram.
-
-    Args:
-        label: of the line.
-        values: any number of them. Values outside the edges count towards the total but are not drawn.
-        edges: (bins + 1,) ascending.
-        run: sets the colour.
-    """
-    counts, _ = np.histogram(values, edges)
-    shares = counts / max(len(values), 1)
-    x, y = np.repeat(edges, 2), np.concatenate([[0.0], np.repeat(shares, 2), [0.0]])
-    return Line(label, x.tolist(), y.tolist(), run, dashed=run is None)
+def distribution_line(label: str, values: Sequence[float] | np.ndarray, run: int | None = None) -> Line:
+    """The empirical distribution function: x, and the share of values that are at most x."""
+    x = np.sort(np.asarray(values, float))
+    y = np.arange(1, len(x) + 1) / max(len(x), 1)
+    return Line(label, *thinned(x.tolist(), y.tolist()), run)
 
 
 def smoothed(x: Sequence[float], y: Sequence[float], points: int = 200) -> tuple[list[float], list[float]]:
@@ -115,15 +193,15 @@ def thinned(x: Sequence[float], y: Sequence[float], points: int = 200) -> tuple[
 
 
 def _style(name: str) -> dict[Any, Any]:
-    ink = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color")
+    ink = ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
     return {
-        **dict.fromkeys(ink, INK),
+        **dict.fromkeys((*ink, "grid.color"), INK),
         "axes.grid": True,
+        "axes.axisbelow": True,
         "axes.spines.right": False,
         "axes.spines.top": False,
         "font.size": 11,
         "grid.alpha": 0.15,
-        "legend.frameon": False,
         "svg.fonttype": "none",  # text stays text
         "svg.hashsalt": name,  # equal figures have equal bytes
         "text.parse_math": False,  # a run's name may contain a dollar sign

@@ -1,37 +1,39 @@
 """Writes the report: reads runs, chooses photos, makes tables and figures, renders the page."""
 
+import io
 import random
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from tfcaption.evaluation.scores import METRICS
-from tfcaption.metrics.tokens import ngrams, score_tokens
+from tfcaption.metrics.bootstrap import Interval, PhotoScores, difference_intervals, draw_photos, intervals
 from tfcaption.records.captions import WordAttention
-from tfcaption.records.display import display_text
 from tfcaption.reporting.data import (
     EvaluatedRun,
-    all_references,
     common_photos,
     photo_scores,
     read_photos,
     read_runs,
     run_captions,
 )
-from tfcaption.reporting.figures import caption_figures, training_figures
-from tfcaption.reporting.page import Cell, Page, PageCaption, PagePhoto, PageTable, Row, Section, render
+from tfcaption.reporting.figures import caption_figures, learning_rate_figure, training_figures
+from tfcaption.reporting.page import Page, PageCaption, PagePhoto, Section, render
+from tfcaption.reporting.summary import headlines, verdict
+from tfcaption.reporting.tables import config_table, facts_table, frequent_trigrams, score_table
 from tfcaption.runtime.paths import as_path
 
 PAGE_FILE = "report.html"
-PHOTO_SIZE = 224  # pixels
-FREQUENT_TRIGRAMS = 10
+PHOTO_SIZE = 320  # pixels
+DEFAULT_PHOTOS = 36  # a third of them fills whole rows of 1, 2, 3 and 4 cards
 SECTIONS = {"best": "Best photos", "random": "Random photos", "worst": "Worst photos"}
+EXAMPLES = {"best": "Where it does well", "worst": "Where it fails"}
+EXAMPLE_PHOTOS = 3  # of each
 SCORE = (
-    "A caption's score is its ROUGE-L against all references of the photo; a photo's score is the mean over the runs. "
-    "Best and worst photos are those of the whole split; random photos are sampled from the rest."
+    "A caption's score is its ROUGE-L against all references of the photo, from 0 to 1. Its stripe shows where it lies "
+    "among all captions of the split. A photo's score is the mean over the runs. Best and worst photos are those of the "
+    "whole split; random photos are drawn from the rest."
 )
 
 
@@ -39,7 +41,7 @@ def write_report(
     paths: Sequence[Path],
     *,
     split: str | None = None,
-    photo_count: int = 60,
+    photo_count: int = DEFAULT_PHOTOS,
     output: Path | None = None,
     records: Path | None = None,
 ) -> Path:
@@ -66,26 +68,41 @@ def write_report(
     records = records or as_path(runs[0].run.config.data.records)
     chosen_ids = {ids[index] for indices in chosen.values() for index in indices}
     jpegs = read_photos(chosen_ids, records, split, size=PHOTO_SIZE)
+    sections = [
+        Section(section, heading, [_photo(runs, ids, index, jpegs[ids[index]], scores) for index in chosen[section]])
+        for section, heading in SECTIONS.items()
+    ]
+    of_runs, difference = _intervals(runs, ids)
     names = [run.name for run in runs]
     page = Page(
-        title=f"{' and '.join(names)} on {len(ids):,} photos of the {split} split",
-        notes=_notes(runs, ids),
-        tables=_tables(runs, ids),
-        figures=training_figures(runs) + caption_figures(runs, ids, scores),
+        title=" and ".join(names),
+        subtitle=f"{len(ids):,} photos of the {split} split, which training has not seen"
+        if split != "train"
+        else f"{len(ids):,} photos of the train split",
+        verdict=verdict(runs, of_runs, difference),
+        headlines=headlines(runs),
+        examples=[
+            Section(f"example-{section.id}", EXAMPLES[section.id], section.photos[:EXAMPLE_PHOTOS])
+            for section in sections
+            if section.id in EXAMPLES and section.photos
+        ],
+        tables=[
+            score_table(runs, of_runs, difference),
+            facts_table(runs),
+            *([config_table(runs)] if len(runs) > 1 else []),
+        ],
+        training=training_figures(runs),
+        learning_rate=learning_rate_figure(runs),
+        captions=caption_figures(runs, ids, scores),
+        phrases=frequent_trigrams(runs, ids),
         score=SCORE,
         runs=names,
-        sections=[
-            Section(
-                section,
-                heading,
-                [_photo(runs, ids[index], jpegs[ids[index]], scores[index]) for index in chosen[section]],
-            )
-            for section, heading in SECTIONS.items()
-        ],
+        sections=sections,
+        method=_method(runs, ids),
     )
     folder = output or paths[0].parent / "report"
     folder.mkdir(parents=True, exist_ok=True)
-    for figure in page.figures:
+    for figure in (*page.training, *page.captions, *([page.learning_rate] if page.learning_rate else [])):
         (folder / f"{figure.name}.png").write_bytes(figure.png)
     (folder / PAGE_FILE).write_text(render(page), encoding="utf-8")
     return folder / PAGE_FILE
@@ -112,86 +129,40 @@ def choose_photos(scores: np.ndarray, count: int) -> dict[str, list[int]]:
     }
 
 
-def _photo(runs: Sequence[EvaluatedRun], photo: str, jpeg: bytes, scores: np.ndarray) -> PagePhoto:
-    lines = [run.captions[photo] for run in runs]
+def _photo(runs: Sequence[EvaluatedRun], ids: Sequence[str], index: int, jpeg: bytes, scores: np.ndarray) -> PagePhoto:
+    lines = [run.captions[ids[index]] for run in runs]
     captions = [
-        PageCaption(line["caption"], float(score), [WordAttention(**word) for word in line.get("attention", ())])
-        for line, score in zip(lines, scores, strict=True)
+        PageCaption(
+            line["caption"],
+            float(score),
+            float((scores <= score).mean()),
+            [WordAttention(**word) for word in line.get("attention", ())],
+        )
+        for line, score in zip(lines, scores[index], strict=True)
     ]
-    return PagePhoto(photo, jpeg, lines[0]["references"], captions)
+    with Image.open(io.BytesIO(jpeg)) as image:
+        size = image.size
+    return PagePhoto(f"photo-{index}", ids[index], jpeg, size, lines[0]["references"], captions)
 
 
-def _notes(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> list[str]:
+def _intervals(
+    runs: Sequence[EvaluatedRun], ids: Sequence[str]
+) -> tuple[list[dict[str, Interval]], Mapping[str, Interval]]:
+    """The intervals of each run's scores and, for two runs, of their difference; none where the photos differ."""
+    if len(ids) < 2 or any(len(run.captions) != len(ids) for run in runs):
+        return [{} for _ in runs], {}
+    counts = draw_photos(len(ids))
+    references = [runs[0].captions[photo]["references"] for photo in ids]
+    drawn = [PhotoScores.of(run_captions(run, ids), references).drawn(counts) for run in runs]
+    return [intervals(each) for each in drawn], difference_intervals(drawn[1], drawn[0]) if len(drawn) == 2 else {}
+
+
+def _method(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> list[str]:
     """How each run was evaluated, and what limits the comparison."""
-    notes = []
-    for run in runs:
-        checkpoint, protocol = (str(run.scores.get(key, "unknown")) for key in ("checkpoint", "protocol"))
-        notes.append(f"{run.name}: checkpoint {Path(checkpoint).name}; {protocol}")
+    notes = [f"{run.name}: {run.evaluated}." for run in runs]
     if any(len(run.captions) > len(ids) for run in runs):
         notes.append(
             "The runs captioned different photos. The scores cover all photos of each run; the rest of this page only "
             f"the {len(ids):,} photos in common."
         )
     return notes
-
-
-def _tables(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> list[PageTable]:
-    tables = [_score_table(runs)]
-    if len(runs) > 1:
-        tables.append(_config_table(runs))
-    return [*tables, _trigram_table(runs, ids)]
-
-
-def _score_table(runs: Sequence[EvaluatedRun]) -> PageTable:
-    """Metrics as rows; runs, the constant caption and human captions as columns."""
-    constant: dict[str, Any] = next((run.scores["constant"] for run in runs if "constant" in run.scores), {})
-    notes = ["The best run of each row is underlined."] if len(runs) > 1 else []
-    if "caption" in constant:
-        notes.append(f'The constant caption, given to every photo, is "{display_text(constant["caption"])}"')
-    columns = [(run.name, run.scores) for run in runs]
-    for key, name in (("constant", "constant caption"), ("human", "human")):
-        columns += [(name, run.scores[key]) for run in runs if key in run.scores][:1]
-    rows = []
-    for key, metric in METRICS.items():
-        values = [run.scores[key] for run in runs if key in run.scores]
-        best = metric.best(values) if metric.best and len(values) > 1 else None
-        cells = [
-            Cell(
-                format(scores[key], metric.format) if key in scores else "-",
-                best=index < len(runs) and best is not None and scores.get(key) == best,
-            )
-            for index, (_, scores) in enumerate(columns)
-        ]
-        if any(key in scores for _, scores in columns):
-            rows.append(Row(metric.label, cells))
-    return PageTable("Scores", " ".join(notes), [name for name, _ in columns], rows)
-
-
-def _config_table(runs: Sequence[EvaluatedRun]) -> PageTable:
-    rows = [
-        Row(f"{section}.{field}", [Cell(value) for value in values])
-        for section in ("data", "model", "train")
-        for field in type(getattr(runs[0].run.config, section)).model_fields
-        if len(set(values := [str(getattr(getattr(run.run.config, section), field)) for run in runs])) > 1
-    ]
-    note = "The config fields with different values." if rows else "None: all config fields have equal values."
-    return PageTable("Config differences", note, [run.name for run in runs] if rows else [], rows)
-
-
-def _trigram_table(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> PageTable:
-    columns = {run.name: _frequent_trigrams(run_captions(run, ids)) for run in runs}
-    columns["references"] = _frequent_trigrams(all_references(runs[0], ids))
-    rows = [
-        Row(str(rank + 1), [Cell(found[rank] if rank < len(found) else "") for found in columns.values()])
-        for rank in range(FREQUENT_TRIGRAMS)
-    ]
-    note = "The share of captions (or references) that contain each trigram."
-    return PageTable("Most frequent trigrams", note, list(columns), rows)
-
-
-def _frequent_trigrams(captions: Sequence[str]) -> list[str]:
-    """Trigrams with the share of captions that contain them, the most frequent first."""
-    distinct = (set(ngrams(score_tokens(caption))) for caption in captions)
-    counts = Counter(ngram for found in distinct for ngram in found if len(ngram) == 3)
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:FREQUENT_TRIGRAMS]
-    return [f"{' '.join(trigram)} {count / len(captions):.1%}" for trigram, count in ordered]

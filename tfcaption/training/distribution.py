@@ -1,5 +1,8 @@
 """Replicas and hosts: the strategy, batches for its replicas, and what all hosts agree on."""
 
+import os
+from pathlib import Path
+
 import tensorflow as tf
 
 from tfcaption.config import Config, ConfigError
@@ -52,6 +55,18 @@ def distributed_batches(dataset: tf.data.Dataset, strategy: tf.distribute.Strate
         )
     options = tf.distribute.InputOptions(experimental_replication_mode=tf.distribute.InputReplicationMode.PER_WORKER)
     return iter(strategy.distribute_datasets_from_function(lambda context: dataset, options))
+
+
+def device_name() -> str:
+    """The devices of this host that train, in words: `2 x NVIDIA H200`, `CPU with 2 threads (AMD EPYC 7B13)`."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+        return f"{len(gpus)} x {name}"
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text(encoding="utf-8").splitlines() if cpu_info.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"CPU with {len(os.sched_getaffinity(0))} threads{f' ({models[0]})' if models else ''}"
 
 
 def agree(strategy: tf.distribute.Strategy, host: Host, *, stop: bool, steps: int) -> tuple[bool, int]:

@@ -11,6 +11,7 @@ from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.read_errors import explain_read_errors
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.records.reading import read_references
+from tfcaption.runs.about import write_about
 from tfcaption.runs.checkpoints import save_encoder
 from tfcaption.runs.directory import CHECKPOINTS, Run
 from tfcaption.runtime.errors import Preempted, TrainingFailed
@@ -21,7 +22,7 @@ from tfcaption.runtime.progress import Progress
 from tfcaption.training.assemble import Training, assemble, open_whole_split
 from tfcaption.training.callbacks import Callbacks
 from tfcaption.training.console import describe, epoch_line, extraction_advice, print_lines, verdict
-from tfcaption.training.distribution import agree
+from tfcaption.training.distribution import agree, device_name
 from tfcaption.training.logs import Logs
 from tfcaption.training.state import TrainingState
 from tfcaption.training.step import Batches, StepSums
@@ -30,7 +31,12 @@ SECONDS_PER_CALL = 1.0  # of training, before the host looks at signals and metr
 MAX_STEPS_PER_CALL = 64
 
 
-def train_run(run: Run, host: Host = Host(), callbacks: Sequence[Any] = ()) -> Path:  # noqa: B008 (frozen)
+def train_run(
+    run: Run,
+    host: Host = Host(),  # noqa: B008 (frozen)
+    callbacks: Sequence[Any] = (),
+    command: str = "",
+) -> Path:
     """Train to the end, or from the last checkpoint on.
 
     Prints what the run is made of and a line per epoch.
@@ -39,6 +45,7 @@ def train_run(run: Run, host: Host = Host(), callbacks: Sequence[Any] = ()) -> P
         run: as `open_run` returns it.
         host: this machine's place among those that train.
         callbacks: see `training.callbacks.Callbacks`.
+        command: that was called, for `about.json`.
 
     Returns:
         The run directory.
@@ -52,6 +59,8 @@ def train_run(run: Run, host: Host = Host(), callbacks: Sequence[Any] = ()) -> P
         training = assemble(run, host)
         if host.writes:
             save_encoder(directory.folder, training.trainer.captioner.encoder)
+            precision = training.trainer.captioner.compute_dtype
+            write_about(directory.folder, command=command, device=device_name(), precision=precision)
         print_lines(*training.notes, describe(training))
         if training.train_split.stage == "photo" and host.writes:
             print_lines(extraction_advice(run, training.trainer.captioner.encoder))

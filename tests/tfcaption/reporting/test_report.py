@@ -24,8 +24,9 @@ from tfcaption.records.tfrecord import frame_record
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE
 from tfcaption.reporting import plots
 from tfcaption.reporting.data import read_runs
-from tfcaption.reporting.figures import distinct_ngrams, training_figures
-from tfcaption.reporting.report import PHOTO_SIZE, _frequent_trigrams, choose_photos, write_report
+from tfcaption.reporting.figures import distinct_ngrams, learning_rate_figure, training_figures
+from tfcaption.reporting.report import PHOTO_SIZE, choose_photos, write_report
+from tfcaption.reporting.tables import trigram_shares
 from tfcaption.runs.directory import CONFIG_FILE, RunError
 from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE, append_lines
 
@@ -179,7 +180,14 @@ def tree(page):
 def cells(tree, heading):
     """Rows of the table below a heading: name -> texts."""
     (section,) = [s for s in tree.all("section") if [h.text for h in s.all("h2")] == [heading]]
-    return {row.children[0].text: [cell.text for cell in row.children[1:]] for row in section.all("tr")}, section
+    rows = [row for row in section.all("tr") if row.attributes.get("class") != "heading"]
+    return {own_text(row.children[0]): [own_text(cell) for cell in row.children[1:]] for row in rows}, section
+
+
+def own_text(cell):
+    """The text of a cell without the notes below it."""
+    parts = (part if isinstance(part, str) else part.text * (part.tag == "strong") for part in cell.own)
+    return "".join(parts).strip()
 
 
 def cards(tree):
@@ -205,10 +213,11 @@ def rouge_l(caption, references):
 
 def test_scores_of_the_runs_are_side_by_side_and_the_best_of_each_row_is_marked(tree):
     table, section = cells(tree, "Scores")
-    assert table[""] == ["plain", "a_$b$", "constant caption"]
-    assert table["BLEU-4"] == ["0.2000", "0.1000", "0.0500"] and table["perplexity"] == ["9.50", "8.50", "-"]
-    assert table["distinct captions"] == ["4", "-", "-"]
-    assert [mark.text for mark in section.all("strong")] == ["0.2000", "8.50"]  # higher BLEU, lower perplexity
+    assert table[""] == ["plain", "a_$b$", "a_$b$ - plain", "constant caption"]
+    assert table["BLEU-4"] == ["0.200", "0.100", "-0.100", "0.050"]
+    assert table["perplexity"] == ["9.50", "8.50", "", ""]
+    assert table["distinct captions"] == ["4", "", "", ""]
+    assert [mark.text for mark in section.all("strong")] == ["0.200", "8.50"]  # higher BLEU, lower perplexity
 
 
 def test_the_differences_of_the_configs_are_exactly_the_fields_that_differ(tree):
@@ -239,10 +248,10 @@ def test_the_attention_of_a_run_is_shaded_on_the_photo_word_by_word(folder, tmp_
         (details,) = card.all("details", class_="attention")
         caption = PHOTOS[photo][1]
         assert details.attributes["data-run"] == "1"
-        assert next(details.all("summary")).text == "attention of attending"
+        assert next(details.all("summary")).text == "where attending looked"
         assert [item.text for item in details.all("li")] == [*caption.split(), HOSTILE]
         shown = next(card.all("img")).attributes["src"]
-        assert card.attributes["style"] == f"--photo: url({shown})"
+        assert card.attributes["style"].endswith(f"--photo: url({shown})")
         for image in details.all("img"):
             shade = np.asarray(Image.open(io.BytesIO(base64.b64decode(image.attributes["src"].partition(",")[2]))))
             assert shade.shape == (2, 2, 2) and not shade[..., 0].any()
@@ -255,7 +264,7 @@ def test_a_photo_is_the_one_of_the_records_made_smaller(tree):
         kind, _, data = next(found[photo].all("img")).attributes["src"].partition(",")
         assert kind == "data:image/jpeg;base64"
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-            assert image.size == (PHOTO_SIZE, PHOTO_SIZE)
+            assert image.size == (SIZE, SIZE) and SIZE <= PHOTO_SIZE
             mean = np.asarray(image).mean((0, 1))
         assert np.abs(mean - [40 * index, 200 - 30 * index, 90]).max() < 4
 
@@ -276,6 +285,7 @@ def test_text_from_the_data_never_becomes_markup(tree, page):
 
 def test_the_page_needs_no_other_file_and_no_network(tree):
     for element in tree.all():
+        assert element.tag != "a" or element.attributes["href"].startswith("#")
         for name in ("src", "href", "xlink:href", "action", "srcset", "data"):
             assert element.attributes.get(name, "#").startswith(("#", "data:image/jpeg;base64,")), element.attributes
         assert element.tag not in ("link", "iframe", "object")
@@ -312,9 +322,8 @@ def test_the_controls_have_labels_and_the_headings_no_gaps(tree):
 
 def test_most_frequent_trigrams_are_counted_once_a_caption():
     captions = ["a dog a dog a dog", "A dog runs .", "a dog runs far", "cat"]
-    assert _frequent_trigrams(captions) == [
-        *("a dog runs 50.0%", "a dog a 25.0%", "dog a dog 25.0%", "dog runs far 25.0%")
-    ]
+    found = [("a dog runs", 0.5), ("a dog a", 0.25), ("dog a dog", 0.25), ("dog runs far", 0.25)]
+    assert trigram_shares(captions) == found
 
 
 def test_distinct_n_is_the_share_of_different_ngrams():
@@ -332,9 +341,17 @@ def test_best_and_worst_are_those_of_the_whole_split_and_no_photo_comes_twice(ph
     assert best == sorted(scores)[::-1][:third] and worst == sorted(scores)[:third]
 
 
-def test_a_histogram_line_encloses_the_share_of_values_in_each_bin():
-    line = plots.histogram_line("x", [0.5, 1.5, 1.6, 2.5], np.array([0.0, 1, 2, 3]))
-    assert line.x == [0, 0, 1, 1, 2, 2, 3, 3] and line.y == [0, 0.25, 0.25, 0.5, 0.5, 0.25, 0.25, 0]
+def test_a_distribution_line_gives_the_share_of_values_up_to_each():
+    line = plots.distribution_line("x", [0.5, 2.5, 1.5, 1.5])
+    assert (line.x, line.y) == ([0.5, 1.5, 1.5, 2.5], [0.25, 0.5, 0.75, 1.0])
+
+
+@pytest.mark.parametrize("positions", [[], [0.5], [0.2, 0.9, 0.5], [0.99, 0.98, 1.0], [0, 0, 0, 0.05], [1.0] * 5])
+def test_labels_are_apart_in_the_order_of_their_lines_and_inside_the_figure(positions):
+    found = plots.spread(positions, 0.1)
+    assert np.argsort(found, kind="stable").tolist() == np.argsort(positions, kind="stable").tolist()
+    assert all(b - a > 0.0999 for a, b in itertools.pairwise(sorted(found)))
+    assert all(-1e-9 <= place <= 1 for place in found)
 
 
 def test_smoothing_takes_means_of_neighbours_and_leaves_a_short_line_alone():
@@ -350,7 +367,7 @@ def test_a_thinned_line_keeps_both_ends_and_evenly_spaced_values():
 def test_the_learning_rate_is_the_logged_one_and_a_constant_one_or_none_has_no_figure(folder, tmp_path, monkeypatch):
     drawn = {}
 
-    def draw_lines(name, title, x_label, y_label, lines, *, integer_x=False):
+    def draw_lines(name, title, x_label, y_label, lines, **options):
         drawn[name] = {line.label: (list(line.x), list(line.y)) for line in lines}
 
     monkeypatch.setattr(plots, "draw_lines", draw_lines)
@@ -361,18 +378,16 @@ def test_the_learning_rate_is_the_logged_one_and_a_constant_one_or_none_has_no_f
             (paths[name] / STEPS_FILE).unlink()
             steps = zip(range(2, 9, 2), rates, strict=True)
             append_lines(paths[name] / STEPS_FILE, [{"step": s, "loss": 1.0, "learning_rate": r} for s, r in steps])
-    training_figures(read_runs(list(paths.values()))[1])
+    learning_rate_figure(read_runs(list(paths.values()))[1])
     epochs = [0.5, 1.0, 1.5, 2.0]  # of four steps
     assert drawn["learning_rate"] == {"falling": (epochs, [4e-3, 3e-3, 2e-3, 1e-3]), "constant": (epochs, [1e-3] * 4)}
-    drawn.clear()
-    training_figures(read_runs([paths["constant"], paths["unlogged"]])[1])
-    assert set(drawn) == {"loss"}
+    assert learning_rate_figure(read_runs([paths["constant"], paths["unlogged"]])[1]) is None
 
 
 def test_the_metric_that_decides_has_a_figure_in_which_the_kept_epoch_has_a_star(folder, tmp_path, monkeypatch):
     drawn = {}
 
-    def draw_lines(name, title, x_label, y_label, lines, *, integer_x=False):
+    def draw_lines(name, title, x_label, y_label, lines, **options):
         drawn[name] = title, {line.label: line.star for line in lines}
 
     monkeypatch.setattr(plots, "draw_lines", draw_lines)
@@ -391,10 +406,10 @@ def test_the_metric_that_decides_has_a_figure_in_which_the_kept_epoch_has_a_star
         append_lines(paths[-1] / METRICS_FILE, history)
     training_figures(read_runs(paths)[1])
     star = " (star: the epoch that was kept)"
-    assert drawn["cider"] == (f"CIDEr on the dev split{star}", {"dev_cider": 1, "dev_loss": None})
-    assert drawn["loss"][0] == f"Loss{star}"
-    assert drawn["loss"][1]["dev_loss, dev"] == 2 and drawn["loss"][1]["dev_cider, dev"] is None
-    assert drawn["bleu"] == ("BLEU-4 on the dev split", {"dev_cider": None, "dev_loss": None})
+    assert drawn["cider"] == (f"CIDEr-D of greedy captions of dev{star}", {"dev_cider": 1, "dev_loss": None})
+    assert drawn["loss"][0].endswith(star)
+    assert drawn["loss"][1]["dev_loss"] == 2 and drawn["loss"][1]["dev_cider"] is None
+    assert drawn["bleu"] == ("BLEU-4 of greedy captions of dev", {"dev_cider": None, "dev_loss": None})
 
 
 def test_a_star_is_drawn_at_its_point():
@@ -416,7 +431,7 @@ def test_captions_and_references_have_their_punctuation_beside_the_words(folder,
     assert [item.text for item in card.all("li")] == ["A dog, wet, runs.", "the dog's toy."]
     assert [item.text for item in card.all("span", class_="text")] == ["a dog runs."]
     assert next(card.all("img")).attributes["alt"] == "A dog, wet, runs."
-    assert 'is "a man."' in cells(tree, "Scores")[1].text
+    assert "is “a man.”" in cells(tree, "Scores")[1].text
 
 
 def test_dev_comes_before_test_and_only_a_split_that_all_runs_have(folder, tmp_path):
@@ -503,10 +518,10 @@ def test_runs_that_captioned_different_photos_are_compared_on_those_in_common_an
     path = write_run(tmp_path / "human", folder / "records", evaluation(1, photos=fewer, bleu_4=0.1, **human))
     page = write_report([folder / "runs" / "plain", path], output=tmp_path)
     tree = parse(page.read_text(encoding="utf-8"))
-    assert set(cards(tree)) == set(fewer) and "the 2 photos in common" in next(tree.all("header")).text
-    table, _ = cells(tree, "Scores")  # a run may be called as a column is
-    assert table[""] == ["plain", "human", "constant caption", "human"]
-    assert table["BLEU-4"] == ["0.2000", "0.1000", "0.0500", "0.3000"]
+    assert set(cards(tree)) == set(fewer) and "the 2 photos in common" in next(tree.all("footer")).text
+    table, _ = cells(tree, "Scores")
+    assert table[""] == ["plain", "human", "constant caption", "people"]  # no intervals: the photos differ
+    assert table["BLEU-4"] == ["0.200", "0.100", "0.050", "0.300"]
 
 
 # --- in a browser ----------------------------------------------------------------------------------------

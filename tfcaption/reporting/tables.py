@@ -1,0 +1,206 @@
+"""The tables of a report: scores, facts of the runs, differences of their configs, frequent trigrams."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+
+from tfcaption.config import Config
+from tfcaption.evaluation.scores import METRICS
+from tfcaption.metrics.bootstrap import CONFIDENCE, DRAWS, Interval
+from tfcaption.metrics.tokens import ngrams, score_tokens
+from tfcaption.records.display import display_text
+from tfcaption.reporting.data import EvaluatedRun, all_references, compared_scores, run_captions
+from tfcaption.reporting.page import Cell, Group, PageTable, Phrases, Row
+from tfcaption.reporting.summary import shown
+
+FREQUENT_TRIGRAMS = 10
+_DIRECTIONS = {max: "↑ higher is better", min: "↓ lower is better", None: ""}
+
+
+def score_table(
+    runs: Sequence[EvaluatedRun], intervals: Sequence[Mapping[str, Interval]], difference: Mapping[str, Interval]
+) -> PageTable:
+    """Metrics as rows; runs, their difference where there are two, the constant caption and people as columns.
+
+    Args:
+        runs: the runs.
+        intervals: of the scores of each run; empty where they are unknown.
+        difference: of the second run's scores minus the first's, where there are two.
+    """
+    compared = compared_scores(runs)
+    notes = ["The best run of each row is underlined."] if len(runs) > 1 else []
+    if any(intervals):
+        notes.append(
+            f"The small ranges are {CONFIDENCE:.0%} intervals by a bootstrap over the photos ({DRAWS:,} draws): how much "
+            "a score would differ on other photos of this kind."
+            + (" The difference is paired: both runs on the same draws." if difference else "")
+        )
+    if "caption" in compared.get("constant caption", {}):
+        caption = display_text(compared["constant caption"]["caption"])
+        notes.append(f"The constant caption, the same for every photo, is “{caption}”")
+    if "people" in compared:
+        notes.append("People: the first reference of each photo against its others.")
+    columns = [run.name for run in runs]
+    if difference:
+        columns.append(f"{runs[1].name} - {runs[0].name}")
+    groups: dict[str, list[Row]] = {}
+    for key, metric in METRICS.items():
+        values = [run.scores.get(key) for run in runs]
+        others = [scores.get(key) for scores in compared.values()]
+        if not metric.group or all(value is None for value in [*values, *others]):
+            continue
+        known = [value for value in values if value is not None]
+        best = metric.best(known) if metric.best and len(known) > 1 else None
+        largest = max(value for value in [*values, *others] if value is not None)
+        scaled = metric.best is max and largest > 0
+
+        def cell(value: float | None, interval: Interval | None, *, is_best: bool, largest: float = 0.0) -> Cell:
+            if value is None:
+                return Cell("")
+            note = f"{interval.low:.3f} to {interval.high:.3f}" if interval else ""
+            bar = value / largest if largest else None
+            return Cell(shown(value, metric.format), note, best=is_best, bar=bar)  # noqa: B023 (called here)
+
+        cells = [
+            cell(value, interval.get(key), is_best=best is not None and value == best, largest=largest if scaled else 0)
+            for value, interval in zip(values, intervals, strict=True)
+        ]
+        if difference:
+            cells.append(_difference_cell(values, difference.get(key)))
+        cells += [cell(value, None, is_best=False, largest=largest if scaled else 0) for value in others]
+        row = Row(metric.label, cells, metric.meaning, _DIRECTIONS[metric.best])
+        groups.setdefault(metric.group, []).append(row)
+    return PageTable(
+        "scores", "Scores", notes, [*columns, *compared], [Group(heading, rows) for heading, rows in groups.items()]
+    )
+
+
+def _difference_cell(values: Sequence[float | None], interval: Interval | None) -> Cell:
+    first, second = values
+    if first is None or second is None or interval is None:
+        return Cell("")
+    return Cell(f"{second - first:+.3f}", f"{interval.low:+.3f} to {interval.high:+.3f}")
+
+
+def facts_table(runs: Sequence[EvaluatedRun]) -> PageTable:
+    """What each run is made of and how it was trained; rows that no run knows are left out."""
+    rows = [Row(label, [Cell(fact(run)) for run in runs]) for label, fact in _FACTS.items()]
+    rows = [row for row in rows if any(cell.text for cell in row.cells)]
+    return PageTable("runs", "Runs", [], [run.name for run in runs], [Group("", rows)])
+
+
+def _decoder(run: EvaluatedRun) -> str:
+    model = run.run.config.model
+    units = model.transformer_units if model.decoder == "transformer" else model.gru_units
+    layers = f", {model.transformer_layers} layers" if model.decoder == "transformer" else ""
+    return f"{model.decoder}, {units:,} units{layers}"
+
+
+def _encoder(run: EvaluatedRun) -> str:
+    model = run.run.config.model
+    trained = "frozen" if model.variant == "frozen" else "trained beyond conv5_block1_out"
+    return f"ResNet50, {trained}; weights: {_name(model.weights)}"
+
+
+def _objective(run: EvaluatedRun) -> str:
+    train = run.run.config.train
+    goal = "cross entropy" if train.objective == "cross_entropy" else "CIDEr-D (SCST)"
+    return f"{goal}, from {_name(train.start_from)}" if train.start_from else goal
+
+
+def _training_data(run: EvaluatedRun) -> str:
+    split = run.run.info.splits.get("train")
+    return f"{split.photos:,} photos, {split.captions:,} captions" if split else ""
+
+
+def _epochs(run: EvaluatedRun) -> str:
+    key = run.run.config.train.early_stopping_metric
+    values = [(line[key], line["epoch"]) for line in run.epochs if key in line]
+    if not values:
+        return ""
+    _, kept = min(values) if key == "dev_loss" else max(values, key=lambda value: (value[0], -value[1]))
+    return f"{run.epochs[-1]['epoch']}; the kept one, by {key}: {kept}"
+
+
+def _minutes(run: EvaluatedRun) -> str:
+    seconds = sum(line.get("train_seconds", 0) + line.get("dev_seconds", 0) for line in run.epochs)
+    return f"{seconds / 60:,.1f} minutes" if seconds else ""
+
+
+def _command(run: EvaluatedRun) -> str:
+    try:
+        words = shlex.split(run.about.command)
+    except ValueError:
+        return ""
+    return shlex.join([_without_folders(word) for word in words])
+
+
+def _without_folders(word: str) -> str:
+    """An argument without the absolute path in it, which says something of a machine and nothing to its reader."""
+    key, equals, value = word.partition("=")
+    return (
+        f"{key}={_name(value)}" if equals and value.startswith("/") else _name(word) if word.startswith("/") else word
+    )
+
+
+def _name(path: str | None) -> str:
+    """A path without its folders."""
+    return PurePath(path).name if path else ""
+
+
+_FACTS: Mapping[str, Callable[[EvaluatedRun], str]] = {
+    "decoder": _decoder,
+    "encoder": _encoder,
+    "word vectors": lambda run: _name(run.run.config.model.glove),
+    "objective": _objective,
+    "training data": _training_data,
+    "vocabulary": lambda run: f"{len(run.run.words):,} tokens",
+    "global batch": lambda run: f"{run.run.config.data.batch_size_photos:,} photos",
+    "epochs": _epochs,
+    "training time": _minutes,
+    "device": lambda run: run.about.device,
+    "precision": lambda run: run.about.precision,
+    "trained on": lambda run: run.about.started,
+    "versions": lambda run: ", ".join(
+        f"{name} {version}" for name in ("tfcaption", "tensorflow", "python") if (version := getattr(run.about, name))
+    ),
+    "command": _command,
+    "search": lambda run: run.search,
+}
+
+
+def config_table(runs: Sequence[EvaluatedRun]) -> PageTable:
+    """The fields of the configs in which the runs differ; paths without their folders."""
+    rows = [
+        Row(f"{section}.{field}", [Cell(_without_folders(value)) for value in values])
+        for section in ("data", "model", "train")
+        for field in type(getattr(runs[0].run.config, section)).model_fields
+        if len(set(values := [_field(run.run.config, section, field) for run in runs])) > 1
+    ]
+    note = "The config fields with different values." if rows else "None: all config fields have equal values."
+    columns = [run.name for run in runs] if rows else []
+    return PageTable("differences", "Config differences", [note], columns, [Group("", rows)])
+
+
+def _field(config: Config, section: str, field: str) -> str:
+    value = getattr(getattr(config, section), field)
+    return "" if value is None else str(value)
+
+
+def frequent_trigrams(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> list[Phrases]:
+    """The most frequent trigrams of each run and of the references."""
+    found = [
+        Phrases(run.name, index, trigram_shares(run_captions(run, ids))[:FREQUENT_TRIGRAMS])
+        for index, run in enumerate(runs)
+    ]
+    references = trigram_shares(all_references(runs[0], ids))[:FREQUENT_TRIGRAMS]
+    return [*found, Phrases("references", None, references)]
+
+
+def trigram_shares(captions: Sequence[str]) -> list[tuple[str, float]]:
+    """Trigrams with the share of captions that contain them, the most frequent first."""
+    distinct = (set(ngrams(score_tokens(caption))) for caption in captions)
+    counts = Counter(ngram for found in distinct for ngram in found if len(ngram) == 3)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(" ".join(map(str, trigram)), count / len(captions)) for trigram, count in ordered]
