@@ -29,7 +29,7 @@ def training_figures(runs: Sequence[EvaluatedRun]) -> list[Figure]:
         train_losses.append(Line(f"{run.name}, train", x, y, index, faint=True))
         for key, lines in dev.items():
             lines.append(_dev_line(run, key, index))
-    figures = (
+    figures: tuple[tuple[str, str, str, str, list[Line]], ...] = (
         ("loss", "Loss per token; the thin lines are of training", "loss", "dev_loss", train_losses),
         ("cider", "CIDEr-D of greedy captions of dev", "CIDEr-D", "dev_cider", []),
         ("bleu", "BLEU-4 of greedy captions of dev", "BLEU-4", "dev_bleu_4", []),

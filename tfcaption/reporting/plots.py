@@ -144,7 +144,7 @@ def _label_ends(axes: Axes, lines: Sequence[Line]) -> None:
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Positions that are at least `gap` apart, in the same order and near the given ones; between 0 and 1 if they fit."""
+    """Positions at least `gap` apart, in the same order and near the given ones; between 0 and 1 if they fit."""
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     moved = [positions[index] for index in order]
     for index in range(1, len(moved)):

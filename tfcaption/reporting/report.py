@@ -32,8 +32,8 @@ EXAMPLES = {"best": "Where it does well", "worst": "Where it fails"}
 EXAMPLE_PHOTOS = 3  # of each
 SCORE = (
     "A caption's score is its ROUGE-L against all references of the photo, from 0 to 1. Its stripe shows where it lies "
-    "among all captions of the split. A photo's score is the mean over the runs. Best and worst photos are those of the "
-    "whole split; random photos are drawn from the rest."
+    "among all captions of the split. A photo's score is the mean over the runs. Best and worst photos are those of "
+    "the whole split; random photos are drawn from the rest."
 )
 
 

@@ -78,7 +78,7 @@ def _difference(runs: Sequence[EvaluatedRun], best: int, change: Interval) -> st
     gain = runs[best].scores[DECISIVE] - runs[other].scores[DECISIVE]
     if low > 0:
         return f"It is better than {runs[other].name} by {gain:.3f} ({low:.3f} to {high:.3f})."
-    return f"It has {gain:.3f} more than {runs[other].name}, which may be chance ({low:.3f} to {high:.3f})."
+    return f"It has {gain:.3f} more than {runs[other].name}, which may be chance ({low:z.3f} to {high:z.3f})."
 
 
 def _between(interval: Interval | None) -> str:

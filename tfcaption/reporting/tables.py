@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 
 from tfcaption.config import Config
-from tfcaption.evaluation.scores import METRICS
+from tfcaption.evaluation.scores import METRICS, Metric
 from tfcaption.metrics.bootstrap import CONFIDENCE, DRAWS, Interval
 from tfcaption.metrics.tokens import ngrams, score_tokens
 from tfcaption.records.display import display_text
@@ -15,7 +15,6 @@ from tfcaption.reporting.page import Cell, Group, PageTable, Phrases, Row
 from tfcaption.reporting.summary import shown
 
 FREQUENT_TRIGRAMS = 10
-_DIRECTIONS = {max: "↑ higher is better", min: "↓ lower is better", None: ""}
 
 
 def score_table(
@@ -32,8 +31,8 @@ def score_table(
     notes = ["The best run of each row is underlined."] if len(runs) > 1 else []
     if any(intervals):
         notes.append(
-            f"The small ranges are {CONFIDENCE:.0%} intervals by a bootstrap over the photos ({DRAWS:,} draws): how much "
-            "a score would differ on other photos of this kind."
+            f"The small ranges are {CONFIDENCE:.0%} intervals by a bootstrap over the photos ({DRAWS:,} draws): how "
+            "much a score would differ on other photos of this kind."
             + (" The difference is paired: both runs on the same draws." if difference else "")
         )
     if "caption" in compared.get("constant caption", {}):
@@ -48,39 +47,45 @@ def score_table(
     for key, metric in METRICS.items():
         values = [run.scores.get(key) for run in runs]
         others = [scores.get(key) for scores in compared.values()]
-        if not metric.group or all(value is None for value in [*values, *others]):
+        known = [value for value in (*values, *others) if value is not None]
+        if not metric.group or not known:
             continue
-        known = [value for value in values if value is not None]
-        best = metric.best(known) if metric.best and len(known) > 1 else None
-        largest = max(value for value in [*values, *others] if value is not None)
-        scaled = metric.best is max and largest > 0
-
-        def cell(value: float | None, interval: Interval | None, *, is_best: bool, largest: float = 0.0) -> Cell:
-            if value is None:
-                return Cell("")
-            note = f"{interval.low:.3f} to {interval.high:.3f}" if interval else ""
-            bar = value / largest if largest else None
-            return Cell(shown(value, metric.format), note, best=is_best, bar=bar)  # noqa: B023 (called here)
-
+        scored = [value for value in values if value is not None]
+        best = metric.best(scored) if metric.best and len(scored) > 1 else None
+        largest = max(known) if metric.best is max else 0.0
         cells = [
-            cell(value, interval.get(key), is_best=best is not None and value == best, largest=largest if scaled else 0)
+            _score_cell(metric, value, interval.get(key), best=value is not None and value == best, largest=largest)
             for value, interval in zip(values, intervals, strict=True)
         ]
         if difference:
             cells.append(_difference_cell(values, difference.get(key)))
-        cells += [cell(value, None, is_best=False, largest=largest if scaled else 0) for value in others]
-        row = Row(metric.label, cells, metric.meaning, _DIRECTIONS[metric.best])
+        cells += [_score_cell(metric, value, None, best=False, largest=largest) for value in others]
+        row = Row(metric.label, cells, metric.meaning, _direction(metric))
         groups.setdefault(metric.group, []).append(row)
     return PageTable(
         "scores", "Scores", notes, [*columns, *compared], [Group(heading, rows) for heading, rows in groups.items()]
     )
 
 
+def _direction(metric: Metric) -> str:
+    if metric.best is None:
+        return ""
+    return "↑ higher is better" if metric.best is max else "↓ lower is better"
+
+
+def _score_cell(metric: Metric, value: float | None, interval: Interval | None, *, best: bool, largest: float) -> Cell:
+    """A score, its interval, and a bar where `largest`, the largest score of the row, is above 0."""
+    if value is None:
+        return Cell("")
+    note = f"{interval.low:.3f} to {interval.high:.3f}" if interval else ""
+    return Cell(shown(value, metric.format), note, best=best, bar=value / largest if largest > 0 else None)
+
+
 def _difference_cell(values: Sequence[float | None], interval: Interval | None) -> Cell:
     first, second = values
     if first is None or second is None or interval is None:
         return Cell("")
-    return Cell(f"{second - first:+.3f}", f"{interval.low:+.3f} to {interval.high:+.3f}")
+    return Cell(f"{second - first:+z.3f}", f"{interval.low:+z.3f} to {interval.high:+z.3f}")
 
 
 def facts_table(runs: Sequence[EvaluatedRun]) -> PageTable:
@@ -137,11 +142,9 @@ def _command(run: EvaluatedRun) -> str:
 
 
 def _without_folders(word: str) -> str:
-    """An argument without the absolute path in it, which says something of a machine and nothing to its reader."""
-    key, equals, value = word.partition("=")
-    return (
-        f"{key}={_name(value)}" if equals and value.startswith("/") else _name(word) if word.startswith("/") else word
-    )
+    """A word of a command without the folders of an absolute path, which say nothing to its reader."""
+    key, equals, value = word.rpartition("=")
+    return f"{key}{equals}{_name(value)}" if value.startswith("/") else word
 
 
 def _name(path: str | None) -> str:

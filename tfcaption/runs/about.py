@@ -2,7 +2,7 @@
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -49,9 +49,5 @@ def read_about(run: Path) -> About:
         found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except ValueError:
         found = {}
-    known = About.__dataclass_fields__
-    return (
-        About(**{key: str(value) for key, value in found.items() if key in known})
-        if isinstance(found, dict)
-        else About()
-    )
+    names = {field.name for field in fields(About)}
+    return About(**{name: str(found[name]) for name in names & found.keys()}) if isinstance(found, dict) else About()

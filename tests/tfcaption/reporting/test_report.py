@@ -27,6 +27,7 @@ from tfcaption.reporting.data import read_runs
 from tfcaption.reporting.figures import distinct_ngrams, learning_rate_figure, training_figures
 from tfcaption.reporting.report import PHOTO_SIZE, choose_photos, write_report
 from tfcaption.reporting.tables import trigram_shares
+from tfcaption.runs.about import write_about
 from tfcaption.runs.directory import CONFIG_FILE, RunError
 from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE, append_lines
 
@@ -222,6 +223,63 @@ def test_scores_of_the_runs_are_side_by_side_and_the_best_of_each_row_is_marked(
 
 def test_the_differences_of_the_configs_are_exactly_the_fields_that_differ(tree):
     assert cells(tree, "Config differences")[0] == {"": ["plain", "a_$b$"], "train.seed": ["0", "7"]}
+
+
+def scored_run(folder, tmp_path, name, column, cider):
+    compared = {"constant": {"caption": "a man .", "cider": 0.2}, "human": {"cider": 1.2}}
+    return write_run(tmp_path / name, folder / "records", evaluation(column, cider=cider, **compared))
+
+
+def verdict_of(paths, output):
+    tree = parse(write_report(paths, output=output).read_text(encoding="utf-8"))
+    return next(tree.all("p", class_="verdict")).text, tree
+
+
+def test_the_verdict_places_the_best_run_between_a_constant_caption_and_people(folder, tmp_path):
+    paths = [scored_run(folder, tmp_path, name, *of) for name, *of in (("low", 1, 0.45), ("high", 2, 0.7))]
+    verdict, tree = verdict_of(paths, tmp_path / "page")
+    assert re.match(r"high has a CIDEr-D of 0\.700 \([\d.]+ to [\d.]+\), 50% of the way from", verdict)
+    assert "(0.200) to people (1.200)" in verdict
+    assert re.search(r"It has 0\.250 more than low, which may be chance|It is better than low by 0\.250", verdict)
+    (cider,) = (part for part in tree.all("section", class_="headline") if next(part.all("h2")).text == "CIDEr-D")
+    (scale,) = cider.all("div", class_="range")
+    assert scale.attributes["aria-label"] == "constant caption 0.200, people 1.200, low 0.450, high 0.700"
+    places = [mark.attributes["style"].partition(";")[0] for mark in scale.all("span", class_="mark")]
+    assert places == ["left: 25.0%", "left: 50.0%"]
+
+
+def test_a_captioner_that_is_no_better_than_the_constant_caption_is_called_so(folder, tmp_path):
+    run = write_run(
+        tmp_path / "poor", folder / "records", evaluation(1, cider=0.2, constant={"caption": "a man .", "cider": 9.0})
+    )
+    assert "hardly better than to say “a man.” about every photo" in verdict_of([run], tmp_path / "page")[0]
+
+
+def test_equal_captions_differ_by_chance_at_most(folder, tmp_path):
+    paths = [scored_run(folder, tmp_path, name, 1, 0.5) for name in ("one", "two")]
+    assert "which may be chance (0.000 to 0.000)" in verdict_of(paths, tmp_path / "page")[0]
+
+
+def test_the_page_says_how_each_run_was_made_and_shows_no_folder_of_the_machine(folder, tmp_path):
+    run = scored_run(folder, tmp_path, "told", 1, 0.5)
+    command = f"python -m tfcaption.train --config {tmp_path}/my.yaml --set data.records={folder}/records"
+    write_about(run, command=command, device="2 x NVIDIA H200", precision="mixed_float16")
+    page = write_report([run], output=tmp_path / "page").read_text(encoding="utf-8")
+    facts, _ = cells(parse(page), "Runs")
+    assert facts["command"] == ["python -m tfcaption.train --config my.yaml --set data.records=records"]
+    assert facts["device"] == ["2 x NVIDIA H200"] and facts["decoder"] == ["gru, 1,024 units"]
+    assert "word vectors" not in facts  # it has none
+    assert str(tmp_path) not in page and str(folder) not in page
+
+
+def test_one_reference_is_shown_and_the_others_are_folded(folder, tmp_path):
+    photos = {"a.jpg": (["one dog", "two dogs", "three dogs"], "a dog"), "b.jpg": (["a cat"], "a cat")}
+    run = write_run(tmp_path / "run", write_records(tmp_path / "records", photos, "dev"), evaluation(1, photos=photos))
+    found = cards(parse(write_report([run], output=tmp_path / "page").read_text(encoding="utf-8")))
+    (folded,) = found["a.jpg"].all("details")
+    assert next(folded.all("summary")).text == "2 more references"
+    assert [item.text for item in folded.all("li")] == ["two dogs", "three dogs"]
+    assert not list(found["b.jpg"].all("details"))
 
 
 def test_every_photo_has_its_references_and_the_caption_of_each_run(tree):
@@ -589,3 +647,37 @@ def test_the_page_sorts_and_filters_in_a_browser(browser, page, tree, tmp_path):
     assert order_of(found)[0] == sorted(together, key=lambda photo: scores[photo][1])
     headings = [group for group in found.all("section", class_="group") if "hidden" not in group.attributes]
     assert [next(group.all("h3")).text for group in headings] == ["All photos of this page (5)"]
+
+
+WIDTHS = (1400, 390)
+LAYOUT = """
+window.found = [];
+window.addEventListener("error", (event) => window.found.push(event.message));
+console.error = (text) => window.found.push(text);
+"""
+MEASURE = """
+window.addEventListener("load", () => {
+  const outcome = Array.from(document.querySelectorAll("iframe"), (frame) => {
+    const page = frame.contentDocument, root = page.documentElement;
+    return {
+      overflow: root.scrollWidth - root.clientWidth,
+      faults: frame.contentWindow.found,
+      silent: Array.from(page.images).filter((image) => !image.hasAttribute("alt")).length,
+      broken: Array.from(page.images).filter((image) => !image.naturalWidth).length,
+      shown: page.querySelectorAll(".photo").length,
+    };
+  });
+  document.getElementById("outcome").textContent = JSON.stringify(outcome);
+});
+"""
+
+
+def test_the_page_fits_a_desktop_and_a_phone_without_faults(browser, page, tmp_path):
+    """In frames of both widths, since a window of Chromium cannot be as narrow as a phone."""
+    inner = escape(page.read_text(encoding="utf-8").replace("<head>", f"<head><script>{LAYOUT}</script>", 1))
+    frames = "".join(f'<iframe srcdoc="{inner}" width="{width}" height="900"></iframe>' for width in WIDTHS)
+    outer = tmp_path / "frames.html"
+    outer.write_text(f"<html><body>{frames}<p id='outcome'></p></body></html>", encoding="utf-8")
+    (outcome,) = (part for part in dumped(browser, outer, tmp_path, MEASURE).all("p", id="outcome"))
+    expected = {"overflow": 0, "faults": [], "silent": 0, "broken": 0, "shown": len(PHOTOS)}
+    assert json.loads(outcome.text) == [expected] * len(WIDTHS)

@@ -1,0 +1,1 @@
+"""The synthetic data set: what its photos show, how they are drawn and how people caption them."""
