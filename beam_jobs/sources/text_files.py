@@ -1,23 +1,16 @@
-"""Text files that people wrote: hidden ones, any encoding of Unicode, any line end, names as they are spelt, lists."""
+"""Text files that people wrote: any encoding of Unicode, any line end, names as they are spelt, lists."""
 
 import io
 import json
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import BinaryIO
 
 from beam_jobs.errors import SourceError
+from tfcaption.records.photo_names import spelling as spelling
 
-# Zero-width space and joiners, soft hyphen, byte-order mark, direction marks.
-_INVISIBLE = "Cf"
 _UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of surrogate pairs, separators of lines
-_HIDDEN_FOLDER = "__MACOSX"  # of archives made on a Mac: a hidden file for each file
-
-
-def is_hidden(path: PurePath) -> bool:
-    """True for a hidden file, or one in a hidden folder; `path` is below the folder that the user names."""
-    return any(part.startswith(".") or part == _HIDDEN_FOLDER for part in path.parts)
 
 
 def file_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -56,16 +49,6 @@ def utf8(stream: BinaryIO) -> BinaryIO:
 def is_safe_name(name: str) -> bool:
     """True for a plain file name without control characters, without a folder or `..`."""
     return name not in ("", ".", "..") and not any(c in "/\\" or unicodedata.category(c) in _UNSAFE for c in name)
-
-
-def spelling(name: str) -> str:
-    """Equal for names that differ in case, in how accents are composed, in the kind of spaces, or invisibly.
-
-    Screenshots of a Mac have a narrow no-break space (U+202F) in their names, and emoji hold joiners (U+200D).
-    """
-    composed = unicodedata.normalize("NFC", name)
-    visible = "".join(c for c in composed if unicodedata.category(c) != _INVISIBLE)
-    return " ".join(visible.split()).casefold()
 
 
 def photo_names(path: Path) -> Iterator[tuple[str, str]]:

@@ -1,11 +1,10 @@
 """Text files of any Unicode encoding and line end, and names as people and systems spell them."""
 
 import io
-from pathlib import PurePath
 
 import pytest
 
-from beam_jobs.sources.text_files import is_hidden, is_safe_name, photo_names, spelling, stream_lines
+from beam_jobs.sources.text_files import is_safe_name, photo_names, spelling, stream_lines
 
 LINES = ["a.jpg\tA café .", "", "b.jpg\tIt runs\u2028far\x0c, \x85well .", "c.jpg\tEnd ."]
 
@@ -48,8 +47,3 @@ def test_paths_and_control_characters_are_not_safe(name):
 )
 def test_names_of_one_spelling(one, other):
     assert spelling(one) == spelling(other) != spelling("another.jpg")
-
-
-@pytest.mark.parametrize("path", ["._a.txt", "a/._b.txt", "__MACOSX/a.txt", ".git/a", "a/.cache/b.jpg"])
-def test_hidden_files_and_those_in_hidden_folders_are_hidden(path):
-    assert is_hidden(PurePath(path)) and not is_hidden(PurePath("a/b.c/d.txt"))
