@@ -60,6 +60,14 @@ def files_below(folder: Path) -> Iterator[Path]:
     return (path for path, problem in entries_below(folder) if not problem or not path.is_dir())
 
 
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files in a folder, without those in the folders below it, broken links and pipes."""
+    if is_local(folder):
+        yield from (folder / entry.name for entry in os.scandir(folder) if _is_file(entry))
+    else:
+        yield from folder.iterdir()
+
+
 def entries_below(folder: Path) -> Iterator[tuple[Path, str]]:
     """All that is in a folder and in the folders below it.
 
@@ -105,10 +113,14 @@ def entries_below(folder: Path) -> Iterator[tuple[Path, str]]:
                 folders.append((path, real / entry.name))
             elif path.is_dir():
                 links.append(path)
-            elif entry.is_file(follow_symlinks=False) or path.is_file():
+            elif _is_file(entry):
                 yield path, ""
             else:
                 yield path, "not a regular file" if path.exists() else "broken link"
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False) or Path(entry).is_file()
 
 
 def is_hidden(path: PurePath) -> bool:
