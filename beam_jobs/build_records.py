@@ -233,6 +233,7 @@ def summary(info: DatasetInfo, seconds: float) -> str:
         ("photos rejected", info.rejected_photos),
         ("captions rejected", info.rejected_captions),
         ("photos unused", info.unused_photos),
+        ("other files", info.unused_files),
     ):
         counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         lines.append(f"{kind}: {counts or 'none'}")

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -223,8 +223,8 @@ def _write_listing(
 
 def _read_photos(name: str, output: str) -> list[CaptionedPhoto]:
     return [
-        CaptionedPhoto(photo, Location(*location), tuple(captions), split)
-        for photo, location, captions, split in map(json.loads, read_shard(output, name))
+        CaptionedPhoto(photo, Location(*location), tuple(captions), split, tuple(source_ids))
+        for photo, location, captions, split, source_ids in map(json.loads, read_shard(output, name))
     ]
 
 
@@ -262,7 +262,7 @@ class Tokenize(beam.DoFn):
                 counts.update(word for _, w in kept for word in w)
             index = shard_index(photo.id, shards=self._shards[photo.split], seed=self._seed)
             name = shard_name(photo.split, index, self._shards[photo.split])
-            photo = CaptionedPhoto(photo.id, photo.location, tuple(caption for caption, _ in kept), photo.split)
+            photo = replace(photo, captions=tuple(caption for caption, _ in kept))
             yield name, TokenizedPhoto(photo, tuple(w for _, w in kept))
         yield pvalue.TaggedOutput(_COUNTS, dict(counts))
 
@@ -324,7 +324,13 @@ class WriteShard(beam.DoFn):
                     statistics.add(tokenized.words, ids)
                     statistics.digests[photo.id] = hashlib.blake2b(data, digest_size=16).digest()
                     yield encode_record(
-                        PhotoRecord(photo_id=photo.id, jpeg=jpeg, captions=list(photo.captions), token_ids=ids)
+                        PhotoRecord(
+                            photo_id=photo.id,
+                            jpeg=jpeg,
+                            captions=list(photo.captions),
+                            token_ids=ids,
+                            source_ids=list(photo.source_ids),
+                        )
                     )
                 progress.add()
 

@@ -33,6 +33,7 @@ class CaptionedPhoto:
     location: Location
     captions: tuple[str, ...]  # raw
     split: str
+    source_ids: tuple[str, ...] = ()  # see `CaptionLine.source_id`
 
 
 @dataclass
@@ -63,6 +64,7 @@ class CaptionLine(NamedTuple):
     photo: str  # name of the photo's file
     caption: str
     split: str | None = None  # None: the file does not say
+    source_id: str | None = None  # what results call the photo, if that is not its name: its number in COCO's `images`
 
 
 class Columns(NamedTuple):

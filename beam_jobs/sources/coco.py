@@ -36,11 +36,14 @@ class Karpathy(JsonFiles):
                 try:
                     name, split, sentences = image["filename"], image["split"], image["sentences"]
                     captions = [sentence["raw"] for sentence in sentences]
+                    cocoid = None if image.get("cocoid") is None else str(image["cocoid"])
                 except (KeyError, TypeError) as error:
                     raise SourceError(f"{where}: not an entry of Karpathy's JSON ({error!r})") from error
                 for index, caption in enumerate(captions):
                     listing.captions_in += 1
-                    yield CaptionLine(f"{where}.sentences[{index}]", str(name), caption, known_split(split, where))
+                    yield CaptionLine(
+                        f"{where}.sentences[{index}]", str(name), caption, known_split(split, where), cocoid
+                    )
 
 
 class Coco(JsonFiles):
@@ -66,7 +69,7 @@ class Coco(JsonFiles):
                         detail = f"no image {annotation['image_id']} in {path.name}"
                         listing.reject("caption", where, "unknown photo", detail)
                     else:
-                        yield CaptionLine(where, name, annotation["caption"], split)
+                        yield CaptionLine(where, name, annotation["caption"], split, str(annotation["image_id"]))
             except (KeyError, TypeError) as error:
                 raise SourceError(f"{path}: not COCO's caption annotations ({error!r})") from error
 

@@ -72,7 +72,7 @@ def read_source(
     check_exists(images, captions)
     layout, files = _find_layout(source, captions)
     listing = Listing(source=layout.name)
-    captions_of, split_of = _read_captions(layout, files, listing, columns)
+    captions_of, split_of, source_ids_of = _read_captions(layout, files, listing, columns)
     folder = captions if captions.is_dir() else captions.parent
     listed = read_split_files(folder, layout.split_files)
     missing = [split for split in SPLITS if not (folder / layout.split_files.get(split, "none")).is_file()]
@@ -101,7 +101,8 @@ def read_source(
     by_hash = divide(found.keys() - split_of.keys(), missing, shares, seed)
     split_of |= by_hash
     listing.photos += [
-        CaptionedPhoto(name, location, tuple(texts), split_of[name]) for name, (location, texts) in found.items()
+        CaptionedPhoto(name, location, tuple(texts), split_of[name], tuple(source_ids_of[name]))
+        for name, (location, texts) in found.items()
     ]
     more = ", ..." if len(files) > 3 else ""
     listing.notes.append(f"source: {layout.name} ({', '.join(path.name for path in files[:3])}{more})")
@@ -163,14 +164,17 @@ def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
 
 def _read_captions(
     layout: Source, files: list[Path], listing: Listing, columns: Columns
-) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Photo id -> raw captions, and photo id -> split where the captions name it; bad captions are rejected."""
+) -> tuple[dict[str, list[str]], dict[str, str], dict[str, dict[str, None]]]:
+    """Photo id -> raw captions, -> split where the captions name it, -> source ids; bad captions are rejected."""
     captions_of: dict[str, list[str]] = defaultdict(list)
     split_of: dict[str, str] = {}
-    for where, name, caption, split in layout.read(files, listing, columns):
+    source_ids_of: dict[str, dict[str, None]] = defaultdict(dict)  # in their order
+    for where, name, caption, split, source_id in layout.read(files, listing, columns):
         if not is_safe_name(name):
             listing.reject("caption", where, "unsafe name", f"{name[:80]!r} must be a plain file name")
             continue
+        if source_id is not None:
+            source_ids_of[name][source_id] = None
         if problem := _caption_problem(caption):
             listing.reject("caption", where, problem, f"{name}: {caption!r:.80}")
             captions_of[name]  # makes the photo known, even if it has no other caption
@@ -180,7 +184,7 @@ def _read_captions(
             raise SourceError(f"{where}: {name} is in two splits, {split_of[name]} and {split}; remove one of them")
     if not listing.captions_in:
         raise SourceError(f"{files[0]}: is empty")
-    return captions_of, split_of
+    return captions_of, split_of, source_ids_of
 
 
 def _caption_problem(caption: Any) -> str:

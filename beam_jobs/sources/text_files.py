@@ -1,36 +1,54 @@
-"""Text files that people wrote: lines with any line end, and lists of photos."""
+"""Text files that people wrote: any encoding of Unicode, any line end, names as they are spelt, lists."""
 
+import io
+import json
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from beam_jobs.errors import SourceError
+from tfcaption.records.photo_names import spelling as spelling
+
+_UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of surrogate pairs, separators of lines
 
 
 def file_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a text file with their numbers; see `stream_lines`."""
     with path.open("rb") as stream:
-        yield from stream_lines(stream, str(path))
+        yield from stream_lines(stream)
 
 
-def stream_lines(stream: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
-    """The lines of an open text file with their numbers, without line ends, byte-order mark and blank lines.
+def stream_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The lines of an open text file with their numbers, as UTF-8 without line ends and blank lines.
 
-    Raises:
-        SourceError: the text is UTF-16.
+    A line ends with LF, CR LF or CR.
     """
-    for number, line in enumerate(stream, start=1):
-        if number == 1:
-            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise SourceError(f"{name}: is UTF-16 text; save it as UTF-8")
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if line.strip():
-            yield number, line.strip(b"\r\n")
+    number = 0
+    for part in utf8(stream):
+        for line in part.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
+            number += 1
+            if line.strip():
+                yield number, line
+
+
+def utf8(stream: BinaryIO) -> BinaryIO:
+    """A text file, open at its beginning, as UTF-8 without byte-order mark; UTF-16 and UTF-32 are converted.
+
+    What cannot be converted becomes a byte that is not UTF-8, so that the readers reject the line.
+    """
+    head = stream.read(4)
+    encoding = json.detect_encoding(head)  # by a byte-order mark, or by the zero bytes of the first characters
+    if encoding in ("utf-8", "utf-8-sig"):
+        stream.seek(3 if encoding == "utf-8-sig" else 0)
+        return stream
+    text = (head + stream.read()).decode(encoding, errors="replace").removeprefix("\ufeff")
+    return io.BytesIO(text.encode().replace("\ufffd".encode(), b"\xff"))
 
 
 def is_safe_name(name: str) -> bool:
-    """True for a plain printable file name, without a folder or `..`."""
-    return name not in ("", ".", "..") and not any(c in "/\\" or not c.isprintable() for c in name)
+    """True for a plain file name without control characters, without a folder or `..`."""
+    return name not in ("", ".", "..") and not any(c in "/\\" or unicodedata.category(c) in _UNSAFE for c in name)
 
 
 def photo_names(path: Path) -> Iterator[tuple[str, str]]:

@@ -111,7 +111,7 @@ def _captions(
     lines = set()
     if TEXT in contents and contents[TEXT][1].decode(errors="replace").removeprefix("\ufeff").split() not in broken:
         name, data = contents[TEXT]
-        for number, line in decoded_lines(stream_lines(io.BytesIO(data), name), name, listing):
+        for number, line in decoded_lines(stream_lines(io.BytesIO(data)), name, listing):
             lines.add(line.strip())
             yield f"{name}:{number}", line, split
     for index, each in enumerate(captions):

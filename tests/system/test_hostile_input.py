@@ -179,6 +179,7 @@ def test_inputs_that_the_fuzzer_kept_do_no_harm(target, tmp_path):
 
 def test_names_that_are_no_text_are_named_all_the_same(tmp_path):
     """File systems hold names in any encoding, and JSON spells halves of characters."""
-    rejection = Rejection(kind="photo", id=b"caf\xe9.jpg".decode(errors="surrogateescape"), reason="no captions")
+    name = b"caf\xe9.jpg".decode(errors="surrogateescape") + "\u2028\x85\x0b"
+    rejection = Rejection(kind="photo", id=name, reason="no captions")
     (line,) = rejected_lines([rejection]).encode().decode().splitlines()
-    assert json.loads(line)["id"] == "caf\udce9.jpg"
+    assert json.loads(line)["id"] == "caf\udce9.jpg\u2028\x85\x0b"

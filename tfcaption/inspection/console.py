@@ -57,13 +57,15 @@ def _write_pictures(folder: Path, inspection: Inspection, pictures: Path) -> Non
 def summary(inspection: Inspection) -> str:
     """A human-readable summary of records."""
     info, settings = inspection.info, inspection.info.settings
-    rejected_photos, rejected_captions, unused = (
-        sum(counts.values()) for counts in (info.rejected_photos, info.rejected_captions, info.unused_photos)
+    rejected_photos, rejected_captions, unused, files = (
+        sum(counts.values())
+        for counts in (info.rejected_photos, info.rejected_captions, info.unused_photos, info.unused_files)
     )
     lines = [
         f"{settings.source}, {settings.image_size}x{settings.image_size} ({settings.resize}), "
         f"vocabulary {info.vocabulary_size:,} (words that occur {settings.min_count} times or more)",
-        f"rejected: {rejected_photos:,} photos, {rejected_captions:,} captions; unused: {unused:,} photos",
+        f"rejected: {rejected_photos:,} photos, {rejected_captions:,} captions; "
+        f"unused: {unused:,} photos, {files:,} other files",
     ]
     for split, described in info.splits.items():
         mean = described.tokens / max(described.captions, 1)

@@ -248,7 +248,7 @@ def _rebuild_info(
     vocabulary = VocabularyCounts.of(words, contents.word_counts)
     rebuilt = build_dataset_info(contents.shards, rejections, settings, vocabulary, totals)
     if info:
-        for name in ("rejected_photos", "rejected_captions", "unused_photos", "duplicates"):
+        for name in ("rejected_photos", "rejected_captions", "unused_photos", "unused_files", "duplicates"):
             setattr(rebuilt, name, getattr(info, name))
         if rebuilt.splits == info.splits:
             rebuilt.word_counts = info.word_counts  # these also count photos that were rejected after tokenization

@@ -194,6 +194,7 @@ def _rejected_faults(folder: Path, info: DatasetInfo) -> list[str]:
         "photo": sum(info.rejected_photos.values()),
         "caption": sum(info.rejected_captions.values()),
         "unused": sum(info.unused_photos.values()),
+        "file": sum(info.unused_files.values()),
     }
     return [
         f"{REJECTED_FILE}: {kinds[kind]:,} lines of kind {kind}, but {DATASET_FILE} says {count:,}"

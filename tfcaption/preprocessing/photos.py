@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from tfcaption.records.folder_kinds import PHOTO_SUFFIXES
 from tfcaption.runtime.errors import TfcaptionError
-from tfcaption.runtime.paths import files_below
+from tfcaption.runtime.paths import files_below, is_hidden
 
 JPEG_QUALITY = 95
 # Larger photos are rejected by their header, before decoding. A photo of this size takes up to 1.1 GB and some seconds
@@ -217,5 +217,6 @@ def is_photo_name(name: str, known: Container[str] = ()) -> bool:
 
 
 def photos_below(folder: Path) -> list[Path]:
-    """The photo files in a folder and in all folders below it, sorted; links to folders are not followed."""
-    return sorted(path for path in files_below(folder) if is_photo_name(path.name))
+    """The photo files in a folder and in all folders below it, linked ones too, sorted; without hidden ones."""
+    found = (path for path in files_below(folder) if is_photo_name(path.name))
+    return sorted(path for path in found if not is_hidden(path.relative_to(folder)))

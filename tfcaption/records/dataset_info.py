@@ -26,8 +26,9 @@ CAPTIONS_FILE = "captions.json"
 class Rejection(BaseModel):
     """One photo or caption that was not written, as a line of `rejected.jsonl`."""
 
-    kind: str  # "photo", "caption", or "unused": a photo that no caption or none of the data set's split files names
-    id: str  # the photo's id, or FILE:LINE of a caption
+    kind: str  # "photo", "caption", "unused": a photo that no caption or none of the data set's split files names, or
+    # "file": a file below the user's folders, or a member of a tar, that is neither captions nor a photo
+    id: str  # the photo's id, FILE:LINE of a caption, the path of a file, or TAR/MEMBER
     reason: str  # one of a short fixed list, for counting
     detail: str = ""  # the exact fault
     captions: int = 0  # of a photo: its captions, rejected with it
@@ -87,6 +88,7 @@ class DatasetInfo(BaseModel):
     rejected_photos: dict[str, int]  # reason -> count
     rejected_captions: dict[str, int]
     unused_photos: dict[str, int]
+    unused_files: dict[str, int] = {}  # neither captions nor photos
     word_counts: list[int]  # in the training split, by token id (0 for <pad>)
     duplicates: list[dict[str, str]] = []  # photos with byte-identical files in several splits: id -> split
 
@@ -103,7 +105,7 @@ class DatasetInfo(BaseModel):
 
     def fingerprint(self) -> str:
         """sha256 of the description, and so of every shard; leaves out fields that older descriptions lack."""
-        return hashlib.sha256(self.model_dump_json(exclude={"duplicates"}).encode()).hexdigest()
+        return hashlib.sha256(self.model_dump_json(exclude={"duplicates", "unused_files"}).encode()).hexdigest()
 
 
 class FeatureSettings(BaseModel):
@@ -188,5 +190,7 @@ def rejected_lines(rejections: Iterable[Rejection]) -> str:
         rejections, key=lambda rejection: (rejection.kind, rejection.id, rejection.reason, rejection.detail)
     )
     lines = "".join(json.dumps(rejection.model_dump(), ensure_ascii=False) + "\n" for rejection in ordered)
+    # Some readers of lines end a line at these, which JSON leaves as they are; a file's name may have them.
+    lines = lines.translate({ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
     # A file name that is not valid UTF-8 contains surrogates in Python; write them as JSON escapes.
     return lines.encode(errors="backslashreplace").decode()

@@ -16,6 +16,8 @@ CAPTIONS_TOKENS = "captions/tokens"  # int64 list: the token ids of all captions
 CAPTIONS_LENGTHS = "captions/lengths"  # int64 list: tokens of each caption, with <start> and <end>
 # bytes, in a feature record instead of photo/jpeg: little-endian float16 in the shape of `features.json`, view by view
 FEATURES = "features"
+# bytes list, only where results call a photo by another id than its name: its numbers in COCO's `images`, as text
+SOURCE_IDS = "photo/source_ids"
 
 Stage = Literal["photo", "trunk", "map", "pooled"]
 """A stage of ResNet50: pixels, `conv5_block1_out`, `conv5_block3_out`, or the mean of the latter over its positions."""
@@ -28,6 +30,7 @@ class PhotoRecord(BaseModel):
     jpeg: bytes
     captions: list[str]
     token_ids: list[list[int]]  # one list per caption, from <start> to <end>
+    source_ids: list[str] = []
 
 
 def encode_record(record: PhotoRecord) -> bytes:
@@ -39,6 +42,8 @@ def encode_record(record: PhotoRecord) -> bytes:
     feature[CAPTIONS_TEXT].bytes_list.value.extend(caption.encode() for caption in record.captions)
     feature[CAPTIONS_TOKENS].int64_list.value.extend(token for ids in record.token_ids for token in ids)
     feature[CAPTIONS_LENGTHS].int64_list.value.extend(len(ids) for ids in record.token_ids)
+    if record.source_ids:  # other records keep the bytes that they always had
+        feature[SOURCE_IDS].bytes_list.value.extend(name.encode(errors="replace") for name in record.source_ids)
     return example.SerializeToString(deterministic=True)
 
 
@@ -56,7 +61,11 @@ def decode_record(serialized: bytes) -> PhotoRecord:
     if len(captions) != len(token_ids):
         raise RecordError(f"a record has {len(captions)} captions, but token ids of {len(token_ids)}")
     return PhotoRecord(
-        photo_id=_photo_id(feature), jpeg=_one(feature, PHOTO_JPEG), captions=captions, token_ids=token_ids
+        photo_id=_photo_id(feature),
+        jpeg=_one(feature, PHOTO_JPEG),
+        captions=captions,
+        token_ids=token_ids,
+        source_ids=_texts(feature, SOURCE_IDS),
     )
 
 
@@ -68,6 +77,16 @@ def captions_of(serialized: bytes) -> tuple[str, list[str]]:
     """
     feature = parse_example(serialized)
     return _photo_id(feature), _texts(feature, CAPTIONS_TEXT)
+
+
+def ids_of(serialized: bytes) -> tuple[str, list[str]]:
+    """Photo id and source ids of a photo record or feature record.
+
+    Raises:
+        RecordError: the record is neither.
+    """
+    feature = parse_example(serialized)
+    return _photo_id(feature), _texts(feature, SOURCE_IDS)
 
 
 def token_ids_of(serialized: bytes) -> list[list[int]]:

@@ -81,7 +81,7 @@ def build_dataset_info(
     splits = {split: info for split, info in splits.items() if info.shards}
     reasons = {
         kind: dict(sorted(Counter(r.reason for r in rejections if r.kind == kind).items()))
-        for kind in ("photo", "caption", "unused")
+        for kind in ("photo", "caption", "unused", "file")
     }
     return DatasetInfo(
         settings=settings,
@@ -94,6 +94,7 @@ def build_dataset_info(
         rejected_photos=reasons["photo"],
         rejected_captions=reasons["caption"],
         unused_photos=reasons["unused"],
+        unused_files=reasons["file"],
         word_counts=vocabulary.counts,
         duplicates=_duplicates(shards),
     )

@@ -56,12 +56,79 @@ def with_host(path: str | os.PathLike[str]) -> str:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files in a folder and in the folders below it; links to folders are not followed."""
+    """All files in a folder and in the folders below it, with broken links and pipes; see `entries_below`."""
+    return (path for path, problem in entries_below(folder) if not problem or not path.is_dir())
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files in a folder, without those in the folders below it, broken links and pipes."""
+    if is_local(folder):
+        yield from (folder / entry.name for entry in os.scandir(folder) if _is_file(entry))
+    else:
+        yield from folder.iterdir()
+
+
+def entries_below(folder: Path) -> Iterator[tuple[Path, str]]:
+    """All that is in a folder and in the folders below it.
+
+    Links to folders are followed. A folder that is reached twice is listed once: by its own path, or by its first link.
+
+    Yields:
+        Each file, with "". Whatever cannot be listed or read, with the reason: a folder that must not be opened, a link
+        to a folder that is listed elsewhere or that holds the link, a broken link, a pipe, a device.
+
+    Raises:
+        OSError: `folder` itself cannot be listed.
+    """
     if not is_local(folder):
-        yield from folder.rglob("*")
+        yield from ((path, "") for path in folder.rglob("*"))
         return
-    for root, _, names in os.walk(folder):
-        yield from (Path(root) / name for name in names)
+    listed: dict[Path, Path] = {}  # real path of a folder -> path that it is listed by
+    folders, links = [(folder, folder.resolve())], list[Path]()
+    while folders or links:
+        if folders:
+            current, real = folders.pop()
+        else:  # after all folders that need no link
+            current = links.pop(0)
+            real = current.resolve()
+            if real in listed:
+                yield current, f"linked folder: listed as {listed[real]}"
+                continue
+            if any(path.resolve().is_relative_to(real) for path in (folder, current.parent)):
+                yield current, "linked folder: it holds the link"
+                continue
+        if real in listed:
+            continue
+        listed[real] = current
+        try:
+            entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+        except PermissionError as error:
+            if current == folder:
+                raise
+            yield current, f"unreadable folder: {error.strerror}"
+            continue
+        for entry in entries:
+            path = current / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                folders.append((path, real / entry.name))
+            elif path.is_dir():
+                links.append(path)
+            elif _is_file(entry):
+                yield path, ""
+            else:
+                yield path, "not a regular file" if path.exists() else "broken link"
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False) or Path(entry).is_file()
+
+
+def is_hidden(path: PurePath) -> bool:
+    """True for a hidden file, or one in a hidden folder; `path` is relative to the folder that the user names.
+
+    Archives made on a Mac hold a hidden file beside each file, or all of these in a folder __MACOSX.
+    """
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -39,10 +39,10 @@ def test_a_description_that_names_files_elsewhere_is_refused(sample_records, tmp
             load_dataset_info(tmp_path)
 
 
-def test_a_description_without_duplicates_is_read_and_keeps_its_fingerprint(sample_records):
+def test_an_older_description_without_duplicates_and_unused_files_is_read_and_keeps_its_fingerprint(sample_records):
     content = json.loads((sample_records / "dataset.json").read_text())
     info = load_dataset_info(sample_records)
-    before = {name: value for name, value in content.items() if name != "duplicates"}
+    before = {name: value for name, value in content.items() if name not in ("duplicates", "unused_files")}
     old = DatasetInfo.model_validate(before)
     text = json.dumps(before, separators=(",", ":"), ensure_ascii=False)
     assert old.fingerprint() == info.fingerprint() == hashlib.sha256(text.encode()).hexdigest()

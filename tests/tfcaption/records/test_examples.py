@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from tfcaption.records.examples import PhotoRecord, decode_record, encode_record
+from tfcaption.records.examples import PhotoRecord, decode_record, encode_record, feature_record, ids_of
 from tfcaption.records.tfrecord import RecordError
 
 RECORD = PhotoRecord(
@@ -21,10 +21,18 @@ def test_records_are_the_bytes_of_a_tensorflow_example():
     assert list(feature["captions/tokens"].int64_list.value) == [2, 4, 5, 3, 2, 1, 3]
     assert list(feature["captions/lengths"].int64_list.value) == [4, 3]
     assert feature["captions/text"].bytes_list.value == [b"A dog .", b"Ein Hund"]
+    assert len(feature) == 5  # no key without a value, so that records of most layouts stay as they are
+
+
+def test_a_record_keeps_the_numbers_that_results_may_use_for_its_photo():
+    numbered = RECORD.model_copy(update={"source_ids": ["23431", "7"]})
+    data = feature_record(encode_record(numbered), b"\0\0")
+    assert ids_of(data) == ("é.jpg", ["23431", "7"]) and ids_of(encode_record(RECORD)) == ("é.jpg", [])
 
 
 def test_decode_is_the_inverse_of_encode():
-    assert decode_record(encode_record(RECORD)) == RECORD
+    for record in (RECORD, RECORD.model_copy(update={"source_ids": ["23431"]})):
+        assert decode_record(encode_record(record)) == record
 
 
 def test_lengths_that_do_not_add_up_are_an_error():

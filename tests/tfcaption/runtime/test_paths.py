@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import PurePath
 
 import fsspec
 import pytest
@@ -18,7 +19,9 @@ from tfcaption.runtime.paths import (
     as_path,
     atomic_path,
     copy_file,
+    entries_below,
     files_below,
+    is_hidden,
     local_copy,
     local_mirror,
     new_folder,
@@ -180,3 +183,41 @@ def test_errors_of_a_client_and_a_missing_client_name_the_path_and_the_fix(monke
     unusable(ImportError("Install s3fs to access S3"))
     with pytest.raises(FilesystemError, match=r"x: Install s3fs to access S3; pip install .* 's3fs<2027,"):
         path.read_bytes()
+
+
+def listed(folder):
+    found = {path.relative_to(folder).as_posix(): problem for path, problem in entries_below(folder)}
+    return sorted(name for name, problem in found.items() if not problem), {n: p for n, p in found.items() if p}
+
+
+def test_linked_folders_are_followed_each_is_listed_once_and_what_is_not_is_named(tmp_path):
+    photos, other = tmp_path / "photos", tmp_path / "other"
+    for file in (photos / "b" / "1.jpg", other / "deep" / "2.jpg"):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"")
+    (other / "up").symlink_to(other)
+    for name, target in {"a": "b", "c": other, "d": other, "e": "..", "gone": "nowhere", "f": "f"}.items():
+        (photos / name).symlink_to(target)
+    os.mkfifo(photos / "pipe")
+    files, problems = listed(photos)
+    assert files == ["b/1.jpg", "c/deep/2.jpg"]
+    assert problems == {
+        "a": f"linked folder: listed as {photos / 'b'}",
+        "d": f"linked folder: listed as {photos / 'c'}",
+        "c/up": f"linked folder: listed as {photos / 'c'}",
+        "e": "linked folder: it holds the link",
+        **dict.fromkeys(("gone", "f"), "broken link"),
+        "pipe": "not a regular file",
+    }
+    assert {path.name for path in files_below(photos)} == {"1.jpg", "2.jpg", "gone", "f", "pipe"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
+def test_a_folder_that_must_not_be_opened_is_named(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    assert listed(tmp_path) == ([], {"closed": "unreadable folder: Permission denied"})
+
+
+@pytest.mark.parametrize("path", ["._a.txt", "a/._b.txt", "__MACOSX/a.txt", ".git/a", "a/.cache/b.jpg"])
+def test_hidden_files_and_those_in_hidden_folders_are_hidden(path):
+    assert is_hidden(PurePath(path)) and not is_hidden(PurePath("a/b.c/d.txt"))

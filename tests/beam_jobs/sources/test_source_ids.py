@@ -1,0 +1,62 @@
+"""The numbers of photos in COCO's files reach the records, so that results in COCO's format can be scored."""
+
+import json
+from dataclasses import astuple
+
+from PIL import Image
+
+from beam_jobs.pipelines.records import Tokenize, WriteShard, _read_photos, _write_listing
+from beam_jobs.sources.reader import read_source
+from tfcaption.records.dataset_info import RecordSettings
+from tfcaption.records.examples import ids_of
+from tfcaption.records.reading import read_records
+from tfcaption.records.statistics import VocabularyCounts
+from tfcaption.records.vocabulary import SPECIAL_TOKENS
+
+
+def write_json(path, content):
+    path.write_text(json.dumps(content))
+
+
+def photos(folder, *names):
+    for name in names:
+        Image.new("RGB", (8, 8)).save(folder / name, "JPEG")
+
+
+def test_each_photo_has_its_number_of_the_file_that_captions_it(tmp_path):
+    photos(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    for split, names in (("train", ["a.jpg", "b.jpg"]), ("val", ["c.jpg"])):  # each counts from 0
+        images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+        annotations = [{"image_id": image["id"], "caption": "A dog ."} for image in images for _ in range(2)]
+        write_json(tmp_path / f"captions_{split}.json", {"images": images, "annotations": annotations})
+    found = {photo.id: photo.source_ids for photo in read_source(tmp_path, tmp_path).photos}
+    assert found == {"a.jpg": ("0",), "b.jpg": ("1",), "c.jpg": ("0",)}
+
+
+def test_karpathys_photos_have_their_numbers_in_coco(tmp_path):
+    photos(tmp_path, "a.jpg", "b.jpg")
+    image = {"sentences": [{"raw": "A dog ."}], "split": "train", "imgid": 0}
+    images = [{**image, "filename": "a.jpg", "cocoid": 391895}, {**image, "filename": "b.jpg"}]
+    write_json(tmp_path / "dataset_coco.json", {"images": images})
+    assert [photo.source_ids for photo in read_source(tmp_path, tmp_path).photos] == [("391895",), ()]
+
+
+def test_the_steps_of_the_job_hand_the_numbers_on(tmp_path):
+    photos(tmp_path, "a.jpg")
+    annotations = [{"image_id": 23431, "caption": "A dog ."}]
+    write_json(
+        tmp_path / "captions_val.json",
+        {"images": [{"id": 23431, "file_name": "a.jpg"}], "annotations": annotations},
+    )
+    listing = read_source(tmp_path, tmp_path, shares={"train": 1.0, "dev": 0.0, "test": 0.0})
+    output = str(tmp_path)
+    (name,) = _write_listing(output, "listing", [listing.photos], astuple)
+    (chunk,) = [_read_photos(name, output)]
+    *_, (shard, photo), _counts = Tokenize({"train": 1}, 0, first="a.jpg").process(chunk)
+    settings = RecordSettings(
+        source="coco", image_size=32, resize="squash", min_count=1, max_words=9, seed=0, shards=1, shares={},
+        pillow_version="",
+    )  # fmt: skip
+    vocabulary = VocabularyCounts.of([*SPECIAL_TOKENS, "a", "dog"], {"a": 1, "dog": 1})
+    list(WriteShard(settings, output).process((shard, [photo]), vocabulary))
+    assert [ids_of(record) for record in read_records([f"{output}/{shard}"])] == [("a.jpg", ["23431"])]
