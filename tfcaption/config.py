@@ -140,6 +140,8 @@ class TrainConfig(_Section):
     """Epochs without a better dev metric before the run ends."""
     early_stopping_metric: Literal["dev_loss", "dev_bleu_4", "dev_cider"] = "dev_loss"
     """Dev metric for early stopping and for the best checkpoint. BLEU-4 and CIDEr-D are of greedy captions."""
+    shown_photos: NonNegativeInt = 8
+    """Dev photos that TensorBoard shows with their greedy captions after each epoch. 0: none."""
     checkpoint_minutes: PositiveFloat = 15.0
     """Between checkpoints within an epoch; each epoch ends with one."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
@@ -375,3 +377,11 @@ def _nearest(key: str) -> str:
     known = [known for known, known_key in fields.items() if known_key.rpartition(".")[0] == section]
     close = [name] if name in fields else difflib.get_close_matches(name, known if section else fields, n=1, cutoff=0.5)
     return f", did you mean {fields[close[0]]}?" if close else f"; known keys: {', '.join(known)}"
+
+
+def flat_config(config: Config) -> dict[str, Any]:
+    """All fields by the names that `--set` takes: `section.field` -> value."""
+    flat: dict[str, Any] = {}
+    for key, value in config.model_dump().items():
+        flat |= {f"{key}.{name}": field for name, field in value.items()} if isinstance(value, dict) else {key: value}
+    return flat

@@ -31,6 +31,7 @@ def config(run, sample_records, epochs, features=None, **model):
                 "learning_rate": 3e-3,
                 "encoder_learning_rate": 1e-4,
                 "precision": "float32",  # on every machine, since losses are compared closely
+                "shown_photos": 0,  # tracing their search takes seconds
             },
         }
     )

@@ -58,7 +58,7 @@ class Caption:
             display(self)
             return
         # Here, so that a caption on a server needs no fonts.
-        from tfcaption.serving.pictures import draw_caption
+        from tfcaption.preprocessing.captioned_picture import draw_caption
 
         draw_caption(to_rgb(opened(self.photo).copy()), self.text).show()
 

@@ -2,16 +2,16 @@
 
 It holds `config.yaml`, `vocabulary.txt` and `dataset.json` (copies of those of the records), `encoder.weights.h5`
 (ResNet50 with its initial weights), `checkpoints/last/` and `checkpoints/best/` (only trained weights), `metrics.jsonl`
-(a line per epoch), `steps.jsonl` (a line per step), `tensorboard/`, and `eval-SPLIT/` of each evaluation.
+(a line per epoch), `steps.jsonl` (a line per step), `about.json` (machine, versions, command), `tensorboard/`, and
+`eval-SPLIT/` of each evaluation.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from tfcaption.config import Config, ModelConfig, load_config, save_config
+from tfcaption.config import Config, ModelConfig, flat_config, load_config, save_config
 from tfcaption.records.dataset import Dataset
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
@@ -110,8 +110,8 @@ def open_run(config: Config, host: Host = Host()) -> Iterator[Run]:  # noqa: B00
     Raises:
         FolderInUse: another process trains this run.
         RunError: the directory holds a run that started with another config or other records. These may change: the
-            data folders, `data.damaged`, `train.early_stopping_epochs`, `train.checkpoint_minutes`, and `train.epochs`
-            under a constant schedule.
+            data folders, `data.damaged`, `train.early_stopping_epochs`, `train.checkpoint_minutes`,
+            `train.shown_photos`, and `train.epochs` under a constant schedule.
         RecordError: the records or features are missing, incomplete, or do not fit the config.
     """
     if not host.writes:
@@ -216,9 +216,9 @@ def load_run_dataset(run: Run, records: Path | None = None) -> Dataset:
 
 
 def _check_same(run: Run, config: Config, info: DatasetInfo) -> None:
-    old, new = _flat(run.config), _flat(config)
+    old, new = flat_config(run.config), flat_config(config)
     free = {"run", "data.records", "data.features", "data.damaged"}
-    free |= {"train.early_stopping_epochs", "train.checkpoint_minutes"}
+    free |= {"train.early_stopping_epochs", "train.checkpoint_minutes", "train.shown_photos"}
     if config.train.schedule == "constant":  # otherwise the number of epochs decides every learning rate
         free.add("train.epochs")
     changed = [f"{key} was {old[key]}, is {new[key]}" for key in old if key not in free and old[key] != new[key]]
@@ -238,10 +238,3 @@ def _check_same(run: Run, config: Config, info: DatasetInfo) -> None:
             f"{run.path}: trained on other records than {config.data.records}; "
             "choose another directory with --set run=DIR, or remove this one"
         )
-
-
-def _flat(config: Config) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.model_dump().items():
-        flat |= {f"{key}.{name}": field for name, field in value.items()} if isinstance(value, dict) else {key: value}
-    return flat

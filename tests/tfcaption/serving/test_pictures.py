@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.support.photos import encoded, picture
-from tfcaption.serving.pictures import FONT_SIZE, PICTURE_WIDTH, captioned_picture
+from tfcaption.preprocessing.captioned_picture import FONT_SIZE, PICTURE_WIDTH
+from tfcaption.serving.pictures import captioned_picture
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def evaluated_run(trained_run, tmp_path_factory):
 
 def test_a_run_directory_holds_what_later_commands_need(trained_run):
     assert {p.name for p in trained_run.iterdir()} == {
-        *("config.yaml", "vocabulary.txt", "dataset.json", "encoder.weights.h5"),
+        *("about.json", "config.yaml", "vocabulary.txt", "dataset.json", "encoder.weights.h5"),
         *("checkpoints", "metrics.jsonl", "steps.jsonl", "tensorboard"),
     }
     assert [line["epoch"] for line in figures(trained_run)] == [1, 2]
