@@ -39,7 +39,7 @@ def test_each_epoch_has_the_first_dev_photos_above_their_greedy_captions(shown, 
     first = [decode_record(data) for data in read_records(map(str, sorted(sample_records.glob("dev-*"))))][:2]
     tags = [f"dev/{record.photo_id}" for record in first]
     assert events.Tags()["tensors"] and {tag for tag in events.Tags()["tensors"] if "/" in tag} >= set(tags)
-    evaluate(shown, search=CaptionOptions(beam=1, no_repeat_ngram=0), checkpoint="last")
+    evaluate(shown, search=CaptionOptions(beam=1), checkpoint="last")
     lines = [json.loads(line) for line in (shown / "eval-dev" / "captions.jsonl").read_text().splitlines()]
     captions = {line["id"]: line["caption"] for line in lines}
     for record, tag in zip(first, tags, strict=True):
