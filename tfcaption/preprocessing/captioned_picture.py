@@ -1,4 +1,4 @@
-"""Pictures of photos above their captions."""
+"""Pictures of photos with their captions."""
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -7,20 +7,34 @@ from tfcaption.records.display import display_text, wrapped_lines
 PICTURE_WIDTH = 640  # pixels
 FONT_SIZE = 22
 _QUIET = "#5c5c66"
+_LINE_HEIGHT = 5 / 4  # of a font
 
 
-def draw_caption(photo: Image.Image, caption: str, note: str = "") -> Image.Image:
-    """An RGB photo above its caption, PICTURE_WIDTH wide; a note stands below the caption in grey."""
+def draw_caption(photo: Image.Image, caption: str) -> Image.Image:
+    """An RGB photo above its caption, PICTURE_WIDTH wide."""
     photo = photo.resize((PICTURE_WIDTH, max(1, round(photo.height * PICTURE_WIDTH / photo.width))))
-    font = ImageFont.load_default(FONT_SIZE)
-    width = PICTURE_WIDTH - 2 * FONT_SIZE
-    lines = wrapped_lines(display_text(caption), width, font.getlength)
-    notes = wrapped_lines(display_text(note), width, font.getlength) if note else []
-    height = FONT_SIZE * (len(lines) + len(notes) + 1) * 5 // 4
-    sheet = Image.new("RGB", (PICTURE_WIDTH, photo.height + height), "white")
+    lines = _wrapped(caption, PICTURE_WIDTH - 2 * FONT_SIZE)
+    sheet = Image.new("RGB", (PICTURE_WIDTH, photo.height + int(FONT_SIZE * (len(lines) + 1) * _LINE_HEIGHT)), "white")
     sheet.paste(photo)
-    canvas = ImageDraw.Draw(sheet)
-    x, y = FONT_SIZE, photo.height + FONT_SIZE // 2
-    canvas.multiline_text((x, y), "\n".join(lines), fill="black", font=font)
-    canvas.multiline_text((x, y + FONT_SIZE * len(lines) * 5 // 4), "\n".join(notes), fill=_QUIET, font=font)
+    _write(sheet, lines, FONT_SIZE, photo.height + FONT_SIZE // 2, "black")
     return sheet
+
+
+def draw_beside(photo: Image.Image, caption: str, reference: str) -> Image.Image:
+    """An RGB photo, as a square, with its caption and, in grey, a reference to its right; PICTURE_WIDTH wide."""
+    side = PICTURE_WIDTH // 2
+    sheet = Image.new("RGB", (PICTURE_WIDTH, side), "white")
+    sheet.paste(photo.resize((side, side)))
+    x, width = side + FONT_SIZE // 2, side - FONT_SIZE
+    lines = _wrapped(caption, width)
+    _write(sheet, lines, x, FONT_SIZE // 2, "black")
+    _write(sheet, _wrapped(reference, width), x, int(FONT_SIZE * (1 + len(lines) * _LINE_HEIGHT)), _QUIET)
+    return sheet
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return wrapped_lines(display_text(text), width, ImageFont.load_default(FONT_SIZE).getlength)
+
+
+def _write(sheet: Image.Image, lines: list[str], x: int, y: int, colour: str) -> None:
+    ImageDraw.Draw(sheet).multiline_text((x, y), "\n".join(lines), fill=colour, font=ImageFont.load_default(FONT_SIZE))

@@ -12,7 +12,7 @@ from tfcaption.decoding.captioning import caption_features
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import BatchOptions
-from tfcaption.preprocessing.captioned_picture import draw_caption
+from tfcaption.preprocessing.captioned_picture import draw_beside
 from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records.examples import decode_record
 from tfcaption.records.reading import read_records
@@ -56,12 +56,12 @@ class ShownPhotos:
         self._best_captions = best_captions
 
     def pictures(self) -> dict[str, np.ndarray]:
-        """Photo id -> the photo above its present caption and a reference, (height, width, 3) uint8."""
+        """Photo id -> the photo beside its present caption and a reference, (height, width, 3) uint8."""
         if not self._photos:
             return {}
         captions = (caption.decode() for caption in self._best_captions(self._inputs).numpy())
         return {
-            name: np.asarray(draw_caption(photo.image, caption or "(empty caption)", f"reference: {photo.reference}"))
+            name: np.asarray(draw_beside(photo.image, caption or "(empty caption)", photo.reference))
             for caption, (name, photo) in zip(captions, self._photos.items(), strict=True)
         }
 

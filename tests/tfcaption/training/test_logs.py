@@ -11,7 +11,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from tests.support.runs import config, evaluate, figures, step_losses, train
 from tfcaption.decoding.options import CaptionOptions
-from tfcaption.preprocessing.captioned_picture import draw_caption
+from tfcaption.preprocessing.captioned_picture import draw_beside
 from tfcaption.records.examples import decode_record
 from tfcaption.records.reading import read_records
 
@@ -35,7 +35,7 @@ def test_showing_photos_changes_no_step(shown, trained_run):
     assert figures(shown) == figures(trained_run) and step_losses(shown) == step_losses(trained_run)
 
 
-def test_each_epoch_has_the_first_dev_photos_above_their_greedy_captions(shown, events, sample_records):
+def test_each_epoch_has_the_first_dev_photos_beside_their_greedy_captions(shown, events, sample_records):
     first = [decode_record(data) for data in read_records(map(str, sorted(sample_records.glob("dev-*"))))][:2]
     tags = [f"dev/{record.photo_id}" for record in first]
     assert events.Tags()["tensors"] and {tag for tag in events.Tags()["tensors"] if "/" in tag} >= set(tags)
@@ -48,7 +48,7 @@ def test_each_epoch_has_the_first_dev_photos_above_their_greedy_captions(shown, 
         width, height, png = epochs[-1].tensor_proto.string_val
         drawn = np.asarray(Image.open(io.BytesIO(png)))
         with Image.open(io.BytesIO(record.jpeg)) as photo:
-            expected = draw_caption(photo.convert("RGB"), captions[record.photo_id], f"reference: {record.captions[0]}")
+            expected = draw_beside(photo.convert("RGB"), captions[record.photo_id], record.captions[0])
         assert (int(width), int(height)) == expected.size
         np.testing.assert_array_equal(drawn, np.asarray(expected))
 
