@@ -56,7 +56,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         nargs="+",
         default=[],
         metavar=("PHOTO", "CAPTION"),
-        help="names of a table's columns, where they are unusual; a third names the column of splits",
+        help="names of a table's columns, where they are unusual; a third names the column of splits, which then "
+        "decides against names of files (train.csv)",
     )
     parser.add_argument("--images", required=True, help="folder of the photos, or a folder above it")
     parser.add_argument("--captions", required=True, help="file or folder of the captions")
@@ -88,9 +89,9 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         "--shares",
         type=float,
         nargs=3,
-        default=[0.75, 0.125, 0.125],
         metavar=("TRAIN", "DEV", "TEST"),
-        help="share of each split in photos that no split file lists (default: 0.75 0.125 0.125)",
+        help="divide all photos by a hash of their id, whatever splits the data set names; shares of the splits "
+        "(default: 0.75 0.125 0.125, of photos whose splits neither captions, lists, names of files nor folders say)",
     )
     parser.add_argument(
         "--held_out",
@@ -114,7 +115,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     for name, least in (("image_size", 32), ("min_count", 1), ("max_words", 1)):
         if getattr(arguments, name) < least:
             parser.error(f"--{name} must be at least {least}")
-    if min(arguments.shares) < 0 or abs(sum(arguments.shares) - 1) > 1e-6:
+    if arguments.shares and (min(arguments.shares) < 0 or abs(sum(arguments.shares) - 1) > 1e-6):
         parser.error(f"--shares must be three numbers that add up to 1, not {arguments.shares}")
     if arguments.columns and len(arguments.columns) not in (2, 3):
         parser.error("--columns takes two or three names: PHOTO CAPTION [SPLIT]")
@@ -155,10 +156,10 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     from beam_jobs.execution.rejections import named_reasons
     from beam_jobs.pipelines import records
     from beam_jobs.sources import held_out
-    from beam_jobs.sources.reader import read_source
+    from beam_jobs.sources.reader import DEFAULT_SHARES, read_source
 
     options = beam_options(flags, output=arguments.output)
-    shares = dict(zip(SPLITS, arguments.shares, strict=True))
+    shares = dict(zip(SPLITS, arguments.shares, strict=True)) if arguments.shares else None
     settings = RecordSettings(
         source=arguments.source,
         image_size=arguments.image_size,
@@ -167,7 +168,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         max_words=arguments.max_words,
         seed=arguments.seed,
         shards=arguments.shards,
-        shares=shares,
+        shares=shares or DEFAULT_SHARES,
         pillow_version=PIL.__version__,
     )
     kind, compared = output_folder.RECORDS, ""

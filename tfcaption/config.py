@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -34,6 +34,15 @@ BEAM = 3  # default beam width of evaluation, export and captioning
 # The configs that come with tfcaption: setup.py copies configs/ of the repository into the package, under this name.
 _INSTALLED = Path(__file__).parent / "config_files"
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "configs"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without dates, which no field is; one such as `2024-02-30` would be an error."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":timestamp", ":value"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 class ConfigError(TfcaptionError, ValueError):
@@ -163,6 +172,14 @@ class Config(_Section):
 
 
 _SECTIONS = {name for name, field in Config.model_fields.items() if isinstance(field.default, _Section)}
+# Fields of text, and whether they may be null; `base` names another config.
+_TEXTS = {"base": False} | {
+    f"{prefix}{name}": field.annotation is not str
+    for prefix, model in (("", Config), ("data.", DataConfig), ("model.", ModelConfig), ("train.", TrainConfig))
+    for name, field in model.model_fields.items()
+    if field.annotation in (str, str | None)
+}
+_NULLS = ("", "~", "null", "Null", "NULL")  # as YAML writes it
 
 
 def named_configs() -> dict[str, Path]:
@@ -189,8 +206,8 @@ def load_config(name: str | Path, overrides: Iterable[str] | Mapping[str, Any] =
     Args:
         name: see `find_config`. Fields that are missing in the file come from its `base: OTHER`, a config by name or a
             path relative to the file's folder, if it has one.
-        overrides: `KEY=VALUE` as in `--set train.epochs=3`, with values in YAML; or a mapping such as
-            `{"train.epochs": 3}`.
+        overrides: `KEY=VALUE` as in `--set train.epochs=3`, with values in YAML, but text as it is; or a mapping such
+            as `{"train.epochs": 3}`.
 
     Raises:
         ConfigError: the file or its base is missing or not YAML, a key is unknown (the nearest one is suggested), or a
@@ -301,11 +318,13 @@ def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:
     if os.path.normpath(path) in map(os.path.normpath, read_by):
         raise ConfigError(f"{path}{_role(read_by)}, is its own base")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        text = path.read_text(encoding="utf-8")
+        content, written = yaml.load(text, _Loader) or {}, yaml.load(text, yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold sections such as `train:`, not {type(content).__name__}")
+    _take_texts_as_written(content, written)
     # `train:` with nothing under it, as when all its fields are comments, is null in YAML.
     content = {key: {} if value is None and key in _SECTIONS else value for key, value in content.items()}
     if "base" not in content:
@@ -323,6 +342,27 @@ def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:
     return merged
 
 
+def _take_texts_as_written(content: dict[str, Any], written: Mapping[str, Any]) -> None:
+    """Give fields of text what the file says: YAML takes `2024` and `1.0` for numbers, `no` for false.
+
+    Args:
+        content: of a file, with values as YAML takes them; changed.
+        written: the same with the text of each value, as `yaml.BaseLoader` reads it.
+    """
+    for key in _TEXTS:
+        section, _, name = key.rpartition(".")
+        values, texts = (part.get(section) if section else part for part in (content, written))
+        if not isinstance(values, dict) or not isinstance(texts, dict) or isinstance(values.get(name), str):
+            continue  # a quoted text is taken as it is
+        if isinstance(texts.get(name), str):
+            values[name] = _text(key, texts[name])
+
+
+def _text(key: str, written: str) -> str | None:
+    """The value of a field of text; None where nothing is written, or null and the field may be null."""
+    return None if written in (_NULLS if _TEXTS[key] else ("",)) else written
+
+
 def _role(read_by: tuple[Path, ...]) -> str:
     return f", the base of {read_by[-1]}" if read_by else ""
 
@@ -333,8 +373,9 @@ def _parsed(override: str) -> tuple[str, tuple[str, Any]]:
     if not equals:
         raise ConfigError(f"--set {override}: write KEY=VALUE, as in train.epochs=3")
     try:
-        return key, (f"--set {override}", yaml.safe_load(value))
-    except (yaml.YAMLError, RecursionError) as error:
+        as_written = key in _TEXTS and not value.startswith(("'", '"'))
+        return key, (f"--set {override}", _text(key, value) if as_written else yaml.load(value, _Loader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {override}: {error}") from error
 
 

@@ -27,15 +27,22 @@ EXAMPLES = """examples:
   python -m tfcaption.evaluate runs/a --no_repeat_ngram 0
   # an ensemble of several runs: the mean of their probabilities
   python -m tfcaption.evaluate runs/a runs/b --ensemble runs/a_and_b
-  # external captions (JSONL, or the COCO results format) against the references of some records
-  python -m tfcaption.evaluate --captions captions.jsonl --records records/ --split test"""
+  # external captions, in the COCO results format for example, against the references of some records
+  python -m tfcaption.evaluate --captions results.json --records records/ --split test
+  # what tfcaption.caption --json printed or beam_jobs.caption_images wrote, of which only the photos of dev count
+  python -m tfcaption.evaluate --captions captions/ --records records/ --ignore_extra"""
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The options, checked against each other."""
     parser = command_parser("tfcaption.evaluate", EXAMPLES)
     add_subjects(parser, "--run", metavar="RUN", several=True, help="run directories")
-    parser.add_argument("--captions", type=as_path, metavar="FILE", help="external captions; needs --records")
+    parser.add_argument(
+        "--captions", type=as_path, metavar="PATH", help="external captions: a file or folder; needs --records"
+    )
+    parser.add_argument(
+        "--ignore_extra", action="store_true", help="of --captions, leave out those of photos that are not in the split"
+    )
     parser.add_argument("--split", type=split_name, default="dev", choices=SPLITS, help="default: %(default)s")
     parser.add_argument(
         "--ensemble", type=as_path, metavar="DIR", help="also score all runs together, into this folder"
@@ -53,6 +60,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--captions needs --records DIR, whose references they are scored against")
     if arguments.ensemble and len(arguments.runs) < 2:
         parser.error("--ensemble needs two or more runs")
+    if arguments.ignore_extra and not arguments.captions:
+        parser.error("--ignore_extra is for --captions")
     if arguments.output and not arguments.captions:
         parser.error("--output is for --captions; a run's scores go into its own directory")
     return arguments
@@ -67,7 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.captions:
         from tfcaption.evaluation.caption_files import evaluate_captions
 
-        metrics = evaluate_captions(arguments.captions, arguments.records, options, arguments.output)
+        metrics = evaluate_captions(
+            arguments.captions, arguments.records, options, arguments.output, ignore_extra=arguments.ignore_extra
+        )
+        for reason, count in metrics["not_scored"].items():
+            print(f"captions not scored: {count:,} {reason}")
         results = {arguments.captions: metrics}
         folders = [arguments.output] if arguments.output else []
     else:

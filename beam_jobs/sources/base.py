@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.text_files import file_lines
@@ -61,10 +61,12 @@ class CaptionLine(NamedTuple):
     """One caption of a file."""
 
     where: str  # FILE:LINE or the like, the id of its rejection
-    photo: str  # name of the photo's file
+    photo: str  # name or path of the photo's file
     caption: str
-    split: str | None = None  # None: the file does not say
+    split: Any = None  # as the file names it; None: the file does not say
     source_id: str | None = None  # what results call the photo, if that is not its name: its number in COCO's `images`
+    file: Path | None = None  # that holds the caption, if its name or folder may say a split
+    column: str = "split"  # that says `split`; in one of another name, words that name no split are no fault
 
 
 class Columns(NamedTuple):
@@ -76,7 +78,7 @@ class Columns(NamedTuple):
 
 
 class Source(ABC):
-    """One caption layout. Photos are found by their file names, see `photos`.
+    """One caption layout. Photos are found by their names in the captions, see `match_names`.
 
     An example, for files of lines `NAME CAPTION`:
 
@@ -99,6 +101,9 @@ class Source(ABC):
     name: str
     layout: str  # human-readable: how its files look
     every_photo_captioned: ClassVar[bool] = False  # True: a photo without captions is a fault; False: it is an extra
+    # True: `read` gives a photo by its path, and the id is the file name, or the path where that is not unique.
+    # False: it gives the name that the captions have, and that is the id.
+    names_are_paths: ClassVar[bool] = False
     split_files: ClassVar[Mapping[str, str]] = {}  # split -> name of the file beside the captions that lists its photos
 
     @abstractmethod
@@ -116,11 +121,11 @@ class Source(ABC):
         """
 
     def photos(self, images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
-        """File name -> locations of all photos of that name: by default anywhere below the folder `images`.
+        """Path below `images`, with `/` between folders -> locations of that photo, usually one.
 
         Args:
             images: path that the user gives.
-            captioned: names that have captions.
+            captioned: file names that have captions.
 
         Raises:
             SourceError: `images` cannot hold photos of this layout.
@@ -128,6 +133,11 @@ class Source(ABC):
         if not images.is_dir():
             raise SourceError(f"--images {images}: is a file; name the folder of the photos")
         return _locations_below(images, captioned)
+
+
+def path_below(folder: Path, file: Path) -> str:
+    """The path of a file below a folder, with `/` between folders; the file's name if `folder` is that file."""
+    return file.relative_to(folder).as_posix().replace("\\", "/") if folder != file else file.name
 
 
 def check_exists(images: Path, captions: Path) -> None:
@@ -159,9 +169,9 @@ def decoded_lines(lines: Iterable[tuple[int, bytes]], name: str, listing: Listin
 
 
 def _locations_below(images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
-    """File name -> locations below `images`; links to folders are not followed, pipes and devices are ignored."""
+    """Path below `images` -> its location; links to folders are not followed, pipes and devices are ignored."""
     locations: dict[str, list[Location]] = defaultdict(list)
     for path in files_below(images):
         if is_photo_name(path.name, captioned) and (not is_local(path) or path.is_file()):
-            locations[path.name].append(Location(str(path)))
+            locations[path_below(images, path)].append(Location(str(path)))
     return locations

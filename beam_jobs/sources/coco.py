@@ -7,7 +7,6 @@ from typing import Any
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source
-from beam_jobs.sources.splits import known_split
 
 
 class JsonFiles(Source):
@@ -24,7 +23,7 @@ class JsonFiles(Source):
 class Karpathy(JsonFiles):
     """Karpathy's dataset_coco.json, dataset_flickr8k.json and dataset_flickr30k.json, which name the splits."""
 
-    name, pattern = "karpathy", "dataset_*.json"
+    name, pattern, names_are_paths = "karpathy", "dataset_*.json", True
     layout = "dataset_*.json with a list `images` of filename, split and sentences"
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
@@ -34,16 +33,15 @@ class Karpathy(JsonFiles):
             for number, image in enumerate(images):
                 where = f"{path.name}, images[{number}]"
                 try:
-                    name, split, sentences = image["filename"], image["split"], image["sentences"]
+                    split, sentences = image["split"], image["sentences"]
+                    name = "/".join(filter(None, map(str, [image.get("filepath") or "", image["filename"]])))
                     captions = [sentence["raw"] for sentence in sentences]
                     cocoid = None if image.get("cocoid") is None else str(image["cocoid"])
                 except (KeyError, TypeError) as error:
                     raise SourceError(f"{where}: not an entry of Karpathy's JSON ({error!r})") from error
                 for index, caption in enumerate(captions):
                     listing.captions_in += 1
-                    yield CaptionLine(
-                        f"{where}.sentences[{index}]", str(name), caption, known_split(split, where), cocoid
-                    )
+                    yield CaptionLine(f"{where}.sentences[{index}]", name, caption, split, cocoid)
 
 
 class Coco(JsonFiles):
@@ -55,9 +53,6 @@ class Coco(JsonFiles):
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
         for path in files:
-            split = None
-            if len(files) > 1:
-                split = known_split(path.stem.removeprefix("captions_").rstrip("0123456789"), path.name)
             images, annotations = _lists(path, "images", "annotations")
             try:
                 names = {image["id"]: str(image["file_name"]) for image in images}
@@ -69,7 +64,7 @@ class Coco(JsonFiles):
                         detail = f"no image {annotation['image_id']} in {path.name}"
                         listing.reject("caption", where, "unknown photo", detail)
                     else:
-                        yield CaptionLine(where, name, annotation["caption"], split, str(annotation["image_id"]))
+                        yield CaptionLine(where, name, annotation["caption"], None, str(annotation["image_id"]), path)
             except (KeyError, TypeError) as error:
                 raise SourceError(f"{path}: not COCO's caption annotations ({error!r})") from error
 

@@ -11,7 +11,7 @@ from tfcaption.preprocessing.photos import UNREAD_SUFFIXES, is_photo_name
 class Folder(Source):
     """Text files beside the photos: dog.jpg and dog.txt, a caption a line."""
 
-    name = "folder"
+    name, names_are_paths = "folder", True
     layout = "for each photo NAME.jpg a file NAME.txt, a caption a line"
 
     def files(self, captions: Path) -> list[Path]:
@@ -28,7 +28,9 @@ class Folder(Source):
             )
         for path in files:
             for number, caption in text_lines(path, listing):
-                yield CaptionLine(f"{path.name}:{number}", photo_names.get(path, path.name), caption)
+                yield CaptionLine(
+                    f"{path.name}:{number}", str(path.with_name(photo_names.get(path, path.name))), caption
+                )
 
 
 def _photo_names(texts: Sequence[Path]) -> dict[Path, str]:

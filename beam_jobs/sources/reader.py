@@ -2,25 +2,44 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.rejections import some_of
-from beam_jobs.sources.base import CaptionedPhoto, Columns, Listing, Location, Source, check_exists
+from beam_jobs.sources.base import (
+    CaptionedPhoto,
+    CaptionLine,
+    Columns,
+    Listing,
+    Location,
+    Source,
+    check_exists,
+    path_below,
+)
 from beam_jobs.sources.coco import Coco, Karpathy
 from beam_jobs.sources.flickr import Flickr8k, Flickr30k
 from beam_jobs.sources.folder import Folder
-from beam_jobs.sources.splits import divide, read_split_files
+from beam_jobs.sources.matching import Matches, file_name, match_names, short_names
+from beam_jobs.sources.official_splits import (
+    BY_HASH,
+    Evidence,
+    OfficialSplits,
+    SplitLists,
+    official_splits,
+    read_split_lists,
+)
+from beam_jobs.sources.splits import SPLIT_NAMES, divide, named_split
 from beam_jobs.sources.table import Table
-from beam_jobs.sources.text_files import is_safe_name
+from beam_jobs.sources.text_files import UNSAFE_NAME, is_absolute, normal_name
 from beam_jobs.sources.webdataset import WebDataset
 from tfcaption.preprocessing.photos import UNREAD_SUFFIXES
-from tfcaption.records.dataset_info import SPLITS
+from tfcaption.records.dataset_info import SPLITS, Rejection
 
 LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder, Table, WebDataset)
 DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}
@@ -38,107 +57,126 @@ def known_layouts() -> dict[str, Source]:
     return known
 
 
+@dataclass
+class _Photo:
+    """A photo that captions name."""
+
+    captions: list[str] = field(default_factory=list)  # raw
+    source_ids: dict[str, None] = field(default_factory=dict)  # in their order
+    evidence: Evidence = field(default_factory=Evidence)
+    locations: list[Location] = field(default_factory=list)
+
+
 def read_source(
     images: str | Path,
     captions: str | Path,
     *,
     source: str = AUTO,
-    shares: Mapping[str, float] = DEFAULT_SHARES,
+    shares: Mapping[str, float] | None = None,
     seed: int = 0,
     columns: Columns = _USUAL,
 ) -> Listing:
     """Read a data set.
 
-    The captions, or split files beside them, name the split of a photo. Photos that no split file lists are divided by
-    a hash of their id among the splits whose file is missing, see `divide`. If no file is missing, such photos are
-    unused, as the authors of the data set intended. Photos that no caption names are unused too, unless the layout
-    says that every photo has captions.
+    Photos are found by their names in the captions, see `match_names`. Their splits are those that the data set names,
+    see `official_splits`. Where it names none, photos are divided by a hash of their id, see `divide`; so are photos
+    that no list of a split names, among the splits that have no list. Other photos without a split are unused, as the
+    authors of the data set intended. Photos that no caption names are unused too, unless the layout says that every
+    photo has captions.
 
     Args:
         images: folder of the photos or a folder above it (a layout that contains the photos may take a file).
         captions: file or folder of the captions.
         source: name of the layout, or `auto`: the first layout that finds its files.
-        shares: share of each split in the photos that are divided by the hash.
+        shares: share of each split. All photos are divided by the hash, whatever splits the data set names. None: those
+            count, and `DEFAULT_SHARES` for photos without one.
         seed: of that hash.
-        columns: names of a table's columns, where they are unusual.
+        columns: names of a table's columns, where they are unusual. A given column of splits overrules names of files.
 
     Returns:
         The photos in the order of their ids, the rejections, and warnings about what was found.
 
     Raises:
-        SourceError: a file is missing, empty or of no known layout, or a photo is in two splits.
+        SourceError: a file is missing, empty or of no known layout, a photo is in two splits, or names speak of splits
+            that cannot be used.
     """
     images, captions = as_path(images), as_path(captions)
     check_exists(images, captions)
     layout, files = _find_layout(source, captions)
     listing = Listing(source=layout.name)
-    captions_of, split_of, source_ids_of = _read_captions(layout, files, listing, columns)
     folder = captions if captions.is_dir() else captions.parent
-    listed = read_split_files(folder, layout.split_files)
-    missing = [split for split in SPLITS if not (folder / layout.split_files.get(split, "none")).is_file()]
-    if split_of:
-        missing = []
-    split_of |= listed
-    locations_of = layout.photos(images, captions_of.keys())
-    respelt = _match_spellings(captions_of.keys(), locations_of)
-    found: dict[str, tuple[Location, list[str]]] = {}
-    for name in sorted(captions_of.keys() | split_of.keys() | locations_of.keys()):
-        texts, locations = captions_of.get(name, []), locations_of.get(name, [])
-        if not texts:
-            where = str(locations[0]) if locations else ""
-            if name in listed:
-                where = f"listed in {layout.split_files[listed[name]]}"
-            expected = name in captions_of or name in split_of or layout.every_photo_captioned
-            listing.reject("photo" if expected else "unused", name, "no captions", where)
-        elif not locations:
-            listing.reject("photo", name, "missing photo", f"not found below {images}", captions=len(texts))
-        elif len(locations) > 1:
-            listing.reject("photo", name, "ambiguous photo", _some(locations), captions=len(texts))
-        elif name not in split_of and not missing:
-            listing.reject("unused", name, "in no split", captions=len(texts))
-        else:
-            found[name] = locations[0], texts
-    by_hash = divide(found.keys() - split_of.keys(), missing, shares, seed)
-    split_of |= by_hash
+    named, column = _read_captions(layout, files, listing, columns, (images, folder), check_splits=shares is None)
+    locations_of = layout.photos(images, {file_name(name) for name in named})
+    matches = match_names(named, locations_of)
+    photos = _by_id(layout, named, matches, locations_of)
+    lists = read_split_lists(folder, layout.split_files, photos, files)
+    if shares is None:
+        evidence = {name: photo.evidence for name, photo in photos.items()}
+        official = official_splits(evidence, lists, captions, column=column, column_decides=bool(columns.split))
+    else:
+        official = OfficialSplits({}, [*SPLITS], "")
+    rejections = list(_rejections(layout, photos, official, lists, images))
+    used_paths = {*matches.path_of.values(), *chain(*matches.ambiguous.values())}
+    for path, name in short_names(locations_of.keys() - used_paths).items():
+        if name not in lists.without_captions:
+            kind = "photo" if layout.every_photo_captioned else "unused"
+            rejections.append(Rejection(kind=kind, id=name, reason="no captions", detail=str(locations_of[path][0])))
+    listing.rejections += sorted(rejections, key=lambda rejection: rejection.id)
+    found = {name: photos[name] for name in sorted(photos.keys() - {rejection.id for rejection in rejections})}
+    by_hash = divide(found.keys() - official.split_of.keys(), official.unlisted, shares or DEFAULT_SHARES, seed)
+    split_of = official.split_of | by_hash
     listing.photos += [
-        CaptionedPhoto(name, location, tuple(texts), split_of[name], tuple(source_ids_of[name]))
-        for name, (location, texts) in found.items()
+        CaptionedPhoto(name, photo.locations[0], tuple(photo.captions), split_of[name], tuple(photo.source_ids))
+        for name, photo in found.items()
     ]
     more = ", ..." if len(files) > 3 else ""
     listing.notes.append(f"source: {layout.name} ({', '.join(path.name for path in files[:3])}{more})")
-    listing.notes.append(_split_note(layout, missing, by_hash))
-    if respelt:
-        examples = [f"{name} is {found}" for name, found in respelt.items()]
+    listing.notes.append(_split_note(layout, lists, official, by_hash, overruled=shares is not None))
+    if respelt := matches.respelt:
+        examples = [f"{name} is {file_name(path)}" for name, path in sorted(respelt.items())]
         listing.notes.append(f"{_photos(len(respelt))} found by another spelling of the name: {some_of(examples)}")
     listing.warnings += _warnings(listing, divided=bool(by_hash))
     return listing
 
 
-def _match_spellings(captioned: AbstractSet[str], locations_of: dict[str, list[Location]]) -> dict[str, str]:
-    """Find photos whose names differ from those in the captions only in case or in how accents are composed.
-
-    Such photos move to the name in the captions, where only one name of each side is left with that spelling.
-
-    Args:
-        captioned: names in the captions.
-        locations_of: name -> locations; changed.
-
-    Returns:
-        Name in the captions -> name of the file.
-    """
-    wanted, left = _by_spelling(captioned - locations_of.keys()), _by_spelling(locations_of.keys() - captioned)
-    pairs = ((names, left.get(spelling, [])) for spelling, names in wanted.items())
-    found = {names[0]: files[0] for names, files in sorted(pairs) if len(names) == len(files) == 1}
-    for name, file in found.items():
-        locations_of[name] = locations_of.pop(file)
-    return found
+def _by_id(
+    layout: Source, named: dict[str, _Photo], matches: Matches, locations_of: Mapping[str, list[Location]]
+) -> dict[str, _Photo]:
+    """Photo id -> photo with its locations, from the photos by name."""
+    id_of = short_names(named) if layout.names_are_paths else {}
+    photos = {}
+    for name, photo in named.items():
+        path = matches.path_of.get(name)
+        paths = [path] if path is not None else matches.ambiguous.get(name, [])
+        photo.locations = [location for path in paths for location in locations_of[path]]
+        photo.evidence.folder = "/".join(each.rpartition("/")[0] for each in (path or "", name))
+        photos[id_of.get(name, name)] = photo
+    return photos
 
 
-def _by_spelling(names: Iterable[str]) -> dict[str, list[str]]:
-    spelt: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        spelt[unicodedata.normalize("NFC", name).casefold()].append(name)
-    return spelt
+def _rejections(
+    layout: Source, photos: Mapping[str, _Photo], official: OfficialSplits, lists: SplitLists, images: Path
+) -> Iterator[Rejection]:
+    """The photos that captions or official lists name and that cannot be used."""
+    ambiguous = Counter(photo.locations[0] for photo in photos.values() if photo.locations)
+    for name, photo in photos.items():
+        captions = len(photo.captions)
+        kind, reason, detail = "photo", "", ""
+        if not captions:
+            reason, detail = "no captions", str(photo.locations[0]) if photo.locations else ""
+        elif not photo.locations:
+            reason, detail = "missing photo", f"not found below {images}"
+        elif len(photo.locations) > 1:
+            reason, detail = "ambiguous photo", _some(photo.locations)
+        elif ambiguous[photo.locations[0]] > 1:
+            reason, detail = "ambiguous photo", f"{photo.locations[0]}, of which there are other names"
+        elif name not in official.split_of and not official.unlisted:
+            kind, reason = "unused", "in no split"
+        if reason:
+            yield Rejection(kind=kind, id=name, reason=reason, detail=detail, captions=captions)
+    if layout.split_files:
+        for name, path in lists.without_captions.items():
+            yield Rejection(kind="photo", id=name, reason="no captions", detail=f"listed in {path.name}")
 
 
 def _some(locations: list[Location]) -> str:
@@ -163,28 +201,63 @@ def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
 
 
 def _read_captions(
-    layout: Source, files: list[Path], listing: Listing, columns: Columns
-) -> tuple[dict[str, list[str]], dict[str, str], dict[str, dict[str, None]]]:
-    """Photo id -> raw captions, -> split where the captions name it, -> source ids; bad captions are rejected."""
-    captions_of: dict[str, list[str]] = defaultdict(list)
-    split_of: dict[str, str] = {}
-    source_ids_of: dict[str, dict[str, None]] = defaultdict(dict)  # in their order
-    for where, name, caption, split, source_id in layout.read(files, listing, columns):
-        if not is_safe_name(name):
-            listing.reject("caption", where, "unsafe name", f"{name[:80]!r} must be a plain file name")
+    layout: Source,
+    files: list[Path],
+    listing: Listing,
+    columns: Columns,
+    folders: tuple[Path, Path],
+    *,
+    check_splits: bool,
+) -> tuple[dict[str, _Photo], str]:
+    """The photos by their names, and the column that names their splits; bad captions are rejected."""
+    photos: dict[str, _Photo] = defaultdict(_Photo)
+    unknown: dict[str, str] = {}  # column -> where it does not name a split
+    column = ""
+    for line in layout.read(files, listing, columns):
+        name = _normal_name(line, layout, folders)
+        if not name:
+            listing.reject("caption", line.where, "unsafe name", f"{line.photo[:80]!r} {UNSAFE_NAME}")
             continue
-        if source_id is not None:
-            source_ids_of[name][source_id] = None
-        if problem := _caption_problem(caption):
-            listing.reject("caption", where, problem, f"{name}: {caption!r:.80}")
-            captions_of[name]  # makes the photo known, even if it has no other caption
+        photo = photos[name]  # known now, even if it has no good caption
+        if line.source_id is not None:
+            photo.source_ids[line.source_id] = None
+        if line.file is not None:
+            photo.evidence.files.add(line.file)
+        if problem := _caption_problem(line.caption):
+            listing.reject("caption", line.where, problem, f"{name}: {line.caption!r:.80}")
         else:
-            captions_of[name].append(caption.strip())
-        if split is not None and split_of.setdefault(name, split) != split:
-            raise SourceError(f"{where}: {name} is in two splits, {split_of[name]} and {split}; remove one of them")
+            photo.captions.append(line.caption.strip())
+        if line.split in (None, ""):
+            continue
+        split = named_split(str(line.split))
+        if split is None:
+            unknown.setdefault(line.column, f"{line.where}: {line.column} {line.split!r:.80}")
+        elif check_splits and photo.evidence.split not in (None, split):
+            raise SourceError(
+                f"{line.where}: {name} is in two splits, {photo.evidence.split} and {split}; remove one of them"
+            )
+        else:
+            photo.evidence.split, column = split, line.column
     if not listing.captions_in:
         raise SourceError(f"{files[0]}: is empty")
-    return captions_of, split_of, source_ids_of
+    for faulty, where in unknown.items():
+        if check_splits and faulty in (column, "split", columns.split):
+            raise SourceError(f"{where}; known are {', '.join(SPLIT_NAMES)}; correct it, or {BY_HASH}")
+    return photos, column
+
+
+def _normal_name(line: CaptionLine, layout: Source, folders: tuple[Path, Path]) -> str:
+    """A photo's name as its id has it; empty if it is unsafe.
+
+    A path that the reader made, and an absolute one below the folder of photos or captions, is taken from there.
+    """
+    name = line.photo
+    if layout.names_are_paths or is_absolute(name):
+        starts = (f"{each}/" for folder in folders for each in (folder, folder.absolute()))
+        name = next((name.removeprefix(start) for start in starts if name.startswith(start)), name)
+    elif line.file is not None and line.file.parent != folders[1]:  # names in a table are those of its folder
+        name = f"{path_below(folders[1], line.file.parent)}/{name}"
+    return normal_name(name)
 
 
 def _caption_problem(caption: Any) -> str:
@@ -200,13 +273,20 @@ def _caption_problem(caption: Any) -> str:
     return ""
 
 
-def _split_note(layout: Source, missing: list[str], by_hash: Mapping[str, str]) -> str:
-    if not missing:
-        return f"splits: from {'the split files' if layout.split_files else 'the captions'}"
-    absent = ", ".join(layout.split_files[split] for split in missing if split in layout.split_files)
-    return f"splits: {f'no {absent}; ' if absent else ''}by a hash of the photo id: " + (
-        ", ".join(f"{count:,} to {split}" for split, count in sorted(Counter(by_hash.values()).items())) or "no photos"
-    )
+def _split_note(
+    layout: Source, lists: SplitLists, official: OfficialSplits, by_hash: Mapping[str, str], *, overruled: bool
+) -> str:
+    """Where the splits come from."""
+    if official.said_by and not official.unlisted:
+        return f"splits: from {official.said_by}"
+    divided = ", ".join(f"{count:,} to {split}" for split, count in sorted(Counter(by_hash.values()).items()))
+    absent = ", ".join(name for name in layout.split_files.values() if name not in {path.name for path in lists.files})
+    reason = "as --shares says, " if overruled else ""
+    if official.said_by:
+        reason = f"from {official.said_by}; the rest "
+    elif absent and not overruled:
+        reason = f"no {absent}; "
+    return f"splits: {reason}by a hash of the photo id: {divided or 'no photos'}"
 
 
 def _warnings(listing: Listing, *, divided: bool) -> list[str]:

@@ -1,12 +1,8 @@
-"""The split of a photo: by a name in the captions, by split files, or by a hash of the photo's name."""
+"""Names of splits, and the division of photos among splits by a hash of their names."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from beam_jobs.errors import SourceError
-from beam_jobs.sources.text_files import photo_names
 from tfcaption.records.sharding import hash_share
 
 # Fewer photos are divided exactly: the hash alone would give 1 of 40 photos to a split with a share of an eighth.
@@ -14,62 +10,28 @@ EXACT_BELOW = 2_000
 # Names that data sets use. restval is the part of COCO's validation photos that Karpathy adds to the training split.
 SPLIT_NAMES = {
     **{"train": "train", "training": "train", "restval": "train"},
-    **{"dev": "dev", "val": "dev", "valid": "dev", "validation": "dev"},
-    "test": "test",
+    **{"dev": "dev", "development": "dev", "val": "dev", "valid": "dev", "validation": "dev"},
+    **{"test": "test", "testing": "test"},
 }
+_OF_PHOTOS = ("set", "data", "images", "image", "imgs", "img", "photos", "photo", "captions")
+_SPLIT_WORD = re.compile(f"({'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})({'|'.join(_OF_PHOTOS)})?")
+_OTHER_WORDS = {*_OF_PHOTOS, "pictures", "files", "split", "jpg", "coco", "mscoco", "flickr", "k"}
 
 
-def known_split(name: Any, where: str) -> str:
-    """The split that a data set calls `name`.
-
-    Args:
-        name: as a file gives it.
-        where: file and position of the name, for the message.
-
-    Raises:
-        SourceError: the name is not a known one.
-    """
-    if not is_split_name(name):
-        raise SourceError(f"{where}: split {name!r:.80}; known are {', '.join(SPLIT_NAMES)}")
-    return SPLIT_NAMES[str(name).lower()]
+def splits_in(name: str) -> set[str]:
+    """The splits that any words of a name say: {"dev"} for `captions_val2017`."""
+    return {SPLIT_NAMES[match[1]] for word in _words(name) if (match := _SPLIT_WORD.fullmatch(word))}
 
 
-def is_split_name(name: Any) -> bool:
-    """Whether data sets call a split so."""
-    return str(name).lower() in SPLIT_NAMES
+def named_split(name: str) -> str | None:
+    """The split that a name stands for, if all its words say that: train for `Train images`, not for `training day`."""
+    words = [word for word in _words(name) if word not in _OTHER_WORDS]
+    splits = splits_in(name)
+    return splits.pop() if len(splits) == 1 and all(map(_SPLIT_WORD.fullmatch, words)) else None
 
 
-def splits_of_files(files: Sequence[Path]) -> dict[Path, str]:
-    """File -> the split that its name says (`train.csv`, `captions_val.csv`), if each of several files says one."""
-    splits: dict[Path, str] = {}
-    for path in files:
-        said = {SPLIT_NAMES[word] for word in re.split(r"[^a-z]+", path.stem.lower()) if word in SPLIT_NAMES}
-        if len(said) == 1:
-            splits[path] = said.pop()
-    return splits if len(files) > 1 and len(splits) == len(files) else {}
-
-
-def read_split_files(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
-    """Photo id -> split, from those split files that exist.
-
-    Args:
-        folder: their folder.
-        files: split -> name of the file that lists its photos.
-
-    Raises:
-        SourceError: a line is not a photo's name, or a photo is in two splits.
-    """
-    split_of: dict[str, str] = {}
-    where_of: dict[str, str] = {}
-    for split, file_name in files.items():
-        path = folder / file_name
-        if not path.is_file():
-            continue
-        for where, name in photo_names(path):
-            if split_of.setdefault(name, split) != split:
-                raise SourceError(f"{where}: {name} is in two splits, see {where_of[name]}; remove one of them")
-            where_of[name] = where
-    return split_of
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
 
 
 def divide(names: Collection[str], splits: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, str]:

@@ -3,22 +3,25 @@
 import ast
 import csv
 import json
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
-from beam_jobs.sources.splits import is_split_name, known_split, splits_of_files
+from beam_jobs.sources.splits import named_split
 from tfcaption.preprocessing.photos import is_photo_name
 
-# Column names in use, the most specific first; the first one that a table has counts.
-PHOTO_COLUMNS = ("image", "photo", "image_name", "file_name", "filename", "file", "image_id", "path", "id")
+# Column names in use, in any case, the most specific first; the first one that a table has counts.
+PHOTO_COLUMNS = (
+    *("image", "photo", "image_name", "file_name", "filename", "file", "image_path", "file_path", "filepath"),
+    *("image_id", "path", "id"),
+)
 CAPTION_COLUMNS = ("caption", "captions", "text", "comment", "sentence", "raw")
-SPLIT_COLUMNS = ("split",)
-POSSIBLE_SPLIT_COLUMNS = ("set", "subset", "partition")  # only if they hold a split's name; others have a `set`, too
+SPLIT_COLUMNS = ("split", "set", "subset", "partition")  # all but the first may hold something else
 
 
 class Table(Source):
@@ -36,41 +39,58 @@ class Table(Source):
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
-        split_of_file = splits_of_files(files)
         for path in files:
             rows = _json_rows(path, listing) if path.suffix.lower() == ".jsonl" else _csv_rows(path, listing)
-            keys: list[str | None] | None = None
+            keys: tuple[str, list[str]] | None = None
             for number, row in rows:
                 where = f"{path.name}:{number}"
                 if keys is None:
                     keys = _keys(path, row, columns)
-                photo, caption, split = (row.get(key) if key else None for key in keys)
-                if photo is None or caption is None:
-                    listing.reject("caption", where, "malformed line", f"lacks {keys[0]} or {keys[1]}")
+                photo_key, caption_keys = keys[0], caption_columns(row, columns.caption) or keys[1]
+                photo, cells = row.get(photo_key), [row.get(key) for key in caption_keys]
+                cells = [cell for cell in cells if cell not in (None, "")] or cells[:1]
+                if photo is None or cells == [None]:
+                    listing.reject("caption", where, "malformed line", f"lacks {photo_key} or {caption_keys[0]}")
                     continue
-                captions = caption if isinstance(caption, list) else _captions_in(caption)
+                captions = [caption for cell in cells for caption in _captions_in(cell)]
                 listing.captions_in += len(captions) - 1
-                for each in captions:
-                    # A table may name photos with folders; they are found by the file name alone.
-                    name = str(photo).replace("\\", "/").rpartition("/")[2]
-                    yield CaptionLine(
-                        where, name, each, known_split(split, where) if split else split_of_file.get(path)
-                    )
+                column = columns.split or split_column(row) or "split"
+                for caption in captions:
+                    yield CaptionLine(where, str(photo), caption, row.get(column), None, path, column)
 
 
-def usual_column(row: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
-    """The first of `names` that a row has; None if it has none."""
-    return next((name for name in names if name in row), None)
+def usual_column(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    """The first of `names`, in any case, that a row has; None if it has none."""
+    columns = {str(column).strip().lower(): column for column in reversed([*row])}
+    return next((columns[name] for name in names if name in columns), None)
+
+
+def caption_columns(row: Mapping[str, Any], given: str | None = None) -> list[str]:
+    """The columns of captions of a row: one, or several with numbers (`caption_0`, `caption_1`, ...); may be empty.
+
+    Args:
+        row: of a table, or a JSON object.
+        given: name of the column, or what is before the numbers; None: the first one in use.
+    """
+    for name in (given,) if given else CAPTION_COLUMNS:
+        if given and given in row:
+            return [given]
+        numbered = re.compile(rf"{re.escape(name)}(?:[ _.-]?\d+)?", 0 if given else re.IGNORECASE)
+        if columns := [column for column in row if numbered.fullmatch(str(column).strip())]:
+            return columns
+    return []
 
 
 def split_column(row: Mapping[str, Any]) -> str | None:
-    """The column of splits; None if there is none."""
-    possible = (name for name in POSSIBLE_SPLIT_COLUMNS if is_split_name(row.get(name)))
-    return usual_column(row, SPLIT_COLUMNS) or next(possible, None)
+    """The column of splits: the first one in use that names a split in a row, else the first one that is not empty."""
+    columns = [column for name in SPLIT_COLUMNS for column in row if column.strip().lower() == name and row[column]]
+    return next((column for column in columns if named_split(str(row[column]))), next(iter(columns), None))
 
 
 def _captions_in(cell: Any) -> list[Any]:
-    """The captions of a cell: those of a list of texts, as JSON or Python write it, otherwise the cell itself."""
+    """The captions of a cell: those of a list, also of texts as JSON or Python write it, otherwise the cell itself."""
+    if isinstance(cell, list):
+        return cell
     if isinstance(cell, str) and cell.startswith("[") and cell.endswith("]"):
         with warnings.catch_warnings(action="ignore"):  # of Python about unusual text
             for parse in (json.loads, ast.literal_eval):
@@ -86,7 +106,7 @@ def _has_header(path: Path) -> bool:
     with path.open("rb") as stream:
         first = stream.readline(4096).decode("utf-8-sig", errors="replace")
     names = _header(first)
-    return len(names) > 1 and (path.suffix.lower() != ".txt" or bool({*names} & {*CAPTION_COLUMNS}))
+    return len(names) > 1 and (path.suffix.lower() != ".txt" or bool(caption_columns(dict.fromkeys(names))))
 
 
 def _delimiter(line: str) -> str:
@@ -180,23 +200,20 @@ def _json_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, An
             listing.reject("caption", f"{path.name}:{number}", "malformed line", f"not a JSON object: {line[:80]}")
 
 
-def _keys(path: Path, row: dict[str, Any], columns: Columns) -> list[str | None]:
-    """Names of the columns of photo, caption and split (None: no such column)."""
-    keys: list[str | None] = []
-    for field, given, usual in zip(
-        Columns._fields, columns, (PHOTO_COLUMNS, CAPTION_COLUMNS, SPLIT_COLUMNS), strict=True
-    ):
-        key = given or (split_column(row) if field == "split" else usual_column(row, usual))
-        if (given and given not in row) or (key is None and field != "split"):
-            names = [str(name) for name in row]
-            if any(map(is_photo_name, names)):
-                raise SourceError(
-                    f"{path}: no header? The first row was read as names of columns: {', '.join(names)}; write a first "
-                    "line such as image,caption, with the delimiter of the table"
-                )
-            raise SourceError(
-                f"{path}: no column {given or f'for the {field}'}; it has {', '.join(names)}; "
-                "name them with --columns PHOTO CAPTION [SPLIT]"
-            )
-        keys.append(key)
-    return keys
+def _keys(path: Path, row: dict[str, Any], columns: Columns) -> tuple[str, list[str]]:
+    """Names of the columns of the photo and of the captions; checks that all given ones exist."""
+    photo = usual_column(row, PHOTO_COLUMNS) if columns.photo is None else columns.photo
+    captions = caption_columns(row, columns.caption)
+    names = [str(name) for name in row]
+    if photo in row and captions and columns.split in (None, *row):
+        return photo, captions
+    if any(map(is_photo_name, names)):
+        raise SourceError(
+            f"{path}: no header? The first row was read as names of columns: {', '.join(names)}; write a first "
+            "line such as image,caption, with the delimiter of the table"
+        )
+    lacking = "photo" if photo not in row else "split" if captions else "caption"
+    raise SourceError(
+        f"{path}: no column {getattr(columns, lacking) or f'for the {lacking}'}; it has {', '.join(names)}; "
+        "name them with --columns PHOTO CAPTION [SPLIT]"
+    )

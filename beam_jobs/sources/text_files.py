@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import BinaryIO
 from beam_jobs.errors import SourceError
 from tfcaption.records.photo_names import spelling as spelling
 
+UNSAFE_NAME = "must be a name or a path relative to the folder of the photos, without `..` and control characters"
+_ABSOLUTE = re.compile(r"[/\\]|[a-zA-Z]:[/\\]|[a-zA-Z][a-zA-Z0-9+.-]*://")
 _UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of surrogate pairs, separators of lines
 
 
@@ -46,16 +49,27 @@ def utf8(stream: BinaryIO) -> BinaryIO:
     return io.BytesIO(text.encode().replace("\ufffd".encode(), b"\xff"))
 
 
-def is_safe_name(name: str) -> bool:
-    """True for a plain file name without control characters, without a folder or `..`."""
-    return name not in ("", ".", "..") and not any(c in "/\\" or unicodedata.category(c) in _UNSAFE for c in name)
+def is_absolute(name: str) -> bool:
+    """True for a path from the root, on Linux or Windows, and for one that names another filesystem (https://)."""
+    return bool(_ABSOLUTE.match(name))
+
+
+def normal_name(name: str) -> str:
+    """A photo's name as ids have it: with `/` between folders, without a leading `./`.
+
+    Empty if the name is unsafe: an absolute path, one with `..` or a control character, no name at all.
+    """
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+    if is_absolute(name) or ".." in parts or any(unicodedata.category(c) in _UNSAFE for c in name):
+        return ""
+    return "/".join(parts)
 
 
 def photo_names(path: Path) -> Iterator[tuple[str, str]]:
     """(FILE, line NUMBER; photo's name) of each line of a file that lists photos.
 
     Raises:
-        SourceError: a line is not UTF-8 or not a plain file name.
+        SourceError: a line is not UTF-8 or not a safe name.
     """
     for number, line in file_lines(path):
         where = f"{path}, line {number}"
@@ -63,6 +77,6 @@ def photo_names(path: Path) -> Iterator[tuple[str, str]]:
             name = line.decode("utf-8").strip()
         except UnicodeDecodeError as error:
             raise SourceError(f"{where}: not UTF-8; save the file as UTF-8") from error
-        if not is_safe_name(name):
-            raise SourceError(f"{where}: {name[:80]!r} must be a plain file name")
-        yield where, name
+        if not (normal := normal_name(name)):
+            raise SourceError(f"{where}: {name[:80]!r} {UNSAFE_NAME}")
+        yield where, normal

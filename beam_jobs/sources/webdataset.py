@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_jobs.errors import SourceError
-from beam_jobs.sources.base import CaptionLine, Columns, Listing, Location, Source, decoded_lines
-from beam_jobs.sources.splits import known_split, splits_of_files
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Location, Source, decoded_lines, path_below
 from beam_jobs.sources.table import CAPTION_COLUMNS, split_column, usual_column
 from beam_jobs.sources.tar_members import Member, members, tar_files
 from beam_jobs.sources.text_files import stream_lines
@@ -23,7 +22,7 @@ MAX_TEXT_BYTES = 1_000_000  # of a caption member
 class WebDataset(Source):
     """Tar files of photos and their captions; `--images` and `--captions` name the same ones."""
 
-    name = "webdataset"
+    name, names_are_paths = "webdataset", True
     layout = "a .tar file or a folder of them, with members KEY.jpg and KEY.txt (a caption a line), KEY.json, or both"
 
     def files(self, captions: Path) -> list[Path]:
@@ -32,7 +31,6 @@ class WebDataset(Source):
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
-        split_of_file = splits_of_files(files)
         for path in files:
             photo_of, texts = _contents(path, listing)
             with path.open("rb") as stream:
@@ -41,11 +39,13 @@ class WebDataset(Source):
                     for suffix, member in text_members.items():
                         stream.seek(member.offset)
                         contents[suffix] = f"{path.name}/{member.path}", stream.read(member.size)
-                    for where, caption, split in _captions(contents, listing, columns):
+                    for line in _captions(contents, listing, columns):
                         if key in photo_of:
-                            yield CaptionLine(where, photo_of[key], caption, split or split_of_file.get(path))
+                            yield line._replace(photo=f"{path}/{photo_of[key]}", file=path)
                         else:
-                            listing.reject("caption", where, "unknown photo", f"{path.name} has no photo of this key")
+                            listing.reject(
+                                "caption", line.where, "unknown photo", f"{path.name} has no photo of this key"
+                            )
 
     def photos(self, images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
         """See `Source.photos`."""
@@ -56,12 +56,14 @@ class WebDataset(Source):
         for path in tars:
             for member in members(path):
                 if member.suffix in PHOTO_SUFFIXES and not member.problem:
-                    locations[member.name].append(Location(str(path), member.offset, member.size))
+                    locations[f"{path_below(images, path)}/{member.path}"].append(
+                        Location(str(path), member.offset, member.size)
+                    )
         return locations
 
 
 def _contents(path: Path, listing: Listing) -> tuple[dict[str, str], dict[str, dict[str, Member]]]:
-    """The photos (key -> name) and the captions (key -> suffix -> member) of a tar file.
+    """The photos (key -> path) and the captions (key -> suffix -> member) of a tar file.
 
     Members that must not be read are rejected; members that are neither photos nor captions are ignored.
     """
@@ -79,7 +81,7 @@ def _contents(path: Path, listing: Listing) -> tuple[dict[str, str], dict[str, d
         elif member.suffix in PHOTO_SUFFIXES and (
             member.key not in photo_of or Path(photo_of[member.key]).suffix.lower() in photos.UNREAD_SUFFIXES
         ):
-            photo_of[member.key] = member.name
+            photo_of[member.key] = member.path
     return photo_of, texts
 
 
@@ -94,17 +96,14 @@ def _text_problem(member: Member, texts: dict[str, dict[str, Member]]) -> tuple[
     return None
 
 
-def _captions(
-    contents: dict[str, tuple[str, bytes]], listing: Listing, columns: Columns
-) -> Iterator[tuple[str, Any, str | None]]:
-    """(FILE:LINE or the like, caption, split) of each caption of a photo; one that both files hold counts once.
+def _captions(contents: dict[str, tuple[str, bytes]], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+    """The captions of a photo, without its name; one that both files hold counts once.
 
     A text file that holds nothing but one caption of the JSON file is that caption, whatever line breaks it has.
     """
     where, row = _json_object(*contents[JSON], listing) if JSON in contents else ("", {})
-    column = columns.split or split_column(row)
-    split = row.get(column) if column else None
-    split = known_split(split, where) if split is not None else None
+    column = columns.split or split_column(row) or "split"
+    split = row.get(column)
     caption = row.get(columns.caption or usual_column(row, CAPTION_COLUMNS) or "")
     captions = caption if isinstance(caption, list) else [caption]
     broken = [each.split() for each in captions if isinstance(each, str) and "\n" in each.strip()]
@@ -113,11 +112,11 @@ def _captions(
         name, data = contents[TEXT]
         for number, line in decoded_lines(stream_lines(io.BytesIO(data)), name, listing):
             lines.add(line.strip())
-            yield f"{name}:{number}", line, split
+            yield CaptionLine(f"{name}:{number}", "", line, split, column=column)
     for index, each in enumerate(captions):
         if each is not None and not (isinstance(each, str) and each.strip() in lines):
             listing.captions_in += 1
-            yield f"{where}[{index}]", each, split
+            yield CaptionLine(f"{where}[{index}]", "", each, split, column=column)
 
 
 def _json_object(where: str, data: bytes, listing: Listing) -> tuple[str, dict[str, Any]]:

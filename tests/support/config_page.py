@@ -23,8 +23,9 @@ of them.
 FIELDS = """
 ## Fields
 
-`--set train.epochs=3 model.glove=null` overrides fields of any config. `tfcaption train --print_config` prints the text
-below, and with `--config NAME` all fields of that config with the defaults it replaces, as a file to be changed.
+`--set train.epochs=3 model.glove=null` overrides fields of any config. Text is taken as it is written: `run=2024-05-01`
+needs no quotation marks. `tfcaption train --print_config` prints the text below, and with `--config NAME` all fields of
+that config with the defaults it replaces, as a file to be changed.
 
 ```yaml
 """

@@ -9,6 +9,7 @@ from PIL import Image
 
 from beam_jobs.sources import SourceError
 from beam_jobs.sources.reader import read_source
+from beam_jobs.sources.text_files import normal_name
 from tfcaption.preprocessing import photos
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import SPLITS, rejected_lines
@@ -67,7 +68,7 @@ def check_captions(folder, layout, data, splits=b""):
         (path.parent / SPLIT_FILE).unlink()
     for photo in listing.photos:
         assert photo.split in SPLITS and photo.captions
-        assert "/" not in photo.id and photo.id.isprintable()
+        assert normal_name(photo.id) == photo.id
         for caption in photo.captions:
             assert caption.encode() and any(character.isalnum() for character in caption)
     for rejection in listing.rejections:

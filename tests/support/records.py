@@ -8,8 +8,16 @@ from beam_jobs.build_records import main
 from tests.conftest import IN_MEMORY
 from tests.support.photos import encoded, truncated
 from tfcaption.records import tfrecord
-from tfcaption.records.dataset_info import load_dataset_info
-from tfcaption.records.examples import decode_record, encode_record
+from tfcaption.records.dataset_info import (
+    DATASET_FILE,
+    DatasetInfo,
+    RecordSettings,
+    ShardInfo,
+    SplitInfo,
+    load_dataset_info,
+)
+from tfcaption.records.examples import PhotoRecord, decode_record, encode_record
+from tfcaption.records.sharding import shard_name
 
 
 def build(source, output, *flags, beam=IN_MEMORY):
@@ -59,3 +67,31 @@ def rewrite(copy, change):
     (copy / shard.name).write_bytes(content)
     shard.bytes, shard.sha256 = len(content), hashlib.sha256(content).hexdigest()
     (copy / "dataset.json").write_text(info.model_dump_json())
+
+
+def write_plain_records(folder, splits):
+    """Records without pixels, in no time: split -> photo -> (captions, numbers in COCO's files)."""
+    folder.mkdir(parents=True)
+    described = {}
+    for split, photos in splits.items():
+        records = [
+            PhotoRecord(photo_id=photo, jpeg=b"", captions=captions, token_ids=[[2, 3]], source_ids=numbers)
+            for photo, (captions, numbers) in photos.items()
+        ]
+        content = b"".join(tfrecord.frame_record(encode_record(record)) for record in records)
+        shard = ShardInfo(name=shard_name(split, 0, 1), records=len(records), bytes=len(content), sha256="")
+        (folder / shard.name).write_bytes(content)
+        described[split] = SplitInfo(
+            photos=len(records), captions=1, tokens=1, oov_rate=0, truncated_captions=0, caption_lengths={},
+            longest_caption_lengths={}, shards=[shard],
+        )  # fmt: skip
+    settings = RecordSettings(
+        source="test", image_size=32, resize="squash", min_count=1, max_words=40, seed=0, shards=1, shares={},
+        pillow_version="0",
+    )  # fmt: skip
+    info = DatasetInfo(
+        settings=settings, splits=described, vocabulary_size=4, max_length=8, captions_per_photo=1, photos_in=1,
+        captions_in=1, rejected_photos={}, rejected_captions={}, unused_photos={}, word_counts=[],
+    )  # fmt: skip
+    (folder / DATASET_FILE).write_text(info.model_dump_json())
+    return folder

@@ -1,5 +1,6 @@
 """Configs: typed, strict, overridable, and the same after a round trip."""
 
+import json
 import os
 from pathlib import Path
 
@@ -33,6 +34,78 @@ def test_files_and_overrides_are_read_by_the_type_of_the_field(path):
     assert config.train.learning_rate == 1e-4 and config.train.epochs == 3
     assert config.model.glove is None and config.data.length_buckets == 5 and config.train.xla is True
     assert load_config(path, ["train.learning_rate=2e-3"]).train.learning_rate == 2e-3
+
+
+TEXTS = (
+    *(
+        "2024-05-01",
+        "2024-05-01 12:00:00",
+        "123",
+        "007",
+        "1e5",
+        "1_000",
+        "0o17",
+        "0x1f",
+        "1:30",
+        ".5",
+        ".inf",
+        "=",
+        "2024-02-30",
+    ),
+    *("yes", "No", "on", "OFF", "true", "y"),
+)
+# A file must quote these, which have a meaning in YAML.
+MARKED = (
+    "runs/a #1",
+    "#1",
+    "[1]",
+    "{a}",
+    "*",
+    "&a",
+    "!x",
+    "%a",
+    "@a",
+    "a: b",
+    "a:",
+    "- a",
+    "?",
+    "|",
+    ">",
+    "it's",
+    "a\nb",
+    "\\",
+)
+
+
+@pytest.mark.parametrize("text", [*TEXTS, *MARKED])
+def test_a_field_of_text_takes_the_text_as_it_is_written(text, path):
+    for written in (text, json.dumps(text)):  # quoted as YAML allows
+        config = load_config(path, [f"run={written}", f"data.features={written}"])
+        assert (config.run, config.data.features) == (text, text)
+    if text in TEXTS:
+        path.write_text(f"run: {text}\nmodel: {{glove: {text}}}\ntrain: {{seed: 1_000}}\n")
+        config = load_config(path)
+        assert (config.run, config.model.glove, config.train.seed) == (text, text, 1000)
+    save_config(config := load_config(path, [f"run={text}"]), path)
+    assert load_config(path) == config
+
+
+def test_null_is_null_where_a_field_of_text_may_be_null_and_text_elsewhere(path):
+    path.write_text("run: null\ndata: {features: null, records: ~}\nmodel: {glove: , weights: 'null'}")
+    config = load_config(path, ["train.start_from=null"])
+    assert (config.run, config.data.records, config.model.weights) == ("null", "~", "null")
+    assert config.data.features is config.model.glove is config.train.start_from is None
+    assert load_config(path, ["run=null", "model.glove='null'", "model.weights=~", "data.features="]).model_dump() == (
+        load_config(path, {"model.glove": "null", "model.weights": None}).model_dump()
+    )
+    with pytest.raises(ConfigError, match="--set run=: run: Input should be a valid string"):
+        load_config(path, ["run="])
+
+
+def test_a_base_may_be_named_like_a_date(tmp_path):
+    (tmp_path / "2024-05-01").write_text("train: {epochs: 2}")
+    (tmp_path / "mine.yaml").write_text("base: 2024-05-01")
+    assert load_config(tmp_path / "mine.yaml").train.epochs == 2
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
@@ -178,7 +251,7 @@ def test_a_config_that_is_described_reads_back_unchanged_and_names_the_defaults_
         ("train.epochs=0", "train.epochs"),
         ("train.epochs=2.5", "train.epochs"),
         ("model.variant=thawed", "model.variant"),
-        ("model.glove=no", "model.glove"),
+        ("train.xla=perhaps", "train.xla"),
         ("train.epochs", "write KEY=VALUE"),
         ("run.name=x", "run is a field"),
     ],
@@ -235,8 +308,9 @@ def test_yaml_that_makes_objects_or_has_no_end_is_an_error_and_does_nothing(tmp_
     (tmp_path / "bad.yaml").write_text(f"run: {value}")
     with pytest.raises(ConfigError, match="bad.yaml: not YAML"):
         load_config(tmp_path / "bad.yaml")
-    with pytest.raises(ConfigError, match="--set run="):
-        load_config(CONFIGS[0], [f"run={value}"])
+    with pytest.raises(ConfigError, match="--set train.seed="):
+        load_config(CONFIGS[0], [f"train.seed={value}"])
+    assert load_config(CONFIGS[0], [f"run={value}"]).run == value
     assert not path.exists()
 
 

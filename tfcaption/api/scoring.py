@@ -23,9 +23,9 @@ def score(
         tfcaption.score("results.json", "captions_val2014.json")
 
     Args:
-        hypotheses: photo id, a string or COCO's number -> caption; or a file: the COCO results format, or a line of
-            JSON for each photo.
-        references: photo id -> captions, of the same photos; or a file of COCO annotations, of which those photos count
+        hypotheses: photo -> caption, the photo's name or COCO's number; or a file or folder of captions: all that
+            `tfcaption evaluate --captions` takes, such as the COCO results format.
+        references: photo -> captions, of the same photos; or a file of COCO annotations, of which those photos count
             that have a hypothesis.
 
     Returns:
@@ -33,32 +33,40 @@ def score(
 
     Raises:
         ScoreError: a file is not of its format, a caption is not a string, or the photos differ.
+        RecordError: a shard of the folder of captions is missing or incomplete.
     """
     if isinstance(references, Mapping):
-        by_photo: dict[str, Sequence[str]] = {str(photo): captions for photo, captions in references.items()}
-    else:
-        by_photo = dict(_read_annotations(references))
-    if isinstance(hypotheses, Mapping):
-        captions = {str(photo): caption for photo, caption in hypotheses.items()}
-    else:
-        captions = read_captions(as_path(hypotheses), by_photo)
-    if not isinstance(references, Mapping):
-        by_photo = {photo: found for photo, found in by_photo.items() if photo in captions}
-    return corpus_scores(captions, by_photo)
+        by_photo = {str(photo): captions for photo, captions in references.items()}
+        return corpus_scores(read_captions(_as_captions(hypotheses), by_photo), by_photo)
+    annotated, numbers = _read_annotations(references)
+    captions = read_captions(_as_captions(hypotheses), annotated, numbers)
+    return corpus_scores(captions, {photo: annotated[photo] for photo in captions})
 
 
-def _read_annotations(path: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """The captions of COCO annotations: image id, as text -> captions in the order of the file."""
+def _as_captions(hypotheses: Any) -> Any:
+    return hypotheses if isinstance(hypotheses, Mapping) else as_path(hypotheses)
+
+
+def _read_annotations(path: str | os.PathLike[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The captions of COCO annotations in the order of the file, and the photos' numbers.
+
+    Returns:
+        Photo -> captions, and photo -> its number as text; the photo is the name in the list `images`, or the number.
+    """
     file = as_path(path)
     if not file.is_file():
         raise ScoreError(f"{file}: no such file")
     try:
         content: Any = json.loads(file.read_bytes())
         annotations = [(str(each["image_id"]), each["caption"]) for each in content["annotations"]]
-    except (ValueError, KeyError, TypeError) as error:
+        names = {str(image["id"]): str(image["file_name"]) for image in content.get("images", [])}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         wanted = '{"annotations": [{"image_id": ..., "caption": ...}, ...]}'
         raise ScoreError(f"{file}: not COCO annotations of captions, {wanted}: {error!r}") from error
     by_photo: dict[str, list[str]] = {}
-    for photo, caption in annotations:
+    numbers: dict[str, list[str]] = {}
+    for number, caption in annotations:
+        photo = names.get(number, number)
         by_photo.setdefault(photo, []).append(caption)
-    return by_photo
+        numbers[photo] = [number]
+    return by_photo, numbers

@@ -1,91 +1,157 @@
-"""External captions: files of JSONL or COCO results, read, assigned to their photos, scored."""
+"""External captions: read from files and folders, assigned to their photos, scored."""
 
-import json
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfcaption.evaluation.references import load_references
-from tfcaption.evaluation.results import EvaluationOptions, write_results
+from tfcaption.evaluation.caption_formats import Entry, caption_files, mapped_entries, read_entries
+from tfcaption.evaluation.photo_ids import PhotoIds
+from tfcaption.evaluation.references import load_references, load_source_ids
+from tfcaption.evaluation.results import LINES_FILE, EvaluationOptions, write_results
 from tfcaption.evaluation.scores import score_captions
 from tfcaption.metrics.corpus import ScoreError
+from tfcaption.runtime.errors import UsageError
 
 
-def read_captions(path: Path, photos: Iterable[str]) -> dict[str, str]:
-    """Read one caption per photo from a file.
+@dataclass
+class AssignedCaptions:
+    """Captions of the photos of one split, and those that are of other photos."""
+
+    by_photo: dict[str, str] = field(default_factory=dict)  # photo id -> raw caption
+    extra: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))  # by split, "" for no photo
+    alternatives: int = 0  # captions after the best one of a photo
+
+    def count_extra(self, records: object) -> dict[str, int]:
+        """What the captions of other photos are of, in words, and their number; `records` names all photos."""
+        return {
+            f"of photos of {split}" if split else f"of no photo of {records}": len(found)
+            for split, found in sorted(self.extra.items(), reverse=True)
+        }
+
+    def describe_extra(self, path: str, records: object) -> str:
+        """The captions of other photos for a message, with examples; `path` holds the captions."""
+        counts = self.count_extra(records).items()
+        first = [found[0] for _, found in sorted(self.extra.items(), reverse=True)]
+        parts = [
+            f"{count:,} {'caption is' if count == 1 else 'captions are'} {of}, such as {entry.photo} "
+            f"({entry.where(path)})"
+            for (of, count), entry in zip(counts, first, strict=True)
+        ]
+        return f"{path}: {' and '.join(parts)}"
+
+
+def assign_captions(entries: Iterable[Entry], ids: PhotoIds, split: str) -> AssignedCaptions:
+    """Find the photo of each caption.
+
+    Raises:
+        ScoreError: an id could be several photos, or a photo has two captions.
+    """
+    assigned, first = AssignedCaptions(), dict[str, Entry]()
+    for entry in entries:
+        try:
+            photo = ids.find(entry.photo)
+        except ScoreError as error:
+            raise ScoreError(f"{entry.where()}: {error}") from error
+        if photo is None or ids.split_of(photo) != split:
+            assigned.extra[ids.split_of(photo) if photo else ""].append(entry)
+        elif entry.alternative:
+            assigned.alternatives += 1
+        elif photo in assigned.by_photo:
+            before = first[photo].where(entry.file)
+            raise ScoreError(f"{entry.where()}: {photo} already has a caption, in {before}; remove one of them")
+        else:
+            assigned.by_photo[photo], first[photo] = entry.caption, entry
+    return assigned
+
+
+def read_captions(
+    captions: Path | Mapping[str, str] | Mapping[int, str],
+    photos: Iterable[str],
+    source_ids: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, str]:
+    """One caption per photo of a file or folder, or of a dictionary.
 
     Args:
-        path: JSONL with `{"id" or "image_id": ..., "caption": ...}` per line, such as our own `captions.jsonl`, or one
-            JSON list of such objects (the COCO results format). Other keys are ignored.
-        photos: ids of the photos that may have a caption. An id in the file may lack the extension of the photo's id,
-            or have one that the photo's id lacks. A number may be the number at the end of a COCO file name.
+        captions: path as `read_entries` takes it, or photo -> caption.
+        photos: ids of the photos that may have a caption; `captions` may have other ids for them, see `PhotoIds`.
+        source_ids: numbers of some of the photos in COCO's files.
 
     Returns:
         photo id -> raw caption.
 
     Raises:
-        ScoreError: the file is missing, empty or not such JSON, an id matches no photo or several, a photo has two
-            captions, or a caption is not a string. The message names the file and the line (in a list, the entry).
+        ScoreError: the file is not such a file, an id matches no photo or several, or a photo has two captions. The
+            message names the file and the line or entry.
+        RecordError: a shard of the folder is missing or incomplete.
     """
-    ids = _PhotoIds(photos)
-    captions: dict[str, str] = {}
-    positions: dict[str, str] = {}
-    for position, entry in _entries(path):
-        where = f"{path}, {position}"
-        if not isinstance(entry, dict):
-            raise ScoreError(f'{where}: must be {{"image_id": ..., "caption": ...}}, not {json.dumps(entry)[:60]}')
-        given, caption = entry.get("image_id", entry.get("id")), entry.get("caption")
-        if not isinstance(given, str | int) or isinstance(given, bool):
-            raise ScoreError(f"{where}: needs an image_id or id, a string or a whole number")
-        if not isinstance(caption, str):
-            raise ScoreError(f"{where}: the caption must be a string, not {type(caption).__name__}: {caption!r}")
-        photo = ids.find(given, where)
-        if photo in captions:
-            raise ScoreError(f"{where}: {photo} already has a caption, in {positions[photo]}; remove one of them")
-        captions[photo], positions[photo] = caption, position
-    if not captions:
-        raise ScoreError(f"{path}: contains no captions")
-    return captions
+    entries = mapped_entries(captions) if isinstance(captions, Mapping) else read_entries(captions)
+    ids = PhotoIds({"": {photo: (source_ids or {}).get(photo, ()) for photo in photos}}, "")
+    assigned = assign_captions(entries, ids, "")
+    name = "captions" if isinstance(captions, Mapping) else str(captions)
+    if assigned.extra:
+        raise ScoreError(f"{assigned.describe_extra(name, 'the references')}; remove captions of other photos")
+    if not assigned.by_photo:
+        raise ScoreError(f"{name}: contains no captions")
+    return assigned.by_photo
 
 
 def evaluate_captions(
-    path: Path, records: Path, options: EvaluationOptions, output: Path | None = None
+    path: Path,
+    records: Path,
+    options: EvaluationOptions,
+    output: Path | None = None,
+    *,
+    ignore_extra: bool = False,
 ) -> dict[str, Any]:
     """Score external captions against the references of some records. Needs no TensorFlow.
 
     Args:
-        path: as `read_captions` takes it; must hold a caption of every photo of the split.
+        path: as `read_entries` takes it; must hold a caption of every photo of the split, which may be empty.
         records: the records folder.
         options: `split` and `limit`; the others are for runs.
         output: folder for `captions.jsonl` and `metrics.json`; None writes nothing.
+        ignore_extra: captions of photos that are not in the split are counted under `not_scored`, and are no error.
 
     Returns:
         The content of `metrics.json`: as `evaluate_run` returns it, without perplexity and token accuracy.
 
     Raises:
-        ScoreError: the file is not such a file, or lacks photos.
+        ScoreError: the file is not such a file, holds captions of other photos, or lacks photos.
+        UsageError: `output` is the folder of the captions.
         RecordError: the records or the split do not exist, or are damaged.
     """
     start = time.monotonic()
-    if not path.is_file():
-        raise ScoreError(f"{path}: no such file of captions")
+    if output is not None and output / LINES_FILE in caption_files(path):
+        raise UsageError(f"--output {output}: holds the captions; name another folder")
     all_references = load_references(records, options.split)
-    captions = read_captions(path, all_references.by_photo)
+    ids = PhotoIds(load_source_ids(records), options.split)
+    assigned = assign_captions(read_entries(path), ids, options.split)
+    if assigned.extra and not ignore_extra:
+        other = "name another --split, or " if any(assigned.extra) else ""
+        raise ScoreError(
+            f"{assigned.describe_extra(str(path), records)}; {other}add --ignore_extra to score only those of "
+            f"{options.split}{_cure_of_numbers(assigned, ids)}"
+        )
     references = all_references.first(options.limit)
-    missing = [photo for photo in references.by_photo if photo not in captions]
+    missing = [photo for photo in references.by_photo if photo not in assigned.by_photo]
     if missing:
         raise ScoreError(
             f"{path}: has no caption for {len(missing):,} of {len(references.by_photo):,} photos of split "
-            f"{options.split}, such as {missing[0]}; every photo must have one"
+            f"{options.split}, such as {missing[0]}; every photo must have one, which may be empty"
         )
-    captions = {photo: captions[photo] for photo in references.by_photo}
+    captions = {photo: assigned.by_photo[photo] for photo in references.by_photo}
     scores, _ = score_captions(captions, references, None)
+    not_scored = assigned.count_extra(records)
+    if assigned.alternatives:
+        not_scored["after the best one of a photo"] = assigned.alternatives
     metrics = {
         "split": options.split,
         "protocol": options.protocol(len(all_references.by_photo), searched=False),
         "captions": str(path),
+        "not_scored": not_scored,
         **scores,
         "seconds": round(time.monotonic() - start, 1),
     }
@@ -98,68 +164,8 @@ def evaluate_captions(
     return metrics
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Any]]:
-    """Each entry, with its position in the file in words."""
-    try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ScoreError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        lines_before = error.object[: error.start].count(b"\n")
-        raise ScoreError(f"{path}, line {lines_before + 1}: is not UTF-8") from error
-    if content.lstrip().startswith("["):
-        for index, entry in enumerate(_parse(content, path, 1), start=1):
-            yield f"entry {index}", entry
-        return
-    for number, line in enumerate(content.split("\n"), start=1):  # not splitlines: a caption may contain U+2028
-        if line.strip():
-            yield f"line {number}", _parse(line, path, number)
-
-
-def _parse(content: str, path: Path, first_line: int) -> Any:
-    try:
-        return json.loads(content)
-    except json.JSONDecodeError as error:
-        raise ScoreError(
-            f"{path}, line {first_line + error.lineno - 1}: is not JSON ({error.msg}); expected one object per line, "
-            "or one list of objects"
-        ) from error
-
-
-def _stem(name: str) -> str:
-    return name.removesuffix(Path(name).suffix)
-
-
-class _PhotoIds:
-    """Finds the photo that an id in a file stands for."""
-
-    def __init__(self, photos: Iterable[str]) -> None:
-        self._photos = set(photos)
-        self._by_stem: dict[str, list[str]] = defaultdict(list)
-        self._by_number: dict[int, list[str]] = defaultdict(list)
-        for photo in sorted(self._photos):
-            stem = _stem(photo)
-            if stem != photo:
-                self._by_stem[stem].append(photo)
-            number = stem.rpartition("_")[2]  # COCO_val2014_000000391895.jpg, 000000391895.jpg
-            if len(number) == 12 and number.isdecimal():
-                self._by_number[int(number)].append(photo)
-
-    def find(self, given: str | int, where: str) -> str:
-        """The photo's id.
-
-        Raises:
-            ScoreError: no photo matches, or several do; the message begins with `where`.
-        """
-        name = str(given)
-        if name in self._photos:
-            return name
-        stem = _stem(name)
-        matches = self._by_stem.get(name) or ([stem] if stem in self._photos else [])
-        if not matches and isinstance(given, int):
-            matches = self._by_number.get(given, [])
-        if not matches:
-            raise ScoreError(f"{where}: {name} is not a photo of this split")
-        if len(matches) > 1:
-            raise ScoreError(f"{where}: {name} could be {' or '.join(matches)}; write the whole id")
-        return matches[0]
+def _cure_of_numbers(assigned: AssignedCaptions, ids: PhotoIds) -> str:
+    """What else may help where numbers are no photos."""
+    if ids.has_numbers or not any(str(entry.photo).isdigit() for entry in assigned.extra.get("", [])):
+        return ""
+    return "; the numbers of COCO's files are known to records that build_records wrote from them in this version"

@@ -13,7 +13,8 @@ from pathlib import Path
 from tfcaption.metrics.bleu import ReferenceNgrams, corpus_bleu
 from tfcaption.metrics.tokens import ngrams, score_tokens
 from tfcaption.records.dataset_info import DATASET_FILE, DatasetInfo, load_dataset_info
-from tfcaption.records.reading import check_shards, read_references
+from tfcaption.records.examples import ids_of
+from tfcaption.records.reading import check_shards, read_records, read_references
 from tfcaption.runtime.progress import Progress
 
 _CANDIDATES = 20
@@ -56,6 +57,17 @@ def load_references(records: Path, split: str) -> References:
             photos.extend(of_shard)
             progress.update(len(photos))
     return References(read_references(split_files), frozenset(training), choose_constant_caption(photos))
+
+
+def load_source_ids(records: Path) -> dict[str, dict[str, list[str]]]:
+    """Split -> photo id -> source ids, of all photos of the records; see `records.examples.ids_of`.
+
+    Raises:
+        RecordError: the records do not exist, or are damaged.
+    """
+    info = load_dataset_info(records)
+    splits = [split for split, found in info.splits.items() if found.photos]
+    return {split: dict(map(ids_of, read_records(_shard_files(records, info, split)))) for split in splits}
 
 
 def _shard_files(records: Path, info: DatasetInfo, split: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.runtime.errors import UsageError
 
+LINES_FILE = "captions.jsonl"
 _SPLIT_NAMES = {"val": "dev", "valid": "dev", "validation": "dev"}  # of other data sets and libraries
 PROTOCOL = "corpus scores, all raw references, Penn Treebank tokens without punctuation"
 
@@ -56,6 +57,6 @@ class EvaluationOptions:
 def write_results(folder: Path, metrics: dict[str, Any], captions: Iterable[dict[str, Any]]) -> None:
     """Write `captions.jsonl`, a line per photo, and `metrics.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "captions.jsonl").open("w", encoding="utf-8") as stream:
+    with (folder / LINES_FILE).open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in captions)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

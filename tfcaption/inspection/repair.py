@@ -287,9 +287,11 @@ def _build_command(folder: Path, settings: RecordSettings) -> str:
         "--seed": settings.seed,
         "--shards": settings.shards or "auto",
     }
-    shares = " ".join(f"{settings.shares[split]:g}" for split in SPLITS)
     arguments = " ".join(f"{key} {shlex.quote(str(value))}" for key, value in options.items())
+    shares = [settings.shares[split] for split in SPLITS]
+    if shares != [0.75, 0.125, 0.125]:  # the default, with which the data set's own splits count
+        arguments += f" --shares {' '.join(f'{share:g}' for share in shares)}"
     return (
-        f"python -m beam_jobs.build_records --images PHOTOS --captions CAPTIONS {arguments} --shares {shares} "
+        f"python -m beam_jobs.build_records --images PHOTOS --captions CAPTIONS {arguments} "
         f"--output {shlex.quote(str(folder))} --overwrite"
     )

@@ -1,7 +1,10 @@
-"""Names of photos, compared as people and programs spell them."""
+"""Names of photos: how people and programs spell them, and the columns and keys of files that hold them."""
 
 import unicodedata
 
+# Names of columns and keys in use, the most specific first; the first one that a table or an object has counts.
+PHOTO_COLUMNS = ("image", "photo", "image_name", "file_name", "filename", "file", "image_id", "path", "id", "name")
+CAPTION_COLUMNS = ("caption", "captions", "text", "comment", "sentence", "raw")
 _INVISIBLE = "Cf"  # zero-width space and joiners, soft hyphen, byte-order mark, direction marks
 
 

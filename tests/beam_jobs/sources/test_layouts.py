@@ -106,7 +106,6 @@ LAYOUT_FILES = {
     "comma, text": ("table", table(",", ["image", "caption"], name="captions.txt"), False),
     "semicolon, unusual order": ("table", table(";", ["photo", "text", "split"], split=True), True),
     "tab": ("table", table("\t", ["filename", "sentence", "split"], split=True, name="all.tsv"), True),
-    "with folders": ("table", table(",", ["path", "caption"], folder_of_photos="set/below/"), False),
     "JSON lines": ("table", json_lines, True),
     "Karpathy": ("karpathy", karpathy, True),
     "COCO, one file": ("coco", coco(("train2017", NAMES)), False),
@@ -123,7 +122,7 @@ def test_a_layout_is_recognised_and_read_completely(case, images, texts):
     assert {photo.id: photo.captions for photo in listing.photos} == CAPTIONS
     if has_splits:
         assert {photo.id: photo.split for photo in listing.photos} == SPLITS
-        assert "splits: from the captions" in listing.notes
+        assert "splits: from `split` in the captions" in listing.notes
     assert any(note.startswith(f"source: {name} (") for note in listing.notes)
 
 
@@ -180,7 +179,7 @@ def test_photos_are_found_by_another_spelling_of_their_names_where_it_is_unambig
     assert f"2 photos found by another spelling of the name: {expected}" in listing.notes
     assert "1 photo may have another ending in the captions: b.jpg is b.jpeg?" in listing.warnings
     Image.new("RGB", (8, 8)).save(images / "a.Jpg")  # now two files may be the photo
-    assert ("a.jpg", "missing photo") in [(r.id, r.reason) for r in read_source(images, texts).rejections]
+    assert ("a.jpg", "ambiguous photo") in [(r.id, r.reason) for r in read_source(images, texts).rejections]
 
 
 def test_the_exact_name_comes_before_another_spelling(images, texts):
@@ -223,16 +222,14 @@ def test_files_of_a_table_that_are_named_after_splits_are_its_splits(images, tex
     listing = read_source(images, texts)
     splits = dict(zip(NAMES, ["train", "train", "train", "dev", "test", "test"], strict=True))
     assert {photo.id: photo.split for photo in listing.photos} == splits
-    assert "splits: from the captions" in listing.notes
+    files = "Test.csv is test, captions_train.csv is train, captions_val.csv is dev"
+    assert f"splits: from names of files ({files})" in listing.notes
 
 
-def test_files_of_a_table_of_which_one_names_no_split_are_divided_by_the_hash(images, texts):
-    split_files(texts, train=NAMES[:4], more=NAMES[4:])
+def test_one_file_is_all_photos_whatever_its_name(images, texts):
+    split_files(texts, test=NAMES)
     (note,) = [note for note in read_source(images, texts).notes if note.startswith("splits: ")]
     assert "by a hash" in note
-    (texts / "more.csv").unlink()
-    (note,) = [note for note in read_source(images, texts).notes if note.startswith("splits: ")]
-    assert "by a hash" in note  # one file is all photos, whatever its name
 
 
 @pytest.mark.parametrize("column", ["set", "subset", "partition"])
@@ -241,6 +238,9 @@ def test_a_column_of_another_name_that_holds_splits_is_the_column_of_splits(imag
     assert {photo.id: photo.split for photo in read_source(images, texts).photos} == SPLITS
     path = texts / "captions.csv"
     path.write_text(path.read_text().replace(",train\n", ",holiday\n"))
+    with pytest.raises(SourceError, match=f"captions.csv:2: {column} 'holiday'; known are .*; correct it, or --shares"):
+        read_source(images, texts)
+    path.write_text(path.read_text().replace(",dev\n", ",holiday\n").replace(",test\n", ",work\n"))
     assert "by a hash" in " ".join(read_source(images, texts).notes)
 
 

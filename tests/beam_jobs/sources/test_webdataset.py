@@ -51,12 +51,22 @@ def test_a_caption_with_line_breaks_in_both_files_is_one_caption(tmp_path):
     assert listing.captions_in == 3
 
 
-def test_tar_files_that_are_named_after_splits_are_the_splits_unless_the_json_files_say_others(tmp_path):
+@pytest.mark.parametrize("names", [("x-train-0000", "x-val-0000"), ("train/0000", "val/0000"), ("train1", "dev1")])
+def test_tar_files_that_are_named_after_splits_or_in_folders_of_them_are_the_splits(tmp_path, names):
+    for index, name in enumerate(names):
+        (tmp_path / f"{name}.tar").parent.mkdir(exist_ok=True)
+        write_tar(tmp_path / f"{name}.tar", *sample(str(index), "One ."))
+    assert {found.id: found.split for found in read(tmp_path).photos} == {"0.png": "train", "1.png": "dev"}
+
+
+def test_tar_files_whose_names_contradict_their_json_files_are_refused_until_a_column_decides(tmp_path):
     write_tar(tmp_path / "x-train-0000.tar", *sample("0", "One ."), *sample("1", "Two .", subset="test"))
-    write_tar(tmp_path / "x-val-0000.tar", *sample("2", "Three ."))
-    assert {found.id: found.split for found in read(tmp_path).photos} == {
-        **{"0.png": "train", "1.png": "test", "2.png": "dev"}
-    }
+    write_tar(tmp_path / "x-val-0000.tar", *sample("2", "Three .", subset="val"))
+    with pytest.raises(SourceError, match="1.png is in two splits: test by `subset` in the captions, train by "):
+        read(tmp_path)
+    listing = read(tmp_path, columns=Columns("-", "caption", "subset"))
+    assert {found.id: found.split for found in listing.photos} == {"1.png": "test", "2.png": "dev"}
+    assert ("unused", "0.png", "in no split") in rejected(listing)
 
 
 def test_a_photo_that_can_be_read_comes_before_a_heic_photo_of_the_same_key(tmp_path):
@@ -128,14 +138,22 @@ def test_folders_hidden_files_and_other_kinds_of_files_are_ignored(tmp_path):
     assert captions_of(listing) == {"000.png": ("One .",)} and listing.rejections == []
 
 
-def test_photos_with_the_same_name_are_ambiguous_and_a_second_caption_member_is_a_duplicate(tmp_path):
+def test_photos_of_the_same_name_in_two_tar_files_have_the_files_in_their_ids(tmp_path):
+    write_tar(tmp_path / "a.tar", *sample("0", "One ."), *sample("1", "Two ."))
+    write_tar(tmp_path / "b.tar", *sample("0", "Three .", folder="x/"))
+    expected = {"1.png": ("Two .",), "a.tar/0.png": ("One .",), "b.tar/x/0.png": ("Three .",)}
+    assert captions_of(read(tmp_path)) == expected
+
+
+def test_members_of_the_same_name_are_ambiguous_and_a_second_caption_member_is_a_duplicate(tmp_path):
     write_tar(tmp_path / "a.tar", *sample("0", "One ."), *sample("1", "Two ."), member("1.txt", b"Again ."))
-    write_tar(tmp_path / "b.tar", *sample("0", "Three ."), *sample("2", "Four .", folder="x/"))
+    write_tar(tmp_path / "b.tar", *sample("2", "Three ."), *sample("2", "Four ."))
     listing = read(tmp_path)
-    assert captions_of(listing) == {"1.png": ("Two .",), "2.png": ("Four .",)}
-    assert rejected(listing) == [("caption", "a.tar/1.txt", "duplicate id"), ("photo", "0.png", "ambiguous photo")]
-    assert "a.tar, byte " in listing.rejections[1].detail and "b.tar, byte " in listing.rejections[1].detail
-    assert listing.rejections[1].captions == 2 and listing.captions_in == 5
+    assert captions_of(listing) == {"0.png": ("One .",), "1.png": ("Two .",)}
+    duplicates = [("caption", "a.tar/1.txt", "duplicate id"), ("caption", "b.tar/2.txt", "duplicate id")]
+    assert rejected(listing) == [*duplicates, ("photo", "2.png", "ambiguous photo")]
+    assert "b.tar, byte " in listing.rejections[2].detail
+    assert listing.rejections[2].captions == 1 and listing.captions_in == 5
 
 
 def test_bad_captions_are_rejected_by_tar_file_and_member(tmp_path):
