@@ -14,7 +14,7 @@ from tfcaption.runtime.paths import as_path
 from tfcaption.serving.model_folder import find_run
 
 EXAMPLES = """examples:
-  python -m tfcaption.report runs/flickr8k_frozen
+  python -m tfcaption.report runs/flickr8k_frozen --images Flicker8k_Dataset/
   # two runs side by side, on the test split, with more photos
   python -m tfcaption.report runs/a runs/b --split test --photos 120 --output report/"""
 
@@ -36,9 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--records", type=as_path, metavar="DIR", help="the records, if they moved since the training run"
     )
+    parser.add_argument(
+        "--images",
+        type=as_path,
+        metavar="DIR",
+        help="folder of the photos, to show them in their own shape; records hold them as squares",
+    )
     arguments = parser.parse_args(argv)
     if arguments.photos < 0:
         parser.error(f"--photos {arguments.photos}: must be 0 or more")
+    if arguments.images and not arguments.images.is_dir():
+        parser.error(f"--images {arguments.images}: no such folder")
     runs = [as_path(path) for path in subjects(parser, arguments)]
     for path in runs:
         find_run(path)  # a wrong path is an error before the plots are imported
@@ -51,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         photo_count=arguments.photos,
         output=arguments.output,
         records=arguments.records,
+        images=arguments.images,
     )
     print(f"page: {page} ({page.stat().st_size / 1e6:.1f} MB), figures beside it")
     return 0

@@ -3,13 +3,16 @@
 Imports no TensorFlow.
 """
 
+import io
 import json
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from tfcaption.evaluation.results import PROTOCOL
 from tfcaption.metrics.corpus import corpus_scores
@@ -21,6 +24,7 @@ from tfcaption.records.tfrecord import RecordError
 from tfcaption.runs.about import About, read_about
 from tfcaption.runs.directory import Run, RunError, load_run
 from tfcaption.runs.metrics_log import METRICS_FILE, STEPS_FILE, read_lines
+from tfcaption.runtime.paths import files_below
 from tfcaption.runtime.progress import Progress
 
 PREFERRED_SPLITS = ("dev", "test", "train")
@@ -111,14 +115,25 @@ def photo_scores(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> np.ndarray
     return scores
 
 
-def read_photos(ids: Collection[str], records: Path, split: str, *, size: int) -> dict[str, bytes]:
-    """JPEGs of some photos of a split, by id, at most `size` pixels wide.
+def read_photos(
+    ids: Collection[str], records: Path, split: str, *, size: int, images: Path | None = None
+) -> dict[str, bytes]:
+    """JPEGs of some photos of a split, by id, at most `size` pixels wide and high.
+
+    Args:
+        ids: of the photos.
+        records: the records folder. Its photos are squares.
+        split: train, dev or test.
+        size: in pixels.
+        images: folder of the photos that the records were made of, which have their own shape. It is not used where
+            the records cropped the photos or put borders around them, since captioners see only that.
 
     Raises:
         RecordError: the records are missing or damaged, or lack some of the photos.
     """
     info = load_dataset_info(records)
-    size = min(size, info.settings.image_size)
+    originals = _files_of(ids, images) if images and info.settings.resize == "squash" else {}
+    size_of_records = min(size, info.settings.image_size)
     jpegs: dict[str, bytes] = {}
     with Progress(len(ids), unit="photos", label="reading photos") as progress:
         for shard in info.split(split).shards:
@@ -128,13 +143,44 @@ def read_photos(ids: Collection[str], records: Path, split: str, *, size: int) -
             for serialized in read_records([str(records / shard.name)]):
                 photo, jpeg = photo_of(serialized)
                 if photo in ids:
-                    jpegs[photo] = photos.prepare_photo(jpeg, image_size=size, resize="squash")
+                    small = _reduced(originals[photo], size) if photo in originals else None
+                    jpegs[photo] = small or photos.prepare_photo(jpeg, image_size=size_of_records, resize="squash")
                     progress.update(len(jpegs))
     if missing := set(ids) - set(jpegs):
         raise RecordError(
             f"{records}: has no photo {min(missing)} in its {split} split; name the right records with --records"
         )
     return jpegs
+
+
+def _files_of(ids: Collection[str], images: Path) -> dict[str, Path]:
+    """The files of photos below a folder: those of the id's path, or the only one of its name."""
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    wanted = {PurePosixPath(photo).name for photo in ids}
+    for file in files_below(images):
+        if file.name in wanted:
+            by_name[file.name].append(file)
+    found = {}
+    for photo in ids:
+        named = by_name[PurePosixPath(photo).name]
+        exact = [file for file in named if file == images / photo]
+        if len(exact or named) == 1:
+            (found[photo],) = exact or named
+    return found
+
+
+def _reduced(file: Path, size: int) -> bytes | None:
+    """A photo in its own shape as a JPEG, at most `size` pixels wide and high; None where it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(file.read_bytes()), formats=photos.FORMATS) as image:
+            image.draft("RGB", (2 * size, 2 * size))
+            reduced = photos.to_rgb(image)
+    except Exception:  # a damaged file may raise any error in a decoder
+        return None
+    reduced.thumbnail((size, size))
+    stream = io.BytesIO()
+    reduced.save(stream, "JPEG", quality=90)
+    return stream.getvalue()
 
 
 def _common_split(paths: Sequence[Path]) -> str:

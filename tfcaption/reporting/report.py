@@ -44,6 +44,7 @@ def write_report(
     photo_count: int = DEFAULT_PHOTOS,
     output: Path | None = None,
     records: Path | None = None,
+    images: Path | None = None,
 ) -> Path:
     """Write the page and its figures.
 
@@ -53,6 +54,7 @@ def write_report(
         photo_count: number of photos to show, a third each of the best, random and worst ones.
         output: folder to write to; None: `report` beside the first run.
         records: the records, if they moved since the training run.
+        images: folder of the photos that the records were made of, to show them in their own shape.
 
     Returns:
         The page's path.
@@ -67,7 +69,7 @@ def write_report(
     chosen = choose_photos(scores.mean(axis=1), photo_count)
     records = records or as_path(runs[0].run.config.data.records)
     chosen_ids = {ids[index] for indices in chosen.values() for index in indices}
-    jpegs = read_photos(chosen_ids, records, split, size=PHOTO_SIZE)
+    jpegs = read_photos(chosen_ids, records, split, size=PHOTO_SIZE, images=images)
     sections = [
         Section(section, heading, [_photo(runs, ids, index, jpegs[ids[index]], scores) for index in chosen[section]])
         for section, heading in SECTIONS.items()

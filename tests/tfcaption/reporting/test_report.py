@@ -327,6 +327,29 @@ def test_a_photo_is_the_one_of_the_records_made_smaller(tree):
         assert np.abs(mean - [40 * index, 200 - 30 * index, 90]).max() < 4
 
 
+def test_photos_have_their_own_shape_where_their_folder_is_named(folder, tmp_path):
+    images = tmp_path / "images"
+    for name, size in (
+        ("below/dog.jpg", (640, 320)),
+        ("cat.jpg", (30, 60)),
+        ("man.jpg", (9, 9)),
+        ("a/man.jpg", (9, 9)),
+    ):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (1, 2, 250)).save(images / name)
+    (images / "sea.jpg").write_bytes(b"no photo")
+    page = write_report([folder / "runs" / "plain"], output=tmp_path / "page", photo_count=5, images=images)
+    found = {}
+    for photo, card in cards(parse(page.read_text(encoding="utf-8"))).items():
+        image = next(card.all("img"))
+        with Image.open(io.BytesIO(base64.b64decode(image.attributes["src"].partition(",")[2]))) as shown:
+            found[photo] = shown.size
+            assert (image.attributes["width"], image.attributes["height"]) == tuple(map(str, shown.size))
+    assert found["dog.jpg"] == (320, 160) and found["cat.jpg"] == (30, 60)
+    assert found["man.jpg"] == (9, 9)  # the one at the path of the id
+    assert found["sea.jpg"] == (SIZE, SIZE)  # damaged, so the one of the records
+
+
 def test_the_score_of_a_caption_is_rouge_l_by_brute_force(tree):
     for photo, (references, *captions) in list(PHOTOS.items())[:4]:
         shown = [float(p.attributes["data-score"]) for p in cards(tree)[photo].all("p", class_="caption")]
