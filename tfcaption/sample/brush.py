@@ -1,6 +1,7 @@
 """A brush for flat shapes; it draws at twice the size of a photo, which reduced has smooth edges."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from PIL import Image, ImageDraw
 
@@ -68,8 +69,7 @@ class Brush:
     def shadow(self, wide: float) -> None:
         """A flat ellipse around the point, darker than the ground there."""
         x, y = self._at((0, 1))
-        ground = self._image.getpixel((round(x), round(y)))
-        assert isinstance(ground, tuple)  # RGB
+        ground = cast(Colour, self._image.getpixel((round(x), round(y))))
         self.ellipse(0, 1, wide, 5, mixed(ground, DARK, 0.3))
 
     def gradient(self, top: int, bottom: int, above: Colour, below: Colour) -> None:

@@ -5,7 +5,7 @@ import random
 from tfcaption.sample.scenes import Scene
 
 # Subject -> the noun phrase with its colour, and those without.
-NOUNS = {
+NOUNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "dog": ("{colour} dog", ("dog",)),
     "cat": ("{colour} cat", ("cat",)),
     "girl": ("girl in a {colour} dress", ("girl", "child")),
@@ -16,7 +16,7 @@ NOUNS = {
     "balloon": ("{colour} balloon", ("balloon", "hot air balloon")),
 }
 # Action -> (third person, participle) of each wording.
-VERBS = {
+VERBS: dict[str, tuple[tuple[str, str], ...]] = {
     "run": (("runs", "running"),),
     "walk": (("walks", "walking"),),
     "sit": (("sits", "sitting"),),
