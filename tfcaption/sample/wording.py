@@ -32,7 +32,7 @@ VERBS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 MOVES = {"run": "through", "walk": "through", "drive": "along", "fly": "over", "float": "over"}  # others are at a place
 # How something is at, moves through, drives along or flies over a place.
-WHERE = {
+WHERE: dict[str, dict[str, tuple[str, ...]]] = {
     "meadow": {
         "at": ("in the meadow", "on green grass", "under a blue sky"),
         "through": ("across the meadow", "on green grass", "under a blue sky"),
