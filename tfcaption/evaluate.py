@@ -1,10 +1,13 @@
 """Scores captions of a split: BLEU, ROUGE-L, CIDEr-D, perplexity, accuracy, cosine similarity, diversity.
 
-Prints a table with a column per run, one for the constant caption and one for human captions, and where it wrote
-captions.jsonl and metrics.json: RUN/eval-SPLIT (with --captions: --output).
+Prints a table with a column per run, one for the constant caption and one for human captions, the captions of some
+photos beside a reference, and where it wrote captions.jsonl and metrics.json: RUN/eval-SPLIT (with --captions:
+--output).
 """
 
 import argparse
+import itertools
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 from tfcaption.decoding.options import CaptionOptions, add_caption_options, given_options
 from tfcaption.evaluation.results import EvaluationOptions, split_name
 from tfcaption.records.dataset_info import SPLITS
+from tfcaption.records.display import display_text
 from tfcaption.runs.directory import load_run_dataset
 from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
 from tfcaption.runtime.paths import as_path
@@ -31,6 +35,7 @@ EXAMPLES = """examples:
   python -m tfcaption.evaluate --captions results.json --records records/ --split test
   # what tfcaption.caption --json printed or beam_jobs.caption_images wrote, of which only the photos of dev count
   python -m tfcaption.evaluate --captions captions/ --records records/ --ignore_extra"""
+PHOTOS_SHOWN = 5
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -92,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         results = evaluate_runs(runs, datasets, options, arguments.ensemble)
         folders = [options.folder(run.path) for run in runs] + ([arguments.ensemble] if arguments.ensemble else [])
     print_scores(arguments.split, results)
+    print_captions([(path.name, folder) for path, folder in zip(results, folders, strict=False)])
     for folder in folders:
         print(f"captions and scores: {folder}")
     return 0
@@ -111,6 +117,25 @@ def print_scores(split: str, results: Mapping[Path, dict[str, Any]]) -> None:
     print(f'constant: "{columns["constant"]["caption"]}" for every photo')
     if "human" in columns:
         print("human: each photo's first reference against its others")
+
+
+def print_captions(folders: Sequence[tuple[str, Path]]) -> None:
+    """Print the first photos' captions, each run's below one of the photo's references.
+
+    Args:
+        folders: (name, folder with captions.jsonl) of each run.
+    """
+    photos: dict[str, list[tuple[str, str]]] = {}
+    for name, folder in folders:
+        with (folder / "captions.jsonl").open(encoding="utf-8") as stream:
+            for line in map(json.loads, itertools.islice(stream, PHOTOS_SHOWN)):
+                rows = photos.setdefault(line["id"], [("reference", line["references"][0])])
+                rows.append((name, line["caption"]))
+    width = max((len(name) for rows in photos.values() for name, _ in rows), default=0)
+    for photo, rows in photos.items():
+        print(f"\n{photo}")
+        for name, caption in rows:
+            print(f"  {name:{width}}  {display_text(caption)}")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_every_photo_is_captioned_once_or_rejected_with_its_reason(images, capti
         ("a/cut.jpg", "truncated"),
         ("empty.png", "empty file"),
     ]
-    good = {f"{path.parent.name}/{path.name}": path for path in images.rglob("shapes_*.jpg")}
+    good = {f"{path.parent.name}/{path.name}": path for path in images.rglob("scene_*.jpg")}
     assert set(found) == set(good) and len(good) == 40
     for photo, path in good.items():
         assert found[photo]["caption"] == expected_caption(path.read_bytes()) == found[photo]["nbest"][0]["caption"]
@@ -134,7 +134,7 @@ def test_a_rerun_keeps_intact_shards(images, export, captions, tmp_path):
 def test_a_rerun_rewrites_only_shards_with_added_removed_or_repaired_photos(images, export, captions, tmp_path):
     photos = shutil.copytree(images, tmp_path / "photos")
     copy = shutil.copytree(captions, tmp_path / "copy")
-    source = next((photos / "a").glob("shapes_*"))
+    source = next((photos / "a").glob("scene_*"))
     shutil.copy(source, photos / "empty.png")  # was rejected
     shutil.copy(source, photos / "new.jpg")
     gone = next((photos / "b").iterdir())

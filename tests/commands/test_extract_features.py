@@ -165,7 +165,7 @@ def test_a_photo_that_does_not_decode_is_named(sample_records, tmp_path, capsys)
     arguments = ["--records", str(copy), "--output", str(tmp_path / "out"), "--stage=pooled", "--weights=random"]
     assert main(arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith(f"error: {shard}, shapes_") and "does not decode" in error
+    assert error.startswith(f"error: {shard}, scene_") and "does not decode" in error
     assert not (tmp_path / "out" / "features.json").exists()
 
 

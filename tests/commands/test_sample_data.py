@@ -4,11 +4,15 @@ import random
 from collections import Counter
 
 import numpy as np
+import pytest
 
 from beam_jobs.sources.reader import read_source
 from tests.conftest import tree_bytes
-from tfcaption import sample_data
-from tfcaption.sample_data import COLOURS, PLACES, Scene, Thing, describe, draw_scene, write_sample
+from tfcaption.sample.drawing import draw_scene
+from tfcaption.sample.scenes import ALL_SCENES, PLACES, SUBJECTS, Scene
+from tfcaption.sample.subjects import COLOURS
+from tfcaption.sample.wording import describe
+from tfcaption.sample_data import write_sample
 
 
 def test_equal_seeds_give_equal_files_and_other_seeds_give_others(tmp_path):
@@ -23,19 +27,38 @@ def test_the_sample_is_read_as_flickr8k(sample):
     assert listing.rejections == [] and all(len(set(photo.captions)) == 5 for photo in listing.photos)
 
 
-def test_a_picture_shows_its_shape_at_the_position_of_the_caption():
-    for colour, value in COLOURS.items():
-        for place, (x, y) in PLACES.items():
-            scene = Scene("dotted", (Thing("large", colour, "square"),), place)
-            pixels = np.asarray(draw_scene(scene, random.Random(0))).astype(int)
-            assert np.abs(pixels[y - 5 : y + 5, x - 5 : x + 5] - np.array(value)).max() <= 12
-            assert all(f"{colour} square" in caption for caption in describe(scene))
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_picture_shows_its_subject_in_the_colour_of_the_caption(subject):
+    """Beside the same picture in another colour: what differs is large, and lighter or darker than COLOURS says."""
+    for scene in {(scene.colour, scene.action): scene for scene in ALL_SCENES if scene.subject == subject}.values():
+        other = Scene(subject, "purple" if scene.colour != "purple" else "red", scene.action, scene.place)
+        ours, theirs = (np.asarray(draw_scene(one, random.Random(0))).astype(int) for one in (scene, other))
+        differs = np.abs(ours - theirs).sum(axis=-1) > 60
+        assert differs.mean() > 0.01
+        assert np.abs(np.median(ours[differs], axis=0) - COLOURS[scene.colour]).max() <= 40
 
 
-def test_both_wordings_of_a_relation_describe_one_scene():
-    scene = Scene("plain", (Thing("large", "red", "circle"), Thing("small", "blue", "square")), "above")
-    assert describe(scene)[0] == "A large red circle above a small blue square on a plain background ."
-    assert describe(scene)[2] == "A small blue square below a large red circle ."
-    for relation, ((x1, y1), (x2, y2)) in sample_data.RELATIONS.items():
-        truth = {"above": y1 < y2, "below": y1 > y2, "left of": x1 < x2, "right of": x1 > x2}
-        assert truth[relation] and sample_data.OPPOSITE[sample_data.OPPOSITE[relation]] == relation
+def test_a_caption_names_the_subject_its_colour_and_its_place_in_words_that_fit_no_other():
+    """Every scene has captions of its own, though two places or actions may share a wording."""
+    wordings = {}
+    for scene in ALL_SCENES:
+        captions = {caption for seed in range(40) for caption in describe(scene, random.Random(seed))}
+        colour, noun = scene.colour, {"boat": "boat with"}.get(scene.subject, scene.subject)
+        full = [caption for caption in captions if not caption.startswith("The ")]
+        assert all(colour in caption.lower() and noun in caption.lower() for caption in full)
+        wordings[scene] = captions
+    assert all(not ours <= theirs for a, ours in wordings.items() for b, theirs in wordings.items() if a != b)
+
+
+def test_five_people_word_a_scene_differently():
+    scene = Scene("cat", "orange", "sit", "meadow")
+    captions = describe(scene, random.Random(0))
+    assert captions[0].startswith("An orange cat sits ") and captions[1].startswith("an orange cat sitting ")
+    assert captions[2].startswith("An orange cat is sitting ") and captions[3].startswith("The cat sits ")
+    assert captions[4].startswith("Orange cat sitting ") and len(set(captions)) == 5
+
+
+def test_every_place_is_drawn_at_the_size_of_a_photo():
+    scenes = {scene.place: scene for scene in ALL_SCENES}
+    assert scenes.keys() == set(PLACES)
+    assert {draw_scene(scene, random.Random(1)).size for scene in scenes.values()} == {(320, 240)}

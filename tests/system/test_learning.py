@@ -30,7 +30,7 @@ def test_eight_photos_can_be_learnt_by_heart(
     texts.mkdir()
     photos.mkdir()
     lines = (sample[1] / "Flickr8k.token.txt").read_text().splitlines(keepends=True)
-    names = [f"shapes_{i:05d}.jpg" for i in range(10)]
+    names = [f"scene_{i:05d}.jpg" for i in range(10)]
     keys = {f"{name}#0" for name in names}
     (texts / "Flickr8k.token.txt").write_text("".join(line for line in lines if line.split("\t")[0] in keys))
     for split, part in {"train": names[:8], "dev": names[8:9], "test": names[9:]}.items():

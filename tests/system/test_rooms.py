@@ -22,6 +22,7 @@ COMMANDS = {entry.module for entry in entry_points(group="tfcaption.commands")} 
 # Room of tfcaption -> what it may import of tfcaption: rooms, or single modules of them.
 MAY_IMPORT = {
     "runtime": (),
+    "sample": (),
     "config": ("runtime",),
     "metrics": ("runtime.errors",),
     "records": ("runtime",),
@@ -69,7 +70,7 @@ NEEDS_TENSORFLOW = {
 }
 # beam_jobs: each may import those before it and itself.
 LAYERS = ("errors", "execution", "sources", "pipelines")
-CLOSED_TO_JOBS = ("training", "reporting", "benchmarks")
+CLOSED_TO_JOBS = ("training", "reporting", "benchmarks", "sample")
 
 
 @cache

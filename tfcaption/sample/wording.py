@@ -5,7 +5,7 @@ import random
 from tfcaption.sample.scenes import Scene
 
 # Subject -> the noun phrase with its colour, and those without.
-NOUNS = {
+NOUNS: dict[str, tuple[str, tuple[str, ...]]] = {
     "dog": ("{colour} dog", ("dog",)),
     "cat": ("{colour} cat", ("cat",)),
     "girl": ("girl in a {colour} dress", ("girl", "child")),
@@ -16,7 +16,7 @@ NOUNS = {
     "balloon": ("{colour} balloon", ("balloon", "hot air balloon")),
 }
 # Action -> (third person, participle) of each wording.
-VERBS = {
+VERBS: dict[str, tuple[tuple[str, str], ...]] = {
     "run": (("runs", "running"),),
     "walk": (("walks", "walking"),),
     "sit": (("sits", "sitting"),),
@@ -32,7 +32,7 @@ VERBS = {
 }
 MOVES = {"run": "through", "walk": "through", "drive": "along", "fly": "over", "float": "over"}  # others are at a place
 # How something is at, moves through, drives along or flies over a place.
-WHERE = {
+WHERE: dict[str, dict[str, tuple[str, ...]]] = {
     "meadow": {
         "at": ("in the meadow", "on green grass", "under a blue sky"),
         "through": ("across the meadow", "on green grass", "under a blue sky"),

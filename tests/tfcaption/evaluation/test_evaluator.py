@@ -18,6 +18,7 @@ from tfcaption.evaluation.references import load_references
 from tfcaption.evaluation.results import EvaluationOptions, split_name
 from tfcaption.evaluation.scores import METRICS, score_captions, score_table
 from tfcaption.metrics.corpus import corpus_scores
+from tfcaption.records.display import display_text
 from tfcaption.runs.directory import load_run, load_run_dataset
 
 BEAM_OF_TWO = CaptionOptions(beam=2, nbest=2, no_repeat_ngram=2)
@@ -132,6 +133,10 @@ def test_two_runs_share_one_reading_and_one_table(run, tmp_path, capsys):
     assert row[2] == row[3]
     assert read_lines(run / "eval-test") == read_lines(other / "eval-test")
     found = read_lines(run / "eval-test")
+    shown = [line.split(maxsplit=1) for line in printed.out.splitlines()]
+    assert [found[4]["id"]] in shown and [found[5]["id"]] not in shown  # five photos, a reference and the captions
+    assert ["reference", display_text(found[4]["references"][0])] in shown
+    assert shown.count(["run", found[4]["caption"]]) == shown.count(["other", found[4]["caption"]]) >= 1
     assert {len(line["nbest"]) for line in found} == {3} and min(len(line["caption"].split()) for line in found) >= 6
     metrics = json.loads((run / "eval-test" / "metrics.json").read_text())
     assert metrics["search"] == CaptionOptions(nbest=3, min_words=6).as_json()

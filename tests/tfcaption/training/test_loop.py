@@ -245,7 +245,7 @@ def test_glove_rows_survive_save_and_load(glove_run, glove_file):
 def test_a_loss_that_is_no_number_stops_the_run(sample_records, pooled, tmp_path):
     exploding = config(tmp_path / "run", sample_records, 1, pooled)
     exploding.train.learning_rate, exploding.train.gradient_clip_norm = 1e30, 1e30
-    with pytest.raises(TrainingFailed, match=r"not a number in step \d.*\(photos: shapes_"):
+    with pytest.raises(TrainingFailed, match=r"not a number in step \d.*\(photos: scene_"):
         train(exploding)
 
 
