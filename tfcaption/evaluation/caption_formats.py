@@ -201,8 +201,11 @@ def _object_entries(value: Any, file: str, position: str) -> Iterator[Entry]:
     if photo is None and caption is None:
         for name, each in value.items():
             yield _entry(file, f"{position}, {name}", name, each)
-    elif "error" not in value or caption is not None:  # the server answers so for a photo that it could not read
-        yield _entry(file, position, value.get(photo) if photo else None, value.get(caption) if caption else None)
+    elif caption is not None:
+        yield _entry(file, position, value.get(photo) if photo else None, value[caption])
+    elif "error" not in value:  # the server answers with an error for a photo that it could not read
+        keys = ", ".join(value)
+        raise ScoreError(f"{file}, {position}: the caption must be a string, not NoneType; its keys are {keys:.60}")
 
 
 def _entry(file: str, position: str, photo: Any, caption: Any, *, alternative: bool = False) -> Entry:
