@@ -10,6 +10,7 @@ from beam_jobs.sources.base import path_below
 from beam_jobs.sources.matching import match_names
 from beam_jobs.sources.splits import named_split, splits_in
 from beam_jobs.sources.text_files import file_lines, normal_name, photo_names
+from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.records.dataset_info import SPLITS
 
 BY_HASH = "--shares TRAIN DEV TEST divides all photos by a hash"
@@ -90,7 +91,8 @@ def read_split_lists(
     Args:
         folder: of the captions.
         official: split -> name of the file that lists its photos, by the layout. If none of them exists, any text file
-            whose name says a split (`train.txt`, `Flickr_8k.testImages.txt`) and whose lines name photos is a list.
+            whose name says a split (`train.txt`, `Flickr_8k.testImages.txt`) and whose lines name photos with captions
+            is a list.
         photos: ids of the photos with captions.
         captions: files that are no lists.
 
@@ -128,7 +130,8 @@ def _possible_lists(folder: Path, photos: Collection[str], captions: Collection[
                 if number == _LINES_TO_TRY:
                     break
                 names.add(normal_name(line.decode(errors="replace").strip()))
-            if len(match_names(names, photos).path_of) > len(names) / 2:
+            known = match_names(names, photos).path_of
+            if len(known) > len(names) / 2 or any(map(is_photo_name, known)):
                 found[path] = splits.pop()
     return found
 
