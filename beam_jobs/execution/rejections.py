@@ -9,6 +9,8 @@ from tfcaption.records.dataset_info import Rejection
 USUAL_SHARE = 0.01
 # Of a small data set a hundredth is no photo at all: a few rejections are allowed, but not a tenth of it.
 FEW, FEW_SHARE = 5, 0.1
+# Reason for a caption that the authors of the data set marked as unusable; such captions fail no job.
+MARKED = "marked by the data set"
 
 
 def rejections_allowed(total: int, share: float | None) -> int:
@@ -41,7 +43,7 @@ def check_rejected(rejections: Iterable[Rejection], kind: str, total: int, share
     """Check that not too many photos or captions were rejected.
 
     Args:
-        rejections: of any kind.
+        rejections: of any kind; those that the data set itself marks do not count.
         kind: "photo" or "caption".
         total: photos or captions, written and rejected ones.
         share: see `rejections_allowed`.
@@ -50,7 +52,7 @@ def check_rejected(rejections: Iterable[Rejection], kind: str, total: int, share
     Raises:
         JobFailed: there are more; the message has the reasons and the first names.
     """
-    found = [rejection for rejection in rejections if rejection.kind == kind]
+    found = [each for each in rejections if each.kind == kind and each.reason != MARKED]
     allowed = rejections_allowed(total, share)
     if len(found) > allowed:
         raise JobFailed(

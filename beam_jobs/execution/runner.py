@@ -11,14 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import grpc
 import psutil
 from apache_beam.options.pipeline_options import TestOptions
+from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.worker import sdk_worker_main
 
 from beam_jobs.errors import JobFailed
 from beam_jobs.execution.progress import progress_shown
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.process import stderr_to_file
 
+# How the program of a runner is named, which Beam downloads otherwise.
+_JOB_SERVER_OPTIONS = {
+    "PrismRunner": "--prism_location FILE",
+    "FlinkRunner": "--flink_job_server_jar FILE",
+    "SparkRunner": "--spark_job_server_jar FILE",
+}
 _WAITING_THREAD = "run_worker"  # Beam's name for the thread that waits for a worker process
 
 
@@ -36,16 +45,20 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
         False where nothing ran: a dry run, or a template for others to start.
 
     Raises:
+        UsageError: the runner cannot be started, such as one that would have to be downloaded.
         JobFailed: a step raised it, or a worker process ended too early.
     """
     with stderr_to_file("tfcaption-workers-") as log:
         try:
             with progress_shown(output, total=total, unit=unit, label=label), _worker_deaths_raised(log):
-                result = pipeline.run()
+                result = _started(pipeline)
                 if pipeline.options.view_as(TestOptions).dry_run or not getattr(result, "has_job", True):
                     return False
                 result.wait_until_finish()
                 return True
+        except UsageError:
+            log.unlink()
+            raise
         except JobFailed as error:
             raise JobFailed(str(error).partition(" [while running")[0]) from None
         except Exception as error:
@@ -56,6 +69,22 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
                 raise JobFailed(failure[1]) from None
             print(f"the log of the workers is in {log}", file=sys.stderr)
             raise
+
+
+def _started(pipeline: beam.Pipeline) -> Any:
+    """Run a pipeline. A portable runner first gets itself a job server, and only then any step runs."""
+    try:
+        return pipeline.run()
+    except (OSError, RuntimeError, ValueError, grpc.FutureTimeoutError, grpc.RpcError) as error:
+        if not isinstance(pipeline.runner, PortableRunner):
+            raise
+        name = type(pipeline.runner).__name__
+        option = _JOB_SERVER_OPTIONS.get(name, "--job_endpoint HOST:PORT of one that runs")
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(
+            f"--runner={name}: its job server cannot be started ({problem}); name it with {option}, or leave --runner "
+            "out to run on this machine"
+        ) from error
 
 
 @contextmanager

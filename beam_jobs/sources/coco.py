@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from beam_jobs.errors import SourceError
+from beam_jobs.execution.rejections import MARKED
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source
+
+MARKS = ("is_precanned", "is_rejected")  # of VizWiz: captions that say "quality issues", and spam
 
 
 class JsonFiles(Source):
@@ -45,7 +48,7 @@ class Karpathy(JsonFiles):
 
 
 class Coco(JsonFiles):
-    """MS COCO's annotations: the train and val files are the splits train and dev; a single file is split by a hash."""
+    """MS COCO's annotations, also those of VizWiz, whose marked captions are left out."""
 
     name, pattern = "coco", "captions_*.json"
     layout = "captions_train2017.json and captions_val2017.json, or one such file"
@@ -63,6 +66,8 @@ class Coco(JsonFiles):
                     if name is None:
                         detail = f"no image {annotation['image_id']} in {path.name}"
                         listing.reject("caption", where, "unknown photo", detail)
+                    elif marks := [mark for mark in MARKS if annotation.get(mark)]:
+                        listing.reject("caption", where, MARKED, f"{name}: {', '.join(marks)}")
                     else:
                         yield CaptionLine(where, name, annotation["caption"], None, str(annotation["image_id"]), path)
             except (KeyError, TypeError) as error:

@@ -8,6 +8,7 @@ from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
 from beam_jobs.sources.base import Listing
 from beam_jobs.sources.flickr import Flickr8k
+from beam_jobs.sources.matching import file_name, suffixes
 from beam_jobs.sources.text_files import photo_names
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.examples import photo_of
@@ -16,13 +17,21 @@ from tfcaption.records.reading import read_shard
 HELD_OUT_SPLITS = ("dev", "test")
 # NUMBER_SECRET.jpg of Flickr8k is NUMBER.jpg of Flickr30k; COCO_SPLIT2014_NUMBER.jpg of COCO 2014 is NUMBER.jpg of
 # COCO 2017.
-_NUMBERED = re.compile(r"(?:COCO_[a-z]+\d{4}_)?(\d+)(?:_[0-9a-f]{10})?\.jpe?g", re.ASCII | re.IGNORECASE)
+_NUMBERED = re.compile(r"(COCO_[a-z]+\d{4}_)?(\d+)(_[0-9a-f]{10})?\.jpe?g", re.ASCII | re.IGNORECASE)
+_UNIQUE_DIGITS = 9  # a number of so many is that of one photo, whatever the folder
 
 
 def comparable(name: str) -> str:
-    """A name for a photo that is the same in several data sets: its number on Flickr or in COCO, else its file name."""
-    numbered = _NUMBERED.fullmatch(name)
-    return numbered[1] if numbered else name
+    """A name for a photo that is the same in several data sets: its number on Flickr or in COCO, else its file name.
+
+    With the folders of the name, unless the number is unique on Flickr or in COCO.
+    """
+    numbered = _NUMBERED.fullmatch(file_name(name))
+    if not numbered:
+        return name
+    prefix, number, secret = numbered.groups()
+    unique = prefix or secret or len(number) >= _UNIQUE_DIGITS
+    return number if unique else name.removesuffix(file_name(name)) + number
 
 
 def held_out_photos(paths: Iterable[str | Path]) -> dict[str, str]:
@@ -60,7 +69,12 @@ def check_held_out(listing: Listing, paths: Sequence[str | Path], *, allow_overl
     """
     held_out = held_out_photos(paths)
     training = [photo.id for photo in listing.photos if photo.split == "train"]
-    overlap = [(name, held_out[comparable(name)]) for name in training if comparable(name) in held_out]
+    ends = {end: where for name, where in held_out.items() for end in suffixes(name)}
+    overlap = []
+    for name in training:  # either name may have more folders
+        same = comparable(name)
+        if where := ends.get(same) or next((held_out[end] for end in suffixes(same) if end in held_out), ""):
+            overlap.append((name, where))
     if not overlap:
         return
     examples = "; ".join(f"{name}, {where}" for name, where in overlap[:3])

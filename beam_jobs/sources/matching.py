@@ -9,7 +9,7 @@ from tfcaption.records.folder_kinds import PHOTO_SUFFIXES
 from tfcaption.records.photo_names import spelling
 
 Key = Callable[[str], str | None]
-_MOST_COMPARED = 100  # paths with a name; else a time that grows with the square of their number
+_MOST_NAMED = 100  # of the paths that an ambiguous name may mean
 
 
 @dataclass
@@ -94,23 +94,25 @@ def _match(names: set[str], paths: set[str], key_of_name: Key, key_of_path: Key,
     """Match the keys of names and of paths; a path that has its name already is not free."""
     keys = {name: key for name in names if (key := key_of_name(name))}
     wanted = {file_name(key) for key in keys.values()}
-    paths_with: dict[str, list[str]] = defaultdict(list)  # last parts of a path's key -> paths
+    with_key: dict[str, list[str]] = defaultdict(list)  # last parts of a path's key -> paths
+    as_spelt: dict[str, list[str]] = defaultdict(list)  # last parts of a path -> paths
     for path in sorted(paths):
         if (key := key_of_path(path)) and file_name(key) in wanted:
-            for end in suffixes(key):
-                paths_with[end].append(path)
+            for ends, whole in ((with_key, key), (as_spelt, path)):
+                for end in suffixes(whole):
+                    ends[end].append(path)
     claims: dict[str, list[tuple[tuple[int, bool], str]]] = defaultdict(list)  # path -> names, and how near
     for name, key in keys.items():
-        common = next((end for end in suffixes(key) if end in paths_with), None)
+        common = next((end for end in suffixes(key) if end in with_key), None)
         if common is None:
             continue
-        nearness = {path: _nearness(name, path, common.count("/") + 1) for path in paths_with[common][:_MOST_COMPARED]}
-        nearest = max(nearness.values())
-        found = [path for path, near in nearness.items() if near == nearest]
+        parts = common.count("/") + 1
+        same = as_spelt.get("/".join(name.split("/")[-parts:]), [])
+        found = same or with_key[common]
         if len(found) == 1:
-            claims[found[0]].append((nearest, name))
+            claims[found[0]].append(((parts, bool(same)), name))
         else:
-            matches.ambiguous[name] = found
+            matches.ambiguous[name] = found[:_MOST_NAMED]
     taken = set(matches.path_of.values())
     for path in claims.keys() - taken:
         most = max(near for near, _ in claims[path])
@@ -119,8 +121,3 @@ def _match(names: set[str], paths: set[str], key_of_name: Key, key_of_path: Key,
             matches.path_of[best[0]] = path
         else:
             matches.ambiguous.update((name, [path]) for name in best)
-
-
-def _nearness(name: str, path: str, parts: int) -> tuple[int, bool]:
-    """How much a name has in common with a path whose last parts have the same key."""
-    return parts, path.split("/")[-parts:] == name.split("/")[-parts:]

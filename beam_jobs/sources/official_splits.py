@@ -10,10 +10,11 @@ from beam_jobs.sources.base import path_below
 from beam_jobs.sources.matching import match_names
 from beam_jobs.sources.splits import named_split, splits_in
 from beam_jobs.sources.text_files import file_lines, normal_name, photo_names
+from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.records.dataset_info import SPLITS
 
 BY_HASH = "--shares TRAIN DEV TEST divides all photos by a hash"
-BY_COLUMN = "--columns PHOTO CAPTION SPLIT names the column that decides"
+BY_COLUMN = "--columns PHOTO CAPTION SPLIT names the column of a table that decides"
 _LIST_ENDINGS = (".txt", ".lst", ".csv")
 _CAPTION_ENDINGS = (*_LIST_ENDINGS, ".tsv", ".json", ".jsonl", ".tar")
 _LINES_TO_TRY = 200  # of a file that may be a list
@@ -25,7 +26,7 @@ class Evidence:
 
     split: str | None = None  # by the captions
     files: set[Path] = field(default_factory=set)  # that hold the captions, where their names may say a split
-    folder: str = ""  # of the photo below --images, and that of its name in the captions
+    folder: str | None = None  # of the photo below --images and in its name; None: the photo was not found
 
 
 @dataclass
@@ -90,7 +91,8 @@ def read_split_lists(
     Args:
         folder: of the captions.
         official: split -> name of the file that lists its photos, by the layout. If none of them exists, any text file
-            whose name says a split (`train.txt`, `Flickr_8k.testImages.txt`) and whose lines name photos is a list.
+            whose name says a split (`train.txt`, `Flickr_8k.testImages.txt`) and whose lines name photos with captions
+            is a list.
         photos: ids of the photos with captions.
         captions: files that are no lists.
 
@@ -128,7 +130,8 @@ def _possible_lists(folder: Path, photos: Collection[str], captions: Collection[
                 if number == _LINES_TO_TRY:
                     break
                 names.add(normal_name(line.decode(errors="replace").strip()))
-            if len(match_names(names, photos).path_of) > len(names) / 2:
+            known = match_names(names, photos).path_of
+            if len(known) > len(names) / 2 or any(map(is_photo_name, known)):
                 found[path] = splits.pop()
     return found
 
@@ -189,20 +192,21 @@ def _by_file(photos: Mapping[str, Evidence], of_file: Mapping[Path, str]) -> dic
 
 def _by_folder(photos: Mapping[str, Evidence]) -> OfficialSplits:
     """Each photo's split by the folders that hold it, if those of all photos say one and they are several splits."""
-    folders = {photo.folder: frozenset(photo.folder.split("/")) for photo in photos.values()}
+    folder_of = {name: photo.folder for name, photo in photos.items() if photo.folder is not None}
+    folders = {folder: frozenset(folder.split("/")) for folder in folder_of.values()}
     said = _splits_of_folders([*folders.values()])
     named = {folder: said[parts] for folder, parts in sorted(folders.items()) if said[parts]}
     if not named:
         return OfficialSplits({}, [*SPLITS], "")
     examples = _examples(named.items())
-    if others := [name for name, photo in photos.items() if photo.folder not in named]:
+    if others := [name for name, folder in folder_of.items() if folder not in named]:
         raise SourceError(
             f"--images: folders are named after splits ({examples}), but other photos are in none of them "
             f"({len(others):,}: {some_of(sorted(others))}); move them, or {BY_COLUMN}, or {BY_HASH}"
         )
     if len({*named.values()}) == 1:
         return OfficialSplits({}, [*SPLITS], "")
-    return OfficialSplits({name: named[photo.folder] for name, photo in photos.items()}, [], f"folders ({examples})")
+    return OfficialSplits({name: named[folder] for name, folder in folder_of.items()}, [], f"folders ({examples})")
 
 
 def _check_neighbours(files: Collection[Path], captions: Path) -> None:

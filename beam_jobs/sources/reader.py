@@ -3,6 +3,7 @@
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from itertools import chain
@@ -45,6 +46,7 @@ LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder
 DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}
 ENTRY_POINTS = "tfcaption.sources"
 AUTO = "auto"
+HELD_OUT = ("dev", "test")
 FEWEST_DEV_PHOTOS = 50  # with fewer, the scores of two epochs differ by chance more than by what was learned
 _USUAL = Columns()
 
@@ -110,11 +112,12 @@ def read_source(
     matches = match_names(named, locations_of)
     photos = _by_id(layout, named, matches, locations_of)
     lists = read_split_lists(folder, layout.split_files, photos, files)
-    if shares is None:
-        evidence = {name: photo.evidence for name, photo in photos.items()}
+    evidence = {name: photo.evidence for name, photo in photos.items()}
+    official = overruled = OfficialSplits({}, [*SPLITS], "")
+    with nullcontext() if shares is None else suppress(SourceError):
         official = official_splits(evidence, lists, captions, column=column, column_decides=bool(columns.split))
-    else:
-        official = OfficialSplits({}, [*SPLITS], "")
+    if shares is not None:
+        official, overruled = overruled, official
     rejections = list(_rejections(layout, photos, official, lists, images))
     used_paths = {*matches.path_of.values(), *chain(*matches.ambiguous.values())}
     for path, name in short_names(locations_of.keys() - used_paths).items():
@@ -130,11 +133,17 @@ def read_source(
         for name, photo in found.items()
     ]
     more = ", ..." if len(files) > 3 else ""
-    listing.notes.append(f"source: {layout.name} ({', '.join(path.name for path in files[:3])}{more})")
+    examples = ", ".join(path_below(captions, path) for path in files[:3])
+    listing.notes.append(f"source: {layout.name} ({examples}{more})")
     listing.notes.append(_split_note(layout, lists, official, by_hash, overruled=shares is not None))
     if respelt := matches.respelt:
-        examples = [f"{name} is {file_name(path)}" for name, path in sorted(respelt.items())]
-        listing.notes.append(f"{_photos(len(respelt))} found by another spelling of the name: {some_of(examples)}")
+        pairs = some_of([f"{name} is {file_name(path)}" for name, path in sorted(respelt.items())])
+        listing.notes.append(f"{_photos(len(respelt))} found by another spelling of the name: {pairs}")
+    if leaked := [name for name in by_hash if by_hash[name] == "train" and overruled.split_of.get(name) in HELD_OUT]:
+        listing.warnings.append(
+            f"--shares overrules the splits from {overruled.said_by}: now in train are {_photos(len(leaked))} of dev "
+            f"and test: {some_of(leaked)}"
+        )
     listing.warnings += _warnings(listing, divided=bool(by_hash))
     return listing
 
@@ -149,7 +158,8 @@ def _by_id(
         path = matches.path_of.get(name)
         paths = [path] if path is not None else matches.ambiguous.get(name, [])
         photo.locations = [location for path in paths for location in locations_of[path]]
-        photo.evidence.folder = "/".join(each.rpartition("/")[0] for each in (path or "", name))
+        if path is not None:
+            photo.evidence.folder = "/".join(dict.fromkeys([*path.split("/")[:-1], *name.split("/")[:-1]]))
         photos[id_of.get(name, name)] = photo
     return photos
 

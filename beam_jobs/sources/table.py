@@ -14,18 +14,21 @@ from beam_jobs.errors import SourceError
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
 from beam_jobs.sources.splits import named_split
 from tfcaption.preprocessing.photos import is_photo_name
+from tfcaption.records.dataset_info import REJECTED_FILE
+from tfcaption.records.photo_names import CAPTION_COLUMNS as CAPTION_COLUMNS
+from tfcaption.records.photo_names import PHOTO_COLUMNS
+from tfcaption.records.photo_names import usual_column as usual_column
+from tfcaption.runtime.paths import files_below
 
-# Column names in use, in any case, the most specific first; the first one that a table has counts.
-PHOTO_COLUMNS = (
-    *("image", "photo", "image_name", "file_name", "filename", "file", "image_path", "file_path", "filepath"),
-    *("image_id", "path", "id"),
-)
-CAPTION_COLUMNS = ("caption", "captions", "text", "comment", "sentence", "raw")
 SPLIT_COLUMNS = ("split", "set", "subset", "partition")  # all but the first may hold something else
 
 
 class Table(Source):
-    """A CSV or TSV file with a header, or JSON lines, one caption per row; JSON lines may hold a list of captions."""
+    """CSV or TSV files with a header, or JSON lines, a photo or a caption a row.
+
+    They lie in the folder of the captions, or else in folders below it that are named after splits (`train/`), or are
+    named `metadata` and lie beside their photos.
+    """
 
     name = "table"
     layout = "a .csv, .tsv, .txt or .jsonl file with columns such as image, caption (--columns names others)"
@@ -33,8 +36,14 @@ class Table(Source):
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        paths = sorted(captions.iterdir()) if captions.is_dir() else [captions]
-        tables = [path for path in paths if path.suffix.lower() in self._endings and path.is_file()]
+        if not captions.is_dir():
+            return self._tables([captions])
+        below = (path for path in files_below(captions) if named_split(path.parent.name) or path.stem == "metadata")
+        return self._tables(captions.iterdir()) or self._tables(below)
+
+    def _tables(self, paths: Iterable[Path]) -> list[Path]:
+        tables = [path for path in sorted(paths) if path.suffix.lower() in self._endings and path.is_file()]
+        tables = [path for path in tables if path.name != REJECTED_FILE]  # lies beside captions of `caption_images`
         return [path for path in tables if path.suffix.lower() == ".jsonl" or _has_header(path)]
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
@@ -57,12 +66,6 @@ class Table(Source):
                 column = columns.split or split_column(row) or "split"
                 for caption in captions:
                     yield CaptionLine(where, str(photo), caption, row.get(column), None, path, column)
-
-
-def usual_column(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    """The first of `names`, in any case, that a row has; None if it has none."""
-    columns = {str(column).strip().lower(): column for column in reversed([*row])}
-    return next((columns[name] for name in names if name in columns), None)
 
 
 def caption_columns(row: Mapping[str, Any], given: str | None = None) -> list[str]:

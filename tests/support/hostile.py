@@ -22,7 +22,7 @@ LISTED_REASONS = {
     "unused": {"in no split", "no captions"},
     "caption": {
         *("malformed line", "duplicate id", "not UTF-8", "not text", "unsafe name", "empty caption"),
-        *("unknown photo", "unsafe member"),
+        *("unknown photo", "unsafe member", "marked by the data set"),
     },
 }
 CAPTION_FILES = {

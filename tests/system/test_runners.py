@@ -9,11 +9,17 @@ import sysconfig
 from contextlib import contextmanager
 from pathlib import Path
 
+import apache_beam as beam
 import grpc
 import pytest
+from apache_beam.runners.portability.prism_runner import PrismJobServer
+from apache_beam.utils.subprocess_server import JavaJarServer
 
 from beam_jobs import build_records, extract_features
+from beam_jobs.execution.options import beam_options
+from beam_jobs.execution.runner import run_pipeline
 from tests.conftest import tree_bytes
+from tfcaption.runtime.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 PORTABLE = ["--runner=PortableRunner", "--job_endpoint=embed"]
@@ -57,6 +63,30 @@ def test_prism_gives_the_same_bytes(sample, sample_records, tmp_path):
         pytest.skip("needs prism: go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0, on the PATH")
     assert build(sample, tmp_path / "out", "--runner=PrismRunner", f"--prism_location={prism}") == 0
     assert tree_bytes(tmp_path / "out") == tree_bytes(sample_records)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("PrismRunner", "--prism_location FILE"),
+        pytest.param("FlinkRunner", "--flink_job_server_jar FILE", marks=pytest.mark.slow),
+        pytest.param("SparkRunner", "--spark_job_server_jar FILE", marks=pytest.mark.slow),
+    ],
+)
+def test_a_runner_that_cannot_be_downloaded_is_one_line_with_the_cure(name, option, tmp_path, monkeypatch):
+    for variable in ("https_proxy", "HTTPS_PROXY", "http_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.setattr(PrismJobServer, "BIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(JavaJarServer, "JAR_CACHE", str(tmp_path / "cache"))
+    options = beam_options([f"--runner={name}"], output=str(tmp_path))
+    pipeline = beam.Pipeline(options=options)
+    _ = pipeline | beam.Create([1])
+    message = (
+        rf"--runner={name}: its job server cannot be started \(\w+: .*\); name it with {option}, or leave --runner"
+    )
+    with pytest.raises(UsageError, match=message) as caught:
+        run_pipeline(pipeline, str(tmp_path), total=1, unit="photos", label="writing")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["DaskRunner", "BundleBasedDirectRunner"])

@@ -13,7 +13,7 @@ from tfcaption.evaluation.results import LINES_FILE
 from tfcaption.metrics.corpus import ScoreError
 from tfcaption.records.dataset_info import CAPTIONS_FILE, ShardInfo
 from tfcaption.records.folder_kinds import describe_folder
-from tfcaption.records.photo_names import CAPTION_COLUMNS, PHOTO_COLUMNS
+from tfcaption.records.photo_names import CAPTION_COLUMNS, PHOTO_COLUMNS, usual_column
 from tfcaption.records.reading import check_shards
 
 _LISTS = ("annotations", "predictions", "results", "captions")  # of entries, in an object
@@ -176,9 +176,9 @@ def _entries(value: Any, file: str, position: str) -> Iterator[Entry]:
 def _holds_entries(value: Any, key: str) -> bool:
     """Whether an object has a list of entries, or an object of them, under a key, and is no entry itself."""
     inner = value.get(key) if isinstance(value, dict) else None
-    if isinstance(inner, list) and inner and isinstance(inner[0], dict) and {*PHOTO_COLUMNS} & {*inner[0]}:
+    if isinstance(inner, list) and inner and isinstance(inner[0], dict) and usual_column(inner[0], PHOTO_COLUMNS):
         return True
-    return isinstance(inner, list | dict) and not {*PHOTO_COLUMNS} & {*value}
+    return isinstance(inner, list | dict) and not usual_column(value, PHOTO_COLUMNS)
 
 
 def _names_by_number(value: dict[str, Any]) -> dict[str | int, str]:
@@ -197,13 +197,15 @@ def _object_entries(value: Any, file: str, position: str) -> Iterator[Entry]:
     """The entry that an object is, or those of an object PHOTO -> caption."""
     if not isinstance(value, dict):
         raise ScoreError(f"{file}, {position}: must be {_EXPECTED}, not {json.dumps(value)[:60]}")
-    photo = next((key for key in PHOTO_COLUMNS if key in value), None)
-    caption = next((key for key in CAPTION_COLUMNS if key in value), None)
+    photo, caption = usual_column(value, PHOTO_COLUMNS), usual_column(value, CAPTION_COLUMNS)
     if photo is None and caption is None:
         for name, each in value.items():
             yield _entry(file, f"{position}, {name}", name, each)
-    elif "error" not in value or caption is not None:  # the server answers so for a photo that it could not read
-        yield _entry(file, position, value.get(photo) if photo else None, value.get(caption) if caption else None)
+    elif caption is not None:
+        yield _entry(file, position, value.get(photo) if photo else None, value[caption])
+    elif "error" not in value:  # the server answers with an error for a photo that it could not read
+        keys = ", ".join(value)
+        raise ScoreError(f"{file}, {position}: the caption must be a string, not NoneType; its keys are {keys:.60}")
 
 
 def _entry(file: str, position: str, photo: Any, caption: Any, *, alternative: bool = False) -> Entry:
@@ -215,7 +217,7 @@ def _entry(file: str, position: str, photo: Any, caption: Any, *, alternative: b
     if isinstance(caption, list) and len(caption) == 1:
         caption = caption[0]
     if isinstance(caption, dict):
-        caption = next((caption[key] for key in CAPTION_COLUMNS if key in caption), caption)
+        caption = caption.get(usual_column(caption, CAPTION_COLUMNS), caption)
     if not isinstance(caption, str):
         kind = type(caption).__name__
         raise ScoreError(f"{file}, {position}: the caption must be a string, not {kind}: {caption!r:.60}")
@@ -227,8 +229,8 @@ def _entry(file: str, position: str, photo: Any, caption: Any, *, alternative: b
 
 def _header(text: str) -> list[str]:
     """The names of the columns in the first line; empty if they name no photo and caption."""
-    names = [name.strip().lower() for name in next(_rows(text[:_LONGEST_HEADER]), [])]
-    return names if {*PHOTO_COLUMNS} & {*names} and {*CAPTION_COLUMNS} & {*names} else []
+    names: list[str] = next(_rows(text[:_LONGEST_HEADER]), [])
+    return names if usual_column(names, PHOTO_COLUMNS) and usual_column(names, CAPTION_COLUMNS) else []
 
 
 def _rows(text: str) -> Any:
@@ -239,8 +241,7 @@ def _rows(text: str) -> Any:
 
 
 def _table_entries(text: str, file: str, header: list[str]) -> Iterator[Entry]:
-    photo = next(header.index(name) for name in PHOTO_COLUMNS if name in header)
-    caption = next(header.index(name) for name in CAPTION_COLUMNS if name in header)
+    photo, caption = (header.index(usual_column(header, names) or "") for names in (PHOTO_COLUMNS, CAPTION_COLUMNS))
     rows = _rows(text)
     next(rows)
     try:

@@ -116,8 +116,9 @@ def _stem(name: str) -> str:
 
 
 def _number(text: str) -> str:
-    """A number without zeros before it; empty where the text is none."""
-    return str(int(text)) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else ""
+    """A number without zeros before it, and without the `.0` of tables; empty where the text is none."""
+    digits = text.removesuffix(".0")
+    return str(int(digits)) if digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS else ""
 
 
 def _number_in_name(photo: str) -> str:

@@ -1,9 +1,13 @@
 """Names of photos: how people and programs spell them, and the columns and keys of files that hold them."""
 
 import unicodedata
+from collections.abc import Iterable
 
-# Names of columns and keys in use, the most specific first; the first one that a table or an object has counts.
-PHOTO_COLUMNS = ("image", "photo", "image_name", "file_name", "filename", "file", "image_id", "path", "id", "name")
+# Names of columns and keys in use, in any case, the most specific first; the first one that a row has counts.
+PHOTO_COLUMNS = (
+    *("image", "photo", "image_name", "file_name", "filename", "file", "image_path", "file_path", "filepath"),
+    *("image_id", "path", "id", "name"),
+)
 CAPTION_COLUMNS = ("caption", "captions", "text", "comment", "sentence", "raw")
 _INVISIBLE = "Cf"  # zero-width space and joiners, soft hyphen, byte-order mark, direction marks
 
@@ -16,3 +20,9 @@ def spelling(name: str) -> str:
     composed = unicodedata.normalize("NFC", name)
     visible = "".join(c for c in composed if unicodedata.category(c) != _INVISIBLE)
     return " ".join(visible.split()).casefold()
+
+
+def usual_column(row: Iterable[str], names: Iterable[str]) -> str | None:
+    """The first of `names`, which are in lower case, that a row or header has in any case; None if it has none."""
+    columns = {column.strip().lower(): column for column in reversed([*row])}
+    return next((columns[name] for name in names if name in columns), None)

@@ -7,6 +7,7 @@ from PIL import Image
 
 from beam_jobs.build_records import main
 from beam_jobs.sources import SourceError, held_out
+from beam_jobs.sources.base import CaptionedPhoto, Listing, Location
 from beam_jobs.sources.reader import read_source
 from tests.conftest import IN_MEMORY
 from tfcaption.records.tfrecord import RecordError
@@ -42,6 +43,9 @@ def build(images, texts, output, *flags):
         ("1000268201_693b08cb0e.jpg", "1000268201.jpg", True),
         ("1000268201_693b08cb0e.jpg", "1000268201_693b08cb0e.jpg", True),
         ("COCO_val2014_000000000042.jpg", "000000000042.jpg", True),
+        ("val2014/COCO_val2014_000000000042.jpg", "train2017/000000000042.jpg", True),
+        ("Images/1000268201_693b08cb0e.jpg", "1000268201.jpg", True),
+        ("a/001.jpg", "b/001.jpg", False),
         ("1000268201_693b08cb0e.jpg", "1000268202.jpg", False),
         ("1_front.jpg", "1_back.jpg", False),
         ("IMG_0001.jpg", "IMG_0002.jpg", False),
@@ -50,6 +54,16 @@ def build(images, texts, output, *flags):
 )
 def test_comparable_names_are_equal_for_one_photo_and_differ_for_others(one, other, same):
     assert (held_out.comparable(one) == held_out.comparable(other)) == same
+
+
+def test_names_with_more_or_fewer_folders_are_one_photo_and_names_in_other_folders_are_not(tmp_path):
+    names = ["data/a/001.jpg", "b/001.jpg", "c/002.jpg", "003.jpg", "004.jpg"]
+    photos = [CaptionedPhoto(name, Location(name), ("A dog .",), "train") for name in names]
+    (tmp_path / "test.txt").write_text("a/001.jpg\nx/b/001.jpg\nd/002.jpg\nx/003.jpg\n")
+    listing = Listing(photos)
+    held_out.check_held_out(listing, [tmp_path / "test.txt"], allow_overlap=True)
+    (note,) = listing.notes
+    assert ": 3 (data/a/001.jpg, " in note and "; b/001.jpg, " in note and "; 003.jpg, " in note
 
 
 def test_a_training_split_with_listed_photos_is_refused_with_their_number_and_names(flickr30k, tmp_path, capsys):

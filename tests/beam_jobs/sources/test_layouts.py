@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from beam_jobs.build_records import main
+from beam_jobs.execution.rejections import check_rejected
 from beam_jobs.sources import SourceError, reader
 from beam_jobs.sources.base import CaptionLine, Columns, Source, text_lines
 from beam_jobs.sources.flickr import Flickr8k
@@ -459,3 +460,76 @@ def test_records_are_built_from_a_table(images, texts, tmp_path):
     info = load_dataset_info(output)
     assert {name: split.photos for name, split in info.splits.items()} == {"train": 4, "dev": 1, "test": 1}
     assert info.settings.source == "table"
+
+
+def test_captions_that_vizwiz_marks_are_left_out_counted_and_fail_no_job(images, texts):
+    coco(("train", NAMES))(texts)
+    path = texts / "captions_train.json"
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"][:3]:  # all of a.jpg
+        annotation["is_precanned"], annotation["is_rejected"] = annotation is content["annotations"][0], True
+    content["annotations"][3] |= {"is_precanned": False, "is_rejected": False}
+    path.write_text(json.dumps(content))
+    listing = read_source(images, texts)
+    assert {photo.id: photo.captions for photo in listing.photos} == {
+        name: captions[name == "b.jpg" :] for name, captions in CAPTIONS.items() if name != "a.jpg"
+    }
+    marked = [rejection for rejection in listing.rejections if rejection.kind == "caption"]
+    assert [(each.reason, each.detail) for each in marked] == [
+        ("marked by the data set", "a.jpg: is_precanned, is_rejected"),
+        *(("marked by the data set", f"{name}: is_rejected") for name in ("a.jpg", "b.jpg")),
+    ]
+    assert [(r.kind, r.id) for r in listing.rejections if r.kind != "caption"] == [("unused", "a.jpg")]
+    check_rejected(listing.rejections, "caption", listing.captions_in, 0, "")
+
+
+@pytest.mark.parametrize("columns", [["caption_0", "caption_1"], ["Caption 1", "Caption 2"], ["comment_1", "comment2"]])
+def test_several_columns_of_captions_are_several_captions(images, texts, columns):
+    rows = [["image", *columns, "caption_url"], *([name, "Red", "wet ; blue", "x"] for name in NAMES[:5])]
+    rows.append([NAMES[5], "", "Blue", "x"])
+    write(texts / "all.csv", map(",".join, rows))
+    write(texts / "all.jsonl", [json.dumps({"image": NAMES[0], **dict.fromkeys(columns, "Green"), "n": 1})])
+    listing = read_source(images, texts)
+    captions = {photo.id: photo.captions for photo in listing.photos}
+    assert captions["a.jpg"] == ("Red", "wet ; blue", "Green", "Green")
+    assert captions["b.jpg"] == ("Red", "wet ; blue") and captions["f.jpg"] == ("Blue",)
+    assert listing.captions_in == 13 and listing.rejections == []
+    (texts / "all.jsonl").unlink()
+    path = texts / "all.csv"
+    path.write_text(path.read_text().replace(columns[0], "satz_0").replace(columns[1], "satz_1"))
+    assert read_source(images, texts, columns=Columns("image", "satz")).captions_in == 11
+    assert read_source(images, texts, columns=Columns("image", "satz_1")).captions_in == 6
+
+
+@pytest.mark.parametrize(("images_of", "absolute"), [("", "data/b/9.jpg"), ("data", "b/9.jpg")])
+def test_names_of_a_table_keep_their_folders(tmp_path, images_of, absolute):
+    names = [f"data/{folder}/{number}.jpg" for folder in "ab" for number in range(2)]
+    for name in [*names, "data/b/9.jpg"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    spelt = [f"./{names[0]}", names[1].replace("/", "\\"), *names[2:], tmp_path / "data/b/9.jpg", "/0.jpg", "../0.jpg"]
+    write(tmp_path / "metadata.csv", ["file_name,text", *(f"{name},A dog ." for name in spelt)])
+    listing = read_source(tmp_path / images_of, tmp_path / "metadata.csv")
+    paths = {photo.id: photo.location.path for photo in listing.photos}
+    assert paths == {name: str(tmp_path / name) for name in names} | {absolute: str(tmp_path / "data/b/9.jpg")}
+    assert [(r.id, r.reason) for r in listing.rejections] == [
+        (f"metadata.csv:{line}", "unsafe name") for line in (7, 8)
+    ]
+
+
+def test_photos_of_one_file_name_in_two_folders_are_two_photos_in_every_layout(tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "0.jpg")
+        write(tmp_path / folder / "0.txt", [f"A dog of {folder} ."])
+    Image.new("RGB", (8, 8)).save(tmp_path / "a" / "1.jpg")
+    write(tmp_path / "a" / "1.txt", ["A cat ."])
+    expected = {"a/0.jpg": ("A dog of a .",), "b/0.jpg": ("A dog of b .",), "1.jpg": ("A cat .",)}
+    assert {photo.id: photo.captions for photo in read_source(tmp_path, tmp_path).photos} == expected
+    images = [
+        {"filename": "0.jpg", "filepath": folder, "split": "train", "sentences": [{"raw": f"A dog of {folder} ."}]}
+        for folder in "ab"
+    ]
+    images.append({"filename": "1.jpg", "filepath": "a", "split": "test", "sentences": [{"raw": "A cat ."}]})
+    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": images}))
+    assert {photo.id: photo.captions for photo in read_source(tmp_path, tmp_path).photos} == expected

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from beam_jobs.pipelines import captions as caption_images
+from beam_jobs.sources.reader import read_source
 from tests.support.records import write_plain_records
 from tfcaption.caption import _print as print_captions
 from tfcaption.decoding.options import CaptionOptions
@@ -136,6 +137,13 @@ def test_the_folder_of_caption_images_is_scored_and_must_be_complete(folder, rec
         scored(folder, records)
 
 
+def test_the_folder_of_caption_images_holds_captions_to_train_on(folder, tmp_path):
+    listing = read_source(tmp_path / "photos", folder)  # with rejected.jsonl in it, which holds no captions
+    assert [photo.id for photo in listing.photos] == [photo for photo, said in SAID.items() if said]
+    assert listing.photos[0].captions == (SAID["val/a.jpg"],)
+    assert [rejected.reason for rejected in listing.rejections if rejected.kind == "caption"] == ["empty caption"]
+
+
 def test_the_folder_of_an_evaluation_is_scored_again(records, tmp_path):
     (tmp_path / "said.jsonl").write_text(lines({"id": photo, "caption": said} for photo, said in SAID.items()))
     first = evaluate_captions(tmp_path / "said.jsonl", records, EvaluationOptions(), tmp_path / "eval")
@@ -216,7 +224,7 @@ def test_captions_of_other_programs_are_scored(form, encoding, records, tmp_path
         ('"a dog"', "FILE, line 1: must be {"),
         ('[{"id": "a.jpg", "caption": "x"}, ["a dog"]]', "FILE, entry 2: must be {"),
         ('{"id": "a.jpg", "caption": ["a", "dog"]}', "FILE, line 1: the caption must be a string, not list"),
-        ('{"id": "a.jpg"}', "FILE, line 1: the caption must be a string, not NoneType"),
+        ('{"id": "a.jpg", "said": "x"}', "FILE, line 1: the caption must be .*, not NoneType; its keys are id, said"),
         ('[{"id": "a.jpg", "caption": NaN}]', "FILE, entry 1: the caption must be a string, not float: nan"),
         ('{"a.jpg": null}', "FILE, line 1, a.jpg: the caption must be a string, not NoneType"),
         ('{"caption": "x"}', "FILE, line 1: needs an image_id or id"),

@@ -77,7 +77,9 @@ def test_no_split_decides_between_photos_in_other_folders_than_the_name():
 
 def test_a_number_is_that_of_cocos_files_whatever_the_names_say():
     photos = numbered(train={"1.jpg": 0, "2.jpg": 1}, dev={"3.jpg": 0, "4.jpg": 3, "VizWiz_val_00023431.jpg": 23431})
-    assert [photos.find(number) for number in (23431, "23431", "000000023431")] == ["VizWiz_val_00023431.jpg"] * 3
+    assert [photos.find(number) for number in (23431, "23431", "000000023431", "23431.0")] == [
+        "VizWiz_val_00023431.jpg"
+    ] * 4
     assert photos.find(0) == photos.find("0") == "3.jpg"  # the split decides
     assert photos.find(3) == "4.jpg" and photos.find(1) == "2.jpg" and photos.find(9) is None
     with pytest.raises(ScoreError, match=r"^3 could be 3.jpg or 4.jpg"):  # as text it may be either
