@@ -7,6 +7,8 @@ const input = document.getElementById("photos");
 const state = document.getElementById("status");
 const accepted = document.getElementById("accepted");
 const results = document.getElementById("results");
+const sample = document.getElementById("sample");
+const curl = document.getElementById("curl");
 const queue = [];
 const together = 4; // requests
 let maxMegabytes = Infinity; // of a photo
@@ -57,23 +59,46 @@ function showAttention(card, attention) {
     list.append(item);
   }
   const details = element("details", "");
-  details.append(element("summary", "", "attention"), list);
+  details.append(element("summary", "", "where it looked"), list);
   card.text.append(details);
 }
 
 function show(card, answer) {
   card.caption.textContent = answer.caption || "(empty caption)";
   card.image.alt = answer.caption;
-  if (answer.attention) showAttention(card, answer.attention);
-  const others = answer.nbest.slice(1);
-  if (!others.length) return;
-  const list = element("ol", "nbest");
-  for (const { caption, score } of others) {
-    const line = element("li", "", caption);
-    line.append(element("span", "", score.toFixed(2)));
-    list.append(line);
+  if (answer.caption) card.text.append(copyButton(() => answer.caption));
+  const [best, ...others] = answer.nbest;
+  if (others.length) {
+    const list = element("ol", "nbest");
+    for (const { caption, score } of others) {
+      const line = element("li", "", caption);
+      const likely = Math.min(1, Math.exp(score - best.score)); // scores are log-probabilities
+      const share = element("span", "likely", `${Math.round(100 * likely)}%`);
+      share.title = `${Math.round(100 * likely)}% as likely as the first caption`;
+      line.append(share);
+      list.append(line);
+    }
+    card.text.append(element("p", "others", "It might also say (as likely as the first):"), list);
   }
-  card.text.append(list);
+  if (answer.attention) showAttention(card, answer.attention);
+}
+
+function copyButton(text) {
+  const button = element("button", "copy", "Copy");
+  button.type = "button";
+  button.addEventListener("click", () => copy(button, text()));
+  return button;
+}
+
+// Browsers give pages the clipboard on https and on this machine only; elsewhere the text is selected.
+async function copy(button, text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Select the text to copy it";
+  }
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
 }
 
 function fail(card, message) {
@@ -91,7 +116,7 @@ async function captionPhoto(file, card) {
   try {
     const type = file.type || "application/octet-stream";
     const request = { method: "POST", headers: { "Content-Type": type }, body: file };
-    const response = await fetch(`/v1/captions${options}`, request);
+    const response = await fetch(`v1/captions${options}`, request);
     const answer = await response.json();
     if (response.ok) {
       show(card, answer.captions[0]);
@@ -139,10 +164,11 @@ function add(files) {
 
 async function showLimits() {
   try {
-    const { formats, nbest, max_megabytes: megabytes } = await (await fetch("/healthz")).json();
+    const { formats, model, nbest, max_megabytes: megabytes } = await (await fetch("healthz")).json();
     maxMegabytes = megabytes;
     options = `?nbest=${nbest}`;
-    accepted.textContent = `${formats.join(", ")}, up to ${megabytes} MB`;
+    accepted.textContent = `${formats.join(", ")}, up to ${megabytes} MB each`;
+    document.getElementById("model").textContent = ` (${model})`;
   } catch {
     // The page's own line stays.
   }
@@ -159,4 +185,12 @@ for (const name of ["dragover", "dragleave", "drop"]) {
     if (name === "drop") add(event.dataTransfer.files);
   });
 }
+sample.addEventListener("click", async () => {
+  const content = await (await fetch("static/sample.jpg")).blob();
+  add([new File([content], "sample.jpg", { type: "image/jpeg" })]);
+});
+sample.hidden = false;
+curl.textContent = `curl --data-binary @photo.jpg ${new URL("v1/captions", document.baseURI)}`;
+document.getElementById("commands").hidden = false;
+document.getElementById("copy_curl").addEventListener("click", (event) => copy(event.target, curl.textContent));
 const limitsKnown = showLimits();
