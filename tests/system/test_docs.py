@@ -239,6 +239,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
         text = read(tmp_path / page.with_suffix(".html").name)
         foreign = re.findall(r'<(?:link|script|img)[^>]+(?:href|src)="?(https?://[^">]+)', text)
         assert not foreign, "a page asks for files of another server"
+        assert not re.search(r"<(?:pad|oov|start|end)>", text), "a token that the page takes for a tag of HTML"
     api = read(tmp_path / "api.html")
     assert not [name for name in tfcaption.__all__ if f'id="tfcaption.{name}"' not in api]
 
