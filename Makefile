@@ -56,9 +56,11 @@ WHEEL_TESTS ?=
 test-wheel: $(INSTALLED)
 	.ci/test_wheel $(BIN)/python '$(WHEEL_PYTHONS)' $(WHEEL_TESTS)
 
-# Writes the generated page of the docs again.
+# Writes the generated page of the docs again, and builds the site: open site/index.html, or, for its search,
+# $(BIN)/mkdocs serve.
 docs: $(INSTALLED)
 	$(BIN)/python -m tests.support.config_page
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # Fuzzes every reader of foreign files for FUZZ_SECONDS each; Python 3.11 to 3.13.
 FUZZ_SECONDS := 10
@@ -74,4 +76,4 @@ audit: $(INSTALLED)
 	$(VENV)/audit/bin/pip-audit --skip-editable --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) $(DEMO) build site *.egg-info

@@ -91,6 +91,7 @@ setup(
         "aws": ["apache-beam[aws]>=2.77,<2.78", "s3fs>=2026.9,<2027"],
         "report": ["jinja2>=3.1.6,<4", "markupsafe>=3.0,<4", "matplotlib>=3.11,<4"],
         "serve": ["flask>=3.1,<4", "prometheus-client>=0.26,<1", "waitress>=3.0.2,<4"],
+        "docs": ["mkdocs>=1.6.1,<2", "mkdocs-material>=9.8.2,<10", "mkdocstrings[python]>=1.0.8,<2"],
         "dev": [
             "apache-beam[aws,gcp]>=2.77,<2.78",
             "flask>=3.1,<4",
@@ -101,6 +102,9 @@ setup(
             "jinja2>=3.1.6,<4",
             "markupsafe>=3.0,<4",
             "matplotlib>=3.11,<4",
+            "mkdocs>=1.6.1,<2",
+            "mkdocs-material>=9.8.2,<10",
+            "mkdocstrings[python]>=1.0.8,<2",
             "moto[s3]>=5.2,<6",
             "mypy>=2.4,<3",
             "prometheus-client>=0.26,<1",

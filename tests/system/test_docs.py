@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,10 +15,12 @@ from unittest import mock
 
 import pytest
 
+import tfcaption
 from tests.support import config_page
 from tfcaption.config import Config, load_config, named_configs
 
 ROOT = Path(__file__).parents[2]
+SITE = ROOT / "mkdocs.yml"
 README = ROOT / "README.md"
 DOCS = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CHANGELOG.md"]
 PAGES = [*DOCS, ROOT / "beam_jobs" / "dataflow" / "README.md"]
@@ -24,7 +28,10 @@ MODULES = {entry.name: entry.module for entry in entry_points(group="tfcaption.c
 COMMANDS = set(MODULES.values())
 ENTRY_POINTS = {"tfcaption.sources", "tfcaption.commands"}  # groups of entry points, named like modules
 # Of Apache Beam and TensorFlow Serving, named in the text.
-FOREIGN_OPTIONS = {"--runner", "--direct_running_mode", "--dry_run", "--enable_batching"}
+FOREIGN_OPTIONS = {
+    *("--runner", "--direct_running_mode", "--direct_num_workers", "--dry_run", "--setup_file", "--sdk_"),
+    *("--flink_job_server_jar", "--spark_job_server_jar", "--enable_batching"),
+}
 SECTIONS = {name: field.annotation for name, field in Config.model_fields.items() if name != "run"}
 
 
@@ -133,12 +140,16 @@ def test_commands_that_are_shown_can_be_parsed(page, capsys):
         assert module in COMMANDS
         if not arguments:  # the command is only named
             continue
+        arguments = [word for word in arguments if not word.startswith("$")]  # options in a variable of the shell
         try:
             parsed, unknown = parser_of(module).parse_known_args(arguments)
         except SystemExit as end:
             assert end.code == 0, capsys.readouterr().err  # 0: --help
             continue
-        assert not unknown, (module, unknown)
+        if unknown and module.startswith("beam_jobs."):
+            importlib.import_module("beam_jobs.execution.options").beam_options(unknown, output="gs://bucket/output")
+        else:
+            assert not unknown, (module, unknown)
         configs = [name for name in (getattr(parsed, "config", None),) if name] + list(getattr(parsed, "configs", ()))
         for config in configs:
             load_config(config if config in named_configs() else ROOT / config, vars(parsed).get("set") or ())
@@ -196,11 +207,46 @@ def test_python_examples_compile():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in DOCS if blocks(page, "python")], ids=named)
-def test_python_examples_run(page, readers_folder):
+def test_python_examples_run(page, readers_folder, trained_run):
+    if ".fit(" not in read(page):  # the page trains no run of its own
+        Path("runs").mkdir()
+        Path("runs/mine").symlink_to(trained_run)
     for block in blocks(page, "python"):
-        code = compile(block, named(page), "exec")
-        if "import tensorflow" not in block:
-            exec(code, {})
+        exec(compile(block, named(page), "exec"), {})
+
+
+@cache
+def code():
+    """The code of both packages, with string literals that stand one below the other made one."""
+    files = [path for package in ("tfcaption", "beam_jobs") for path in (ROOT / package).rglob("*.py")]
+    return re.sub(r'"\s*\n\s*f?"', "", "\n".join(map(read, files)))
+
+
+def test_messages_that_are_explained_are_those_of_the_code():
+    messages = blocks(ROOT / "docs" / "troubleshooting.md", "text")
+    assert messages
+    for message in messages:
+        assert not [part for part in message.strip().split("...") if part not in code()], message
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    """Strict: each page is in the contents, and each link, anchor and name of the Python API exists."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--config-file", SITE, "--site-dir", tmp_path]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    for page in (ROOT / "docs").glob("*.md"):
+        text = read(tmp_path / page.with_suffix(".html").name)
+        foreign = re.findall(r'<(?:link|script|img)[^>]+(?:href|src)="?(https?://[^">]+)', text)
+        assert not foreign, "a page asks for files of another server"
+        assert not re.search(r"<(?:pad|oov|start|end)>", text), "a token that the page takes for a tag of HTML"
+    api = read(tmp_path / "api.html")
+    assert not [name for name in tfcaption.__all__ if f'id="tfcaption.{name}"' not in api]
+
+
+def test_each_page_is_in_the_contents_of_the_site():
+    listed = re.findall(r": (\w+\.md)$", read(SITE), re.M)
+    assert sorted(listed) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
 
 
 def test_the_readme_is_short():

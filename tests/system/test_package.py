@@ -120,7 +120,7 @@ def test_the_wheel_says_what_a_package_index_shows(wheel):
     }
     assert pythons == SUPPORTED and metadata["Requires-Python"] == ">=3.11,<3.14"
     extras = metadata.get_all("Requires-Dist")
-    for extra in ("docs", "report", "serve"):  # the extra of the tests has all that the others need, with the same versions
+    for extra in ("docs", "report", "serve"):  # the extra of the tests has all that the others need, in equal versions
         needed = {line.partition(";")[0] for line in extras if f'"{extra}"' in line}
         assert needed and needed <= {line.partition(";")[0] for line in extras if '"dev"' in line}
     required = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]

@@ -19,12 +19,15 @@ MAP_WIDTH = 120  # pixels of a heat map
 
 @dataclass(frozen=True, eq=False)
 class WordAttention:
-    """The attention of the captioner for one word of its best caption."""
+    """The attention of the captioner for one word of its best caption.
+
+    Attributes:
+        word: the word.
+        weights: (rows, columns) float32 over the photo's regions, from the top left; their sum is about 1.
+    """
 
     word: str
-    weights: np.ndarray[
-        Any, Any
-    ]  # (rows, columns) float32 over the photo's regions, from the top left; their sum is about 1
+    weights: np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ class DataInfo:
     """What a data set holds; `dataset(...).info`.
 
     Attributes:
-        vocabulary: the words in the order of their token ids; the first four are <pad>, <oov>, <start>, <end>.
+        vocabulary: the words in the order of their token ids; the first four are `<pad>`, `<oov>`, `<start>`, `<end>`.
         photos: split -> number of photos.
         captions: split -> number of captions.
-        max_tokens: of the longest caption, with <start> and <end>.
+        max_tokens: of the longest caption, with `<start>` and `<end>`.
         stage: "photo" for pixels; "trunk", "map" or "pooled" for features.
         shape: of one photo's inputs.
     """
@@ -51,8 +51,8 @@ class DataInfo:
     def encode(self, captions: list[str] | tuple[str, ...]) -> list[list[int]]: ...
 
     def encode(self, captions: str | list[str] | tuple[str, ...]) -> list[int] | list[list[int]]:
-        """Token ids of a caption, or of each of several, from <start> to <end>; words outside the vocabulary are
-        <oov>."""
+        """Token ids of a caption, or of each of several, from `<start>` to `<end>`; words outside the vocabulary are
+        `<oov>`."""
         with tensorflow_quiet():
             from tfcaption.preprocessing.tokenizer import split_words  # here: imports TensorFlow
 
@@ -65,7 +65,7 @@ class DataInfo:
         """The caption of (time,) token ids, or a list of captions of (..., time) ones, which may be padded.
 
         Args:
-            tokens: an array, tensor or list of int; what follows <end> is ignored.
+            tokens: an array, tensor or list of int; what follows `<end>` is ignored.
         """
         with tensorflow_quiet():
             import tensorflow as tf  # here: so that `import tfcaption` is quick
@@ -115,7 +115,7 @@ def dataset(
                 caption in the batch, and photos with fewer captions have rows of 0.
 
         With `as_supervised` they are `((inputs, tokens), targets)`, a row for each caption: `tokens` (rows, time)
-        without the last one, `targets` (rows, time) without <start>; train with
+        without the last one, `targets` (rows, time) without `<start>`; train with
         `keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=0)`.
 
     Raises:

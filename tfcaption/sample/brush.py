@@ -68,8 +68,9 @@ class Brush:
 
     def shadow(self, wide: float) -> None:
         """A flat ellipse around the point, darker than the ground there."""
-        x, y = self._at((0, 1))
-        ground = cast(Colour, self._image.getpixel((round(x), round(y))))
+        x, y = map(round, self._at((0, 1)))
+        around = self._image.crop((x - 40, y - 8, x + 40, y + 8)).resize((1, 1), Image.Resampling.BOX)
+        ground = cast(Colour, around.getpixel((0, 0)))
         self.ellipse(0, 1, wide, 5, mixed(ground, DARK, 0.3))
 
     def gradient(self, top: int, bottom: int, above: Colour, below: Colour) -> None:

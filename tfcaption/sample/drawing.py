@@ -9,9 +9,19 @@ from tfcaption.sample.places import PLACES, draw_road
 from tfcaption.sample.scenes import Scene
 from tfcaption.sample.subjects import COLOURS, SUBJECTS
 
-# Action -> columns and rows of the photo where the subject stands, if it is not anywhere on the ground.
-_COLUMNS = {"cat": (80, 130), "dog": (70, 140), "kite": (70, 200), "snowman": (70, 160), "ball": (80, 180)}
-_ROWS = {"fly": (86, 116), "float": (84, 114), "drive": (214, 214), "sail": (170, 190)}
+# Action -> where its subject stands and how large it is: columns, rows and sizes. Others are anywhere on the ground.
+_GROUND = ((125, 195), (198, 214), (1.25, 1.45))
+_STANDS = {
+    "cat": ((84, 96), (198, 214), (1.2, 1.35)),
+    "dog": ((60, 90), (198, 214), (1.2, 1.35)),
+    "ball": ((90, 150), (198, 214), (1.2, 1.35)),
+    "snowman": ((70, 130), (198, 214), (1.2, 1.35)),
+    "kite": ((90, 170), (200, 216), (1.05, 1.2)),
+    "drive": ((120, 200), (214, 214), (1.2, 1.4)),
+    "sail": ((120, 200), (172, 186), (1.2, 1.35)),
+    "fly": ((125, 195), (102, 124), (1.25, 1.45)),
+    "float": ((120, 200), (94, 108), (1.2, 1.35)),
+}
 
 
 def draw_scene(scene: Scene, generator: random.Random) -> Image.Image:
@@ -20,9 +30,9 @@ def draw_scene(scene: Scene, generator: random.Random) -> Image.Image:
     PLACES[scene.place](Brush(image), generator)
     if scene.action == "drive" and scene.place != "street":
         draw_road(Brush(image), night=scene.place == "night")
-    left, right = _COLUMNS.get(scene.action, (100, 220))
-    x, y = generator.randint(left, right), generator.randint(*_ROWS.get(scene.action, (194, 214)))
-    size, mirrored = generator.uniform(1.0, 1.25), generator.random() < 0.5
+    columns, rows, sizes = _STANDS.get(scene.action, _GROUND)
+    x, y, size = generator.randint(*columns), generator.randint(*rows), generator.uniform(*sizes)
+    mirrored = generator.random() < 0.5
     brush = Brush(image, WIDTH - x if mirrored else x, y, size, mirrored=mirrored)
     SUBJECTS[scene.subject](brush, _varied(COLOURS[scene.colour], generator), scene.action)
     return image.reduce(SMOOTHING)

@@ -32,7 +32,7 @@ def _fir(brush: Brush, x: float, foot: float, size: float, fill: Colour, snow: C
 
 def _hills(brush: Brush, generator: random.Random, base: float, fill: Colour) -> None:
     for x in range(-20, 380, 90):
-        brush.ellipse(x + generator.randint(-20, 20), base, 90, generator.randint(18, 42), fill)
+        brush.ellipse(x + generator.randint(-10, 10), base, 90, generator.randint(24, 36), fill)
 
 
 def _sky(
@@ -40,7 +40,7 @@ def _sky(
 ) -> None:
     brush.gradient(0, bottom, above, below)
     if sun:
-        x, y = generator.choice((44, 276)), generator.randint(32, 44)
+        x, y = generator.randint(38, 50), generator.randint(32, 44)
         brush.ellipse(x, y, 25, 25, mixed(below, (255, 244, 190), 0.6))
         brush.ellipse(x, y, 18, 18, (255, 226, 92))
     for _ in range(generator.randint(1, 2)):
@@ -52,8 +52,8 @@ def _meadow(brush: Brush, generator: random.Random) -> None:
     _sky(brush, generator, (92, 176, 240), (204, 234, 250), 140)
     _hills(brush, generator, 140, (132, 196, 116))
     brush.gradient(136, HEIGHT, (140, 206, 92), (76, 160, 58))
-    for _ in range(generator.randint(1, 3)):
-        _tree(brush, generator.choice((22, 60, 262, 300)), 152, generator.uniform(0.7, 1.1), (60, 142, 62))
+    for x, size in ((18, 1.0), (62, 0.8), (304, 1.1)):
+        _tree(brush, x + generator.randint(-6, 6), 152, size, (60, 142, 62))
     for _ in range(26):
         x, y = generator.randint(0, WIDTH), generator.randint(156, HEIGHT)
         brush.line([(x - 2, y - 5), (x, y), (x + 2, y - 5)], 1, (62, 138, 48))
@@ -76,12 +76,10 @@ def _beach(brush: Brush, generator: random.Random) -> None:
     brush.gradient(150, HEIGHT, (246, 226, 172), (228, 190, 122))
     for x in range(-10, 350, 28):
         brush.ellipse(x + generator.randint(-6, 6), 151, 22, 5, (240, 250, 248))
-    if generator.random() < 0.6:
-        x = generator.choice((34, 290))
-        brush.line([(x, 190), (x, 136)], 3, (250, 246, 236))
-        canopy = generator.choice(((240, 112, 84), (64, 166, 172)))
-        brush.polygon([(x - 34, 148), (x - 18, 130), (x, 124), (x + 18, 130), (x + 34, 148)], canopy)
-        brush.polygon([(x - 12, 148), (x, 124), (x + 12, 148)], WHITE)
+    x = generator.randint(282, 296)
+    brush.line([(x, 190), (x, 136)], 3, (250, 246, 236))
+    brush.polygon([(x - 34, 148), (x - 18, 130), (x, 124), (x + 18, 130), (x + 34, 148)], (240, 112, 84))
+    brush.polygon([(x - 12, 148), (x, 124), (x + 12, 148)], WHITE)
     for _ in range(20):
         x, y = generator.randint(0, WIDTH), generator.randint(162, HEIGHT)
         brush.ellipse(x, y, 1.6, 1, (206, 166, 104))
@@ -91,18 +89,16 @@ def _snow(brush: Brush, generator: random.Random) -> None:
     _sky(brush, generator, (164, 186, 214), (224, 232, 242), 136, sun=False)
     _hills(brush, generator, 142, (208, 220, 236))
     brush.gradient(138, HEIGHT, (248, 250, 254), (214, 226, 242))
-    for x in (16, 48, 84, 236, 272, 304):
-        if generator.random() < 0.6:
-            size = generator.uniform(0.8, 1.3)
-            _fir(brush, x + generator.randint(-8, 8), 158, size, (52, 100, 92), (244, 248, 252))
+    for x in (14, 52, 270, 306):
+        size = generator.uniform(0.9, 1.2)
+        _fir(brush, x + generator.randint(-5, 5), 158, size, (52, 100, 92), (244, 248, 252))
     for _ in range(60):
         x, y, radius = generator.randint(0, WIDTH), generator.randint(0, HEIGHT), generator.uniform(1, 2.2)
         brush.ellipse(x, y, radius, radius, WHITE)
 
 
-def _house(brush: Brush, generator: random.Random, left: float, width: float, foot: float) -> None:
-    walls = ((222, 146, 118), (238, 208, 156), (178, 196, 206), (214, 178, 190), (196, 206, 170))
-    wall, top = generator.choice(walls), foot - generator.randint(78, 112)
+def _house(brush: Brush, left: float, width: float, top: float, wall: Colour) -> None:
+    foot = 158
     brush.box(left, top, left + width, foot, wall)
     brush.polygon([(left - 4, top), (left + width / 2, top - 26), (left + width + 4, top)], (142, 78, 66))
     for x in (left + width * 0.26, left + width * 0.74):
@@ -114,14 +110,13 @@ def _house(brush: Brush, generator: random.Random, left: float, width: float, fo
 
 def _street(brush: Brush, generator: random.Random) -> None:
     _sky(brush, generator, (158, 194, 220), (232, 234, 228), 160, sun=False)
-    left = float(generator.randint(-30, -4))
-    while left < WIDTH:
-        width = generator.randint(58, 76)
-        _house(brush, generator, left, width, 158)
-        left += width + 2
+    walls = ((222, 146, 118), (238, 208, 156), (178, 196, 206), (214, 178, 190), (196, 206, 170))
+    left = generator.randint(-12, -4)
+    for number, wall in enumerate(walls):
+        _house(brush, left + 68 * number, 66, (70, 52, 64, 48, 60)[number] + generator.randint(-4, 4), wall)
     brush.gradient(158, 176, (206, 200, 190), (190, 184, 176))
     brush.gradient(176, HEIGHT, (120, 120, 128), (92, 92, 100))
-    for x in range(generator.randint(-30, 0), WIDTH, 64):
+    for x in range(generator.randint(-20, -10), WIDTH, 64):
         brush.box(x, 226, x + 34, 230, (238, 236, 226))
 
 
@@ -130,8 +125,7 @@ def _autumn(brush: Brush, generator: random.Random) -> None:
     crowns = ((214, 98, 34), (232, 152, 44), (186, 68, 38))
     brush.gradient(138, HEIGHT, (214, 150, 72), (164, 98, 48))
     for x in (10, 48, 92, 160, 230, 274, 312):
-        size = generator.uniform(1.0, 1.4)
-        _tree(brush, x + generator.randint(-10, 10), 152, size, generator.choice(crowns))
+        _tree(brush, x + generator.randint(-6, 6), 152, generator.uniform(1.1, 1.3), crowns[x % 3])
     for _ in range(70):
         x, y = generator.randint(0, WIDTH), generator.randint(150, HEIGHT)
         brush.ellipse(x, y, 3.2, 1.8, generator.choice((*crowns, (242, 190, 80))))
@@ -142,7 +136,7 @@ def _night(brush: Brush, generator: random.Random) -> None:
     for _ in range(34):
         x, y, radius = generator.randint(0, WIDTH), generator.randint(4, 120), generator.uniform(0.7, 1.6)
         brush.ellipse(x, y, radius, radius, (244, 240, 206))
-    x, y = generator.choice((48, 270)), generator.randint(36, 50)
+    x, y = generator.randint(262, 278), generator.randint(36, 50)
     brush.ellipse(x, y, 27, 27, (50, 54, 104))
     brush.ellipse(x, y, 20, 20, (250, 244, 206))
     for dx, dy, radius in ((-6, -4, 4), (7, 3, 3), (-2, 8, 2.5)):
@@ -150,8 +144,7 @@ def _night(brush: Brush, generator: random.Random) -> None:
     _hills(brush, generator, 146, (34, 44, 84))
     brush.gradient(142, HEIGHT, (40, 66, 78), (20, 38, 48))
     for x in (20, 70, 248, 300):
-        if generator.random() < 0.6:
-            _fir(brush, x + generator.randint(-10, 10), 158, generator.uniform(0.8, 1.2), (20, 36, 56))
+        _fir(brush, x + generator.randint(-6, 6), 158, generator.uniform(0.9, 1.1), (20, 36, 56))
 
 
 def _sea(brush: Brush, generator: random.Random) -> None:
@@ -163,7 +156,7 @@ def _sea(brush: Brush, generator: random.Random) -> None:
 def _sunset(brush: Brush, generator: random.Random) -> None:
     brush.gradient(0, 60, (96, 62, 126), (226, 100, 96))
     brush.gradient(60, 126, (226, 100, 96), (254, 196, 96))
-    x = generator.randint(60, 260)
+    x = generator.randint(226, 256)
     brush.ellipse(x, 118, 40, 40, (255, 210, 120))
     brush.ellipse(x, 118, 30, 30, (255, 238, 170))
     for _ in range(2):
