@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.progress import Progress
 
 EXAMPLES = """examples:
@@ -166,6 +166,7 @@ def write_sample(
     return images, texts
 
 
+@reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.sample_data", EXAMPLES)
