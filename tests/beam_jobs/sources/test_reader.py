@@ -112,7 +112,11 @@ def test_two_files_with_the_same_name_are_ambiguous(source):
 def test_the_hidden_files_of_mac_archives_are_not_photos(source):
     source.photo("__MACOSX/._a.jpg")
     (source.images / "readme.txt").write_text("hello")
-    assert source.read().rejections == []
+    listing = source.read()
+    assert dict(rejections(listing, "file")) == {
+        **{"below/__MACOSX/._a.jpg": "hidden file", "below/readme.txt": "neither photo nor captions"}
+    }
+    assert len(listing.rejections) == 2 and len(listing.photos) == 10
 
 
 def test_photos_in_no_split_file_are_unused_if_all_three_files_exist(source):
