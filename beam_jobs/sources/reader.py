@@ -324,9 +324,20 @@ def _warnings(listing: Listing, *, divided: bool) -> list[str]:
     if unread := [photo.id for photo in listing.photos if Path(photo.id).suffix.lower() in UNREAD_SUFFIXES]:
         warnings.append(f"{_photos(len(unread))} in HEIC, which is not read; convert to JPEG: {some_of(unread)}")
     dev = sum(photo.split == "dev" for photo in listing.photos)
-    if listing.photos and dev < FEWEST_DEV_PHOTOS:
+    if listing.photos and not dev:
+        warnings.append(
+            "dev has no photo, so these records cannot be trained on: name some as dev, or divide all photos anew, for "
+            "example by --shares 0.75 0.125 0.125"
+        )
+    elif 0 < dev < FEWEST_DEV_PHOTOS:
         cure = "; --shares gives it more" if divided else ""
         warnings.append(f"dev has {_photos(dev)}: its scores say little{cure}")
+    captions = [caption for photo in listing.photos if photo.split == "train" for caption in photo.captions]
+    if captions and len(set(captions)) == 1:
+        warnings.append(
+            f"all training captions ({len(captions):,}) are the same, and nothing else can be learned: does --captions "
+            f"(in a table, --columns) name the captions? {some_of(captions[:1])}"
+        )
     return warnings
 
 
