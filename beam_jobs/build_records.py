@@ -224,12 +224,19 @@ def summary(info: DatasetInfo, seconds: float) -> str:
         f"{info.settings.max_words} words, shortened"
     )
     lines.append(f"vocabulary: {info.vocabulary_size:,} words, longest caption {info.max_length} tokens")
-    rate = info.splits["train"].oov_rate
-    if rate > HIGH_OOV_RATE:
+    train = info.splits["train"]
+    if train.oov_rate > HIGH_OOV_RATE:
         lines.append(
-            f"WARNING: {rate:.0%} of the words in training captions are outside the vocabulary; a lower --min_count "
-            f"than {info.settings.min_count} keeps more"
+            f"WARNING: {train.oov_rate:.0%} of the words in training captions are outside the vocabulary; a lower "
+            f"--min_count than {info.settings.min_count} keeps more"
         )
+    if 2 * train.truncated_captions > train.captions:
+        lines.append(
+            f"WARNING: most training captions are cut to {info.settings.max_words:,} words; a higher --max_words keeps "
+            "more of them"
+        )
+    elif max(train.caption_lengths, default=0) == 3:  # with <start> and <end>
+        lines.append("WARNING: every training caption is a single word; are there spaces between the words?")
     for kind, reasons in (
         ("photos rejected", info.rejected_photos),
         ("captions rejected", info.rejected_captions),

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tfcaption.runtime.command import command_parser
+from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.progress import Progress
 from tfcaption.sample.scenes import random_scene
 from tfcaption.sample.wording import describe
@@ -62,6 +62,7 @@ def write_sample(
     return images, texts
 
 
+@reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.sample_data", EXAMPLES)

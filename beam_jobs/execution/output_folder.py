@@ -7,7 +7,7 @@ from typing import Protocol, Self, TypeVar
 from apache_beam.io.filesystems import FileSystems
 from pydantic import BaseModel, ValidationError
 
-from beam_jobs.execution.paths import as_path
+from beam_jobs.execution.paths import as_path, delete_files, paths_in
 from beam_jobs.execution.progress import remove_progress
 from beam_jobs.execution.reading import read_if_exists
 from beam_jobs.execution.shard_writer import TEMPORARY_MARK, write_text
@@ -146,21 +146,14 @@ def remove_previous(output: str, kind: OutputKind) -> None:
     """Remove the files of an earlier run, the description first, so that the rest never looks complete."""
     own_files, _ = _files(output, kind)
     description = FileSystems.join(output, kind.description)
-    for paths in (
-        [description] if description in own_files else [],
-        [path for path in own_files if path != description],
-    ):
-        if paths:
-            FileSystems.delete(paths)
+    delete_files(sorted(own_files, key=lambda path: path != description))
     remove_progress(output)
 
 
 def remove_partial_files(output: str, kind: OutputKind) -> None:
     """Remove only the half-written files of a killed run."""
     own_files, _ = _files(output, kind)
-    partial_files = [path for path in own_files if TEMPORARY_MARK in path]
-    if partial_files:
-        FileSystems.delete(partial_files)
+    delete_files(path for path in own_files if TEMPORARY_MARK in FileSystems.split(path)[1])
     remove_progress(output)
 
 
@@ -168,15 +161,14 @@ def remove_file(output: str, name: str) -> None:
     """Remove one file, if it exists."""
     path = FileSystems.join(output, name)
     if FileSystems.exists(path):
-        FileSystems.delete([path])
+        delete_files([path])
 
 
 def _files(output: str, kind: OutputKind) -> tuple[list[str], list[str]]:
     """Paths directly in `output` that this kind of job wrote, and all others except the lock."""
-    found = FileSystems.match([FileSystems.join(output, "*")])[0].metadata_list
     own_files: list[str] = []
     other_files: list[str] = []
-    for path in sorted(item.path for item in found):
+    for path in paths_in(output):
         name = FileSystems.split(path)[1].partition(TEMPORARY_MARK)[0]
         if name != LOCK_FILE:
             (own_files if name in kind.files or is_shard_name(name) else other_files).append(path)

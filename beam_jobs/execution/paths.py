@@ -4,7 +4,7 @@ import fnmatch
 import glob
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from tfcaption.runtime.paths import is_local, with_host
+from tfcaption.runtime.paths import files_in, is_local, with_host
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
@@ -20,6 +20,26 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     if isinstance(path, PurePath):
         return cast(Path, path)
     return Path(path) if is_local(path) else cast(Path, BeamPath(with_host(path)))
+
+
+def paths_in(folder: str) -> list[str]:
+    """Paths of the files directly in a folder, sorted; none where there is no folder."""
+    path = as_path(folder)
+    return sorted(FileSystems.join(folder, file.name) for file in files_in(path)) if path.is_dir() else []
+
+
+def delete_files(paths: Iterable[str]) -> None:
+    """Delete files, which exist.
+
+    Raises:
+        OSError: one cannot be deleted.
+    """
+    for path in paths:
+        if is_local(path):
+            Path(path).unlink()
+        else:
+            # Google's filesystem alone takes the path for a pattern.
+            FileSystems.delete([glob.escape(path) if path.startswith("gs://") else path])
 
 
 def open_file(path: str) -> BinaryIO:
@@ -51,24 +71,25 @@ class BeamPath(PurePosixPath):
 
     def is_dir(self) -> bool:
         """See `Path.is_dir`; object stores have no empty folders."""
-        return bool(FileSystems.match([f"{self._escaped}/**"], limits=[1])[0].metadata_list)
+        return bool(_match(f"{glob.escape(str(self))}/**", limit=1))
 
     def stat(self) -> Any:
         """Only `st_size`."""
-        (found,) = FileSystems.match([self._escaped])[0].metadata_list
+        (found,) = _match(glob.escape(str(self)))
         return SimpleNamespace(st_size=found.size_in_bytes)
 
     def iterdir(self) -> Iterator["BeamPath"]:
         """See `Path.iterdir`; files only."""
-        return self._match("*")
+        return (path for path in self.rglob("*") if path.parent == self)
 
     def glob(self, pattern: str) -> Iterator["BeamPath"]:
-        """See `Path.glob`; files only."""
-        return self._match(pattern)
+        """See `Path.glob`; files only, for patterns of names without folders."""
+        return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
 
     def rglob(self, pattern: str) -> Iterator["BeamPath"]:
         """See `Path.rglob`; files only."""
-        return (path for path in self._match("**") if fnmatch.fnmatchcase(path.name, pattern))
+        found = (item.path for item in _match(f"{glob.escape(str(self))}/**") if not item.path.endswith("/"))
+        return (path for path in map(BeamPath, found) if fnmatch.fnmatchcase(path.name, pattern))
 
     def open(
         self,
@@ -92,11 +113,7 @@ class BeamPath(PurePosixPath):
         with self.open(encoding=encoding, errors=errors) as stream:
             return stream.read()
 
-    @property
-    def _escaped(self) -> str:
-        """A pattern that matches only this path, in which `[1]` is not a character class."""
-        return glob.escape(str(self))
 
-    def _match(self, pattern: str) -> Iterator["BeamPath"]:
-        found = FileSystems.match([f"{self._escaped}/{pattern}"])[0].metadata_list
-        return (BeamPath(item.path) for item in found if not item.path.endswith("/"))
+def _match(pattern: str, limit: int | None = None) -> list[Any]:
+    """All files that a pattern of Beam matches; what is a user's in it must be escaped."""
+    return list(FileSystems.match([pattern], limits=[limit])[0].metadata_list)

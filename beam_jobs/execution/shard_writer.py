@@ -10,6 +10,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.errors import JobFailed
+from beam_jobs.execution.paths import delete_files
 from tfcaption.records.dataset_info import ShardInfo
 from tfcaption.records.tfrecord import frame_record
 
@@ -33,7 +34,7 @@ def atomic_file(folder: str, name: str) -> Iterator[BinaryIO]:
     except BaseException as error:
         with suppress(OSError):  # where writing fails, removing may fail as well
             if FileSystems.exists(temporary):
-                FileSystems.delete([temporary])
+                delete_files([temporary])
         if isinstance(error, OSError):  # Beam's own errors derive from it
             raise JobFailed(f"{target}: cannot be written: {error}; fix that and run the job again") from error
         raise

@@ -12,12 +12,14 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
+from apache_beam.io.filesystem import FileSystem
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 from pydantic import BaseModel, ConfigDict
 
 from beam_jobs.errors import JobFailed
+from beam_jobs.execution import paths
 from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejection
 from beam_jobs.execution.output_folder import CAPTIONS, complete_output, prepare_output, read_description, remove_file
 from beam_jobs.execution.progress import ProgressCounter
@@ -25,13 +27,13 @@ from beam_jobs.execution.reading import read_if_exists, read_photo
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import ShardDigest, atomic_file, write_text
 from tfcaption.decoding.options import CaptionOptions
-from tfcaption.preprocessing.photos import PhotoError, is_photo_name, photos_below
+from tfcaption.preprocessing.photos import PhotoError, photos_below
 from tfcaption.records.captions import PhotoCaptions
 from tfcaption.records.dataset_info import REJECTED_FILE, Rejection, ShardInfo, rejected_lines
 from tfcaption.records.sharding import automatic_shard_count, shard_index, shard_name
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
-from tfcaption.runtime.paths import as_path, is_local
+from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.serving.model_folder import find_model
 from tfcaption.serving.photo_captioner import PhotoCaptioner, caption_photos
@@ -121,7 +123,8 @@ def list_photos(images: str) -> tuple[str, list[str]]:
     """Find the photos of a folder or pattern.
 
     Args:
-        images: a folder, with all folders below it, or a pattern; any path that Beam's filesystems know.
+        images: a folder, with all folders below it, a file, or a pattern below a folder; any path that Beam's
+            filesystems know. What exists is not a pattern, such as a folder `photos [1]`.
 
     Returns:
         The folder above all photos, and their sorted ids: the paths below that folder, with `/`.
@@ -129,20 +132,30 @@ def list_photos(images: str) -> tuple[str, list[str]]:
     Raises:
         UsageError: there is no photo, or the name of one is not printable.
     """
-    if is_local(images) and Path(images).is_dir():
-        root = images
-        ids = [path.relative_to(root).as_posix() for path in photos_below(Path(images))]
+    if paths.as_path(images).is_file():
+        folder, pattern = paths.as_path(images).parent, ""
+        ids = [paths.as_path(images).name]
     else:
-        pattern = images if _WILDCARD.search(images) else FileSystems.join(images, "**")
-        root = _WILDCARD.split(pattern)[0].rpartition("/")[0]
-        found = FileSystems.match([pattern])[0].metadata_list
-        ids = [item.path.removeprefix(root).lstrip("/") for item in found if is_photo_name(item.path)]
+        folder, pattern = _folder_and_pattern(images)
+        photos = photos_below(folder) if _WILDCARD.search(pattern.partition("/")[0]) or not pattern else []
+        matches = re.compile(FileSystem.translate_pattern(pattern or "**")).match
+        ids = [photo for photo in (path.relative_to(folder).as_posix() for path in photos) if matches(photo)]
     if not ids:
         raise UsageError(f"--images {images}: no photo found; name a folder or a pattern such as 'photos/*.jpg'")
     for photo in ids:
         if not photo.isprintable():  # nor could a line of JSON hold it, where its bytes are not UTF-8
             raise UsageError(f"--images {images}: {photo!r} is not a printable name; rename it")
-    return root, sorted(ids)
+    return str(folder), sorted(ids)
+
+
+def _folder_and_pattern(images: str) -> tuple[Path, str]:
+    """The longest leading part of a pattern that is a folder, whatever its name, and the pattern below it."""
+    parts = images.split("/")
+    for count in range(len(parts), 0, -1):
+        folder = paths.as_path("/".join(parts[:count]) or "/")
+        if folder.is_dir():
+            return folder, "/".join(parts[count:])
+    return Path(), images
 
 
 def open_captioner(model: str, search: Mapping[str, Any], *, batch_size: int) -> PhotoCaptioner:

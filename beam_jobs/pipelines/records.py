@@ -93,7 +93,8 @@ def check_listing(listing: Listing, *, output: str, max_rejected: float | None) 
         if not any(photo.split == "train" for photo in listing.photos):
             found = ", ".join(f"{count:,} in {split}" for split, count in _split_sizes(listing).items()) or "no photo"
             lost = named_reasons(listing.rejections)
-            raise SourceError(f"no photo is left for the training split: {found}{lost and f'; {lost}'}")
+            cure = "; add photos, or divide them anew by --shares" if listing.photos else ""
+            raise SourceError(f"no photo is left for the training split: {found}{lost and f'; {lost}'}{cure}")
     except (JobFailed, SourceError):
         if file:
             write_text(output, REJECTED_FILE, rejected_lines(listing.rejections))
@@ -358,6 +359,8 @@ def _finish(
     file = FileSystems.join(build.output, REJECTED_FILE)
     check_rejected(rejections, "photo", info.photos_in, build.max_rejected, file)
     check_rejected(rejections, "caption", info.captions_in, build.max_rejected, file)
+    if not info.splits["train"].photos:
+        raise JobFailed(f"no photo is left for the training split: {named_reasons(photos_rejected)}")
     _check_conservation(info, rejections)
     complete_output(build.output, RECORDS, info)
     for name in (*build.photo_files, build.rejection_file):

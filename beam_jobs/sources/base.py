@@ -1,17 +1,19 @@
 """The interface of a caption layout, and the listing of a data set that reading it gives."""
 
+import functools
 from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.text_files import file_lines
-from tfcaption.preprocessing.photos import is_photo_name
+from tfcaption.preprocessing.photos import MAX_BYTES, is_photo_content, is_photo_name
 from tfcaption.records.dataset_info import Rejection
-from tfcaption.runtime.paths import files_below, is_local
+from tfcaption.records.photo_names import spelling
+from tfcaption.runtime.paths import entries_below, files_in, is_hidden
 
 
 class Location(NamedTuple):
@@ -45,6 +47,7 @@ class Listing:
     notes: list[str] = field(default_factory=list)  # for the user, e.g. how the splits were decided
     warnings: list[str] = field(default_factory=list)  # for the user: what the data set lacks
     captions_in: int = 0  # accepted + rejected
+    accounted: set[Path] = field(default_factory=set)  # files read as captions or lists of photos, or named as unread
     source: str = ""  # name of the layout
 
     def reject(self, kind: str, name: str, reason: str, detail: str = "", *, captions: int = 0) -> None:
@@ -104,6 +107,7 @@ class Source(ABC):
     # True: `read` gives a photo by its path, and the id is the file name, or the path where that is not unique.
     # False: it gives the name that the captions have, and that is the id.
     names_are_paths: ClassVar[bool] = False
+    text_endings: ClassVar[tuple[str, ...]] = ()  # of files that hold captions where a photo lies beside them
     split_files: ClassVar[Mapping[str, str]] = {}  # split -> name of the file beside the captions that lists its photos
 
     @abstractmethod
@@ -120,12 +124,13 @@ class Source(ABC):
             SourceError: a file does not hold what its name says.
         """
 
-    def photos(self, images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
+    def photos(self, images: Path, captioned: Collection[str], listing: Listing) -> dict[str, list[Location]]:
         """Path below `images`, with `/` between folders -> locations of that photo, usually one.
 
         Args:
             images: path that the user gives.
             captioned: file names that have captions.
+            listing: gets the parts of files that are not photos.
 
         Raises:
             SourceError: `images` cannot hold photos of this layout.
@@ -168,10 +173,34 @@ def decoded_lines(lines: Iterable[tuple[int, bytes]], name: str, listing: Listin
             listing.reject("caption", f"{name}:{number}", "not UTF-8", detail)
 
 
-def _locations_below(images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
-    """Path below `images` -> its location; links to folders are not followed, pipes and devices are ignored."""
-    locations: dict[str, list[Location]] = defaultdict(list)
-    for path in files_below(images):
-        if is_photo_name(path.name, captioned) and (not is_local(path) or path.is_file()):
-            locations[path_below(images, path)].append(Location(str(path)))
-    return locations
+def visible_files(path: Path, *, below: bool = False) -> list[Path]:
+    """The file `path`, or the sorted files in the folder `path` (`below`: in all folders below it), not hidden ones."""
+    if not path.is_dir():
+        return [path]
+    files = (file for file, problem in entries_below(path) if not problem) if below else files_in(path)
+    return sorted(file for file in files if not is_hidden(file.relative_to(path)))
+
+
+def _locations_below(images: Path, captioned: Collection[str]) -> dict[str, list[Location]]:
+    """Path below `images` -> its location, without hidden files.
+
+    A file without the ending of a photo is one if captions name it, or if they name it with such an ending and its
+    content is a photo.
+    """
+
+    @functools.cache
+    def without_ending() -> set[str]:
+        return {spelling(Path(name).stem) for name in captioned if is_photo_name(name)}
+
+    return {
+        path_below(images, path): [Location(str(path))]
+        for path in visible_files(images, below=True)
+        if is_photo_name(path.name, captioned) or (spelling(path.name) in without_ending() and holds_photo(path))
+    }
+
+
+def holds_photo(path: Path) -> bool:
+    """True for a file whose content is a photo, whatever its name."""
+    with suppress(OSError), path.open("rb") as stream:
+        return is_photo_content(stream.read(MAX_BYTES))
+    return False

@@ -7,7 +7,7 @@ from typing import Any
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.rejections import MARKED
-from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, visible_files
 
 MARKS = ("is_precanned", "is_rejected")  # of VizWiz: captions that say "quality issues", and spam
 
@@ -19,8 +19,7 @@ class JsonFiles(Source):
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        paths = sorted(captions.glob(self.pattern)) if captions.is_dir() else [captions]
-        return [path for path in paths if path.match(self.pattern)]
+        return [path for path in visible_files(captions) if path.match(self.pattern)]
 
 
 class Karpathy(JsonFiles):

@@ -1,50 +1,58 @@
 """The layout of text files beside the photos."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from beam_jobs.execution.rejections import some_of
-from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
-from tfcaption.preprocessing.photos import UNREAD_SUFFIXES, is_photo_name
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, holds_photo, visible_files
+from beam_jobs.sources.caption_values import captions_of_files, holds_captions
+from beam_jobs.sources.pairing import JSON_ENDING, TEXT_ENDINGS, photos_of_texts
+from tfcaption.preprocessing.photos import UNREAD_SUFFIXES
+from tfcaption.runtime.paths import files_in, is_hidden
 
 
 class Folder(Source):
     """Text files beside the photos: dog.jpg and dog.txt, a caption a line."""
 
     name, names_are_paths = "folder", True
-    layout = "for each photo NAME.jpg a file NAME.txt, a caption a line"
+    layout = "for each photo NAME.jpg a file NAME.txt or NAME.caption, a caption a line"
+    text_endings = TEXT_ENDINGS
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        return [*_photo_names(sorted(captions.rglob("*.txt")))] if captions.is_dir() else []
+        if not captions.is_dir():
+            return []
+        texts = [path for path in visible_files(captions, below=True) if path.suffix.lower() in TEXT_ENDINGS]
+        photo_of = _photos_beside(texts)
+        return [text for text in texts if text in photo_of]
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
-        photo_names = _photo_names(files)
-        texts = {text for folder in {path.parent for path in files} for text in folder.glob("*.txt")}
-        if alone := sorted(text.name for text in texts - set(files) if not text.name.startswith(".")):
-            listing.warnings.append(
-                f"{len(alone):,} text files without a photo beside them, not used: {some_of(alone)}"
-            )
-        for path in files:
-            for number, caption in text_lines(path, listing):
-                yield CaptionLine(
-                    f"{path.name}:{number}", str(path.with_name(photo_names.get(path, path.name))), caption
-                )
+        photo_of = _photos_beside(files)
+        texts_of: dict[Path, list[Path]] = defaultdict(list)
+        for text in files:
+            texts_of[photo_of.get(text, text)].append(text)
+        for path, photo in photo_of.items():
+            if path.suffix.lower() == JSON_ENDING and photo in texts_of and holds_captions(path.read_bytes()):
+                listing.accounted.add(path)
+                texts_of[photo].append(path)
+        for photo, texts in texts_of.items():
+            contents = [(text.name, text.read_bytes()) for text in texts]
+            for line in captions_of_files(contents, listing, columns):
+                yield line._replace(photo=str(photo))
 
 
-def _photo_names(texts: Sequence[Path]) -> dict[Path, str]:
-    """Text file -> name of the photo beside it (dog.txt -> dog.jpg), without text files that have none."""
-    names: dict[Path, str] = {}  # path without suffix -> name
-    for folder in {text.parent for text in texts}:  # each is listed once
-        photos = [path for path in folder.iterdir() if is_photo_name(path.name) and path.is_file()]
-        for path in sorted(photos, key=_preference):
-            names.setdefault(folder / path.stem, path.name)
-    stems = {text: text.parent / text.stem for text in texts}
-    return {text: names[stem] for text, stem in stems.items() if stem in names}
+def _photos_beside(texts: Sequence[Path]) -> dict[Path, Path]:
+    """Text or JSON file -> the photo beside it, for all such files in the folders of `texts` that have one."""
+    found: dict[Path, Path] = {}
+    for folder in sorted({text.parent for text in texts}):  # each is listed once
+        beside = {path.name: path for path in files_in(folder) if not is_hidden(PurePath(path.name))}
+        pairs = photos_of_texts(sorted(beside, key=_preference), lambda name, beside=beside: holds_photo(beside[name]))
+        found |= {beside[text]: beside[photo] for text, photo in pairs.items()}
+    return found
 
 
-def _preference(path: Path) -> tuple[bool, str, bool]:
+def _preference(name: str) -> tuple[bool, str, bool, str]:
     """Key that sorts photos of one name: those that can be read first, since converted photos lie beside the HEICs."""
-    suffix = path.suffix.lower()
-    return suffix in UNREAD_SUFFIXES, suffix, not path.suffix.islower()
+    suffix = PurePath(name).suffix
+    return suffix.lower() in UNREAD_SUFFIXES, suffix.lower(), not suffix.islower(), name

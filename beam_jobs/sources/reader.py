@@ -13,6 +13,7 @@ from typing import Any
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.rejections import some_of
+from beam_jobs.sources.accounting import name_unread
 from beam_jobs.sources.base import (
     CaptionedPhoto,
     CaptionLine,
@@ -23,6 +24,7 @@ from beam_jobs.sources.base import (
     check_exists,
     path_below,
 )
+from beam_jobs.sources.caption_values import captions_in
 from beam_jobs.sources.coco import Coco, Karpathy
 from beam_jobs.sources.flickr import Flickr8k, Flickr30k
 from beam_jobs.sources.folder import Folder
@@ -105,10 +107,10 @@ def read_source(
     images, captions = as_path(images), as_path(captions)
     check_exists(images, captions)
     layout, files = _find_layout(source, captions)
-    listing = Listing(source=layout.name)
+    listing = Listing(source=layout.name, accounted={*files})
     folder = captions if captions.is_dir() else captions.parent
     named, column = _read_captions(layout, files, listing, columns, (images, folder), check_splits=shares is None)
-    locations_of = layout.photos(images, {file_name(name) for name in named})
+    locations_of = layout.photos(images, {file_name(name) for name in named}, listing)
     matches = match_names(named, locations_of)
     photos = _by_id(layout, named, matches, locations_of)
     lists = read_split_lists(folder, layout.split_files, photos, files)
@@ -124,6 +126,9 @@ def read_source(
         if name not in lists.without_captions:
             kind = "photo" if layout.every_photo_captioned else "unused"
             rejections.append(Rejection(kind=kind, id=name, reason="no captions", detail=str(locations_of[path][0])))
+    listing.accounted |= lists.files.keys()
+    photo_files = (location.path for locations in locations_of.values() for location in locations)
+    name_unread(listing, (images, captions), photo_files, layout.text_endings)
     listing.rejections += sorted(rejections, key=lambda rejection: rejection.id)
     found = {name: photos[name] for name in sorted(photos.keys() - {rejection.id for rejection in rejections})}
     by_hash = divide(found.keys() - official.split_of.keys(), official.unlisted, shares or DEFAULT_SHARES, seed)
@@ -200,6 +205,8 @@ def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
         if source not in known:
             raise SourceError(f"--source {source}: no such layout; known are {', '.join([AUTO, *known])}")
         files = known[source].files(captions)
+        if not files and captions.is_file():  # a file of the layout under another name
+            files = [captions]
         if not files:
             raise SourceError(f"--captions {captions}: no captions of the layout {source}: {known[source].layout}")
         return known[source], files
@@ -233,10 +240,13 @@ def _read_captions(
             photo.source_ids[line.source_id] = None
         if line.file is not None:
             photo.evidence.files.add(line.file)
-        if problem := _caption_problem(line.caption):
-            listing.reject("caption", line.where, problem, f"{name}: {line.caption!r:.80}")
-        else:
-            photo.captions.append(line.caption.strip())
+        captions = captions_in(line.caption)
+        listing.captions_in += len(captions) - 1
+        for caption in captions:
+            if problem := _caption_problem(caption):
+                listing.reject("caption", line.where, problem, f"{name}: {caption!r:.80}")
+            else:
+                photo.captions.append(caption.strip())
         if line.split in (None, ""):
             continue
         split = named_split(str(line.split))
@@ -314,9 +324,20 @@ def _warnings(listing: Listing, *, divided: bool) -> list[str]:
     if unread := [photo.id for photo in listing.photos if Path(photo.id).suffix.lower() in UNREAD_SUFFIXES]:
         warnings.append(f"{_photos(len(unread))} in HEIC, which is not read; convert to JPEG: {some_of(unread)}")
     dev = sum(photo.split == "dev" for photo in listing.photos)
-    if listing.photos and dev < FEWEST_DEV_PHOTOS:
+    if listing.photos and not dev:
+        warnings.append(
+            "dev has no photo, so these records cannot be trained on: name some as dev, or divide all photos anew, for "
+            "example by --shares 0.75 0.125 0.125"
+        )
+    elif 0 < dev < FEWEST_DEV_PHOTOS:
         cure = "; --shares gives it more" if divided else ""
         warnings.append(f"dev has {_photos(dev)}: its scores say little{cure}")
+    captions = [caption for photo in listing.photos if photo.split == "train" for caption in photo.captions]
+    if captions and len(set(captions)) == 1:
+        warnings.append(
+            f"all training captions ({len(captions):,}) are the same, and nothing else can be learned: does --captions "
+            f"(in a table, --columns) name the captions? {some_of(captions[:1])}"
+        )
     return warnings
 
 

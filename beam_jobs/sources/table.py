@@ -1,24 +1,22 @@
 """Tables as a caption layout: CSV, TSV and JSON lines."""
 
-import ast
 import csv
+import io
 import json
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from beam_jobs.errors import SourceError
-from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines, visible_files
 from beam_jobs.sources.splits import named_split
+from beam_jobs.sources.text_files import utf8
 from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.records.dataset_info import REJECTED_FILE
 from tfcaption.records.photo_names import CAPTION_COLUMNS as CAPTION_COLUMNS
 from tfcaption.records.photo_names import PHOTO_COLUMNS
 from tfcaption.records.photo_names import usual_column as usual_column
-from tfcaption.runtime.paths import files_below
 
 SPLIT_COLUMNS = ("split", "set", "subset", "partition")  # all but the first may hold something else
 
@@ -36,20 +34,22 @@ class Table(Source):
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        if not captions.is_dir():
-            return self._tables([captions])
-        below = (path for path in files_below(captions) if named_split(path.parent.name) or path.stem == "metadata")
-        return self._tables(captions.iterdir()) or self._tables(below)
+        return self._tables(visible_files(captions)) or self._tables(
+            path
+            for path in visible_files(captions, below=True)
+            if named_split(path.parent.name) or path.stem == "metadata"
+        )
 
     def _tables(self, paths: Iterable[Path]) -> list[Path]:
-        tables = [path for path in sorted(paths) if path.suffix.lower() in self._endings and path.is_file()]
+        tables = [path for path in paths if path.suffix.lower() in self._endings]
         tables = [path for path in tables if path.name != REJECTED_FILE]  # lies beside captions of `caption_images`
         return [path for path in tables if path.suffix.lower() == ".jsonl" or _has_header(path)]
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
         for path in files:
-            rows = _json_rows(path, listing) if path.suffix.lower() == ".jsonl" else _csv_rows(path, listing)
+            is_json = path.suffix.lower() == ".jsonl" or _first_line(path).startswith("{")
+            rows = _json_rows(path, listing) if is_json else _csv_rows(path, listing)
             keys: tuple[str, list[str]] | None = None
             for number, row in rows:
                 where = f"{path.name}:{number}"
@@ -61,11 +61,10 @@ class Table(Source):
                 if photo is None or cells == [None]:
                     listing.reject("caption", where, "malformed line", f"lacks {photo_key} or {caption_keys[0]}")
                     continue
-                captions = [caption for cell in cells for caption in _captions_in(cell)]
-                listing.captions_in += len(captions) - 1
+                listing.captions_in += len(cells) - 1
                 column = columns.split or split_column(row) or "split"
-                for caption in captions:
-                    yield CaptionLine(where, str(photo), caption, row.get(column), None, path, column)
+                for cell in cells:
+                    yield CaptionLine(where, str(photo), cell, row.get(column), None, path, column)
 
 
 def caption_columns(row: Mapping[str, Any], given: str | None = None) -> list[str]:
@@ -90,26 +89,15 @@ def split_column(row: Mapping[str, Any]) -> str | None:
     return next((column for column in columns if named_split(str(row[column]))), next(iter(columns), None))
 
 
-def _captions_in(cell: Any) -> list[Any]:
-    """The captions of a cell: those of a list, also of texts as JSON or Python write it, otherwise the cell itself."""
-    if isinstance(cell, list):
-        return cell
-    if isinstance(cell, str) and cell.startswith("[") and cell.endswith("]"):
-        with warnings.catch_warnings(action="ignore"):  # of Python about unusual text
-            for parse in (json.loads, ast.literal_eval):
-                with suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-                    parsed = parse(cell)
-                    if isinstance(parsed, list) and parsed and all(isinstance(caption, str) for caption in parsed):
-                        return parsed
-    return [cell]
-
-
 def _has_header(path: Path) -> bool:
     """True if the first line names columns. A .txt file may hold any text, so one column must have a caption's name."""
-    with path.open("rb") as stream:
-        first = stream.readline(4096).decode("utf-8-sig", errors="replace")
-    names = _header(first)
+    names = _header(_first_line(path))
     return len(names) > 1 and (path.suffix.lower() != ".txt" or bool(caption_columns(dict.fromkeys(names))))
+
+
+def _first_line(path: Path) -> str:
+    with path.open("rb") as stream:
+        return utf8(stream).readline(4096).decode(errors="replace")
 
 
 def _delimiter(line: str) -> str:
@@ -132,7 +120,8 @@ def _csv_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any
     Of a table with two columns the caption may hold the delimiter without quotation marks: it is all but the photo.
     """
     unquoted = 0
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+    with path.open("rb") as binary:
+        stream = io.TextIOWrapper(utf8(binary), encoding="utf-8", errors="replace", newline="")
         first = stream.readline()
         header, delimiter = _header(first), _delimiter(first)
         # Tables with `|` do not quote: a quotation mark belongs to the caption.

@@ -1,11 +1,14 @@
 """Members of tar files as WebDataset writes them, and the offsets of their bytes; nothing is ever unpacked."""
 
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from beam_jobs.errors import SourceError
+
+_TAR_NAME = re.compile(r"\.(?:tar(?:\.(?:gz|bz2|xz|zst|lz4))?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 
 
 class Member(NamedTuple):
@@ -16,32 +19,14 @@ class Member(NamedTuple):
     size: int  # bytes
     problem: str  # why it must not be read; empty if it may
 
-    @property
-    def name(self) -> str:
-        """The file name without folders."""
-        return self.path.rpartition("/")[2]
 
-    @property
-    def key(self) -> str:
-        """The path up to the first dot of the name; members with the same key belong together."""
-        folder, _, name = self.path.rpartition("/")
-        return f"{folder}/{name.partition('.')[0]}"
-
-    @property
-    def suffix(self) -> str:
-        """The name from the first dot on, in lower case."""
-        _, dot, ending = self.name.partition(".")
-        return f"{dot}{ending}".lower()
-
-
-def tar_files(path: Path) -> list[Path]:
-    """The tar file `path`, or the sorted tar files below the folder `path`."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [file for file in files if file.suffix.lower() == ".tar" and file.is_file()]
+def is_tar(path: Path) -> bool:
+    """True for the name of a tar file, or of a compressed one, which `members` refuses."""
+    return bool(_TAR_NAME.search(path.name))
 
 
 def members(tar: Path) -> Iterator[Member]:
-    """The members of an uncompressed tar file in their order, without folders and hidden files; reads only headers.
+    """The members of an uncompressed tar file in their order, without folders; reads only headers.
 
     Raises:
         SourceError: the file is not a tar file, or it is damaged or cut short.
@@ -57,7 +42,7 @@ def members(tar: Path) -> Iterator[Member]:
                 described = Member(
                     member.name.removeprefix("./"), member.offset_data, member.size, problem=_problem(member)
                 )
-                if not member.isdir() and (described.problem or not described.name.startswith(".")):
+                if not member.isdir():
                     yield described
             end = stream.offset
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:

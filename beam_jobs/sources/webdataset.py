@@ -1,21 +1,19 @@
 """WebDataset's tar files as a caption layout: photos and captions are read in place."""
 
-import io
-import json
 from collections import defaultdict
-from collections.abc import Container, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath
 
 from beam_jobs.errors import SourceError
-from beam_jobs.sources.base import CaptionLine, Columns, Listing, Location, Source, decoded_lines, path_below
-from beam_jobs.sources.table import CAPTION_COLUMNS, split_column, usual_column
-from beam_jobs.sources.tar_members import Member, members, tar_files
-from beam_jobs.sources.text_files import stream_lines
-from tfcaption.preprocessing import photos
-from tfcaption.records.folder_kinds import PHOTO_SUFFIXES
+from beam_jobs.execution.reading import read_photo
+from beam_jobs.sources.accounting import NO_PHOTO, OTHER
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Location, Source, path_below, visible_files
+from beam_jobs.sources.caption_values import captions_of_files
+from beam_jobs.sources.pairing import TEXT_ENDINGS, ending, is_text, photos_of_texts
+from beam_jobs.sources.tar_members import Member, is_tar, members
+from tfcaption.preprocessing.photos import UNREAD_SUFFIXES, is_photo_content, is_photo_name
+from tfcaption.runtime.paths import is_hidden, is_local
 
-TEXT, JSON = ".txt", ".json"
 MAX_TEXT_BYTES = 1_000_000  # of a caption member
 
 
@@ -27,107 +25,79 @@ class WebDataset(Source):
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        return tar_files(captions)
+        return _tar_files(captions)
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
         for path in files:
-            photo_of, texts = _contents(path, listing)
             with path.open("rb") as stream:
-                for key, text_members in texts.items():
-                    contents = {}
-                    for suffix, member in text_members.items():
+                for photo, texts in _captioned_members(path, listing).items():
+                    contents = []
+                    for member in texts:
                         stream.seek(member.offset)
-                        contents[suffix] = f"{path.name}/{member.path}", stream.read(member.size)
-                    for line in _captions(contents, listing, columns):
-                        if key in photo_of:
-                            yield line._replace(photo=f"{path}/{photo_of[key]}", file=path)
-                        else:
-                            listing.reject(
-                                "caption", line.where, "unknown photo", f"{path.name} has no photo of this key"
-                            )
+                        contents.append((f"{path.name}/{member.path}", stream.read(member.size)))
+                    for line in captions_of_files(contents, listing, columns):
+                        yield line._replace(photo=f"{path}/{photo}", file=path)
 
-    def photos(self, images: Path, captioned: Container[str]) -> dict[str, list[Location]]:
+    def photos(self, images: Path, captioned: Collection[str], listing: Listing) -> dict[str, list[Location]]:
         """See `Source.photos`."""
-        tars = tar_files(images)
+        tars = _tar_files(images)
         if not tars:
             raise SourceError(f"--images {images}: holds no .tar; name the path of --captions")
         locations: dict[str, list[Location]] = defaultdict(list)
+        read = {_own_path(path) for path in listing.accounted}
         for path in tars:
+            if _own_path(path) not in read:  # its captions are not among those that the user names
+                _captioned_members(path, listing)
             for member in members(path):
-                if member.suffix in PHOTO_SUFFIXES and not member.problem:
-                    locations[f"{path_below(images, path)}/{member.path}"].append(
-                        Location(str(path), member.offset, member.size)
-                    )
+                if is_photo_name(member.path, captioned) and not member.problem:
+                    location = Location(str(path), member.offset, member.size)
+                    locations[f"{path_below(images, path)}/{member.path}"].append(location)
         return locations
 
 
-def _contents(path: Path, listing: Listing) -> tuple[dict[str, str], dict[str, dict[str, Member]]]:
-    """The photos (key -> path) and the captions (key -> suffix -> member) of a tar file.
+def _tar_files(path: Path) -> list[Path]:
+    return [file for file in visible_files(path, below=True) if is_tar(file)]
 
-    Members that must not be read are rejected; members that are neither photos nor captions are ignored.
-    """
-    photo_of: dict[str, str] = {}
-    texts: dict[str, dict[str, Member]] = defaultdict(dict)
+
+def _own_path(path: Path) -> Path:
+    return path.resolve() if is_local(path) else path
+
+
+def _captioned_members(path: Path, listing: Listing) -> dict[str, list[Member]]:
+    """Path of a photo in a tar file -> the members that hold its captions; all other members get a rejection."""
+    found: dict[str, Member] = {}
     for member in members(path):
-        if member.suffix in (TEXT, JSON):
-            if problem := _text_problem(member, texts):
-                listing.captions_in += 1
-                listing.reject("caption", f"{path.name}/{member.path}", *problem)
-            else:
-                texts[member.key][member.suffix] = member
+        name = f"{path.name}/{member.path}"
+        if member.problem and is_text(member.path):
+            listing.captions_in += 1
+            listing.reject("caption", name, "unsafe member", member.problem)
         elif member.problem:
             listing.reject("photo", member.path, "unsafe member", f"{path.name}: {member.problem}")
-        elif member.suffix in PHOTO_SUFFIXES and (
-            member.key not in photo_of or Path(photo_of[member.key]).suffix.lower() in photos.UNREAD_SUFFIXES
-        ):
-            photo_of[member.key] = member.path
-    return photo_of, texts
-
-
-def _text_problem(member: Member, texts: dict[str, dict[str, Member]]) -> tuple[str, str] | None:
-    """Reason and detail of the rejection of a caption member; None if it can be read."""
-    if member.problem:
-        return "unsafe member", member.problem
-    if member.size > MAX_TEXT_BYTES:
-        return "malformed line", f"{member.size:,} bytes of captions for one photo; at most {MAX_TEXT_BYTES:,} are read"
-    if member.suffix in texts.get(member.key, ()):
-        return "duplicate id", "an earlier member has the same name"
-    return None
-
-
-def _captions(contents: dict[str, tuple[str, bytes]], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
-    """The captions of a photo, without its name; one that both files hold counts once.
-
-    A text file that holds nothing but one caption of the JSON file is that caption, whatever line breaks it has.
-    """
-    where, row = _json_object(*contents[JSON], listing) if JSON in contents else ("", {})
-    column = columns.split or split_column(row) or "split"
-    split = row.get(column)
-    caption = row.get(columns.caption or usual_column(row, CAPTION_COLUMNS) or "")
-    captions = caption if isinstance(caption, list) else [caption]
-    broken = [each.split() for each in captions if isinstance(each, str) and "\n" in each.strip()]
-    lines = set()
-    if TEXT in contents and contents[TEXT][1].decode(errors="replace").removeprefix("\ufeff").split() not in broken:
-        name, data = contents[TEXT]
-        for number, line in decoded_lines(stream_lines(io.BytesIO(data)), name, listing):
-            lines.add(line.strip())
-            yield CaptionLine(f"{name}:{number}", "", line, split, column=column)
-    for index, each in enumerate(captions):
-        if each is not None and not (isinstance(each, str) and each.strip() in lines):
+        elif is_hidden(PurePosixPath(member.path)):
+            listing.reject("file", name, "hidden file")
+        elif member.path in found and is_text(member.path):
             listing.captions_in += 1
-            yield CaptionLine(f"{where}[{index}]", "", each, split, column=column)
+            listing.reject("caption", name, "duplicate id", "an earlier member has the same name")
+        else:
+            found[member.path] = member
+    order = sorted(found, key=lambda name: ending(name) in UNREAD_SUFFIXES)
+    photo_of = photos_of_texts(order, lambda name: _is_photo(path, found[name]), by_key=True)
+    photos = {*filter(is_photo_name, found), *photo_of.values()}
+    texts_of: dict[str, list[Member]] = defaultdict(list)
+    for name, member in found.items():
+        if name in photos:
+            continue
+        if name not in photo_of:
+            listing.reject("file", f"{path.name}/{name}", NO_PHOTO if ending(name) in TEXT_ENDINGS else OTHER)
+        elif member.size > MAX_TEXT_BYTES:
+            listing.captions_in += 1
+            detail = f"{member.size:,} bytes of captions for one photo; at most {MAX_TEXT_BYTES:,} are read"
+            listing.reject("caption", f"{path.name}/{name}", "malformed line", detail)
+        else:
+            texts_of[photo_of[name]].append(member)
+    return texts_of
 
 
-def _json_object(where: str, data: bytes, listing: Listing) -> tuple[str, dict[str, Any]]:
-    try:
-        row = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        row, problem = None, f"not JSON: {error}"
-    else:
-        problem = f"not a JSON object: {data[:80]!r}"
-    if not isinstance(row, dict):
-        listing.captions_in += 1
-        listing.reject("caption", where, "malformed line", problem)
-        row = {}
-    return where, row
+def _is_photo(path: Path, member: Member) -> bool:
+    return is_photo_content(read_photo(str(path), member.offset, member.size))

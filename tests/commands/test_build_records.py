@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from beam_jobs.build_records import main
+from beam_jobs.build_records import main, summary
 from beam_jobs.execution.rejections import rejections_allowed
 from beam_jobs.pipelines import records
 from tests.conftest import IN_MEMORY, tree_bytes
@@ -57,11 +57,17 @@ def test_the_vocabulary_counts_the_training_split_only(source, tmp_path):
     assert info.splits["dev"].oov_rate == pytest.approx(16 / 28)
 
 
-def test_long_captions_are_cut_and_counted(source, tmp_path):
+def test_long_captions_are_cut_counted_and_told(source, tmp_path, capsys):
     assert build(source, tmp_path / "out", "--max_words=3") == 0
     info, found = read_all(tmp_path / "out")
     assert all(len(ids) == 5 and ids[-1] == END for _, record in found.values() for ids in record.token_ids)
-    assert info.splits["train"].truncated_captions == 12 and info.max_length == 5
+    train = info.splits["train"]
+    assert train.truncated_captions == 12 and info.max_length == 5
+    assert "WARNING: most training captions are cut to 3 words; a higher --max_words keeps" in capsys.readouterr().out
+    train.truncated_captions, train.caption_lengths = 0, {3: 12}
+    assert "WARNING: every training caption is a single word" in summary(info, 1.0)
+    train.caption_lengths = {3: 11, 4: 1}
+    assert "single word" not in summary(info, 1.0)
 
 
 def test_another_seed_gives_another_order(sample, sample_records, tmp_path):
@@ -171,8 +177,15 @@ def test_no_training_photo_is_an_error_that_says_where_the_photos_went(source, t
     assert build(source, tmp_path / "out", "--max_rejected=1") == 1
     error = capsys.readouterr().err
     assert "no photo is left for the training split: 2 in dev, 2 in test" in error
-    assert "6 missing photo (a.jpg, b.jpg, c.jpg, ...)" in error
+    assert "6 missing photo (a.jpg, b.jpg, c.jpg, ...); add photos, or divide them anew by --shares" in error
     assert len((tmp_path / "out" / "rejected.jsonl").read_text().splitlines()) == 6
+    for name in "abcdef":
+        (source.images / f"{name}.jpg").write_bytes(b"<html>404</html>")
+    assert build(source, tmp_path / "out", "--max_rejected=1") == 1
+    assert (
+        "no photo is left for the training split: 6 not an image (a.jpg, b.jpg, c.jpg, ...)" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "out" / "dataset.json").exists()
 
 
 @pytest.fixture

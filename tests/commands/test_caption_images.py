@@ -17,6 +17,7 @@ from tests.conftest import tree_bytes
 from tests.support.fake_export import BEAM, expected_caption, write_export
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.records.sharding import shard_index
+from tfcaption.runtime.errors import UsageError
 from tfcaption.serving.exported_captioner import ExportedCaptioner
 from tfcaption.serving.model_folder import find_model
 
@@ -115,6 +116,20 @@ def test_a_folder_and_a_pattern_list_the_same_photos_in_the_same_order(tmp_path)
     for name in ("a/b.jpg", "a-1.jpg", "c.png"):
         (tmp_path / name).write_bytes(b"a photo")
     assert list_photos(str(tmp_path))[1] == list_photos(f"{tmp_path}/**")[1] == ["a-1.jpg", "a/b.jpg", "c.png"]
+
+
+def test_what_exists_is_no_pattern_whatever_its_name(tmp_path):
+    for name in ("set [1]/a.jpg", "set 1/b.jpg", "*/c.jpg", "*/d.png", "x?.jpg", "xy.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"a photo")
+    assert list_photos(f"{tmp_path}/set [1]/") == (f"{tmp_path}/set [1]", ["a.jpg"])
+    assert list_photos(f"{tmp_path}/set [1]/*.jpg") == (f"{tmp_path}/set [1]", ["a.jpg"])
+    assert list_photos(f"{tmp_path}/*/*.jpg") == (f"{tmp_path}/*", ["c.jpg"])
+    assert list_photos(f"{tmp_path}/x?.jpg") == (str(tmp_path), ["x?.jpg"])
+    assert list_photos(f"{tmp_path}/set*/?.jpg") == (str(tmp_path), ["set 1/b.jpg", "set [1]/a.jpg"])
+    with pytest.raises(UsageError, match="no photo found"):
+        list_photos(f"{tmp_path}/nothing/here")
 
 
 def test_a_rerun_keeps_intact_shards(images, export, captions, tmp_path):

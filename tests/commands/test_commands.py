@@ -33,6 +33,11 @@ def test_every_command_has_an_entry_point_and_its_place_in_the_order_of_the_work
 
 
 @pytest.mark.parametrize("module", MODULES.values())
+def test_every_command_reports_errors_in_one_line_and_runs_in_an_environment_of_its_own(module):
+    assert import_module(module).main.__wrapped__  # by `reports_errors`
+
+
+@pytest.mark.parametrize("module", MODULES.values())
 def test_help_starts_with_examples_and_imports_neither_tensorflow_nor_beam(module):
     code = f"import sys, {module} as m\ntry: m.main(['--help'])\nexcept SystemExit as end: assert not end.code\n"
     done = run("-c", code + "print([n for n in ('tensorflow', 'apache_beam', 'keras') if n in sys.modules])")

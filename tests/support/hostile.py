@@ -3,6 +3,8 @@
 import functools
 import io
 import json
+import re
+import tarfile
 from pathlib import Path
 
 from PIL import Image
@@ -20,6 +22,7 @@ PHOTO_REASONS = {"empty file", "too large", "not an image", "truncated", "decomp
 LISTED_REASONS = {
     "photo": {"no captions", "missing photo", "ambiguous photo", "unsafe member"},
     "unused": {"in no split", "no captions"},
+    "file": {"hidden file", "no photo beside it", "neither photo nor captions"},
     "caption": {
         *("malformed line", "duplicate id", "not UTF-8", "not text", "unsafe name", "empty caption"),
         *("unknown photo", "unsafe member", "marked by the data set"),
@@ -41,9 +44,11 @@ SPLIT_FILE = "Flickr_8k.testImages.txt"
 
 
 def photo_folder(folder):
-    """Files in which a caption may find its photo."""
+    """Files in which a caption may find its photo, and others."""
     folder = Path(folder) / "photos"
     folder.mkdir()
+    for name in ("README", "._a.jpg", "lone.txt", "a.xml"):
+        (folder / name).write_bytes(b"no photo")
     for name in ("a.jpg", "b.jpg", "c.png"):
         (folder / name).write_bytes(b"a photo")
     return folder
@@ -60,6 +65,7 @@ def check_captions(folder, layout, data, splits=b""):
     (path.parent / SPLIT_FILE).write_bytes(splits)
     try:
         listing = read_source(path.parent, path.parent if layout in ("folder", "flickr8k") else path)
+        assert not unaccounted(path.parent, listing)
     except SourceError as error:
         assert path.parent.name in str(error) or path.name in str(error), error
         return error
@@ -79,6 +85,27 @@ def check_captions(folder, layout, data, splits=b""):
     lines = rejected_lines(listing.rejections).encode().decode().splitlines()
     assert len(list(map(json.loads, lines))) == len(listing.rejections)
     return listing
+
+
+def unaccounted(folder, listing, tar=None):
+    """What is below a folder, or in a tar file, and neither read nor named: listed - written - rejected - unused."""
+    named = [f"{rejection.id} {rejection.detail}" for rejection in listing.rejections]
+    used = {Path(photo.location.path) for photo in listing.photos} | listing.accounted
+    left = {path.name for path in folder.iterdir() if path not in used}
+    if tar:
+        offsets = {photo.location.offset for photo in listing.photos}
+        with tarfile.open(tar) as stream:
+            members = [member for member in stream if not member.isdir()]
+        left |= {member.name for member in members if member.offset_data not in offsets}
+        left -= {member.name for member in members if member.isfile() and _has_captions(member.name, members)}
+    return {name for name in left if not any(name.removeprefix("./") in words for words in named)}
+
+
+def _has_captions(name, members):
+    """Whether a text lies beside a photo, which shares its name up to the first dot."""
+    key = re.match("(.*/)?[^/.]*", name)[0]
+    beside = [member.name for member in members if member.name.startswith(key) and member.name != name]
+    return name.endswith((".txt", ".json")) and any(not other.endswith((".txt", ".json")) for other in beside)
 
 
 def check_photo(data, image_size=32, resize="squash"):

@@ -16,6 +16,7 @@ from tfcaption.runs.directory import load_run_dataset, open_run
 from tfcaption.runs.metrics_log import METRICS_FILE, read_lines
 from tfcaption.runtime.hosts import find_host
 from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.process import direct_connections, environment
 from tfcaption.serving.model_folder import find_run
 
 
@@ -144,7 +145,7 @@ def fit(config: str | os.PathLike[str] | Config, *, callbacks: Sequence[Any] = (
     else:
         settings = load_config(os.fspath(config), overrides)
     host = find_host()
-    with open_run(settings, host) as run, tensorflow_quiet():
+    with open_run(settings, host) as run, tensorflow_quiet(), environment(**direct_connections()):
         from tfcaption.training.loop import train_run  # here: imports TensorFlow
 
         path = train_run(run, host, callbacks, command="tfcaption.fit")

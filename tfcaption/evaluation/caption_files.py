@@ -124,7 +124,8 @@ def evaluate_captions(
         RecordError: the records or the split do not exist, or are damaged.
     """
     start = time.monotonic()
-    if output is not None and output / LINES_FILE in caption_files(path):
+    files = caption_files(path)  # an error before the records are read
+    if output is not None and output / LINES_FILE in files:
         raise UsageError(f"--output {output}: holds the captions; name another folder")
     all_references = load_references(records, options.split)
     ids = PhotoIds(load_source_ids(records), options.split)

@@ -216,6 +216,17 @@ def is_photo_name(name: str, known: Container[str] = ()) -> bool:
     return (path.suffix.lower() in PHOTO_SUFFIXES or path.name in known) and not path.name.startswith(".")
 
 
+def is_photo_content(data: bytes) -> bool:
+    """True for the content of a file that is an image of `FORMATS` or a HEIC photo, damaged or not."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS):
+            return True
+    except UnidentifiedImageError:
+        return _unidentified(data).reason == "unreadable"
+    except Exception:  # of a decoder that takes it for its own
+        return True
+
+
 def photos_below(folder: Path) -> list[Path]:
     """The photo files in a folder and in all folders below it, linked ones too, sorted; without hidden ones."""
     found = (path for path in files_below(folder) if is_photo_name(path.name))

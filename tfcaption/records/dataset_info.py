@@ -100,7 +100,10 @@ class DatasetInfo(BaseModel):
         """
         if name not in self.splits or not self.splits[name].photos:
             available = ", ".join(split for split, info in self.splits.items() if info.photos)
-            raise RecordError(f"these records have no split '{name}'; available: {available}")
+            raise RecordError(
+                f"these records have no split '{name}'; available: {available}; build_records divides the photos anew "
+                "where --shares is given"
+            )
         return self.splits[name]
 
     def fingerprint(self) -> str:

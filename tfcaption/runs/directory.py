@@ -24,7 +24,7 @@ from tfcaption.records.dataset_info import (
 from tfcaption.records.examples import Stage
 from tfcaption.records.folder_kinds import RUN_FILE, describe_folder
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.records.vocabulary import VOCABULARY_FILE, load_vocabulary
+from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, load_vocabulary
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.folder_lock import LOCK_FILE, locked
 from tfcaption.runtime.hosts import Host
@@ -75,10 +75,18 @@ def plan_run(config: Config) -> Run:
     """The run that a config describes; checks its data and writes nothing.
 
     Raises:
-        RecordError: the records or features are missing, incomplete, or do not fit the config.
+        RecordError: the records or features are missing or incomplete, have no training photo, no dev photo or no
+            word, or do not fit the config.
     """
     records = as_path(config.data.records)
     info, words = load_dataset_info(records), load_vocabulary(records)
+    for split in ("train", "dev"):
+        info.split(split)
+    if len(words) <= len(SPECIAL_TOKENS):
+        raise RecordError(
+            f"{records}: the vocabulary has no words, so nothing can be learned; build the records again with a lower "
+            "--min_count"
+        )
     features = load_features(config, info)
     path = as_path(config.run)
     weights = config.model.weights or (load_run(path).config.model.weights if _has_started(path) else None)

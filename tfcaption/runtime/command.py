@@ -2,16 +2,21 @@
 
 import argparse
 import functools
+import io
+import os
 import re
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tfcaption.runtime.errors import Preempted, TfcaptionError
+from tfcaption.runtime.process import command_environment, environment
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
+EXIT_UNREAD = 141  # of a program that SIGPIPE ends
 
 # What a user types before the name of a command; None where a module is run with `python -m`.
 _console_script: ContextVar[str | None] = ContextVar("console_script", default=None)
@@ -58,21 +63,56 @@ def command_parser(module: str, examples: str, *, usage: str | None = None) -> a
 def reports_errors(main: Callable[..., int]) -> Callable[..., int]:
     """Decorates a command's `main`: an error that is meant for the user becomes one line and exit code 1.
 
-    Any other exception is a bug and keeps its traceback.
+    Any other exception is a bug and keeps its traceback. The command runs in `command_environment`, and prints UTF-8 in
+    every locale, since commands read files as UTF-8.
     """
 
     @functools.wraps(main)
     def reporting(argv: Sequence[str] | None = None) -> int:
-        try:
-            return main(argv)
-        except Preempted as stopped:
-            print(f"{stopped}; run the same command to resume", file=sys.stderr)
-            return EXIT_PREEMPTED
-        except (TfcaptionError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        _open_streams()
+        with environment(**command_environment()):
+            try:
+                try:
+                    return main(argv)
+                finally:
+                    sys.stdout.flush()
+            except Preempted as stopped:
+                print(f"{stopped}; run the same command to resume", file=sys.stderr)
+                return EXIT_PREEMPTED
+            except (TfcaptionError, OSError) as error:
+                if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():
+                    return EXIT_UNREAD
+                print(f"error: {error}", file=sys.stderr)
+                return 1
 
     return reporting
+
+
+def _open_streams() -> None:
+    """Standard streams in UTF-8; closed ones lead nowhere, instead of into the next file that is opened."""
+    encoding: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}  # a name may be other bytes
+    for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        stream = getattr(sys, name)
+        if stream is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            os.set_inheritable(descriptor, True)  # by the processes that are started
+            setattr(sys, name, open(descriptor, mode, closefd=False, **encoding))  # noqa: SIM115 (stays open)
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(**encoding)
+
+
+def _nobody_reads_stdout() -> bool:
+    """Whether standard output is a pipe that was closed, as by `| head`; what is left for it is dropped."""
+    descriptor = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    unread = bool(poll.poll(0))  # asked for nothing, it reports errors only
+    if unread:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return unread
 
 
 def add_subjects(parser: argparse.ArgumentParser, *names: str, metavar: str, several: bool, help: str) -> None:

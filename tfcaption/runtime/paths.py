@@ -4,6 +4,7 @@ Local paths are plain pathlib ones: only a remote path loads the packages that r
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import cast
 from tfcaption.runtime.errors import FilesystemError
 
 SCHEMES = ("gs", "s3")
+_PATTERN = re.compile(r"[*?\[\]{}\\]")  # characters that mean something in the patterns of libraries
 
 
 def is_local(path: str | os.PathLike[str]) -> bool:
@@ -168,14 +170,30 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def _plain_path(path: Path) -> Iterator[Path]:
+    """A local path that no library takes for a pattern: the path itself, or a temporary link to it.
+
+    TensorFlow restores checkpoints by patterns, and deletes old ones by them: `run[1]` would be `run1`.
+    """
+    if not _PATTERN.search(str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="tfcaption-") as name:
+        link = Path(name) / _PATTERN.sub("_", path.name)
+        link.symlink_to(path.absolute())
+        yield link
+
+
+@contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
-    """A file or folder as any library can read it: the path itself if it is local, or a temporary copy.
+    """A file or folder as any library can read it: the path itself if it is local and plain, a link, or a copy.
 
     Raises:
         FileNotFoundError: the remote file or folder does not exist.
     """
     if is_local(path):
-        yield path
+        with _plain_path(path) as plain:
+            yield plain
         return
     with tempfile.TemporaryDirectory(prefix="tfcaption-") as name:
         copied = Path(name) / path.name
@@ -225,7 +243,8 @@ class LocalMirror:
 def local_mirror(target: Path) -> Iterator[LocalMirror]:
     """A `LocalMirror` of a folder; uploads it also when the block ends, with or without an error."""
     if is_local(target):
-        yield LocalMirror(target, target)
+        with _plain_path(target) as folder:
+            yield LocalMirror(folder, folder)
         return
     with tempfile.TemporaryDirectory(prefix="tfcaption-") as name:
         mirror = LocalMirror(target, Path(name))

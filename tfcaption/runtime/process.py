@@ -1,15 +1,55 @@
-"""The process: a quiet start of TensorFlow, redirected standard error, requests to stop."""
+"""The process: its environment, a quiet start of TensorFlow, redirected standard error, requests to stop."""
 
 import os
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+KERAS_BACKEND = "tensorflow"
+KERAS_SETTINGS = {"image_data_format": "channels_last", "floatx": "float32"}
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _redirected = threading.RLock()  # a process has one descriptor 2
+
+
+@contextmanager
+def environment(**variables: str | None) -> Iterator[None]:
+    """Within the block, environment variables of this process and of those that it starts are set; None: removed."""
+    before = {name: os.environ.get(name) for name in variables}
+    _set_environment(variables)
+    try:
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def direct_connections() -> dict[str, str]:
+    """Environment variables with which workers and hosts reach each other, whatever proxies the user has set.
+
+    Workers of a job and hosts that train together talk gRPC, which would ask the proxy even for loopback addresses.
+    The user's proxies stay for all else, such as object stores.
+    """
+    excepted = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""  # as Python reads them
+    if excepted.strip() != "*":
+        names = [name.strip() for name in excepted.split(",")]
+        excepted = ",".join(dict.fromkeys([*filter(None, names), *_LOOPBACK]))
+    return {"grpc_proxy": "", "no_proxy": excepted, "NO_PROXY": excepted}  # empty: gRPC uses no proxy
+
+
+def command_environment() -> dict[str, str | None]:
+    """Environment variables of a command and of all processes that it starts."""
+    return {**direct_connections(), "KERAS_BACKEND": KERAS_BACKEND, "TF_USE_LEGACY_KERAS": None}
 
 
 @contextmanager
@@ -46,10 +86,21 @@ def start_tensorflow(*, multi_worker: bool = False) -> None:
     with stderr_to_file("tfcaption-tensorflow-"):
         import tensorflow as tf  # here, while its messages go into a file
 
+        set_keras(KERAS_SETTINGS)  # keras.json may hold others
         if not multi_worker:
             tf.config.list_logical_devices()
             tf.get_logger().setLevel("ERROR")  # otherwise it warns of every graph traced for a new shape
             tf.zeros((), tf.float16)  # oneDNN prints once, at the first float16, that it does not support them
+
+
+def set_keras(settings: Mapping[str, str]) -> dict[str, str]:
+    """Set what Keras builds layers by, as `KERAS_SETTINGS` names it; returns what it was."""
+    import keras  # here: imports TensorFlow
+
+    before = {name: getattr(keras.config, name)() for name in settings}
+    for name, value in settings.items():
+        getattr(keras.config, f"set_{name}")(value)
+    return before
 
 
 class StopRequest:

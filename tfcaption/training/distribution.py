@@ -18,13 +18,18 @@ def make_strategy(config: Config, host: Host) -> tf.distribute.Strategy:
         ConfigError: the global batch cannot be split over the replicas, or several hosts cannot train this config.
     """
     several = host.count > 1
-    strategy = tf.distribute.MultiWorkerMirroredStrategy() if several else tf.distribute.MirroredStrategy()
+    strategy = tf.distribute.MultiWorkerMirroredStrategy() if several else tf.distribute.MirroredStrategy(_devices())
     replicas, photos = strategy.num_replicas_in_sync, config.data.batch_size_photos
     if photos % replicas:
         raise ConfigError(f"data.batch_size_photos={photos} cannot be split evenly over {replicas} replicas")
     if several and config.train.early_stopping_metric != "dev_loss":
         raise ConfigError("train.early_stopping_metric must be dev_loss where several hosts train")
     return strategy
+
+
+def _devices() -> list[str]:
+    """All of this machine, stated, since `MirroredStrategy` would take those of a lone host that TF_CONFIG names."""
+    return [device.name for device in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
 
 
 def host_batch_size(split: Split, config: Config, strategy: tf.distribute.Strategy, host: Host) -> int:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from tfcaption.config import ConfigError, load_config
 from tfcaption.runs.metrics_log import METRICS_FILE, read_lines
 from tfcaption.runtime.command import EXIT_PREEMPTED
+from tfcaption.runtime.hosts import find_host
 from tfcaption.runtime.paths import is_local
 
 TABLE_FILE = "sweep.md"
@@ -70,8 +71,11 @@ def sweep(
         The table.
 
     Raises:
-        ConfigError: a combination is not a valid config, or the output is not a local folder.
+        ConfigError: a combination is not a valid config, the output is not a local folder, or TF_CONFIG names several
+            machines.
     """
+    if find_host().count > 1:
+        raise ConfigError("TF_CONFIG: names several machines, but a sweep runs on one; unset it")
     if not is_local(output):
         raise ConfigError(f"--output {output}: the runs' logs are written here; name a local folder")
     output = Path(output)

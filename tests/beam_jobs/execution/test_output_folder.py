@@ -3,6 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
+from beam_jobs.execution.options import beam_options
 from beam_jobs.execution.output_folder import (
     CAPTIONS,
     FEATURES,
@@ -11,7 +12,10 @@ from beam_jobs.execution.output_folder import (
     complete_output,
     prepare_output,
 )
+from beam_jobs.execution.paths import paths_in
+from beam_jobs.execution.shard_writer import write_text
 from tests.conftest import tree_bytes
+from tests.support.object_stores import STORES
 from tfcaption.runtime.errors import UsageError
 
 
@@ -92,3 +96,41 @@ def test_a_description_that_cannot_be_read_is_an_error_that_names_it(output):
     (output / CAPTIONS.partial).write_text("{")
     with pytest.raises(UsageError, match=r"captions.incomplete.json: not a description of captions .*; remove it"):
         prepared(output)
+
+
+ODD_NAMES = (
+    *("run[1]", "[", "run[!1]", "*", "run?", "{a,b}", "a b #%41", "~", "-x", "\u96ea \u2019", "a'\"b", "x" * 200),
+    *("a\\b", "a\nb"),
+)
+
+
+def places():
+    """(place, name of a folder there); the server of Google's API cannot read `?` and `#`."""
+    yield from (("local", name) for name in ODD_NAMES)
+    yield from (("gs", name) for name in ("run[1]", "*"))
+    for place, name in (("gs", "{a,b}"), ("gs", "a'\"b"), ("s3", "run[1]"), ("s3", "a b #%41")):
+        yield pytest.param(place, name, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("place", "name"), list(places()))
+def test_complete_output_is_kept_unless_overwritten_whatever_the_name_of_its_folder(place, name, tmp_path, monkeypatch):
+    above = str(tmp_path)
+    if place != "local":
+        store = STORES[place](monkeypatch)
+        above = store.url
+        beam_options(store.flags, output=above)
+    output, beside = f"{above}/{name}", f"{above}/run1"  # which `run[1]` would match as a pattern
+    for folder in (output, beside):
+        assert paths_in(folder) == []
+        prepare_output(folder, CAPTIONS, Info, SETTINGS, overwrite=False)
+        write_text(folder, SHARD, "shard")
+        write_text(folder, f"{SHARD}.incomplete-ab12", "half")
+        complete_output(folder, CAPTIONS, Info(settings=SETTINGS))
+    with pytest.raises(UsageError, match="is complete"):
+        check_writable(output, CAPTIONS, overwrite=False)
+    prepare_output(output, CAPTIONS, Info, SETTINGS, overwrite=False)
+    names = [path.rpartition("/")[2] for path in paths_in(output)]
+    assert names == sorted([SHARD, CAPTIONS.description, CAPTIONS.partial])
+    prepare_output(output, CAPTIONS, Info, SETTINGS, overwrite=True)
+    assert paths_in(output) == [f"{output}/{CAPTIONS.partial}"]
+    assert len(paths_in(beside)) == 3

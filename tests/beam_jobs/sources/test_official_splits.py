@@ -89,6 +89,10 @@ NAMED = {
         {**photos("train2017/0.jpg", "val2017/1.jpg", "Test set/2.jpg"), "c.csv": table("0.jpg", "1.jpg", "2.jpg")},
         *(THREE, "from folders (Test set is test, train2017 is train, val2017 is dev)"),
     ),
+    "folders in a folder named after a split": (
+        {**photos("testset/train/0.jpg", "testset/val/1.jpg"), "c.csv": table("0.jpg", "1.jpg")},
+        *({"train": ["0.jpg"], "dev": ["1.jpg"]}, "from folders (testset/train is train, testset/val is dev)"),
+    ),
     "column": (
         {**FLAT, "train.csv": table("0.jpg", "1.jpg", "2.jpg", split=["TRAIN", "Validation", "test"])},
         *(THREE, "from `split` in the captions"),

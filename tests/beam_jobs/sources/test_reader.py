@@ -112,7 +112,11 @@ def test_two_files_with_the_same_name_are_ambiguous(source):
 def test_the_hidden_files_of_mac_archives_are_not_photos(source):
     source.photo("__MACOSX/._a.jpg")
     (source.images / "readme.txt").write_text("hello")
-    assert source.read().rejections == []
+    listing = source.read()
+    assert dict(rejections(listing, "file")) == {
+        **{"below/__MACOSX/._a.jpg": "hidden file", "below/readme.txt": "neither photo nor captions"}
+    }
+    assert len(listing.rejections) == 2 and len(listing.photos) == 10
 
 
 def test_photos_in_no_split_file_are_unused_if_all_three_files_exist(source):
@@ -226,3 +230,18 @@ def test_line_ends_and_byte_order_marks_do_not_matter(source):
     intact = source.read().photos
     source.lines = [b"\xef\xbb\xbf" + source.lines[0] + b"\r", *[line + b"\r" for line in source.lines[1:]], b""]
     assert source.read().photos == intact
+
+
+def test_records_without_a_dev_photo_are_told_before_any_job(source):
+    *_, warning = source.read(shares={"train": 1.0, "dev": 0.0, "test": 0.0}).warnings
+    assert (
+        warning.startswith("dev has no photo, so these records cannot be trained on: ") and "--shares 0.75" in warning
+    )
+
+
+def test_training_captions_that_are_all_the_same_are_a_warning(source):
+    source.lines = [f"{name}.jpg#{k}\tA photo .".encode() for name in "abcdefghij" for k in range(2)]
+    _, warning = source.read().warnings
+    assert warning.startswith("all training captions (12) are the same") and warning.endswith("? A photo .")
+    source.lines[0] = b"a.jpg#0\tAnother photo ."
+    assert len(source.read().warnings) == 1

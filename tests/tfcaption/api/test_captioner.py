@@ -15,6 +15,7 @@ from tfcaption.api.photos import photo_reader
 from tfcaption.preprocessing.photos import PhotoError, prepare
 from tfcaption.records.captions import Hypothesis
 from tfcaption.runtime.errors import UsageError
+from tfcaption.runtime.process import set_keras
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,22 @@ def test_every_form_of_a_photo_gives_the_caption_of_its_file(captioner, photos):
     assert together[0].text == expected.text and together[0].score == pytest.approx(expected.score, rel=1e-5)
     assert all(captioner.caption(form) == expected for form in forms)
     assert str(expected) == expected.text and expected.score < 0
+
+
+def test_a_user_of_channels_first_and_float16_gets_the_same_captions_and_keeps_both(captioner, trained_run, photos):
+    expected = captioner.caption(photos)
+    before = set_keras({"image_data_format": "channels_first", "floatx": "float16"})
+    try:
+        assert tfcaption.load(trained_run).caption(photos) == expected == captioner.caption(photos)
+        assert keras.config.image_data_format() == "channels_first" and keras.config.floatx() == "float16"
+    finally:
+        set_keras(before)
+
+
+def test_keras_on_another_backend_is_refused_with_the_cure(trained_run, monkeypatch):
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    with pytest.raises(UsageError, match="Keras runs on jax, but .* needs TensorFlow: set KERAS_BACKEND=tensorflow"):
+        tfcaption.load(trained_run)
 
 
 def test_an_image_that_was_opened_but_not_decoded_is_prepared_from_its_file():

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.records import write_plain_records
 from tests.support.runs import config
 from tfcaption.config import load_config, save_config
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import SPECIAL_TOKENS
 from tfcaption.runs.directory import RunError, check_weights, load_run, open_run, plan_run
 
 
@@ -39,6 +41,23 @@ def test_features_remember_the_weights_and_a_run_starts_from_them_and_saves_thei
     with open_run(settings) as run:
         assert run.config.model.weights == "random" and settings.model.weights is None
     assert load_run(settings.run).config.model.weights == "random"
+
+
+@pytest.mark.parametrize(
+    ("dev", "words", "message"),
+    [
+        ({}, ["dog"], r"no split 'dev'; available: train; build_records .* --shares"),
+        ({"b.jpg": (["A dog ."], [])}, [], "records: the vocabulary has no words.* a lower --min_count"),
+    ],
+)
+def test_records_that_cannot_be_trained_on_are_refused_with_the_cure_before_there_is_a_run(
+    tmp_path, dev, words, message
+):
+    records = write_plain_records(tmp_path / "records", {"train": {"a.jpg": (["A dog ."], [])}, "dev": dev})
+    (records / "vocabulary.txt").write_text("".join(f"{word}\n" for word in [*SPECIAL_TOKENS, *words]))
+    with pytest.raises(RecordError, match=message), open_run(config(tmp_path / "run", records, 1)):
+        pass
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_weights_that_are_named_are_not_replaced(settings):

@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 import fsspec
 import pytest
+import tensorflow as tf
 
 from beam_jobs.execution import paths as beam_paths
 from tests.conftest import tree_bytes
@@ -151,6 +152,25 @@ def test_a_local_mirror_uploads_changes_in_the_order_they_were_written_and_remov
     with local_mirror(tmp_path) as mirror:
         assert mirror.folder == tmp_path
         mirror.upload()
+
+
+@pytest.mark.parametrize("name", ["run[1]", "run?", "run*", "{run1,x}", "run\\1"])
+def test_checkpoints_are_found_and_deleted_in_their_own_folder_whatever_its_name(tmp_path, name):
+    variable = tf.Variable(0.0)
+    checkpoint = tf.train.Checkpoint(variable=variable)
+    for folder in ("run1", name):  # which the name would match as a pattern
+        (tmp_path / folder).mkdir()
+        for number in (1, 2) if folder == name else (1,):
+            with local_mirror(tmp_path / folder) as mirror:
+                variable.assign(number)
+                manager = tf.train.CheckpointManager(checkpoint, str(mirror.folder / "last"), max_to_keep=1)
+                manager.save(checkpoint_number=number)
+    variable.assign(0.0)
+    with local_copy(tmp_path / name / "last") as folder:
+        checkpoint.restore(tf.train.latest_checkpoint(str(folder))).assert_consumed()
+    assert variable.numpy() == 2.0
+    assert {path.name for path in (tmp_path / "run1" / "last").iterdir()} >= {"checkpoint", "ckpt-1.index"}
+    assert [path.name for path in (tmp_path / name / "last").iterdir() if path.suffix == ".index"] == ["ckpt-2.index"]
 
 
 @pytest.mark.parametrize("module", [paths, beam_paths])

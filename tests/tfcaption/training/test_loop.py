@@ -86,6 +86,9 @@ def test_asked_to_stop_it_saves_exits_with_its_own_code_and_goes_on_within_the_e
     assert step_losses(run) == step_losses(trained_run) and figures(run) == figures(trained_run)
 
 
+DEAD_PROXIES = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:9")
+
+
 def free_ports(count):
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
@@ -97,18 +100,18 @@ def free_ports(count):
 
 
 @pytest.mark.slow
-def test_two_hosts_train_as_one_process_does_on_the_same_global_batches(sample_records, pooled, info, tmp_path):
+@pytest.mark.parametrize("jobs", [("worker", "worker"), ("chief", "worker", "evaluator")], ids="-".join)
+def test_two_hosts_train_as_one_process_does_on_the_same_global_batches(jobs, sample_records, pooled, info, tmp_path):
     run = tmp_path / "run"
     settings = config(run, sample_records, 2, pooled, dropout=0.0)
     settings.train.learning_rate = 1e-4
-    hosts = [f"localhost:{port}" for port in free_ports(2)]
+    cluster = {}
+    for job, port in zip(jobs, free_ports(len(jobs)), strict=True):
+        cluster.setdefault(job, []).append(f"localhost:{port}")
+    tasks = [{"type": job, "index": jobs[:place].count(job)} for place, job in enumerate(jobs) if job != "evaluator"]
     processes = [
-        launched(
-            tmp_path,
-            settings,
-            TF_CONFIG=json.dumps({"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}),
-        )
-        for index in range(2)
+        launched(tmp_path, settings, TF_CONFIG=json.dumps({"cluster": cluster, "task": task}), **DEAD_PROXIES)
+        for task in tasks
     ]
     outputs = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
