@@ -41,8 +41,8 @@ MAY_IMPORT = {
         *("runtime", "config"),
     ),
     "reporting": (
-        *("evaluation.scores", "runs.directory", "runs.metrics_log", "metrics", "preprocessing.photos"),
-        *("records", "runtime"),
+        *("evaluation.results", "evaluation.scores", "runs.about", "runs.directory", "runs.metrics_log", "metrics"),
+        *("preprocessing.photos", "records", "runtime", "config"),
     ),
     "api": (
         *("training", "evaluation", "serving", "decoding", "runs", "input_pipeline"),
