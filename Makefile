@@ -63,7 +63,7 @@ test-wheel: $(INSTALLED)
 # $(BIN)/mkdocs serve.
 docs: $(INSTALLED)
 	$(BIN)/python -m tests.support.config_page
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # Fuzzes every reader of foreign files for FUZZ_SECONDS each; Python 3.11 to 3.13.
 FUZZ_SECONDS := 10
