@@ -19,7 +19,7 @@ from tfcaption.reporting.page import attention_mask
 
 HERE = Path(__file__).parent
 WIDTH, MARGIN, GAP = 1600, 32, 24  # pixels
-PHOTOS, TILES = 4, 6  # photos in the first row; words in a row beside the photo of the second
+PHOTOS, TILES = 4, 7  # photos in the first row; words in a row beside the photo of the second
 TEXT, QUIET = (31, 35, 40), (101, 109, 118)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
