@@ -24,19 +24,22 @@ demo: $(INSTALLED)
 	rm -rf $(DEMO)
 	$(BIN)/tfcaption sample_data --output $(DEMO)/sample
 	$(BIN)/tfcaption build_records --source flickr8k --images $(DEMO)/sample/Flicker8k_Dataset \
-		--captions $(DEMO)/sample/Flickr8k_text --output $(DEMO)/records --image_size 64 --min_count 1
+		--captions $(DEMO)/sample/Flickr8k_text --output $(DEMO)/records --image_size 128 --min_count 1
 	$(BIN)/tfcaption inspect $(DEMO)/records --show 12 --output $(DEMO)/pictures
 	$(BIN)/tfcaption extract_features --records $(DEMO)/records --output $(DEMO)/features/trunk \
 		--stage trunk --weights random
 	$(BIN)/tfcaption extract_features --records $(DEMO)/records --features $(DEMO)/features/trunk \
 		--output $(DEMO)/features/pooled --stage pooled --weights random
+	$(BIN)/tfcaption extract_features --records $(DEMO)/records --features $(DEMO)/features/trunk \
+		--output $(DEMO)/features/map --stage map --weights random
 	$(BIN)/tfcaption train --config sample_frozen
 	$(BIN)/tfcaption train --config sample_finetuned
-	$(BIN)/tfcaption evaluate $(DEMO)/runs/frozen $(DEMO)/runs/finetuned --split test
-	$(BIN)/tfcaption export $(DEMO)/runs/finetuned --output $(DEMO)/export/1
-	$(BIN)/tfcaption caption $(DEMO)/export/1 \
-		$$(ls $(DEMO)/sample/Flicker8k_Dataset/*.jpg | head -n 5)
-	$(BIN)/tfcaption report $(DEMO)/runs/frozen $(DEMO)/runs/finetuned --output $(DEMO)/report
+	$(BIN)/tfcaption train --config sample_attention
+	$(BIN)/tfcaption export $(DEMO)/runs/attention --output $(DEMO)/export/1
+	$(BIN)/tfcaption caption $(DEMO)/export/1 $$(head -n 5 $(DEMO)/sample/Flickr8k_text/Flickr_8k.testImages.txt \
+		| sed 's|^|$(DEMO)/sample/Flicker8k_Dataset/|')
+	$(BIN)/tfcaption evaluate $(DEMO)/runs/frozen $(DEMO)/runs/finetuned $(DEMO)/runs/attention --split test
+	$(BIN)/tfcaption report $(DEMO)/runs/frozen $(DEMO)/runs/finetuned $(DEMO)/runs/attention --output $(DEMO)/report
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -60,7 +63,7 @@ test-wheel: $(INSTALLED)
 # $(BIN)/mkdocs serve.
 docs: $(INSTALLED)
 	$(BIN)/python -m tests.support.config_page
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # Fuzzes every reader of foreign files for FUZZ_SECONDS each; Python 3.11 to 3.13.
 FUZZ_SECONDS := 10

@@ -159,7 +159,7 @@ def test_a_mistake_in_a_base_is_reported_under_the_name_of_the_base(tmp_path, te
 
 def test_there_is_a_config_for_each_variant_on_flickr8k_and_the_sample():
     assert {file.stem for file in CONFIGS} >= {
-        *("flickr8k_frozen", "flickr8k_finetuned", "sample_frozen", "sample_finetuned", "small")
+        *("flickr8k_frozen", "flickr8k_finetuned", "sample_frozen", "sample_finetuned", "sample_attention", "small")
     }
 
 
