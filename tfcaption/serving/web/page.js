@@ -91,7 +91,7 @@ async function captionPhoto(file, card) {
   try {
     const type = file.type || "application/octet-stream";
     const request = { method: "POST", headers: { "Content-Type": type }, body: file };
-    const response = await fetch(`/v1/captions${options}`, request);
+    const response = await fetch(`v1/captions${options}`, request);
     const answer = await response.json();
     if (response.ok) {
       show(card, answer.captions[0]);
@@ -139,7 +139,7 @@ function add(files) {
 
 async function showLimits() {
   try {
-    const { formats, nbest, max_megabytes: megabytes } = await (await fetch("/healthz")).json();
+    const { formats, nbest, max_megabytes: megabytes } = await (await fetch("healthz")).json();
     maxMegabytes = megabytes;
     options = `?nbest=${nbest}`;
     accepted.textContent = `${formats.join(", ")}, up to ${megabytes} MB`;
