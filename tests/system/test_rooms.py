@@ -23,7 +23,7 @@ COMMANDS = {entry.module for entry in entry_points(group="tfcaption.commands")} 
 MAY_IMPORT = {
     "runtime": (),
     "config": ("runtime",),
-    "metrics": ("runtime.errors",),
+    "metrics": ("preprocessing.normalization", "runtime.errors"),
     "records": ("runtime",),
     "preprocessing": ("records", "runtime"),
     "input_pipeline": ("preprocessing", "records", "runtime"),
