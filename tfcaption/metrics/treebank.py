@@ -45,8 +45,8 @@ _FILE_ENDINGS = (
     "|txt|wav|xml|x|zip)"
 )
 _SENTENCE_STARTS = (
-    r"A|About|According|Additionally|After|An|As|At|But|Earlier|He|Her|Here|However|If|In|It|Last|Many|More|M[rs]\.|Now|Once|One"
-    "|Other|Our|She|Since|So|Some|Such|That|The|Their|Then|There|These|They|This|We|When|While|What|Yet|You"
+    r"A|About|According|Additionally|After|An|As|At|But|Earlier|He|Her|Here|However|If|In|It|Last|Many|More|M[rs]\."
+    "|Now|Once|One|Other|Our|She|Since|So|Some|Such|That|The|Their|Then|There|These|They|This|We|When|While|What|Yet|You"
 )
 
 # Group 1 is the token, the rest of a match must follow it.
