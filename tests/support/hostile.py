@@ -22,7 +22,7 @@ PHOTO_REASONS = {"empty file", "too large", "not an image", "truncated", "decomp
 LISTED_REASONS = {
     "photo": {"no captions", "missing photo", "ambiguous photo", "unsafe member"},
     "unused": {"in no split", "no captions"},
-    "file": {"hidden file", "no photo beside it", "neither photo nor captions"},
+    "file": {"hidden file", "no photo beside it", "neither photo nor captions", "photo in another place"},
     "caption": {
         *("malformed line", "duplicate id", "not UTF-8", "not text", "unsafe name", "empty caption"),
         *("unknown photo", "unsafe member", "marked by the data set"),
