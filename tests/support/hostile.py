@@ -65,7 +65,7 @@ def check_captions(folder, layout, data, splits=b""):
     (path.parent / SPLIT_FILE).write_bytes(splits)
     try:
         listing = read_source(path.parent, path.parent if layout in ("folder", "flickr8k") else path)
-        assert not unaccounted(path.parent, listing)
+        assert not unaccounted(path.parent, listing, path if layout == "webdataset" else None)
     except SourceError as error:
         assert path.parent.name in str(error) or path.name in str(error), error
         return error
