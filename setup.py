@@ -72,7 +72,6 @@ setup(
         "tensorflow-text>=2.21,<2.22",
         "numpy>=2.2,<2.5",
         "apache-beam>=2.77,<2.78",
-        "nltk>=3.10,<4",
         "pillow>=12.3,<13",
         # Already there through the packages above, or small: imported directly, so named.
         "etils[epath]>=1.15,<2",
@@ -82,6 +81,7 @@ setup(
         "psutil>=7.2,<8",
         "pydantic>=2.13,<3",
         "pyyaml>=6.0.3,<7",
+        "regex>=2026.11,<2028",
         "tensorboard>=2.20,<2.22",
         "tqdm>=4.70,<5",
     ],
@@ -107,6 +107,7 @@ setup(
             "mkdocstrings[python]>=1.0.8,<2",
             "moto[s3]>=5.2,<6",
             "mypy>=2.4,<3",
+            "nltk>=3.10,<4",
             "prometheus-client>=0.26,<1",
             "pytest>=9.2,<10",
             "pytest-xdist>=3.8,<4",

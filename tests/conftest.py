@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -32,6 +33,15 @@ def sample_records(sample, tmp_path_factory):
     arguments = ["--images", str(images), "--captions", str(texts), "--output", str(output)]
     assert main([*arguments, "--image_size=32", "--min_count=1", "--shards=3", *IN_MEMORY]) == 0
     return output
+
+
+@pytest.fixture(scope="session")
+def browser():
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    if not found:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    return found
 
 
 def pytest_collection_finish():

@@ -12,7 +12,7 @@ from tfcaption.runtime.paths import entries_below, is_hidden, is_local
 NO_PHOTO = "no photo beside it"  # of a text file that would be the captions of a photo
 OTHER = "neither photo nor captions"
 # Reasons that hint at lost captions or photos. Other files, such as a README or hidden ones, are only counted.
-_WARNED = (NO_PHOTO, "not below --images", "broken link", "not a regular file", "unreadable folder")
+_WARNED = (NO_PHOTO, "photo in another place", "broken link", "not a regular file", "unreadable folder")
 
 
 def name_unread(listing: Listing, roots: Iterable[Path], photos: Iterable[str], text_endings: tuple[str, ...]) -> None:
@@ -49,5 +49,5 @@ def _reason(path: Path, root: Path, text_endings: tuple[str, ...]) -> str:
     if is_hidden(path.relative_to(root)):
         return "hidden file"
     if is_photo_name(path.name):
-        return "not below --images"
+        return "photo in another place"
     return NO_PHOTO if path.suffix.lower() in text_endings else OTHER

@@ -65,7 +65,7 @@ class CaptionLine(NamedTuple):
 
     where: str  # FILE:LINE or the like, the id of its rejection
     photo: str  # name or path of the photo's file
-    caption: str
+    caption: Any  # a text, or lists and objects that hold texts, see `captions_in`
     split: Any = None  # as the file names it; None: the file does not say
     source_id: str | None = None  # what results call the photo, if that is not its name: its number in COCO's `images`
     file: Path | None = None  # that holds the caption, if its name or folder may say a split

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, holds_photo, visible_files
@@ -47,9 +48,13 @@ def _photos_beside(texts: Sequence[Path]) -> dict[Path, Path]:
     found: dict[Path, Path] = {}
     for folder in sorted({text.parent for text in texts}):  # each is listed once
         beside = {path.name: path for path in files_in(folder) if not is_hidden(PurePath(path.name))}
-        pairs = photos_of_texts(sorted(beside, key=_preference), lambda name, beside=beside: holds_photo(beside[name]))
+        pairs = photos_of_texts(sorted(beside, key=_preference), partial(_holds_photo, folder))
         found |= {beside[text]: beside[photo] for text, photo in pairs.items()}
     return found
+
+
+def _holds_photo(folder: Path, name: str) -> bool:
+    return holds_photo(folder / name)
 
 
 def _preference(name: str) -> tuple[bool, str, bool, str]:

@@ -56,7 +56,7 @@ def photos_of_texts(paths: Sequence[str], is_photo: Callable[[str], bool], *, by
             found[text] = stem
         elif by_key and stem == _key(text) and len(keyed.get(stem, ())) == 1:
             (found[text],) = keyed[stem]
-        elif len(alike := spelt.get(spelling(stem), ())) == 1:
+        elif len(alike := spelt.get(spelling(stem), set())) == 1:
             (found[text],) = alike
     if len(found) < len(texts):
         found |= _unknown_endings([text for text in texts if text not in found], paths, is_photo)

@@ -56,7 +56,8 @@ class Table(Source):
                 if keys is None:
                     keys = _keys(path, row, columns)
                 photo_key, caption_keys = keys[0], caption_columns(row, columns.caption) or keys[1]
-                photo, cells = row.get(photo_key), [row.get(key) for key in caption_keys]
+                photo = row.get(photo_key)
+                cells: list[Any] = [row.get(key) for key in caption_keys]
                 cells = [cell for cell in cells if cell not in (None, "")] or cells[:1]
                 if photo is None or cells == [None]:
                     listing.reject("caption", where, "malformed line", f"lacks {photo_key} or {caption_keys[0]}")

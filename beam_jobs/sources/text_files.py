@@ -60,7 +60,8 @@ def normal_name(name: str) -> str:
     Empty if the name is unsafe: an absolute path, one with `..` or a control character, no name at all.
     """
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
-    if is_absolute(name) or ".." in parts or any(unicodedata.category(c) in _UNSAFE for c in name):
+    unsafe = not name.isprintable() and any(unicodedata.category(c) in _UNSAFE for c in name)
+    if unsafe or is_absolute(name) or ".." in parts:
         return ""
     return "/".join(parts)
 

@@ -22,7 +22,7 @@ PHOTO_REASONS = {"empty file", "too large", "not an image", "truncated", "decomp
 LISTED_REASONS = {
     "photo": {"no captions", "missing photo", "ambiguous photo", "unsafe member"},
     "unused": {"in no split", "no captions"},
-    "file": {"hidden file", "no photo beside it", "neither photo nor captions"},
+    "file": {"hidden file", "no photo beside it", "neither photo nor captions", "photo in another place"},
     "caption": {
         *("malformed line", "duplicate id", "not UTF-8", "not text", "unsafe name", "empty caption"),
         *("unknown photo", "unsafe member", "marked by the data set"),
@@ -65,7 +65,7 @@ def check_captions(folder, layout, data, splits=b""):
     (path.parent / SPLIT_FILE).write_bytes(splits)
     try:
         listing = read_source(path.parent, path.parent if layout in ("folder", "flickr8k") else path)
-        assert not unaccounted(path.parent, listing)
+        assert not unaccounted(path.parent, listing, path if layout == "webdataset" else None)
     except SourceError as error:
         assert path.parent.name in str(error) or path.name in str(error), error
         return error

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "runtime": (),
     "sample": (),
     "config": ("runtime",),
-    "metrics": ("runtime.errors",),
+    "metrics": ("preprocessing.normalization", "runtime.errors"),
     "records": ("runtime",),
     "preprocessing": ("records", "runtime"),
     "input_pipeline": ("preprocessing", "records", "runtime"),

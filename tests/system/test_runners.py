@@ -37,7 +37,18 @@ def extract(sample_records, output, *flags):
     return extract_features.main([*arguments, "--batch_size=16", *flags])
 
 
+@pytest.fixture
+def dead_proxies(monkeypatch):
+    """Proxies that nobody answers for, as on a company's machine that has no way to itself by them."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy"):
+        for variable in (name, name.upper()):
+            monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    for variable in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+
+
 @pytest.mark.parametrize("flags", [["--direct_num_workers=2"], LOOPBACK], ids=["processes", "job_server"])
+@pytest.mark.usefixtures("dead_proxies")
 def test_records_have_the_same_bytes_on_every_runner(sample, sample_records, tmp_path, flags):
     assert len(tree_bytes(sample_records)) == 3 + 5
     assert build(sample, tmp_path / "out", *flags) == 0
@@ -52,6 +63,7 @@ def test_records_have_the_same_bytes_on_every_runner(sample, sample_records, tmp
     ],
     ids=["processes", "job_server"],
 )
+@pytest.mark.usefixtures("dead_proxies")
 def test_features_have_the_same_bytes_on_every_runner(sample_records, pooled, tmp_path, flags):
     assert extract(sample_records, tmp_path / "out", *flags) == 0
     assert tree_bytes(tmp_path / "out") == tree_bytes(pooled)
@@ -73,9 +85,8 @@ def test_prism_gives_the_same_bytes(sample, sample_records, tmp_path):
         pytest.param("SparkRunner", "--spark_job_server_jar FILE", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.usefixtures("dead_proxies")
 def test_a_runner_that_cannot_be_downloaded_is_one_line_with_the_cure(name, option, tmp_path, monkeypatch):
-    for variable in ("https_proxy", "HTTPS_PROXY", "http_proxy"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody answers there
     monkeypatch.setattr(PrismJobServer, "BIN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(JavaJarServer, "JAR_CACHE", str(tmp_path / "cache"))
     options = beam_options([f"--runner={name}"], output=str(tmp_path))

@@ -35,14 +35,14 @@ def tensorflow_quiet() -> Iterator[None]:
     Afterwards logging and Keras are what they were. Blocks of several threads may overlap: the last one restores.
 
     Raises:
-        UsageError: Keras runs on another backend than TensorFlow.
+        UsageError: Keras runs on another backend than TensorFlow, or Keras 2 is asked for.
     """
     global _before
     with _lock:
         if "tensorflow" not in sys.modules:
             _import_tensorflow()
         if _before is None:
-            _check_backend()
+            _check_keras()
             levels = {name: logging.getLogger(name).level for name in _LOGGERS}
             _before = _Before(levels, set_keras(KERAS_SETTINGS))
             for name in _LOGGERS:
@@ -60,7 +60,9 @@ def tensorflow_quiet() -> Iterator[None]:
                 _before = None
 
 
-def _check_backend() -> None:
+def _check_keras() -> None:
+    if os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True"):  # what TensorFlow takes for yes
+        raise UsageError("TF_USE_LEGACY_KERAS is set, but tfcaption needs Keras 3: unset it")
     try:
         import keras  # here: imports TensorFlow
 
@@ -80,7 +82,7 @@ def _import_tensorflow() -> None:
         environment(**{_VERBOSITY: os.environ.get(_VERBOSITY, "2")}),
         stderr_to_file("tfcaption-tensorflow-"),
     ):
-        _check_backend()  # imports Keras, and so TensorFlow
+        _check_keras()  # imports Keras, and so TensorFlow
         import tensorflow as tf  # here, while its messages go into a file
 
         if "TF_CONFIG" not in os.environ:  # where several hosts train, the strategy must come first

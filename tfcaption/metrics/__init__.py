@@ -1,4 +1,5 @@
-"""Scores of captions. Imports no TensorFlow, and of other rooms only `runtime.errors`."""
+"""Scores of captions. Imports no TensorFlow, and of other rooms only `preprocessing.normalization` and
+`runtime.errors`."""
 
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.metrics.tokens import score_tokens

@@ -1,39 +1,40 @@
 """Score tokens of captions (Penn Treebank, lower case, no punctuation) and their n-grams."""
 
 import functools
-import re
 from collections.abc import Hashable, Sequence
 from typing import TypeVar
+
+from tfcaption.metrics.treebank import treebank_spans
+from tfcaption.preprocessing.normalization import normalize, tidy_lower
 
 LONGEST_NGRAM = 4
 Tokens = Sequence[Hashable]  # words or token ids
 Ngram = tuple[Hashable, ...]
 Token = TypeVar("Token", bound=Hashable)
 
-# The tokens that the reference scorers' Penn Treebank tokenizer removes (coco-caption, ptbtokenizer.py), and the
-# brackets as they are before it renames them.
-_PUNCTUATION = frozenset(
-    [
-        *("''", "'", "``", "`", '"', ".", "?", "!", ",", ":", ";", "-", "--", "..."),
-        *("(", ")", "{", "}", "[", "]"),
-        *("-LRB-", "-RRB-", "-LCB-", "-RCB-", "-lrb-", "-rrb-", "-lcb-", "-rcb-"),
-    ]
+_REMOVED = frozenset(  # by coco-caption (ptbtokenizer.py), or written by its tokenizer like one of these
+    (".", "...", "....", ".....", "?", "!", ",", ":", ";", "-", "--", "---", "----", '"', "'", "`", "''", "``")
 )
+_BRACKETS = {"[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 
 
 @functools.lru_cache(maxsize=1 << 20)  # references are tokenized for every score of every run
 def score_tokens(caption: str) -> tuple[str, ...]:
     """Tokens of a raw caption for scoring: Penn Treebank, lower case, no punctuation.
 
-    These are coco-caption's tokens (Stanford's PTBTokenizer, which needs Java) except for brackets: coco-caption keeps
-    them as `-lrb-`, since its list of punctuation has them in upper case only.
+    These are coco-caption's tokens (Stanford's PTBTokenizer, which needs Java) of a caption that is first normalized as
+    it is for training: punctuation beyond ASCII makes no difference. As in coco-caption brackets count, as `-lrb-`: its
+    list of punctuation has them in upper case only.
     """
-    from nltk.tokenize import TreebankWordTokenizer  # a second that `tfcaption.evaluate --help` need not wait for
+    text = normalize(caption)
+    lowered = text.lower()
+    tokens = (lowered[start:end] for start, end in treebank_spans(text))
+    words = " ".join(_spell(token) for token in tokens if token not in _REMOVED)
+    return tuple(tidy_lower(words).split())  # coco-caption's scores, too, split tokens at spaces: a number "1 1/2"
 
-    # An abbreviation such as "d.c." at the end keeps its full stop.
-    text = re.sub(r"(?<!\S)((?:[a-z]\.){2,})\s*$", r"\1 .", caption.lower())
-    tokens = TreebankWordTokenizer().tokenize(text.replace("\n", " "))
-    return tuple(token for token in tokens if token not in _PUNCTUATION)
+
+def _spell(token: str) -> str:
+    return _BRACKETS.get(token) or token.replace("(", "-lrb-").replace(")", "-rrb-")
 
 
 def ngrams(tokens: Sequence[Token]) -> list[tuple[Token, ...]]:

@@ -2,7 +2,7 @@
 
 The rules of tokenization:
 
-- Unicode NFKC, then lower case; typographic apostrophes and dashes become ' and -.
+- Captions are normalized first (`normalization`): Unicode NFKC, lower case, one apostrophe and one hyphen.
 - Apostrophes as in the Penn Treebank, GloVe and the metrics: clitics are separate words ("the dog's" -> the dog 's,
   "don't" -> do n't). Apostrophes inside other words are kept ("o'clock"); quotation marks are removed.
 - Hyphens inside a word are kept ("t-shirt"); dashes between words are removed.
@@ -16,28 +16,45 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from tfcaption.preprocessing.normalization import (
+    AFTER_LOWER,
+    AFTER_NFKC,
+    BEFORE_NFKC,
+    CHARACTER,
+    NO_CHARACTER,
+    Rewrites,
+)
 from tfcaption.records.vocabulary import END, OOV, PAD, SPECIAL_TOKENS, START
 
-_CHARACTER = r"[\p{L}\p{M}\p{N}]"
+_CLITICS = "s|m|d|re|ve|ll"
+_END = r"\b([\x00-\x7f]|$)"  # RE2's \b alone is also between an ASCII letter and another one
 _PART_CLITICS = (
-    (rf"({_CHARACTER})n't\b", r"\1 n't"),
-    (rf"({_CHARACTER})'(s|m|d|re|ve|ll)\b", r"\1 '\2"),
+    (rf"({CHARACTER})n't{_END}", r"\1 n't\2"),
+    (rf"({CHARACTER})'({_CLITICS}){_END}", r"\1 '\2\3"),
 )
 _REWRITES = (  # (RE2 pattern, rewrite), in this order
-    ("[’‘ʼ`´]", "'"),
-    ("[‐‑‒–—−]", "-"),
+    ("`", "'"),
     ("&", " and "),
+    (rf"(^|{NO_CHARACTER})'((?:{_CLITICS})[^\x00-\x7f])", r"\1\2"),  # a quotation mark: 'Málaga'
     *_PART_CLITICS,
     *_PART_CLITICS,  # again: matches do not overlap, so one pass leaves the second clitic of "who'd've"
 )
 _WORD = "|".join(
     (
         r"\p{N}+(?:[.,]\p{N}+)+",  # a number with separators
-        rf"{_CHARACTER}+(?:['-]{_CHARACTER}+)*",
-        r"'(?:s|m|d|re|ve|ll)\b",  # a clitic, separated from its word above
+        rf"{CHARACTER}+(?:['-]{CHARACTER}+)*",
+        rf"'(?:{_CLITICS})\b",  # a clitic, separated from its word above
     )
 )
-_CLITIC = r" ('(?:s|m|d|re|ve|ll)|n't)\b"
+_CLITIC = rf" ('(?:{_CLITICS})|n't)\b"
+
+
+def normalize_in_graph(captions: tf.Tensor) -> tf.Tensor:
+    """Captions in the spelling of `normalization` and in lower case: (batch,) string -> (batch,) string."""
+    text = _rewrite(tf_text.normalize_utf8(_rewrite(captions, BEFORE_NFKC), "NFKC"), AFTER_NFKC)
+    # ASCII first: the other one goes by the language of the process, and "I" is "ı" in a Turkish one.
+    text = tf.strings.lower(tf.strings.lower(text), encoding="utf-8")
+    return tf_text.normalize_utf8(_rewrite(text, AFTER_LOWER), "NFC")
 
 
 def tokenize(captions: tf.Tensor) -> tf.RaggedTensor:
@@ -49,11 +66,15 @@ def tokenize(captions: tf.Tensor) -> tf.RaggedTensor:
     Returns:
         (batch, words) ragged string.
     """
-    text = tf.strings.lower(tf_text.normalize_utf8(captions, "NFKC"), encoding="utf-8")
-    for pattern, rewrite in _REWRITES:
-        text = tf.strings.regex_replace(text, pattern, rewrite)
+    text = _rewrite(normalize_in_graph(captions), _REWRITES)
     # Every word and every other character is a "delimiter"; only the words are kept.
     return tf_text.regex_split(text, rf"{_WORD}|(?s:.)", keep_delim_regex_pattern=_WORD)
+
+
+def _rewrite(text: tf.Tensor, rewrites: Rewrites) -> tf.Tensor:
+    for pattern, replacement in rewrites:
+        text = tf.strings.regex_replace(text, pattern, replacement)
+    return text
 
 
 def split_words(captions: Sequence[str]) -> list[list[str]]:

@@ -28,7 +28,7 @@ PAGE_FILE = "report.html"
 PHOTO_SIZE = 320  # pixels
 DEFAULT_PHOTOS = 36  # a third of them fills whole rows of 1, 2, 3 and 4 cards
 SECTIONS = {"best": "Best photos", "random": "Random photos", "worst": "Worst photos"}
-EXAMPLES = {"best": "Where it does well", "worst": "Where it fails"}
+EXAMPLES = {"best": "Described well", "worst": "Described badly"}
 EXAMPLE_PHOTOS = 3  # of each
 SCORE = (
     "A caption's score is its ROUGE-L against all references of the photo, from 0 to 1. Its stripe shows where it lies "
@@ -77,7 +77,7 @@ def write_report(
     of_runs, difference = _intervals(runs, ids)
     names = [run.name for run in runs]
     page = Page(
-        title=" and ".join(names),
+        title=" and ".join(filter(None, (", ".join(names[:-1]), names[-1]))),
         subtitle=f"{len(ids):,} photos of the {split} split, which training has not seen"
         if split != "train"
         else f"{len(ids):,} photos of the train split",

@@ -59,7 +59,9 @@ def verdict(
     constant, human = (compared.get(name, {}).get(DECISIVE) for name in ("constant caption", "people"))
     label = METRICS[DECISIVE].label
     found = f"{run.name} has a {label} of {value:.3f}{_between(interval)}"
-    if constant is not None and human is not None and human > constant:
+    if constant is not None and human is not None and constant < human < value:
+        found += f", more than people ({human:.3f}), where one caption for every photo has {constant:.3f}"
+    elif constant is not None and human is not None and constant < human:
         share = (value - constant) / (human - constant)
         found += f", {share:.0%} of the way from one caption for every photo ({constant:.3f}) to people ({human:.3f})"
     sentences = [f"{found}."]

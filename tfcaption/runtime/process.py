@@ -66,7 +66,9 @@ def stderr_to_file(prefix: str) -> Iterator[Path]:
         stderr.flush()
         os.dup2(descriptor, 2)
         os.close(descriptor)
-        sys.stderr = open(terminal, "w", buffering=1, closefd=False)  # noqa: SIM115 (a descriptor, closed below)
+        sys.stderr = open(  # noqa: SIM115 (a descriptor, closed below)
+            terminal, "w", buffering=1, closefd=False, encoding="utf-8", errors="backslashreplace"
+        )
         try:
             yield Path(name)
             Path(name).unlink()

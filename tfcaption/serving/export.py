@@ -12,6 +12,7 @@ from tfcaption.decoding.options import CaptionOptions
 from tfcaption.models.captioner import Captioner
 from tfcaption.preprocessing.photos_in_graph import prepare_photos
 from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.records.examples import Stage
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import Run, RunError, trainable_stages
 from tfcaption.runtime.paths import as_path, new_folder
@@ -131,8 +132,13 @@ def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Modul
     settings = run.info.settings
     stage = trainable_stages(run.config.model)[0]
 
-    def outputs(features: tf.Tensor, is_photo: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Features (batch, ...), and whether each is one of a photo, (batch,) bool."""
+    def outputs(inputs: tf.Tensor, is_photo: tf.Tensor, stage: Stage = "photo") -> dict[str, tf.Tensor]:
+        """Inputs of the encoder (batch, ...), and whether each is one of a photo, (batch,) bool."""
+        rows = tf.size(is_photo)
+        if_none = tf.cast(rows == 0, tf.int32)  # a batch without photos is one of a black one: oneDNN needs a row
+        inputs = tf.pad(inputs, [[0, if_none], *[[0, 0]] * (inputs.shape.rank - 1)])
+        is_photo = tf.pad(is_photo, [[0, if_none]])
+        features = captioner.encode(inputs, stage)
         batch = caption_features(captioner, features, vocabulary, options, max_tokens=run.info.max_length)
         exists = is_photo[:, None] & tf.math.is_finite(batch.scores)
         captions = tf.where(exists, batch.captions, "")
@@ -146,14 +152,14 @@ def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Modul
         if batch.attention is not None:
             tensors["words"] = tf.where(is_photo[:, None], batch.words, "")
             tensors["attention"] = tf.where(is_photo[:, None, None], batch.attention, 0.0)
-        return tensors
+        return {name: tensor[:rows] for name, tensor in tensors.items()}
 
     pixels_spec = tf.TensorSpec((None, settings.image_size, settings.image_size, 3), tf.uint8, "pixels")
 
     # A function of its own, so that it is traced and saved once for both signatures.
     @tf.function(input_signature=[pixels_spec, tf.TensorSpec((None,), tf.bool)], autograph=False)
     def encoded(pixels: tf.Tensor, is_photo: tf.Tensor) -> dict[str, tf.Tensor]:
-        return outputs(captioner.encode(pixels), is_photo)
+        return outputs(pixels, is_photo)
 
     class Exported(tf.Module):
         def __init__(self) -> None:
@@ -180,6 +186,6 @@ def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Modul
             autograph=False,
         )
         def from_features(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
-            return outputs(captioner.encode(features, stage), tf.fill(tf.shape(features)[:1], True))
+            return outputs(features, tf.fill(tf.shape(features)[:1], True), stage)
 
     return Exported()

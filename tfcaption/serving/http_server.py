@@ -1,7 +1,10 @@
 """A local web page and JSON endpoints that caption photos."""
 
+import base64
+import hashlib
 import logging
 import os
+import re
 import threading
 import time
 from concurrent.futures import Future
@@ -13,6 +16,7 @@ from flask import Flask, Response, g, jsonify, request
 from waitress import wasyncore
 from waitress.server import BaseWSGIServer
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from tfcaption.preprocessing.photos import FORMATS, PhotoError
 from tfcaption.records.captions import PhotoCaptions
@@ -28,10 +32,19 @@ THREADS = 24  # requests that are read, prepared or wait for the model; more wai
 MAX_FORM_PARTS = 16 * MAX_PHOTOS  # files and text fields of a form; bounds the time that parsing takes
 # Photos that are decoded at the same time: one of 80 megapixels takes up to 1.1 GB.
 PREPARED_TOGETHER = min(4, os.cpu_count() or 1)
+
+
+def _hash_of_script(page: bytes) -> str:
+    """The source that lets a browser run the script inside the page, by "Content Security Policy Level 3", 2.3.1."""
+    (script,) = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
+
+
+PAGE = (PAGE_FOLDER / "index.html").read_text(encoding="utf-8")  # with "\n" between lines on every system
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; script-src 'self' {_hash_of_script(PAGE.encode())}; style-src 'self'; "
+        "img-src 'self' blob: data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -83,6 +96,9 @@ def make_app(captions: Captions, options: ServerOptions) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = app.config["MAX_FORM_MEMORY_SIZE"] = None
     app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    # Where a proxy says by which address clients know this server, its hints name that one. They reach only the client
+    # who could forge it.
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=0, x_proto=1, x_host=1, x_prefix=1)  # type: ignore[method-assign]
 
     @app.before_request
     def begin() -> None:
@@ -90,7 +106,7 @@ def make_app(captions: Captions, options: ServerOptions) -> Flask:
 
     @app.get("/")
     def page() -> Response:
-        return app.send_static_file("index.html")
+        return Response(PAGE, content_type="text/html; charset=utf-8")
 
     @app.get("/healthz")
     def health() -> dict[str, Any]:
@@ -144,7 +160,7 @@ def make_app(captions: Captions, options: ServerOptions) -> Flask:
         status = error.code or 500
         allowed = dict(error.get_headers()).get("Allow", "")
         messages = {
-            404: "no such address; GET /v1/captions shows how to ask",
+            404: f"no such address; GET {request.script_root}/v1/captions shows how to ask",
             405: f"{request.method} is not answered here; there is {allowed}",
             413: f"more than {MAX_FORM_PARTS} parts in the form",
         }
@@ -231,7 +247,14 @@ class Server:
         limit = int(options.max_megabytes * 1e6) + 1  # waitress refuses what reaches it
         try:
             self._server = waitress.create_server(
-                app, self._sockets, host=host, port=port, threads=THREADS, max_request_body_size=limit, ident=None
+                app,
+                self._sockets,
+                host=host,
+                port=port,
+                threads=THREADS,
+                max_request_body_size=limit,
+                ident=None,
+                clear_untrusted_proxy_headers=False,
             )
         except (OSError, ValueError):
             self._captions.batcher.close()

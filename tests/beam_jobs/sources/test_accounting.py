@@ -78,7 +78,7 @@ def test_files_beside_a_table_are_named_and_those_that_it_names_are_photos(tmp_p
     assert {photo.id for photo in listing.photos} == set(names.values())
     assert unread(listing) == {
         **dict.fromkeys(("notes.txt", "b.xml", "LICENSE", "other/b.csv"), "neither photo nor captions"),
-        **{"._captions.csv": "hidden file", "old.jpg": "not below --images"},
+        **{"._captions.csv": "hidden file", "old.jpg": "photo in another place"},
     }
 
 

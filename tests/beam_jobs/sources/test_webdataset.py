@@ -91,7 +91,7 @@ def test_captions_in_json_have_usual_names_and_count_once_if_the_text_file_has_t
     path = write_tar(
         tmp_path / "a.tar",
         *sample("a", "One .", "One .", caption="One .", url="http://x", split="train"),
-        *sample("b", "One .", captions=["Two .", " One . "], split="val"),
+        *sample("b", "One .", caption_0="Two .", caption_1=" One . ", caption_2=None, split="val"),
         member("c.json", b'{"text": "Three .", "split": "test", "caption": null}'),
         member("c.jpg", photo()),
         member("d.json", b'{"satz": "Vier .", "teil": "test"}'),

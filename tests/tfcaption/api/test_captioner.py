@@ -62,7 +62,10 @@ def test_a_user_of_channels_first_and_float16_gets_the_same_captions_and_keeps_b
         set_keras(before)
 
 
-def test_keras_on_another_backend_is_refused_with_the_cure(trained_run, monkeypatch):
+def test_keras_2_and_keras_on_another_backend_are_refused_with_the_cure(trained_run, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(UsageError, match="TF_USE_LEGACY_KERAS is set, .*: unset it"):
+        patch.setenv("TF_USE_LEGACY_KERAS", "1")
+        tfcaption.load(trained_run)
     monkeypatch.setattr(keras.config, "backend", lambda: "jax")
     with pytest.raises(UsageError, match="Keras runs on jax, but .* needs TensorFlow: set KERAS_BACKEND=tensorflow"):
         tfcaption.load(trained_run)

@@ -7,19 +7,16 @@ import sys
 import pytest
 
 from tfcaption.metrics.corpus import ScoreError, corpus_scores
-from tfcaption.metrics.tokens import score_tokens
 
 GOLDEN = ["constant_caption", "human_0_against_the_other_4", "human_2_against_the_other_4"]
 
 
 @pytest.mark.parametrize("case", GOLDEN)
 def test_scores_agree_with_the_reference_scores(shared_data, case):
-    """The remaining difference comes from one caption with brackets, which coco-caption counts as words."""
     golden = json.loads((shared_data / "golden" / "caption_scores_dev200.json").read_text())[case]
     scores = corpus_scores(golden["hypotheses"], golden["references"])
-    for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l"):
+    for name in ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"):
         assert scores[name] == pytest.approx(golden["scores"][name], abs=1e-9)
-    assert scores["cider"] == pytest.approx(golden["scores"]["cider"], abs=3e-4)
 
 
 def test_scores_depend_neither_on_photo_ids_nor_on_any_order(random_captions):
@@ -27,12 +24,6 @@ def test_scores_depend_neither_on_photo_ids_nor_on_any_order(random_captions):
     renamed = {f"x{photo}": caption.upper() + " ." for photo, caption in reversed(hypotheses.items())}
     shuffled = {f"x{photo}": captions[::-1] for photo, captions in references.items()}
     assert corpus_scores(renamed, shuffled) == pytest.approx(corpus_scores(hypotheses, references))
-
-
-def test_one_letter_words_count_and_punctuation_and_case_do_not():
-    assert score_tokens('A dog , "Rex" , is (not) I !') == ("a", "dog", "rex", "is", "not", "i")
-    assert score_tokens("the dog's t-shirt isn't red") == ("the", "dog", "'s", "t-shirt", "is", "n't", "red")
-    assert score_tokens("In Washington D.C.") == score_tokens("in washington d.c. .")
 
 
 @pytest.mark.parametrize(

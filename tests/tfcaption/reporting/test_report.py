@@ -608,15 +608,6 @@ def test_runs_that_captioned_different_photos_are_compared_on_those_in_common_an
 # --- in a browser ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if not found:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    return found
-
-
 def dumped(browser, page, folder, actions):
     """The page as it is after its script and these actions of a person ran."""
     file = folder / "acted.html"

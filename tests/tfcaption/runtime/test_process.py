@@ -83,13 +83,15 @@ def shell(command, **variables):
 PROGRAM = """
 import sys
 from tfcaption.runtime.command import reports_errors
+from tfcaption.runtime.process import stderr_to_file
 
 @reports_errors
 def main(argv=None):
     with open(sys.argv[1], "w") as file:
         for _ in range(10_000):
             print("ein Fuchs läuft über \\u96ea", "\\udce9")
-        print("done", file=sys.stderr)
+        with stderr_to_file("tfcaption-test-"):
+            print("läuft", file=sys.stderr)
         file.write("data")
     return 0
 
@@ -106,4 +108,5 @@ def test_closed_and_ascii_streams_end_no_command_and_get_into_no_file(tmp_path):
     assert closed.returncode == 0 and (tmp_path / "out").read_text() == "data"
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     said = shell(program, **ascii_only)
-    assert said.returncode == 0 and said.stdout.decode().startswith("ein Fuchs läuft über 雪 \\udce9\n")
+    assert said.returncode == 0 and said.stderr.decode() == "läuft\n"
+    assert said.stdout.decode().startswith("ein Fuchs läuft über 雪 \\udce9\n")

@@ -76,6 +76,11 @@ def exported(run, tmp_path_factory):
     return export_captioner(run, tmp_path_factory.mktemp("exports") / "1", options=OPTIONS)
 
 
+@pytest.fixture(scope="module")
+def signatures(exported):
+    return tf.saved_model.load(str(exported)).signatures
+
+
 def photo_files(run, folder):
     """Photos of the records as they are, two of other sizes and kinds, and one that is damaged in their midst."""
     (shard, *_) = run.info.split("dev").shards
@@ -123,12 +128,11 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
             assert "".join(found["words"][index]) == found["captions"][index].replace(" ", "")
 
 
-def test_its_second_signature_starts_from_the_features_that_the_variant_trains_from(run, exported):
-    loaded = tf.saved_model.load(str(exported))
+def test_its_second_signature_starts_from_the_features_that_the_variant_trains_from(run, signatures):
     features = load_features_info(Path(run.config.data.features))
     split = opened(run.config.data.features, run.info, "dev", features, buckets=1)
     (batch,) = batches_of(split, batch_size_photos=4).take(1)
-    found = loaded.signatures["from_features"](features=tf.cast(batch["inputs"], tf.float32))
+    found = signatures["from_features"](features=tf.cast(batch["inputs"], tf.float32))
     captioner, _ = load_captioner(run)
     pooled = captioner.encode(batch["inputs"], split.stage)
     expected = searched(captioner, pooled, run)
@@ -139,16 +143,23 @@ def test_its_second_signature_starts_from_the_features_that_the_variant_trains_f
     assert np.mean(found["nbest_captions"].numpy() == spoken.numpy()) >= 0.75
 
 
-def test_prepared_pixels_get_the_captions_of_their_photos(run, exported, tmp_path):
+def test_prepared_pixels_get_the_captions_of_their_photos(run, signatures, tmp_path):
     stored = [path.read_bytes() for path in photo_files(run, tmp_path)[:2]]  # as the records have them
-    signatures = tf.saved_model.load(str(exported)).signatures
     found = signatures["from_pixels"](pixels=tf.stack([decode_jpeg(photo) for photo in stored]))
     expected = signatures["serving_default"](images=tf.constant(stored))
     np.testing.assert_array_equal(found["nbest_captions"], expected["nbest_captions"])
     np.testing.assert_allclose(found["nbest_scores"], expected["nbest_scores"], rtol=1e-5)
 
 
-def test_an_export_describes_itself_and_replaces_nothing(run, exported):
+def test_a_batch_without_photos_gives_outputs_without_rows(signatures):
+    for name, signature in signatures.items():
+        ((argument, spec),) = signature.structured_input_signature[1].items()
+        none = tf.zeros((0, *spec.shape[1:]), spec.dtype)
+        for output, tensor in signature(**{argument: none}).items():
+            assert tensor.shape[0] == 0 and tensor.shape.rank == signature.structured_outputs[output].shape.rank, name
+
+
+def test_an_export_describes_itself_and_replaces_nothing(run, exported, signatures):
     described = json.loads((exported / "assets.extra" / "export.json").read_text())
     assert described["search"] == OPTIONS.as_json() and described["tfcaption"] == version("tfcaption")
     assert (described["variant"], described["decoder"]) == (run.config.model.variant, run.config.model.decoder)
@@ -157,9 +168,8 @@ def test_an_export_describes_itself_and_replaces_nothing(run, exported):
     assert described["data"]["records"] == run.info.fingerprint()
     assert described["data"]["photos"] == {name: split.photos for name, split in run.info.splits.items()}
     assert not [key for key in described if "time" in key or "date" in key]  # equal exports are equal
-    loaded = tf.saved_model.load(str(exported)).signatures
     for name, signature in described["signatures"].items():
-        specs = loaded[name].structured_input_signature[1] | loaded[name].structured_outputs
+        specs = signatures[name].structured_input_signature[1] | signatures[name].structured_outputs
         declared = signature["inputs"] | signature["outputs"]
         assert {key: (spec.dtype.name, spec.shape.as_list()) for key, spec in specs.items()} == {
             key: (spec["dtype"], spec["shape"]) for key, spec in declared.items()

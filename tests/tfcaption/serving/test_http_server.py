@@ -16,10 +16,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from werkzeug.exceptions import NotFound
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.serving import make_server
+from werkzeug.test import Client
 
 from tests.support.fake_export import BEAM, expected_caption, write_export
 from tests.support.gated_captioner import Gated
@@ -28,7 +33,7 @@ from tfcaption import serve
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.records.captions import Hypothesis, PhotoCaptions, WordAttention
 from tfcaption.serving.exported_captioner import ExportedCaptioner
-from tfcaption.serving.http_server import Server
+from tfcaption.serving.http_server import PAGE_FOLDER, Captions, Server, make_app
 from tfcaption.serving.model_folder import find_model
 from tfcaption.serving.request_batcher import warm_up
 from tfcaption.serving.server_options import MAX_PHOTOS, ServerOptions
@@ -403,19 +408,82 @@ def test_each_request_is_a_line_of_the_access_log_that_no_client_can_forge(port,
     assert lines[2][:3] == ("GET", "/none?2026-01-01T00:00:00Z?forged", "404") and len(lines) == 3
 
 
-def test_the_page_loads_nothing_from_other_hosts_and_runs_no_inline_script(port):
+def test_the_page_loads_nothing_from_other_hosts_and_runs_only_its_own_scripts(port):
     _, headers, page = ask(port, "GET", "/")
     policy = headers["Content-Security-Policy"]
     assert headers["Content-Type"].startswith("text/html") and "unsafe" not in policy
-    assert "script-src 'self'" in policy and "frame-ancestors 'none'" in policy
+    assert "script-src 'self' 'sha256-" in policy and "frame-ancestors 'none'" in policy
     text = page.decode()
     for name, kind in (("page.css", "text/css"), ("page.js", "javascript")):
         status, headers, content = ask(port, "GET", f"/static/{name}")
-        assert f'"/static/{name}"' in text and status == 200 and kind in headers["Content-Type"]
+        assert f'"static/{name}"' in text and status == 200 and kind in headers["Content-Type"]
         text += content.decode()
     assert "http:" not in text and "https:" not in text and "@import" not in text
     assert " on" not in page.decode().partition("<body>")[2].replace(" or ", "") and " style=" not in text
     assert "innerHTML" not in text and "insertAdjacentHTML" not in text
+
+
+def mounted(app):
+    """The application below a prefix, which the request then names."""
+    return DispatcherMiddleware(NotFound(), {"/captioner": app})
+
+
+def stripped(app):
+    """A proxy that removes a prefix and says nothing of it."""
+    return lambda environ, start: app(environ | {"PATH_INFO": environ["PATH_INFO"][len("/captioner") :] or "/"}, start)
+
+
+def app_of(export):
+    captioner = ExportedCaptioner(export, batch_size=8, padded=False)
+    return make_app(Captions(captioner, OPTIONS.max_batch), OPTIONS)
+
+
+@pytest.mark.parametrize("below", [mounted, stripped])
+def test_every_address_of_the_page_is_found_below_a_prefix(export, below):
+    client = Client(below(app_of(export)))
+    for address in ("/captioner", "/captioner/"):
+        assert client.get(address, follow_redirects=True).data == (PAGE_FOLDER / "index.html").read_bytes()
+    content = "".join(path.read_text() for path in PAGE_FOLDER.iterdir())
+    found = re.findall(r"""(?:href|src|action)="(?!data:)([^"]*)"|fetch\(["`]([^"`$]*)|url\((.*?)\)""", content)
+    addresses = {"".join(groups) for groups in found}
+    assert addresses == {"static/page.css", "static/page.js", "v1/captions", "healthz"}
+    for address in addresses:
+        assert client.get(urljoin("/captioner/", address)).status_code == 200
+
+
+@pytest.mark.parametrize("prefix", ["", "/captioner"])
+def test_hints_name_the_address_that_clients_use(export, prefix):
+    client = Client(app_of(export))
+    said = {"X-Forwarded-Host": "example.org", "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": prefix}
+    (first, *_) = client.get("/v1/captions", headers=said).json["usage"]
+    assert first == f"curl --data-binary @photo.jpg https://example.org{prefix}/v1/captions"
+    message = client.get("/none", headers=said).json["error"]["message"]
+    assert message == f"no such address; GET {prefix}/v1/captions shows how to ask"
+
+
+def test_a_server_learns_its_address_from_a_proxy(port):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/v1/captions", headers={"X-Forwarded-Prefix": "/captioner"})
+    assert f"127.0.0.1:{port}/captioner/v1/captions" in connection.getresponse().read().decode()
+    connection.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("below", [mounted, stripped])
+@pytest.mark.parametrize("address", ["/captioner", "/captioner/"])
+def test_a_browser_runs_the_page_below_a_prefix(browser, export, tmp_path, below, address):
+    server = make_server("127.0.0.1", 0, below(app_of(export)), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    options = [*quiet, f"--user-data-dir={tmp_path}", "--virtual-time-budget=10000", "--dump-dom"]
+    try:
+        command = [browser, *options, f"http://127.0.0.1:{server.server_port}{address}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    finally:
+        server.shutdown()
+        thread.join()
+    assert "TIFF, AVIF, up to 0.1 MB</small>" in done.stdout, done.stderr  # what /healthz said
 
 
 @contextlib.contextmanager
