@@ -12,7 +12,7 @@ from pathlib import Path
 from beam_jobs.execution.command import import_beam, run_job
 from beam_jobs.sources.base import Columns, check_exists
 from tfcaption.preprocessing import photos
-from tfcaption.records.dataset_info import DATASET_FILE, SPLITS, DatasetInfo, RecordSettings
+from tfcaption.records.dataset_info import DATASET_FILE, DEFAULT_SHARES, SPLITS, DatasetInfo, RecordSettings
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import is_local
 
@@ -91,7 +91,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         nargs=3,
         metavar=("TRAIN", "DEV", "TEST"),
         help="divide all photos by a hash of their id, whatever splits the data set names; shares of the splits "
-        "(default: 0.75 0.125 0.125, of photos whose splits neither captions, lists, names of files nor folders say)",
+        f"(default: {' '.join(map(str, DEFAULT_SHARES.values()))}, of photos whose splits neither captions, lists, "
+        "names of files nor folders say)",
     )
     parser.add_argument(
         "--held_out",
@@ -156,7 +157,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     from beam_jobs.execution.rejections import named_reasons
     from beam_jobs.pipelines import records
     from beam_jobs.sources import held_out
-    from beam_jobs.sources.reader import DEFAULT_SHARES, read_source
+    from beam_jobs.sources.reader import read_source
 
     options = beam_options(flags, output=arguments.output)
     shares = dict(zip(SPLITS, arguments.shares, strict=True)) if arguments.shares else None

@@ -11,8 +11,8 @@ from operator import itemgetter
 from typing import Any
 
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, decoded_lines
+from beam_jobs.sources.columns import caption_columns, split_column
 from beam_jobs.sources.pairing import JSON_ENDING
-from beam_jobs.sources.table import caption_columns, split_column
 from beam_jobs.sources.text_files import stream_lines
 from tfcaption.records.photo_names import CAPTION_COLUMNS, usual_column
 
@@ -22,7 +22,7 @@ _LIST_OF_TEXTS = re.compile(rf"\[\s*(?:{_QUOTED}[\s,]*)+\]", re.DOTALL)
 
 
 def captions_in(value: Any, depth: int = 0) -> list[Any]:
-    """The captions of a cell or a JSON value; the reader rejects those that are not text.
+    """The captions of a cell or a JSON value; `caption_problem` says which cannot be used.
 
     A text is one caption, whatever line breaks it holds, unless it is a list of texts as JSON, Python or NumPy write
     it. A list holds captions or lists of them, an object holds them under a usual name (`CAPTION_COLUMNS`). An empty
@@ -36,6 +36,19 @@ def captions_in(value: Any, depth: int = 0) -> list[Any]:
     if depth < _DEEPEST and isinstance(value, dict) and (key := usual_column(value, CAPTION_COLUMNS)):
         return captions_in(value[key], depth + 1)
     return [value]
+
+
+def caption_problem(caption: Any) -> str:
+    """Why a caption cannot be used; empty if it can."""
+    if not isinstance(caption, str):  # JSON may hold numbers, null and lists
+        return "not text"
+    if not any(character.isalnum() for character in caption):
+        return "empty caption"
+    try:
+        caption.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON may hold
+        return "not UTF-8"
+    return ""
 
 
 def captions_of_files(files: Sequence[tuple[str, bytes]], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:

@@ -77,7 +77,7 @@ def official_splits(
             f"{BY_COLUMN}, or {BY_HASH}"
         )
     if said:
-        unlisted = [] if len(said) > 1 or said[0][1] is not lists.split_of else _without_list(lists)
+        unlisted = _without_list(lists) if [split_of for _, split_of in said] == [lists.split_of] else []
         return OfficialSplits(_agreed(said), unlisted, " and ".join(source for source, _ in said))
     _check_neighbours(files, captions)
     return _by_folder(photos)
@@ -186,7 +186,8 @@ def _by_file(photos: Mapping[str, Evidence], of_file: Mapping[Path, str]) -> dic
         splits = {of_file[file]: file.name for file in sorted(photo.files)}
         if len(splits) > 1:
             raise SourceError(f"{name} is in two splits, see {' and '.join(splits.values())}; remove one of them")
-        split_of |= dict.fromkeys([name] * len(splits), *splits)
+        if splits:
+            (split_of[name],) = splits
     return split_of
 
 

@@ -1,19 +1,17 @@
 """Reads a data set of any caption layout into a listing: photos with captions and split, and rejections."""
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.rejections import some_of
 from beam_jobs.sources.accounting import name_unread
+from beam_jobs.sources.advice import advice, count_photos
 from beam_jobs.sources.base import (
     CaptionedPhoto,
     CaptionLine,
@@ -24,10 +22,11 @@ from beam_jobs.sources.base import (
     check_exists,
     path_below,
 )
-from beam_jobs.sources.caption_values import captions_in
+from beam_jobs.sources.caption_values import caption_problem, captions_in
 from beam_jobs.sources.coco import Coco, Karpathy
 from beam_jobs.sources.flickr import Flickr8k, Flickr30k
 from beam_jobs.sources.folder import Folder
+from beam_jobs.sources.held_out import HELD_OUT_SPLITS
 from beam_jobs.sources.matching import Matches, file_name, match_names, short_names
 from beam_jobs.sources.official_splits import (
     BY_HASH,
@@ -41,15 +40,11 @@ from beam_jobs.sources.splits import SPLIT_NAMES, divide, named_split
 from beam_jobs.sources.table import Table
 from beam_jobs.sources.text_files import UNSAFE_NAME, is_absolute, normal_name
 from beam_jobs.sources.webdataset import WebDataset
-from tfcaption.preprocessing.photos import UNREAD_SUFFIXES
-from tfcaption.records.dataset_info import SPLITS, Rejection
+from tfcaption.records.dataset_info import DEFAULT_SHARES, SPLITS, Rejection
 
 LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder, Table, WebDataset)
-DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}
 ENTRY_POINTS = "tfcaption.sources"
 AUTO = "auto"
-HELD_OUT = ("dev", "test")
-FEWEST_DEV_PHOTOS = 50  # with fewer, the scores of two epochs differ by chance more than by what was learned
 _USUAL = Columns()
 
 
@@ -114,12 +109,14 @@ def read_source(
     matches = match_names(named, locations_of)
     photos = _by_id(layout, named, matches, locations_of)
     lists = read_split_lists(folder, layout.split_files, photos, files)
-    evidence = {name: photo.evidence for name, photo in photos.items()}
     official = overruled = OfficialSplits({}, [*SPLITS], "")
-    with nullcontext() if shares is None else suppress(SourceError):
-        official = official_splits(evidence, lists, captions, column=column, column_decides=bool(columns.split))
-    if shares is not None:
-        official, overruled = overruled, official
+    evidence = {name: photo.evidence for name, photo in photos.items()}
+    try:
+        named_splits = official_splits(evidence, lists, captions, column=column, column_decides=bool(columns.split))
+        official, overruled = (named_splits, overruled) if shares is None else (official, named_splits)
+    except SourceError:  # where --shares decides, they need not agree
+        if shares is None:
+            raise
     rejections = list(_rejections(layout, photos, official, lists, images))
     used_paths = {*matches.path_of.values(), *chain(*matches.ambiguous.values())}
     for path, name in short_names(locations_of.keys() - used_paths).items():
@@ -143,13 +140,14 @@ def read_source(
     listing.notes.append(_split_note(layout, lists, official, by_hash, overruled=shares is not None))
     if respelt := matches.respelt:
         pairs = some_of([f"{name} is {file_name(path)}" for name, path in sorted(respelt.items())])
-        listing.notes.append(f"{_photos(len(respelt))} found by another spelling of the name: {pairs}")
-    if leaked := [name for name in by_hash if by_hash[name] == "train" and overruled.split_of.get(name) in HELD_OUT]:
+        listing.notes.append(f"{count_photos(len(respelt))} found by another spelling of the name: {pairs}")
+    held_out = {name for name, split in overruled.split_of.items() if split in HELD_OUT_SPLITS}
+    if leaked := [name for name, split in by_hash.items() if split == "train" and name in held_out]:
         listing.warnings.append(
-            f"--shares overrules the splits from {overruled.said_by}: now in train are {_photos(len(leaked))} of dev "
-            f"and test: {some_of(leaked)}"
+            f"--shares overrules the splits from {overruled.said_by}: now in train are {count_photos(len(leaked))} of "
+            f"dev and test: {some_of(leaked)}"
         )
-    listing.warnings += _warnings(listing, divided=bool(by_hash))
+    listing.warnings += advice(listing, divided=bool(by_hash))
     return listing
 
 
@@ -243,7 +241,7 @@ def _read_captions(
         captions = captions_in(line.caption)
         listing.captions_in += len(captions) - 1
         for caption in captions:
-            if problem := _caption_problem(caption):
+            if problem := caption_problem(caption):
                 listing.reject("caption", line.where, problem, f"{name}: {caption!r:.80}")
             else:
                 photo.captions.append(caption.strip())
@@ -280,19 +278,6 @@ def _normal_name(line: CaptionLine, layout: Source, folders: tuple[Path, Path]) 
     return normal_name(name)
 
 
-def _caption_problem(caption: Any) -> str:
-    """Why a caption cannot be used; empty if it can."""
-    if not isinstance(caption, str):  # JSON may hold numbers, null and lists
-        return "not text"
-    if not any(character.isalnum() for character in caption):
-        return "empty caption"
-    try:
-        caption.encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON may hold
-        return "not UTF-8"
-    return ""
-
-
 def _split_note(
     layout: Source, lists: SplitLists, official: OfficialSplits, by_hash: Mapping[str, str], *, overruled: bool
 ) -> str:
@@ -307,44 +292,3 @@ def _split_note(
     elif absent and not overruled:
         reason = f"no {absent}; "
     return f"splits: {reason}by a hash of the photo id: {divided or 'no photos'}"
-
-
-def _warnings(listing: Listing, *, divided: bool) -> list[str]:
-    """What is unusual in a listing; `divided`: photos were divided by the hash."""
-    warnings = []
-    missing, unused = (
-        [rejection.id for rejection in listing.rejections if (rejection.kind, rejection.reason) == kind_and_reason]
-        for kind_and_reason in (("photo", "missing photo"), ("unused", "no captions"))
-    )
-    if unused:
-        warnings.append(f"{_photos(len(unused))} that no caption names, not used: {some_of(unused)}")
-    stems = {_stem(name): name for name in unused}
-    if twice := [f"{name} is {stems[_stem(name)]}" for name in missing if _stem(name) in stems]:
-        warnings.append(f"{_photos(len(twice))} may have another ending in the captions: {some_of(twice)}?")
-    if unread := [photo.id for photo in listing.photos if Path(photo.id).suffix.lower() in UNREAD_SUFFIXES]:
-        warnings.append(f"{_photos(len(unread))} in HEIC, which is not read; convert to JPEG: {some_of(unread)}")
-    dev = sum(photo.split == "dev" for photo in listing.photos)
-    if listing.photos and not dev:
-        warnings.append(
-            "dev has no photo, so these records cannot be trained on: name some as dev, or divide all photos anew, for "
-            "example by --shares 0.75 0.125 0.125"
-        )
-    elif 0 < dev < FEWEST_DEV_PHOTOS:
-        cure = "; --shares gives it more" if divided else ""
-        warnings.append(f"dev has {_photos(dev)}: its scores say little{cure}")
-    captions = [caption for photo in listing.photos if photo.split == "train" for caption in photo.captions]
-    if captions and len(set(captions)) == 1:
-        warnings.append(
-            f"all training captions ({len(captions):,}) are the same, and nothing else can be learned: does --captions "
-            f"(in a table, --columns) name the captions? {some_of(captions[:1])}"
-        )
-    return warnings
-
-
-def _photos(count: int) -> str:
-    return "1 photo" if count == 1 else f"{count:,} photos"
-
-
-def _stem(name: str) -> str:
-    """Equal for names that differ in the ending, in case, or in how accents are composed."""
-    return unicodedata.normalize("NFC", Path(name).stem).casefold()

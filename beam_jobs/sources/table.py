@@ -3,22 +3,18 @@
 import csv
 import io
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines, visible_files
+from beam_jobs.sources.columns import caption_columns, split_column
 from beam_jobs.sources.splits import named_split
 from beam_jobs.sources.text_files import utf8
 from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.records.dataset_info import REJECTED_FILE
-from tfcaption.records.photo_names import CAPTION_COLUMNS as CAPTION_COLUMNS
-from tfcaption.records.photo_names import PHOTO_COLUMNS
-from tfcaption.records.photo_names import usual_column as usual_column
-
-SPLIT_COLUMNS = ("split", "set", "subset", "partition")  # all but the first may hold something else
+from tfcaption.records.photo_names import PHOTO_COLUMNS, usual_column
 
 
 class Table(Source):
@@ -66,28 +62,6 @@ class Table(Source):
                 column = columns.split or split_column(row) or "split"
                 for cell in cells:
                     yield CaptionLine(where, str(photo), cell, row.get(column), None, path, column)
-
-
-def caption_columns(row: Mapping[str, Any], given: str | None = None) -> list[str]:
-    """The columns of captions of a row: one, or several with numbers (`caption_0`, `caption_1`, ...); may be empty.
-
-    Args:
-        row: of a table, or a JSON object.
-        given: name of the column, or what is before the numbers; None: the first one in use.
-    """
-    for name in (given,) if given else CAPTION_COLUMNS:
-        if given and given in row:
-            return [given]
-        numbered = re.compile(rf"{re.escape(name)}(?:[ _.-]?\d+)?", 0 if given else re.IGNORECASE)
-        if columns := [column for column in row if numbered.fullmatch(str(column).strip())]:
-            return columns
-    return []
-
-
-def split_column(row: Mapping[str, Any]) -> str | None:
-    """The column of splits: the first one in use that names a split in a row, else the first one that is not empty."""
-    columns = [column for name in SPLIT_COLUMNS for column in row if column.strip().lower() == name and row[column]]
-    return next((column for column in columns if named_split(str(row[column]))), next(iter(columns), None))
 
 
 def _has_header(path: Path) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from beam_jobs.errors import SourceError
-from tfcaption.records.photo_names import spelling as spelling
 
 UNSAFE_NAME = "must be a name or a path relative to the folder of the photos, without `..` and control characters"
 _ABSOLUTE = re.compile(r"[/\\]|[a-zA-Z]:[/\\]|[a-zA-Z][a-zA-Z0-9+.-]*://")

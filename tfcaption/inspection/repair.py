@@ -16,6 +16,7 @@ from PIL import Image
 
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
+    DEFAULT_SHARES,
     REJECTED_FILE,
     SPLITS,
     DatasetInfo,
@@ -183,7 +184,7 @@ def _settings(contents: _Contents, names: Sequence[str], given: Mapping[str, Any
         "min_count": 5,
         "max_words": 37,
         "seed": 0,
-        "shares": {"train": 0.75, "dev": 0.125, "test": 0.125},
+        "shares": DEFAULT_SHARES,
         "pillow_version": PIL.__version__,
     }
     repair.assumed = [f"{key}={value}" for key, value in assumed.items() if key not in given and key != "seed"]
@@ -288,9 +289,8 @@ def _build_command(folder: Path, settings: RecordSettings) -> str:
         "--shards": settings.shards or "auto",
     }
     arguments = " ".join(f"{key} {shlex.quote(str(value))}" for key, value in options.items())
-    shares = [settings.shares[split] for split in SPLITS]
-    if shares != [0.75, 0.125, 0.125]:  # the default, with which the data set's own splits count
-        arguments += f" --shares {' '.join(f'{share:g}' for share in shares)}"
+    if settings.shares != DEFAULT_SHARES:  # with which the data set's own splits count
+        arguments += f" --shares {' '.join(f'{settings.shares[split]:g}' for split in SPLITS)}"
     return (
         f"python -m beam_jobs.build_records --images PHOTOS --captions CAPTIONS {arguments} "
         f"--output {shlex.quote(str(folder))} --overwrite"

@@ -14,6 +14,7 @@ from tfcaption.records.tfrecord import RecordError
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "dev", "test")
+DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}  # of photos whose split the data set does not name
 NAMED_WEIGHTS = ("imagenet", "random")  # of ResNet50; any other name is the path of a file
 
 DATASET_FILE = "dataset.json"
@@ -26,8 +27,9 @@ CAPTIONS_FILE = "captions.json"
 class Rejection(BaseModel):
     """One photo or caption that was not written, as a line of `rejected.jsonl`."""
 
-    kind: str  # "photo", "caption", "unused": a photo that no caption or none of the data set's split files names, or
-    # "file": a file below the user's folders, or a member of a tar, that is neither captions nor a photo
+    # "photo", "caption", "unused" (a photo that no caption or none of the data set's split files names) or "file" (one
+    # below the user's folders, or a member of a tar, that is neither captions nor a photo)
+    kind: str
     id: str  # the photo's id, FILE:LINE of a caption, the path of a file, or TAR/MEMBER
     reason: str  # one of a short fixed list, for counting
     detail: str = ""  # the exact fault

@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from beam_jobs.sources.text_files import normal_name, photo_names, spelling, stream_lines
+from beam_jobs.sources.text_files import normal_name, photo_names, stream_lines
+from tfcaption.records.photo_names import spelling
 
 LINES = ["a.jpg\tA café .", "", "b.jpg\tIt runs\u2028far\x0c, \x85well .", "c.jpg\tEnd ."]
 
