@@ -18,20 +18,23 @@ from tfcaption.records.photo_names import CAPTION_COLUMNS, usual_column
 
 _DEEPEST = 3  # lists in lists, and objects in them
 _QUOTED = r"""[uU]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
-_LIST_OF_TEXTS = re.compile(rf"\[\s*(?:{_QUOTED}[\s,]*)+\]", re.DOTALL)
+_ITEM = rf"(?:{_QUOTED}|None|null|nan)"
+_LIST_OF_TEXTS = re.compile(  # as NumPy, Python (lists, tuples, sets) and PostgreSQL write it
+    rf"\[\s*(?:{_ITEM}[\s,]*)+\]|\(\s*(?:{_ITEM}\s*,\s*)+(?:{_ITEM}\s*)?\)|\{{\s*{_ITEM}(?:\s*,\s*{_ITEM})*\s*\}}",
+    re.DOTALL,
+)
 
 
 def captions_in(value: Any, depth: int = 0) -> list[Any]:
     """The captions of a cell or a JSON value; `caption_problem` says which cannot be used.
 
-    A text is one caption, whatever line breaks it holds, unless it is a list of texts as JSON, Python or NumPy write
-    it. A list holds captions or lists of them, an object holds them under a usual name (`CAPTION_COLUMNS`). An empty
-    list is an empty caption.
+    A text is one caption, whatever line breaks it holds, unless it is a list of texts or an object as JSON, Python,
+    NumPy or PostgreSQL write it. A list holds captions or lists of them, an object holds them under a usual name
+    (`CAPTION_COLUMNS`). An empty list is an empty caption.
     """
     if isinstance(value, str):
-        text = value.strip()
-        return (text.startswith("[") and text.endswith("]") and _listed(text)) or [value]
-    if depth < _DEEPEST and isinstance(value, list):
+        return _written_captions(value.strip()) or [value]
+    if depth < _DEEPEST and isinstance(value, list | tuple):
         return [caption for each in value for caption in captions_in(each, depth + 1)] or [""]
     if depth < _DEEPEST and isinstance(value, dict) and (key := usual_column(value, CAPTION_COLUMNS)):
         return captions_in(value[key], depth + 1)
@@ -112,15 +115,17 @@ def _words(text: str) -> str:
     return " ".join(text.split())
 
 
-def _listed(text: str) -> list[str]:
-    """The captions of a list that is written as text; empty if it is not one."""
+def _written_captions(text: str) -> list[Any]:
+    """The captions of a list or object that is written as text; empty if it is not one."""
+    if text[:1] + text[-1:] not in ("[]", "()", "{}"):
+        return []
     parsed = _parsed(text, json.loads)
     if parsed is None and _LIST_OF_TEXTS.fullmatch(text):  # NumPy writes no commas, and Python would join such texts
-        parsed = [_parsed(quoted, ast.literal_eval) for quoted in re.findall(_QUOTED, text, re.DOTALL)]
+        parsed = [_parsed(item, ast.literal_eval) for item in re.findall(_ITEM, text, re.DOTALL)]
     if parsed is None:
         parsed = _parsed(text, ast.literal_eval)
-    captions = captions_in(parsed, 1) if isinstance(parsed, list) and parsed else []
-    return captions if all(isinstance(caption, str) for caption in captions) else []
+    captions = captions_in(parsed, 1) if isinstance(parsed, list | tuple | dict) and parsed else []
+    return captions if any(isinstance(caption, str) for caption in captions) else []
 
 
 def _parsed(text: str, parse: Callable[[str], Any]) -> Any:

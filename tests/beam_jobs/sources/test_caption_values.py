@@ -25,13 +25,27 @@ TWO = ["A dog .", 'It\'s a "cat" , too .']
         json.dumps([{"raw": text, "sentid": 1} for text in TWO]),
         repr([{"raw": text} for text in TWO]),
         {"captions": TWO},
+        repr(tuple(TWO)),
+        "{'A dog .', 'It\\'s a \"cat\" , too .'}",  # a set, in the order in which it is written
+        '{"A dog .","It\'s a \\"cat\\" , too ."}',  # an array of PostgreSQL
+        json.dumps({"raw": TWO}),
+        repr({"caption": tuple(TWO)}),
     ],
 )
 def test_a_list_is_a_list_of_captions_however_it_is_written(value):
     assert captions_in(value) == TWO
 
 
-@pytest.mark.parametrize("text", ["A dog", "[a dog]", "[a, dog]", "[1]", "[]", "['a' or 'b']", "A\ndog", " 'a' 'b' "])
+@pytest.mark.parametrize("text", ['["A", null]', "['A', None]", "['A', nan]", "['A' nan]", '["A", NaN]'])
+def test_a_gap_in_a_list_is_left_for_its_rejection(text):
+    caption, gap = captions_in(text)
+    assert caption == "A" and not isinstance(gap, str)
+
+
+NO_LISTS = ("A dog", "[a dog]", "[a, dog]", "[1]", "[]", "['a' or 'b']", "A\ndog", " 'a' 'b' ", "('a')", "(a, b)", "{}")
+
+
+@pytest.mark.parametrize("text", [*NO_LISTS, "('a dog' 'b')", '{"x": "a"}', "(A dog) and (a cat)", "[nan]", "'a', 'b'"])
 def test_any_other_text_is_one_caption(text):
     assert captions_in(text) == [text]
 
