@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcaption.decoding.options import CaptionOptions, add_caption_options, given_options
-from tfcaption.evaluation.results import EvaluationOptions, split_name
+from tfcaption.evaluation.results import LINES_FILE, EvaluationOptions, split_name
 from tfcaption.records.dataset_info import SPLITS
 from tfcaption.records.display import display_text
 from tfcaption.runs.directory import load_run_dataset
@@ -127,7 +127,7 @@ def print_captions(folders: Sequence[tuple[str, Path]]) -> None:
     """
     photos: dict[str, list[tuple[str, str]]] = {}
     for name, folder in folders:
-        with (folder / "captions.jsonl").open(encoding="utf-8") as stream:
+        with (folder / LINES_FILE).open(encoding="utf-8") as stream:
             for line in map(json.loads, itertools.islice(stream, PHOTOS_SHOWN)):
                 rows = photos.setdefault(line["id"], [("reference", line["references"][0])])
                 rows.append((name, line["caption"]))

@@ -13,6 +13,7 @@ from tfcaption.runtime.extras import needs_extra
 from tfcaption.runtime.paths import as_path
 from tfcaption.serving.model_folder import find_run
 
+DEFAULT_PHOTOS = 36  # a third of them fills whole rows of 1, 2, 3 and 4 cards
 EXAMPLES = """examples:
   python -m tfcaption.report runs/flickr8k_frozen --images Flicker8k_Dataset/
   # two runs side by side, on the test split, with more photos
@@ -29,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--split", type=split_name, choices=SPLITS, help="default: the first of dev, test, train that all runs have"
     )
-    parser.add_argument("--photos", type=int, default=36, metavar="N", help="photos to show (default: %(default)s)")
+    parser.add_argument(
+        "--photos", type=int, default=DEFAULT_PHOTOS, metavar="N", help="photos to show (default: %(default)s)"
+    )
     parser.add_argument(
         "--output", type=as_path, metavar="DIR", help="folder to write to (default: report/ beside the first run)"
     )
@@ -55,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     page = write_report(
         runs,
-        split=arguments.split,
         photo_count=arguments.photos,
+        split=arguments.split,
         output=arguments.output,
         records=arguments.records,
         images=arguments.images,

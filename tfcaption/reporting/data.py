@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tfcaption.evaluation.results import PROTOCOL
+from tfcaption.evaluation.results import LINES_FILE, PROTOCOL
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.preprocessing import photos
 from tfcaption.records.dataset_info import DATASET_FILE, load_dataset_info
@@ -41,6 +41,14 @@ class EvaluatedRun:
     epochs: list[dict[str, Any]]  # lines of metrics.jsonl
     steps: list[dict[str, Any]]  # lines of steps.jsonl
     about: About
+
+    @property
+    def kept_epoch(self) -> int | None:
+        """The epoch whose weights the run kept: the first with the best value of the metric that decides."""
+        key = self.run.config.train.early_stopping_metric
+        values = {line["epoch"]: line[key] for line in self.epochs if key in line}
+        best = min if key == "dev_loss" else max
+        return best(values, key=values.__getitem__) if values else None
 
     @property
     def evaluated(self) -> str:
@@ -220,7 +228,7 @@ def _read_run(name: str, path: Path, split: str) -> EvaluatedRun:
         raise _not_evaluated([path], split)
     try:
         scores = json.loads(scores_file.read_text(encoding="utf-8"))
-        captions = _read_captions(scores_file.with_name("captions.jsonl"))
+        captions = _read_captions(scores_file.with_name(LINES_FILE))
     except (OSError, ValueError, KeyError, TypeError) as error:
         again = f"python -m tfcaption.evaluate --run {path} --split {split}"
         raise RunError(f"{scores_file.parent}: cannot be read ({error}); evaluate again with {again}") from error

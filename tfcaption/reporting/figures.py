@@ -64,11 +64,11 @@ def learning_rate_figure(runs: Sequence[EvaluatedRun]) -> Figure | None:
 
 
 def _dev_line(run: EvaluatedRun, key: str, index: int) -> Line:
-    """A metric of the dev split by epoch, with a star at its best epoch if the run kept the weights of that one."""
+    """A metric of the dev split by epoch, with a star at the epoch that the run kept if this metric decided."""
     x, y = _by_epoch(run, key)
     decides = key == run.run.config.train.early_stopping_metric
-    best = min(y, default=None) if key == "dev_loss" else max(y, default=None)
-    return Line(run.name, x, y, index, markers=True, star=y.index(best) if decides and best is not None else None)
+    star = x.index(run.kept_epoch) if decides and run.kept_epoch is not None else None
+    return Line(run.name, x, y, index, markers=True, star=star)
 
 
 def _loss_range(behind: Sequence[Line], logged: Sequence[Line]) -> tuple[float, float]:

@@ -26,7 +26,6 @@ from tfcaption.runtime.paths import as_path
 
 PAGE_FILE = "report.html"
 PHOTO_SIZE = 320  # pixels
-DEFAULT_PHOTOS = 36  # a third of them fills whole rows of 1, 2, 3 and 4 cards
 SECTIONS = {"best": "Best photos", "random": "Random photos", "worst": "Worst photos"}
 EXAMPLES = {"best": "Described well", "worst": "Described badly"}
 EXAMPLE_PHOTOS = 3  # of each
@@ -40,8 +39,8 @@ SCORE = (
 def write_report(
     paths: Sequence[Path],
     *,
+    photo_count: int,
     split: str | None = None,
-    photo_count: int = DEFAULT_PHOTOS,
     output: Path | None = None,
     records: Path | None = None,
     images: Path | None = None,
@@ -50,8 +49,8 @@ def write_report(
 
     Args:
         paths: run directories, each evaluated on the split.
-        split: train, dev or test; None: the first of dev, test and train on which all runs were evaluated.
         photo_count: number of photos to show, a third each of the best, random and worst ones.
+        split: train, dev or test; None: the first of dev, test and train on which all runs were evaluated.
         output: folder to write to; None: `report` beside the first run.
         records: the records, if they moved since the training run.
         images: folder of the photos that the records were made of, to show them in their own shape.

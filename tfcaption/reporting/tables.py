@@ -120,12 +120,10 @@ def _training_data(run: EvaluatedRun) -> str:
 
 
 def _epochs(run: EvaluatedRun) -> str:
-    key = run.run.config.train.early_stopping_metric
-    values = [(line[key], line["epoch"]) for line in run.epochs if key in line]
-    if not values:
+    if run.kept_epoch is None:
         return ""
-    _, kept = min(values) if key == "dev_loss" else max(values, key=lambda value: (value[0], -value[1]))
-    return f"{run.epochs[-1]['epoch']}; the kept one, by {key}: {kept}"
+    metric = run.run.config.train.early_stopping_metric
+    return f"{run.epochs[-1]['epoch']}; the kept one, by {metric}: {run.kept_epoch}"
 
 
 def _minutes(run: EvaluatedRun) -> str:

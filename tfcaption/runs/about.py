@@ -22,7 +22,7 @@ class About:
     tensorflow: str = ""  # version
     python: str = ""  # version
     device: str = ""
-    precision: str = ""  # Keras' policy
+    precision: str = ""  # of the computation, such as bfloat16
 
 
 def write_about(run: Path, *, command: str, device: str, precision: str) -> None:

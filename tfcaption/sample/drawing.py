@@ -5,9 +5,9 @@ import random
 from PIL import Image
 
 from tfcaption.sample.brush import DARK, HEIGHT, SMOOTHING, WHITE, WIDTH, Brush, Colour, mixed
-from tfcaption.sample.places import PLACES, draw_road
+from tfcaption.sample.places import DRAW_PLACE, draw_road
 from tfcaption.sample.scenes import Scene
-from tfcaption.sample.subjects import COLOURS, SUBJECTS
+from tfcaption.sample.subjects import COLOURS, DRAW_SUBJECT
 
 # Action -> where its subject stands and how large it is: columns, rows and sizes. Others are anywhere on the ground.
 _GROUND = ((125, 195), (198, 214), (1.25, 1.45))
@@ -27,14 +27,14 @@ _STANDS = {
 def draw_scene(scene: Scene, generator: random.Random) -> Image.Image:
     """A photo of a scene, 320x240 pixels, RGB; the generator decides positions, sizes and ornaments."""
     image = Image.new("RGB", (WIDTH * SMOOTHING, HEIGHT * SMOOTHING))
-    PLACES[scene.place](Brush(image), generator)
+    DRAW_PLACE[scene.place](Brush(image), generator)
     if scene.action == "drive" and scene.place != "street":
         draw_road(Brush(image), night=scene.place == "night")
     columns, rows, sizes = _STANDS.get(scene.action, _GROUND)
     x, y, size = generator.randint(*columns), generator.randint(*rows), generator.uniform(*sizes)
     mirrored = generator.random() < 0.5
     brush = Brush(image, WIDTH - x if mirrored else x, y, size, mirrored=mirrored)
-    SUBJECTS[scene.subject](brush, _varied(COLOURS[scene.colour], generator), scene.action)
+    DRAW_SUBJECT[scene.subject](brush, _varied(COLOURS[scene.colour], generator), scene.action)
     return image.reduce(SMOOTHING)
 
 

@@ -175,7 +175,7 @@ def draw_road(brush: Brush, *, night: bool) -> None:
         brush.box(x, 206, x + 34, 209, (238, 236, 226))
 
 
-PLACES: dict[str, Callable[[Brush, random.Random], None]] = {
+DRAW_PLACE: dict[str, Callable[[Brush, random.Random], None]] = {
     "meadow": _meadow,
     "beach": _beach,
     "snow": _snow,

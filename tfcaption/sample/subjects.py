@@ -227,7 +227,7 @@ def _balloon(brush: Brush, silk: Colour, action: str) -> None:
     brush.box(-11, 75, 11, 79, (112, 70, 40))
 
 
-SUBJECTS: dict[str, Callable[[Brush, Colour, str], None]] = {
+DRAW_SUBJECT: dict[str, Callable[[Brush, Colour, str], None]] = {
     "dog": _dog,
     "cat": _cat,
     "girl": _girl,

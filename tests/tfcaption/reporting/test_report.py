@@ -231,7 +231,7 @@ def scored_run(folder, tmp_path, name, column, cider):
 
 
 def verdict_of(paths, output):
-    tree = parse(write_report(paths, output=output).read_text(encoding="utf-8"))
+    tree = parse(write_report(paths, output=output, photo_count=36).read_text(encoding="utf-8"))
     return next(tree.all("p", class_="verdict")).text, tree
 
 
@@ -263,8 +263,8 @@ def test_equal_captions_differ_by_chance_at_most(folder, tmp_path):
 def test_the_page_says_how_each_run_was_made_and_shows_no_folder_of_the_machine(folder, tmp_path):
     run = scored_run(folder, tmp_path, "told", 1, 0.5)
     command = f"python -m tfcaption.train --config {tmp_path}/my.yaml --set data.records={folder}/records"
-    write_about(run, command=command, device="2 x NVIDIA H200", precision="mixed_float16")
-    page = write_report([run], output=tmp_path / "page").read_text(encoding="utf-8")
+    write_about(run, command=command, device="2 x NVIDIA H200", precision="float16")
+    page = write_report([run], output=tmp_path / "page", photo_count=36).read_text(encoding="utf-8")
     facts, _ = cells(parse(page), "Runs")
     assert facts["command"] == ["python -m tfcaption.train --config my.yaml --set data.records=records"]
     assert facts["device"] == ["2 x NVIDIA H200"] and facts["decoder"] == ["gru, 1,024 units"]
@@ -275,7 +275,7 @@ def test_the_page_says_how_each_run_was_made_and_shows_no_folder_of_the_machine(
 def test_one_reference_is_shown_and_the_others_are_folded(folder, tmp_path):
     photos = {"a.jpg": (["one dog", "two dogs", "three dogs"], "a dog"), "b.jpg": (["a cat"], "a cat")}
     run = write_run(tmp_path / "run", write_records(tmp_path / "records", photos, "dev"), evaluation(1, photos=photos))
-    found = cards(parse(write_report([run], output=tmp_path / "page").read_text(encoding="utf-8")))
+    found = cards(parse(write_report([run], output=tmp_path / "page", photo_count=36).read_text(encoding="utf-8")))
     (folded,) = found["a.jpg"].all("details")
     assert next(folded.all("summary")).text == "2 more references"
     assert [item.text for item in folded.all("li")] == ["two dogs", "three dogs"]
@@ -301,7 +301,7 @@ def test_the_attention_of_a_run_is_shaded_on_the_photo_word_by_word(folder, tmp_
         write_run(tmp_path / name, folder / "records", evaluations)
         for name, evaluations in (("plain", evaluation(2)), ("attending", found))
     )
-    tree = parse(write_report([plain, attending], output=tmp_path / "page").read_text())
+    tree = parse(write_report([plain, attending], output=tmp_path / "page", photo_count=36).read_text())
     for photo, card in cards(tree).items():
         (details,) = card.all("details", class_="attention")
         caption = PHOTOS[photo][1]
@@ -507,7 +507,7 @@ def test_captions_and_references_have_their_punctuation_beside_the_words(folder,
         "cat.jpg": (["A cat ."], "cat"),
     }
     run = write_run(tmp_path / "run", folder / "records", evaluation(1, photos=photos))
-    tree = parse(write_report([run], output=tmp_path / "page").read_text(encoding="utf-8"))
+    tree = parse(write_report([run], output=tmp_path / "page", photo_count=36).read_text(encoding="utf-8"))
     card = cards(tree)["dog.jpg"]
     assert [item.text for item in card.all("li")] == ["A dog, wet, runs.", "the dog's toy."]
     assert [item.text for item in card.all("span", class_="text")] == ["a dog runs."]
@@ -597,7 +597,7 @@ def test_runs_that_captioned_different_photos_are_compared_on_those_in_common_an
     fewer = {photo: PHOTOS[photo] for photo in ("dog.jpg", "man.jpg")}
     human = {"human": {"bleu_4": 0.3}}
     path = write_run(tmp_path / "human", folder / "records", evaluation(1, photos=fewer, bleu_4=0.1, **human))
-    page = write_report([folder / "runs" / "plain", path], output=tmp_path)
+    page = write_report([folder / "runs" / "plain", path], output=tmp_path, photo_count=36)
     tree = parse(page.read_text(encoding="utf-8"))
     assert set(cards(tree)) == set(fewer) and "the 2 photos in common" in next(tree.all("footer")).text
     table, _ = cells(tree, "Scores")

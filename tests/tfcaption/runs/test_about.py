@@ -13,7 +13,7 @@ def test_a_trained_run_says_with_what_it_was_trained(trained_run):
 
 def test_a_resumed_run_keeps_what_its_first_start_wrote(tmp_path):
     write_about(tmp_path, command="first", device="CPU", precision="float32")
-    write_about(tmp_path, command="second", device="GPU", precision="mixed_float16")
+    write_about(tmp_path, command="second", device="GPU", precision="float16")
     assert read_about(tmp_path).command == "first" and read_about(tmp_path).device == "CPU"
 
 
