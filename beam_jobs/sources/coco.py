@@ -58,17 +58,19 @@ class Coco(JsonFiles):
             images, annotations = _lists(path, "images", "annotations")
             try:
                 names = {image["id"]: str(image["file_name"]) for image in images}
+                names |= {str(number): name for number, name in names.items()}  # some files hold numbers as text
                 for number, annotation in enumerate(annotations):
                     where = f"{path.name}, annotations[{number}]"
                     listing.captions_in += 1
-                    name = names.get(annotation["image_id"])
+                    number = annotation["image_id"]
+                    name = names.get(number, names.get(str(number)))
                     if name is None:
-                        detail = f"no image {annotation['image_id']} in {path.name}"
+                        detail = f"no image {number} in {path.name}"
                         listing.reject("caption", where, "unknown photo", detail)
                     elif marks := [mark for mark in MARKS if annotation.get(mark)]:
                         listing.reject("caption", where, MARKED, f"{name}: {', '.join(marks)}")
                     else:
-                        yield CaptionLine(where, name, annotation["caption"], None, str(annotation["image_id"]), path)
+                        yield CaptionLine(where, name, annotation["caption"], None, str(number), path)
             except (KeyError, TypeError) as error:
                 raise SourceError(f"{path}: not COCO's caption annotations ({error!r})") from error
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from beam_jobs.sources.splits import named_split
-from tfcaption.records.photo_names import CAPTION_COLUMNS
+from tfcaption.records.photo_names import CAPTION_COLUMNS, column_key
 
-SPLIT_COLUMNS = ("split", "set", "subset", "partition")  # all but the first may hold something else
+SPLIT_COLUMNS = ("split", "data_split", "set", "subset", "partition", "fold", "phase", "usage")
+_SPLIT_KEYS = tuple(map(column_key, SPLIT_COLUMNS))
 
 
 def caption_columns(row: Mapping[str, Any], given: str | None = None) -> list[str]:
@@ -28,5 +29,5 @@ def caption_columns(row: Mapping[str, Any], given: str | None = None) -> list[st
 
 def split_column(row: Mapping[str, Any]) -> str | None:
     """The column of splits: the first one in use that names a split in a row, else the first one that is not empty."""
-    columns = [column for name in SPLIT_COLUMNS for column in row if column.strip().lower() == name and row[column]]
+    columns = [column for key in _SPLIT_KEYS for column in row if column_key(column) == key and row[column]]
     return next((column for column in columns if named_split(str(row[column]))), next(iter(columns), None))

@@ -32,7 +32,8 @@ def match_names(names: Iterable[str], paths: Iterable[str]) -> Matches:
 
     1. the path is the name;
     2. it has as many of its last parts as possible in common with the name, at least the file name, in any `spelling`;
-       of several such paths those that are spelt like the name;
+       of several such paths those that are spelt like the name, and of those the ones in all folders of the name
+       (`train/0.jpg` is train/images/0.jpg, not val/images/0.jpg);
     3. the same where either the name or the path has no ending of a photo.
 
     A name is ambiguous if a rule finds several paths. A path that several names mean belongs to the one that has most
@@ -63,6 +64,10 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
     for path in paths:
         same[file_name(path)].append(path)
     return {path: name if len(found) == 1 else path for name, found in same.items() for path in found}
+
+
+def _folders(path: str) -> set[str]:
+    return {*path.split("/")[:-1]}
 
 
 def suffixes(path: str) -> Iterator[str]:
@@ -109,6 +114,8 @@ def _match(names: set[str], paths: set[str], key_of_name: Key, key_of_path: Key,
         parts = common.count("/") + 1
         same = as_spelt.get("/".join(name.split("/")[-parts:]), [])
         found = same or with_key[common]
+        if 1 < len(found) <= _MOST_NAMED:
+            found = [path for path in found if _folders(key) <= _folders(spelling(path))] or found
         if len(found) == 1:
             claims[found[0]].append(((parts, bool(same)), name))
         else:

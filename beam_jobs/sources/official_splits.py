@@ -70,7 +70,8 @@ def official_splits(
     if len(of_file) == len(files):
         said.append((f"names of files ({examples})", _by_file(photos, of_file)))
     said = [(source, split_of) for source, split_of in said if split_of]
-    if not said and of_file:
+    open_photos = photos.keys() - {name for _, split_of in said for name in split_of}
+    if len(of_file) < len(files) and any(photos[name].files & of_file.keys() for name in open_photos):
         others = some_of([path_below(captions, file) for file in files if file not in of_file])
         raise SourceError(
             f"{captions}: some files are named after splits ({examples}), but not {others}; rename or remove it, or "

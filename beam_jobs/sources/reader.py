@@ -9,7 +9,7 @@ from pathlib import Path
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
-from beam_jobs.execution.rejections import some_of
+from beam_jobs.execution.rejections import named_reasons, some_of
 from beam_jobs.sources.accounting import name_unread
 from beam_jobs.sources.advice import advice, count_photos
 from beam_jobs.sources.base import (
@@ -206,7 +206,10 @@ def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
         if not files and captions.is_file():  # a file of the layout under another name
             files = [captions]
         if not files:
-            raise SourceError(f"--captions {captions}: no captions of the layout {source}: {known[source].layout}")
+            raise SourceError(
+                f"--captions {captions}: no captions of the layout {source}: {known[source].layout}; name a file of "
+                "another name itself"
+            )
         return known[source], files
     for layout in known.values():
         if files := layout.files(captions):
@@ -257,10 +260,13 @@ def _read_captions(
         else:
             photo.evidence.split, column = split, line.column
     if not listing.captions_in:
-        raise SourceError(f"{files[0]}: is empty")
+        reasons = named_reasons(listing.rejections)
+        raise SourceError(f"{files[0]}: " + (f"holds no captions: {reasons}" if reasons else "is empty"))
     for faulty, where in unknown.items():
         if check_splits and faulty in (column, "split", columns.split):
             raise SourceError(f"{where}; known are {', '.join(SPLIT_NAMES)}; correct it, or {BY_HASH}")
+        if check_splits:
+            listing.notes.append(f"{where} is no split, so this column is not used")
     return photos, column
 
 

@@ -180,7 +180,8 @@ def _keys(path: Path, row: dict[str, Any], columns: Columns) -> tuple[str, list[
             "line such as image,caption, with the delimiter of the table"
         )
     lacking = "photo" if photo not in row else "split" if captions else "caption"
+    cure = ", or move the file if it holds no captions" if lacking == "caption" else ""
     raise SourceError(
         f"{path}: no column {getattr(columns, lacking) or f'for the {lacking}'}; it has {', '.join(names)}; "
-        "name them with --columns PHOTO CAPTION [SPLIT]"
+        f"name them with --columns PHOTO CAPTION [SPLIT]{cure}"
     )

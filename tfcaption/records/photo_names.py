@@ -1,9 +1,10 @@
 """Names of photos: how people and programs spell them, and the columns and keys of files that hold them."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
-# Names of columns and keys in use, in any case, the most specific first; the first one that a row has counts.
+# Names of columns and keys in use, see `column_key`, the most specific first; the first one that a row has counts.
 PHOTO_COLUMNS = (
     *("image", "photo", "image_name", "file_name", "filename", "file", "image_path", "file_path", "filepath"),
     *("image_id", "path", "id", "name"),
@@ -22,7 +23,12 @@ def spelling(name: str) -> str:
     return " ".join(visible.split()).casefold()
 
 
+def column_key(name: str) -> str:
+    """Equal for names of columns that differ in case, or in how words are joined: image_name, Image Name, imageName."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
 def usual_column(row: Iterable[str], names: Iterable[str]) -> str | None:
-    """The first of `names`, which are in lower case, that a row or header has in any case; None if it has none."""
-    columns = {column.strip().lower(): column for column in reversed([*row])}
-    return next((columns[name] for name in names if name in columns), None)
+    """The first of `names` that a row or header has, as `column_key` compares them; None if it has none."""
+    columns = {column_key(column): column for column in reversed([*row])}
+    return next((columns[key] for key in map(column_key, names) if key in columns), None)

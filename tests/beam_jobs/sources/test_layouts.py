@@ -485,6 +485,14 @@ def test_captions_that_vizwiz_marks_are_left_out_counted_and_fail_no_job(images,
     check_rejected(listing.rejections, "caption", listing.captions_in, 0, "")
 
 
+@pytest.mark.parametrize(
+    "header", ["Image Name,Caption", "imageName,TEXT", "file-name, Sentence ", "\ufeffFilePath,raw"]
+)
+def test_usual_columns_are_known_however_their_words_are_written(images, texts, header):
+    write(texts / "all.csv", [f",{header}", *(f"{index},{name},Wet" for index, name in enumerate(NAMES))])
+    assert len(read_source(images, texts).photos) == len(NAMES)
+
+
 @pytest.mark.parametrize("columns", [["caption_0", "caption_1"], ["Caption 1", "Caption 2"], ["comment_1", "comment2"]])
 def test_several_columns_of_captions_are_several_captions(images, texts, columns):
     rows = [["image", *columns, "caption_url"], *([name, "Red", "wet ; blue", "x"] for name in NAMES[:5])]

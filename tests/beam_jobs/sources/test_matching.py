@@ -13,6 +13,7 @@ from beam_jobs.sources.matching import Matches, match_names, short_names
         ("a/0.jpg", ["x/data/a/0.jpg", "x/data/b/0.jpg"], "x/data/a/0.jpg"),  # or a folder above it
         ("other/a/0.jpg", ["x/a/0.jpg", "x/b/0.jpg"], "x/a/0.jpg"),
         ("other/0.jpg", ["x/y/0.jpg"], "x/y/0.jpg"),
+        ("Train/0.jpg", ["train/images/0.jpg", "val/images/0.jpg"], "train/images/0.jpg"),
         ("0.jpg", ["x/y/0.jpg"], "x/y/0.jpg"),
         ("0.jpg", ["0.jpg", "thumbnails/0.jpg"], "0.jpg"),
         ("Train/0.JPG", ["train/0.jpg", "val/0.jpg"], "train/0.jpg"),
@@ -32,6 +33,7 @@ def test_a_name_finds_the_path_that_has_most_in_common_with_it(name, paths, foun
     ("names", "paths", "found", "ambiguous"),
     [
         (["0.jpg"], ["a/0.jpg", "b/0.jpg"], {}, {"0.jpg": ["a/0.jpg", "b/0.jpg"]}),
+        (["a/0.jpg"], ["a/x/0.jpg", "y/a/x/0.jpg", "b/0.jpg"], {}, {"a/0.jpg": ["a/x/0.jpg", "y/a/x/0.jpg"]}),
         (["a.jpg"], ["a.JPG", "A.jpg"], {}, {"a.jpg": ["A.jpg", "a.JPG"]}),
         (["0"], ["0.jpg", "0.png"], {}, {"0": ["0.jpg", "0.png"]}),
         (["x/0.jpg", "y/0.jpg"], ["0.jpg"], {}, {"x/0.jpg": ["0.jpg"], "y/0.jpg": ["0.jpg"]}),

@@ -101,6 +101,10 @@ NAMED = {
         {**FLAT, "c.csv": "Image,Caption,Partition\n0.jpg,A dog,train\n1.jpg,A dog,val2014\n2.jpg,A dog,test set\n"},
         *(THREE, "from `Partition` in the captions"),
     ),
+    "column of a name that is no word for splits": (
+        {**FLAT, "c.csv": "Image,Caption,Data Split\n0.jpg,A dog,train\n1.jpg,A dog,val\n2.jpg,A dog,test\n"},
+        *(THREE, "from `Data Split` in the captions"),
+    ),
     "field that the first row lacks": (
         {
             **FLAT,
@@ -156,6 +160,13 @@ REFUSED = {
         {**FLAT, "train.csv": table("0.jpg"), "more.csv": table("1.jpg", "2.jpg")},
         r"some files are named after splits \(train.csv is train\), but not more.csv; .*--columns .*--shares",
     ),
+    "a list and only some files": (
+        {
+            **FLAT,
+            **{"train.csv": table("0.jpg"), "sample_submission.csv": table("1.jpg"), "test.txt": "1.jpg\n"},
+        },
+        r"some files are named after splits \(train.csv is train\), but not sample_submission.csv; ",
+    ),
     "only some of COCO's files": (
         {**FLAT, "captions_train2017.json": coco("0.jpg"), "captions_extra.json": coco("1.jpg")},
         r"some files are named after splits \(captions_train2017.json is train\), but not captions_extra.json",
@@ -199,6 +210,12 @@ def test_names_of_splits_that_cannot_be_used_are_refused_in_one_line_until_share
         read(tmp_path)
     assert "\n" not in str(error.value)
     assert read(tmp_path, shares=BY_HASH)[1].startswith("as --shares says, by a hash")
+
+
+def test_a_column_that_may_hold_splits_and_holds_something_else_is_said(tmp_path):
+    make(tmp_path, {**FLAT, "c.csv": "image,caption,set\n0.jpg,A dog,1\n1.jpg,A dog,0\n"})
+    _, said, listing = read(tmp_path)
+    assert said.startswith("by a hash") and "c.csv:2: set '1' is no split, so this column is not used" in listing.notes
 
 
 def test_a_given_column_of_splits_decides_against_names_of_files(tmp_path):

@@ -33,6 +33,15 @@ def test_each_photo_has_its_number_of_the_file_that_captions_it(tmp_path):
     assert found == {"a.jpg": ("0",), "b.jpg": ("1",), "c.jpg": ("0",)}
 
 
+def test_numbers_as_text_are_numbers(tmp_path):
+    photos(tmp_path, "a.jpg", "b.jpg")
+    images = [{"id": 7, "file_name": "a.jpg"}, {"id": "8", "file_name": "b.jpg"}]
+    annotations = [{"image_id": "7", "caption": "A dog ."}, {"image_id": 8, "caption": "A cat ."}]
+    write_json(tmp_path / "captions_all.json", {"images": images, "annotations": annotations})
+    found = {photo.id: photo.source_ids for photo in read_source(tmp_path, tmp_path).photos}
+    assert found == {"a.jpg": ("7",), "b.jpg": ("8",)}
+
+
 def test_karpathys_photos_have_their_numbers_in_coco(tmp_path):
     photos(tmp_path, "a.jpg", "b.jpg")
     image = {"sentences": [{"raw": "A dog ."}], "split": "train", "imgid": 0}

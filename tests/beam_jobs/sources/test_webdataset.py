@@ -205,6 +205,14 @@ def test_damage_anywhere_in_a_tar_file_is_an_error_that_names_it(tmp_path):
             pytest.fail(f"{case}: {read(tmp_path / 'a.tar')}")
 
 
+def test_a_tar_without_captions_is_an_error_that_names_its_texts(tmp_path):
+    path = write_tar(
+        tmp_path / "a.tar", *(member(f"0.{name}.png", photo()) for name in "ab"), member("0.txt", b"A dog .")
+    )
+    with pytest.raises(SourceError, match=r"a.tar: holds no captions: 1 no photo beside it \(a.tar/0.txt\)"):
+        read_source(path, path)
+
+
 def test_photos_and_captions_may_be_in_different_tar_files_but_not_in_a_folder_without_any(tmp_path):
     path = write_tar(tmp_path / "a.tar", *sample("a", "One ."))
     (tmp_path / "photos").mkdir()
