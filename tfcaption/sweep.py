@@ -5,6 +5,7 @@ to --output as sweep.md.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         raise Preempted("stopped") from None
     print(f"\n{table}\n\nsweep: {arguments.output}")
-    print(f"next, curves and captions: tfcaption.evaluate --run {arguments.output}/RUN ..., then tfcaption.report")
+    runs = shlex.quote(str(arguments.output))
+    print(f"next, curves and captions: tfcaption.evaluate --run {runs}/RUN ..., then tfcaption.report")
     return 0
 
 

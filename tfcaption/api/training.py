@@ -14,6 +14,7 @@ from tfcaption.decoding.options import CaptionOptions
 from tfcaption.evaluation.results import EvaluationOptions, split_name
 from tfcaption.runs.directory import load_run_dataset, open_run
 from tfcaption.runs.metrics_log import METRICS_FILE, read_lines
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.hosts import find_host
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import direct_connections, environment
@@ -66,6 +67,8 @@ class Run:
     ) -> dict[str, Any]:
         """Caption and score every photo of a split; writes `eval-SPLIT/` in the run directory.
 
+        Of several hosts that train together, as TF_CONFIG names them, only the first one writes.
+
         Args:
             split: "train", "dev" ("val") or "test".
             limit: score only so many photos.
@@ -88,7 +91,7 @@ class Run:
         with tensorflow_quiet():
             from tfcaption.evaluation.evaluator import evaluate_run  # here: imports TensorFlow
 
-            return evaluate_run(self._run, dataset, options)
+            return evaluate_run(self._run, dataset, options, writes=_writes())
 
     def captioner(self, *, checkpoint: Literal["best", "last"] = "best") -> Captioner:
         """The trained captioner, in float32.
@@ -150,6 +153,14 @@ def fit(config: str | os.PathLike[str] | Config, *, callbacks: Sequence[Any] = (
 
         path = train_run(run, host, callbacks, command="tfcaption.fit")
     return Run(path)
+
+
+def _writes() -> bool:
+    """Whether this process writes what all hosts compute; one that cannot train, such as an evaluator, is alone."""
+    try:
+        return find_host().writes
+    except UsageError:
+        return True
 
 
 def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,12 @@ def evaluate_runs(
 
 
 def evaluate_run(
-    run: Run, dataset: Dataset, options: EvaluationOptions, references: References | None = None
+    run: Run,
+    dataset: Dataset,
+    options: EvaluationOptions,
+    references: References | None = None,
+    *,
+    writes: bool = True,
 ) -> dict[str, Any]:
     """Caption and score every photo of a split once; no weight changes.
 
@@ -66,6 +71,7 @@ def evaluate_run(
         dataset: as `load_run_dataset` returns it for this run.
         options: split, search, checkpoint.
         references: as `load_references` returns them for this split; None: they are read here.
+        writes: write these files; False: where another process does the same.
 
     Returns:
         The content of `metrics.json`: scores of the run, under `constant` those of the constant caption, and under
@@ -76,7 +82,8 @@ def evaluate_run(
         RecordError: there is no such split, or the records are damaged.
     """
     captioner, checkpoint = load_captioner(run, options.checkpoint)
-    return _evaluate(captioner, checkpoint, run, dataset, options, references, options.folder(run.path))
+    output = options.folder(run.path) if writes else None
+    return _evaluate(captioner, checkpoint, run, dataset, options, references, output)
 
 
 def evaluate_ensemble(
@@ -116,7 +123,7 @@ def _evaluate(
     dataset: Dataset,
     options: EvaluationOptions,
     references: References | None,
-    output: Path,
+    output: Path | None,
 ) -> dict[str, Any]:
     start = time.monotonic()
     data, split = run.config.data, options.split
@@ -149,6 +156,8 @@ def _evaluate(
         "reference_oov_rate": described.oov_rate,  # of the whole split
         "seconds": round(time.monotonic() - start, 1),
     }
+    if output is None:
+        return metrics
     lines = [
         {
             "id": photo,

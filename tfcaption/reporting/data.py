@@ -5,6 +5,7 @@ Imports no TensorFlow.
 
 import io
 import json
+import shlex
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -207,9 +208,12 @@ def _scores_file(path: Path, split: str) -> Path:
 
 def _not_evaluated(paths: Sequence[Path], split: str) -> RunError:
     named = " ".join(map(str, paths))
-    return RunError(
-        f"{named}: not evaluated on the {split} split; run python -m tfcaption.evaluate --run {named} --split {split}"
-    )
+    return RunError(f"{named}: not evaluated on the {split} split; run {_evaluation_of(paths, split)}")
+
+
+def _evaluation_of(paths: Sequence[Path], split: str) -> str:
+    """The command that evaluates runs, for a shell."""
+    return f"python -m tfcaption.evaluate --run {shlex.join(map(str, paths))} --split {split}"
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -230,8 +234,9 @@ def _read_run(name: str, path: Path, split: str) -> EvaluatedRun:
         scores = json.loads(scores_file.read_text(encoding="utf-8"))
         captions = _read_captions(scores_file.with_name(LINES_FILE))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        again = f"python -m tfcaption.evaluate --run {path} --split {split}"
-        raise RunError(f"{scores_file.parent}: cannot be read ({error}); evaluate again with {again}") from error
+        raise RunError(
+            f"{scores_file.parent}: cannot be read ({error}); evaluate again with {_evaluation_of([path], split)}"
+        ) from error
     epochs, steps = read_lines(path / METRICS_FILE), read_lines(path / STEPS_FILE)
     return EvaluatedRun(name, run, scores, captions, epochs, steps, read_about(path))
 

@@ -48,13 +48,17 @@ def fitted(sample_records, pooled, tmp_path_factory):
     return run, watcher, before, after
 
 
-def test_a_run_has_the_fields_history_and_scores_that_were_asked_for(fitted):
+def test_a_run_has_the_fields_history_and_scores_that_were_asked_for(fitted, monkeypatch):
     run, watcher, _, _ = fitted
     assert run.config.train.epochs == 2 and run.config.model.dropout == 0
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert run.history["dev_loss"] == [line["dev_loss"] for line in lines] == list(watcher.losses.values())
     assert list(watcher.losses) == [0, 1]
-    scores = run.evaluate("val", limit=4, beam=2)
+    for index, role in ((1, "worker"), (0, "evaluator")):  # the second host does not write what the first one does
+        cluster = {"worker": ["a:1", "b:1"], "evaluator": ["c:1"]}
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": role, "index": index}}))
+        scores = run.evaluate("val", limit=4, beam=2)
+        assert (run.path / "eval-dev-first-4").exists() == (role == "evaluator")
     assert scores["photos"] == 4 and scores["search"]["beam"] == 2
     with pytest.raises(TfcaptionError, match="beem: no such option; did you mean beam"):
         run.evaluate("dev", beem=2)

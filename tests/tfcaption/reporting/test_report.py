@@ -524,11 +524,11 @@ def test_dev_comes_before_test_and_only_a_split_that_all_runs_have(folder, tmp_p
 
 
 def test_a_run_without_evaluation_is_told_the_command(folder, tmp_path, capsys):
-    bare = write_run(tmp_path / "bare", folder / "records", {})
+    bare = write_run(tmp_path / "bare [1]", folder / "records", {})
     other = write_run(tmp_path / "other", folder / "records", evaluation(1, "test"))
     for arguments, named, split in (
-        ([bare], f"{bare}", "dev"),
-        ([bare, other], f"{bare}", "test"),
+        ([bare], f"'{bare}'", "dev"),
+        ([bare, other], f"'{bare}'", "test"),
         ([other, "--split", "dev"], f"{other}", "dev"),
     ):
         assert command.main([*map(str, arguments), "--output", str(tmp_path / "out")]) == 1
