@@ -45,7 +45,11 @@ def test_tokens_are_those_of_coco_caption_but_for_punctuation_beyond_ascii_and_t
         assert written in expected
         expected = expected.replace(written, here)
     assert " ".join(score_tokens(case["caption"])) == " ".join(normalize(expected).split())
-    assert case["caption"].isascii() is False or normalize(expected) == expected
+    assert not case["caption"].isascii() or normalize(expected) == expected
+
+
+def test_every_difference_that_is_named_is_of_a_golden_caption():
+    assert set(DIFFER) <= {case["caption"] for case in GOLDEN}
 
 
 @pytest.mark.parametrize(
