@@ -72,6 +72,7 @@ setup(
         "tensorflow-text>=2.21,<2.22",
         "numpy>=2.2,<2.5",
         "apache-beam>=2.77,<2.78",
+        "nltk>=3.10,<4",
         "pillow>=12.3,<13",
         # Already there through the packages above, or small: imported directly, so named.
         "etils[epath]>=1.15,<2",
@@ -107,7 +108,6 @@ setup(
             "mkdocstrings[python]>=1.0.8,<2",
             "moto[s3]>=5.2,<6",
             "mypy>=2.4,<3",
-            "nltk>=3.10,<4",
             "prometheus-client>=0.26,<1",
             "pytest>=9.2,<10",
             "pytest-xdist>=3.8,<4",
