@@ -183,6 +183,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         shares=shares,
         seed=arguments.seed,
         columns=Columns(*arguments.columns),
+        output=arguments.output,
     )
     held_out_paths = held_out.held_out_beside(paths.as_path(arguments.captions), listing.source)
     held_out.check_held_out(listing, [*arguments.held_out, *held_out_paths], allow_overlap=arguments.allow_overlap)

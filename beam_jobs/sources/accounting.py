@@ -15,7 +15,13 @@ OTHER = "neither photo nor captions"
 _WARNED = (NO_PHOTO, "photo in another place", "broken link", "not a regular file", "unreadable folder")
 
 
-def name_unread(listing: Listing, roots: Iterable[Path], photos: Iterable[str], text_endings: tuple[str, ...]) -> None:
+def name_unread(
+    listing: Listing,
+    roots: Iterable[Path],
+    photos: Iterable[str],
+    text_endings: tuple[str, ...],
+    output: Path | None = None,
+) -> None:
     """Add a rejection of the kind "file" for each file below the user's folders that was not read.
 
     Args:
@@ -23,6 +29,7 @@ def name_unread(listing: Listing, roots: Iterable[Path], photos: Iterable[str], 
         roots: what the user names, the folder of the photos first; a file among them counts as read.
         photos: paths of the files of all photos.
         text_endings: of files that hold captions where a photo lies beside them.
+        output: folder that the job writes, whose files are not named.
     """
     folders: dict[str, str] = {}  # path -> the same without links
 
@@ -34,11 +41,13 @@ def name_unread(listing: Listing, roots: Iterable[Path], photos: Iterable[str], 
             folders[folder] = os.path.realpath(folder)
         return f"{folders[folder]}/{name}"
 
+    own_output = None if output is None else own(str(output / "x")).removesuffix("x")
     known = {own(path) for path in (*map(str, listing.accounted), *photos)}
     for root in (root for root in roots if root.is_dir()):
         for path, problem in entries_below(root):
-            if own(str(path)) not in known:
-                known.add(own(str(path)))
+            own_path = own(str(path))
+            if own_path not in known and not (own_output and own_path.startswith(own_output)):
+                known.add(own_path)
                 reason, _, detail = (problem or _reason(path, root, text_endings)).partition(": ")
                 listing.reject("file", path_below(root, path), reason, detail)
     if warned := named_reasons(each for each in listing.rejections if each.kind == "file" and each.reason in _WARNED):

@@ -74,6 +74,7 @@ def read_source(
     shares: Mapping[str, float] | None = None,
     seed: int = 0,
     columns: Columns = _USUAL,
+    output: str | Path | None = None,
 ) -> Listing:
     """Read a data set.
 
@@ -91,6 +92,7 @@ def read_source(
             count, and `DEFAULT_SHARES` for photos without one.
         seed: of that hash.
         columns: names of a table's columns, where they are unusual. A given column of splits overrules names of files.
+        output: folder that the job writes; it may lie below the others, and its files are not named as unread.
 
     Returns:
         The photos in the order of their ids, the rejections, and warnings about what was found.
@@ -125,7 +127,8 @@ def read_source(
             rejections.append(Rejection(kind=kind, id=name, reason="no captions", detail=str(locations_of[path][0])))
     listing.accounted |= lists.files.keys()
     photo_files = (location.path for locations in locations_of.values() for location in locations)
-    name_unread(listing, (images, captions), photo_files, layout.text_endings)
+    written = None if output is None else as_path(output)
+    name_unread(listing, (images, captions), photo_files, layout.text_endings, written)
     listing.rejections += sorted(rejections, key=lambda rejection: rejection.id)
     found = {name: photos[name] for name in sorted(photos.keys() - {rejection.id for rejection in rejections})}
     by_hash = divide(found.keys() - official.split_of.keys(), official.unlisted, shares or DEFAULT_SHARES, seed)

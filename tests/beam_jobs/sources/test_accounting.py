@@ -27,6 +27,15 @@ def captions_of(listing):
     return {found.id: found.captions for found in listing.photos}
 
 
+def test_the_folder_that_the_job_writes_is_not_part_of_the_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, **{"a.jpg": PHOTO, "a.txt": "A .\n", "out/.lock": "", "out/vocabulary.txt": "a", "out2/b.bin": ""})
+    (tmp_path / "link").symlink_to(tmp_path)
+    for output in ("out", "./out/", tmp_path / "out", "link/out"):
+        listing = read_source(".", tmp_path, output=output)
+        assert set(unread(listing)) == {"out2/b.bin", "link"} and not any("files" in each for each in listing.warnings)
+
+
 def test_everything_in_a_folder_of_pairs_is_read_or_named(tmp_path):
     for name in ("a.jpg", "b.jfif", "c.JPEG", "d", "e.jpg_large", "f.wrong.jpg", "g.png"):
         put(tmp_path, **{name: PHOTO, f"{name.rpartition('.')[0] or name}.txt": f"Of {name} .\n"})
