@@ -15,6 +15,7 @@ from beam_jobs.sources.text_files import utf8
 from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.records.dataset_info import REJECTED_FILE
 from tfcaption.records.photo_names import PHOTO_COLUMNS, usual_column
+from tfcaption.records.tables import delimiter_of, table_reader
 
 
 class Table(Source):
@@ -75,16 +76,11 @@ def _first_line(path: Path) -> str:
         return utf8(stream).readline(4096).decode(errors="replace")
 
 
-def _delimiter(line: str) -> str:
-    """Flickr30k's results.csv has `|`, others a tab, a semicolon or a comma."""
-    return max(",\t|;", key=line.count)
-
-
 def _header(text: str) -> list[str]:
     """Names of the columns in the first line of a text; empty if they cannot be read."""
     line = next(iter(text.splitlines()), "")
     try:
-        return [name.strip() for name in next(csv.reader([line], delimiter=_delimiter(line)), [])]
+        return [name.strip() for name in next(table_reader([line], line), [])]
     except csv.Error:
         return []
 
@@ -98,13 +94,8 @@ def _csv_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any
     with path.open("rb") as binary:
         stream = io.TextIOWrapper(utf8(binary), encoding="utf-8", errors="replace", newline="")
         first = stream.readline()
-        header, delimiter = _header(first), _delimiter(first)
-        # Tables with `|` do not quote: a quotation mark belongs to the caption.
-        if delimiter == "|":
-            reader = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-        else:
-            reader = csv.reader(stream, delimiter=delimiter)
-        for number, cells in _cells(reader):
+        header, delimiter = _header(first), delimiter_of(first)
+        for number, cells in _cells(table_reader(stream, first)):
             where = f"{path.name}:{number}"
             listing.captions_in += 1
             if isinstance(cells, csv.Error):

@@ -15,6 +15,7 @@ from tfcaption.records.dataset_info import CAPTIONS_FILE, ShardInfo
 from tfcaption.records.folder_kinds import describe_folder
 from tfcaption.records.photo_names import CAPTION_COLUMNS, PHOTO_COLUMNS, usual_column
 from tfcaption.records.reading import check_shards
+from tfcaption.records.tables import table_reader
 
 _LISTS = ("annotations", "predictions", "results", "captions")  # of entries, in an object
 _BLANK = re.compile(r"[\s\ufeff]*")  # between JSON values; files that were joined have marks between them
@@ -234,10 +235,9 @@ def _header(text: str) -> list[str]:
 
 
 def _rows(text: str) -> Any:
-    """A csv.reader of a table, whose delimiter is the most frequent one in the first line."""
+    """A csv.reader of a table."""
     text = text.lstrip()
-    delimiter = max(",\t;|", key=text.partition("\n")[0].count)
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    return table_reader(io.StringIO(text, newline=""), text.partition("\n")[0])
 
 
 def _table_entries(text: str, file: str, header: list[str]) -> Iterator[Entry]:

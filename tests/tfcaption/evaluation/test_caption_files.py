@@ -248,6 +248,14 @@ def test_a_file_that_cannot_be_scored_is_refused_by_line(content, message, tmp_p
     assert "\n" not in str(refused.value)
 
 
+def test_a_quotation_mark_in_a_table_with_bars_belongs_to_its_caption_unless_the_header_has_some(tmp_path):
+    captions = {"a.jpg": '"a dog', "b.jpg": 'a cat"'}
+    (tmp_path / "bars.csv").write_text('image| caption\na.jpg|"a dog\nb.jpg|a cat"\n')
+    (tmp_path / "quoted.csv").write_text('"image"|"caption"\n"a.jpg"|"""a dog"\n"b.jpg"|"a cat"""\n')
+    for name in ("bars.csv", "quoted.csv"):
+        assert read_captions(tmp_path / name, captions) == captions
+
+
 def test_an_empty_caption_scores_nothing(records, tmp_path):
     best = {photo: captions[0] for photo, captions in REFERENCES.items()}
     (tmp_path / "best.json").write_text(json.dumps(best))
