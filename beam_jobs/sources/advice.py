@@ -38,7 +38,7 @@ def advice(listing: Listing, *, divided: bool) -> list[str]:
     if captions and len(set(captions)) == 1:
         warnings.append(
             f"all training captions ({len(captions):,}) are the same, and nothing else can be learned: does --captions "
-            f"(in a table, --columns) name the captions? {some_of(captions[:1])}"
+            f"(in a table, --columns) name the captions? {' '.join(captions[0].split()):.80}"
         )
     return warnings
 

@@ -61,6 +61,7 @@ class _Photo:
     """A photo that captions name."""
 
     captions: list[str] = field(default_factory=list)  # raw
+    in_other_files: frozenset[str] = frozenset()  # captions of the files before the one that is being read
     source_ids: dict[str, None] = field(default_factory=dict)  # in their order
     evidence: Evidence = field(default_factory=Evidence)
     locations: list[Location] = field(default_factory=list)
@@ -233,7 +234,7 @@ def _read_captions(
     """The photos by their names, and the column that names their splits; bad captions are rejected."""
     photos: dict[str, _Photo] = defaultdict(_Photo)
     unknown: dict[str, str] = {}  # column -> where it does not name a split
-    column = ""
+    column, repeated = "", list[str]()
     for line in layout.read(files, listing, columns):
         name = _normal_name(line, layout, folders)
         if not name:
@@ -242,13 +243,16 @@ def _read_captions(
         photo = photos[name]  # known now, even if it has no good caption
         if line.source_id is not None:
             photo.source_ids[line.source_id] = None
-        if line.file is not None:
+        if line.file is not None and line.file not in photo.evidence.files:
             photo.evidence.files.add(line.file)
+            photo.in_other_files = frozenset(photo.captions)
         captions = captions_in(line.caption)
         listing.captions_in += len(captions) - 1
         for caption in captions:
             if problem := caption_problem(caption):
                 listing.reject("caption", line.where, problem, f"{name}: {caption!r:.80}")
+            elif caption.strip() in photo.in_other_files:
+                repeated.append(line.where)
             else:
                 photo.captions.append(caption.strip())
         if line.split in (None, ""):
@@ -262,6 +266,9 @@ def _read_captions(
             )
         else:
             photo.evidence.split, column = split, line.column
+    listing.captions_in -= len(repeated)
+    if repeated:
+        listing.notes.append(f"captions that several files hold, counted once: {len(repeated):,} ({some_of(repeated)})")
     if not listing.captions_in:
         reasons = named_reasons(listing.rejections)
         raise SourceError(f"{files[0]}: " + (f"holds no captions: {reasons}" if reasons else "is empty"))

@@ -493,6 +493,15 @@ def test_usual_columns_are_known_however_their_words_are_written(images, texts, 
     assert len(read_source(images, texts).photos) == len(NAMES)
 
 
+def test_a_caption_in_two_files_counts_once_but_twice_in_one_file_twice(images, texts):
+    write(texts / "all.csv", ["image,caption", *(f"{name},Wet" for name in NAMES), "a.jpg,Wet", "a.jpg,Red"])
+    write(texts / "copy.jsonl", [json.dumps({"image": "a.jpg", "caption": ["Red ", "New", "New"]})])
+    listing = read_source(images, texts)
+    assert listing.photos[0].captions == ("Wet", "Wet", "Red", "New", "New")
+    assert listing.captions_in == len(NAMES) + 4 and listing.rejections == []
+    assert "captions that several files hold, counted once: 1 (copy.jsonl:1)" in listing.notes
+
+
 @pytest.mark.parametrize("columns", [["caption_0", "caption_1"], ["Caption 1", "Caption 2"], ["comment_1", "comment2"]])
 def test_several_columns_of_captions_are_several_captions(images, texts, columns):
     rows = [["image", *columns, "caption_url"], *([name, "Red", "wet ; blue", "x"] for name in NAMES[:5])]
