@@ -73,7 +73,7 @@ def write_report(
         Section(section, heading, [_photo(runs, ids, index, jpegs[ids[index]], scores) for index in chosen[section]])
         for section, heading in SECTIONS.items()
     ]
-    of_runs, difference = _intervals(runs, ids)
+    of_runs, difference = score_intervals(runs, ids)
     names = [run.name for run in runs]
     page = Page(
         title=" and ".join(filter(None, (", ".join(names[:-1]), names[-1]))),
@@ -146,7 +146,7 @@ def _photo(runs: Sequence[EvaluatedRun], ids: Sequence[str], index: int, jpeg: b
     return PagePhoto(f"photo-{index}", ids[index], jpeg, size, lines[0]["references"], captions)
 
 
-def _intervals(
+def score_intervals(
     runs: Sequence[EvaluatedRun], ids: Sequence[str]
 ) -> tuple[list[dict[str, Interval]], Mapping[str, Interval]]:
     """The intervals of each run's scores and, for two runs, of their difference; none where the photos differ."""

@@ -23,9 +23,10 @@ from tfcaption.records.sharding import shard_name
 from tfcaption.records.tfrecord import frame_record
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE
 from tfcaption.reporting import plots
-from tfcaption.reporting.data import read_runs
+from tfcaption.reporting.data import common_photos, read_runs
 from tfcaption.reporting.figures import distinct_ngrams, learning_rate_figure, training_figures
-from tfcaption.reporting.report import PHOTO_SIZE, choose_photos, write_report
+from tfcaption.reporting.report import PHOTO_SIZE, choose_photos, score_intervals, write_report
+from tfcaption.reporting.summary import verdict
 from tfcaption.reporting.tables import trigram_shares
 from tfcaption.runs.about import write_about
 from tfcaption.runs.directory import CONFIG_FILE, RunError
@@ -230,17 +231,18 @@ def scored_run(folder, tmp_path, name, column, cider):
     return write_run(tmp_path / name, folder / "records", evaluation(column, cider=cider, **compared))
 
 
-def verdict_of(paths, output):
-    tree = parse(write_report(paths, output=output, photo_count=36).read_text(encoding="utf-8"))
-    return next(tree.all("p", class_="verdict")).text, tree
+def verdict_of(paths):
+    _, runs = read_runs(paths)
+    return " ".join(verdict(runs, *score_intervals(runs, common_photos(runs))))
 
 
 def test_the_verdict_places_the_best_run_between_a_constant_caption_and_people(folder, tmp_path):
     paths = [scored_run(folder, tmp_path, name, *of) for name, *of in (("low", 1, 0.45), ("high", 2, 0.7))]
-    verdict, tree = verdict_of(paths, tmp_path / "page")
-    assert re.match(r"high has a CIDEr-D of 0\.700 \([\d.]+ to [\d.]+\), 50% of the way from", verdict)
-    assert "(0.200) to people (1.200)" in verdict
-    assert re.search(r"It has 0\.250 more than low, which may be chance|It is better than low by 0\.250", verdict)
+    tree = parse(write_report(paths, output=tmp_path / "page", photo_count=36).read_text(encoding="utf-8"))
+    said = next(tree.all("p", class_="verdict")).text
+    assert re.match(r"high has a CIDEr-D of 0\.700 \([\d.]+ to [\d.]+\), 50% of the way from", said)
+    assert "(0.200) to people (1.200)" in said
+    assert re.search(r"It has 0\.250 more than low, which may be chance|It is better than low by 0\.250", said)
     (cider,) = (part for part in tree.all("section", class_="headline") if next(part.all("h2")).text == "CIDEr-D")
     (scale,) = cider.all("div", class_="range")
     assert scale.attributes["aria-label"] == "constant caption 0.200, people 1.200, low 0.450, high 0.700"
@@ -252,12 +254,12 @@ def test_a_captioner_that_is_no_better_than_the_constant_caption_is_called_so(fo
     run = write_run(
         tmp_path / "poor", folder / "records", evaluation(1, cider=0.2, constant={"caption": "a man .", "cider": 9.0})
     )
-    assert "hardly better than to say “a man.” about every photo" in verdict_of([run], tmp_path / "page")[0]
+    assert "hardly better than to say “a man.” about every photo" in verdict_of([run])
 
 
 def test_equal_captions_differ_by_chance_at_most(folder, tmp_path):
     paths = [scored_run(folder, tmp_path, name, 1, 0.5) for name in ("one", "two")]
-    assert "which may be chance (0.000 to 0.000)" in verdict_of(paths, tmp_path / "page")[0]
+    assert "which may be chance (0.000 to 0.000)" in verdict_of(paths)
 
 
 def test_the_page_says_how_each_run_was_made_and_shows_no_folder_of_the_machine(folder, tmp_path):
