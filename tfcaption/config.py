@@ -322,7 +322,7 @@ def _read(path: Path, read_by: tuple[Path, ...]) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         content, written = yaml.load(text, _Loader) or {}, yaml.load(text, yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}") from error
+        raise ConfigError(f"{path}: not YAML: {_in_one_line(error)}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold sections such as `train:`, not {type(content).__name__}")
     _take_texts_as_written(content, written)
@@ -377,7 +377,11 @@ def _parsed(override: str) -> tuple[str, tuple[str, Any]]:
         as_written = key in _TEXTS and not value.startswith(("'", '"'))
         return key, (f"--set {override}", _text(key, value) if as_written else yaml.load(value, _Loader))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"--set {override}: {error}") from error
+        raise ConfigError(f"--set {override}: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _apply(content: dict[str, Any], key: str, value: Any, source: str) -> None:

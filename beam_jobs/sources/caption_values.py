@@ -43,7 +43,8 @@ def captions_in(value: Any, depth: int = 0) -> list[Any]:
 
 def caption_problem(caption: Any) -> str:
     """Why a caption cannot be used; empty if it can."""
-    if not isinstance(caption, str):  # JSON may hold numbers, null and lists
+    # JSON may hold numbers, null and lists; of a text with a NUL, TensorFlow reads only what is before it.
+    if not isinstance(caption, str) or "\0" in caption:
         return "not text"
     if not any(character.isalnum() for character in caption):
         return "empty caption"

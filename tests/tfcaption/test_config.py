@@ -253,6 +253,7 @@ def test_a_config_that_is_described_reads_back_unchanged_and_names_the_defaults_
         ("model.variant=thawed", "model.variant"),
         ("train.xla=perhaps", "train.xla"),
         ("train.epochs", "write KEY=VALUE"),
+        ('run="a', "while scanning a quoted scalar in "),
         ("run.name=x", "run is a field"),
     ],
 )
@@ -260,6 +261,7 @@ def test_mistakes_are_errors_that_name_the_field(path, override, message):
     with pytest.raises(ConfigError) as caught:
         load_config(path, [override])
     assert str(caught.value).startswith(f"--set {override}: ") and message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_mistake_is_reported_under_the_override_or_the_file_that_made_it(path):

@@ -17,6 +17,7 @@ class PhotoIds:
     - A name may have other folders before it than the photo's id, or none; may lack the ending or have one that the id
       lacks; and may be spelt otherwise (see `spelling`), also with `\` between folders. The photo with the most folders
       of the name counts.
+    - A name of COCO's 2014 files may be one of its 2017 files, and the other way round: both end in the same 12 digits.
     - A number, also as text with zeros before it, is the one that the photo has in the `images` of COCO's files. If no
       photo has such numbers, it is the one at the end of COCO's file names, or a name that is a number.
 
@@ -34,8 +35,11 @@ class PhotoIds:
         self._wanted = wanted
         self._by_name: dict[str, list[str]] = defaultdict(list)  # the end of an id, with and without its ending
         self._by_number: dict[str, list[str]] = defaultdict(list)
+        self._by_coco_name: dict[str, list[str]] = defaultdict(list)  # the 12 digits
         for photo in self._split_of:
             parts = _parts(photo)
+            if digits := _digits_of_coco(photo):
+                self._by_coco_name[digits].append(photo)
             for start in range(len(parts)):
                 for name in _joined(parts[start:]):
                     self._by_name[name].append(photo)
@@ -70,6 +74,7 @@ class PhotoIds:
             found = numbered or named
         else:  # text of digits may be a name or a number
             found = list(dict.fromkeys(named + numbered))
+        found = found or self._of_wanted_split(self._by_coco_name.get(_digits_of_coco(name), []))
         in_split = [photo for photo in found if self._split_of[photo] == self._wanted]
         if in_split and len(found) > 1:
             more = ", ..." if len(found) > 3 else ""
@@ -123,6 +128,10 @@ def _number(text: str) -> str:
 
 def _number_in_name(photo: str) -> str:
     """The number that is a photo's name, or the one at the end of a name of COCO's; empty if there is none."""
-    stem = _stem(_parts(photo)[-1])
-    end = stem.rpartition("_")[2]
-    return _number(end) if end == stem or len(end) == _DIGITS_OF_COCO else ""
+    return _number(_digits_of_coco(photo) or _stem(_parts(photo)[-1]))
+
+
+def _digits_of_coco(photo: str) -> str:
+    """The digits at the end of a name of COCO's; empty for other names."""
+    end = _stem(_parts(photo)[-1]).rpartition("_")[2]
+    return end if len(end) == _DIGITS_OF_COCO and _number(end) else ""

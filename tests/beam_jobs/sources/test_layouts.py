@@ -361,6 +361,7 @@ def test_rows_inside_an_unclosed_quotation_mark_are_rejected(images, texts):
         ("[" * 100_000, "malformed line"),
         ('{"file_name": "a.jpg", "caption": 5}', "not text"),
         ('{"file_name": "a.jpg", "caption": [[[["A dog ."]]]]}', "not text"),
+        ('{"file_name": "a.jpg", "caption": "A\\u0000dog"}', "not text"),
         ('{"file_name": "a.jpg", "caption": "\\ud800 a dog"}', "not UTF-8"),
         ('{"file_name": "a\\u0000.jpg", "caption": "A dog ."}', "unsafe name"),
     ],

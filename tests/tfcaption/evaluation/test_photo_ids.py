@@ -94,6 +94,15 @@ def test_a_number_of_two_photos_of_the_split_is_refused():
     assert photos.find(5) == "b.jpg"
 
 
+@pytest.mark.parametrize("numbers", [(), ("1",)])
+def test_names_of_cocos_2014_and_2017_files_are_those_of_the_same_photos(numbers):
+    photos = ["a/COCO_val2014_000000000139.jpg", "000000000285.jpg"]
+    found = PhotoIds({"dev": dict.fromkeys(photos, numbers)}, "dev")
+    assert found.find("val2017/000000000139.jpg") == photos[0]
+    assert found.find("COCO_train2014_000000000285.jpg") == photos[1]
+    assert found.find("000000000140.jpg") is None and found.find("VizWiz_val_00000139.jpg") is None
+
+
 def test_ids_of_coco_that_are_words_count_as_well():
     assert PhotoIds({"dev": {"a.jpg": ["x9/7"]}}, "dev").find("x9/7") == "a.jpg"
 
