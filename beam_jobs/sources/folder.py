@@ -1,4 +1,4 @@
-"""The layout of text files beside the photos."""
+"""The layout of text and JSON files beside the photos."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,19 +13,24 @@ from tfcaption.runtime.paths import files_in, is_hidden
 
 
 class Folder(Source):
-    """Text files beside the photos: dog.jpg and dog.txt, a caption a line."""
+    """Text files beside the photos: dog.jpg and dog.txt, a caption a line; or dog.json with captions."""
 
     name, names_are_paths = "folder", True
-    layout = "for each photo NAME.jpg a file NAME.txt or NAME.caption, a caption a line"
+    layout = "for each photo NAME.jpg a file NAME.txt or NAME.caption, a caption a line, or NAME.json with captions"
     text_endings = TEXT_ENDINGS
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
         if not captions.is_dir():
             return []
-        texts = [path for path in visible_files(captions, below=True) if path.suffix.lower() in TEXT_ENDINGS]
+        files = visible_files(captions, below=True)
+        texts = [path for path in files if path.suffix.lower() in TEXT_ENDINGS]
         photo_of = _photos_beside(texts)
-        return [text for text in texts if text in photo_of]
+        if found := [text for text in texts if text in photo_of]:
+            return found
+        texts = [path for path in files if path.suffix.lower() == JSON_ENDING]
+        photo_of = _photos_beside(texts)
+        return [text for text in texts if text in photo_of and holds_captions(text.read_bytes())]
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
@@ -34,7 +39,11 @@ class Folder(Source):
         for text in files:
             texts_of[photo_of.get(text, text)].append(text)
         for path, photo in photo_of.items():
-            if path.suffix.lower() == JSON_ENDING and photo in texts_of and holds_captions(path.read_bytes()):
+            if (
+                path.suffix.lower() == JSON_ENDING
+                and path not in listing.accounted
+                and holds_captions(path.read_bytes())
+            ):
                 listing.accounted.add(path)
                 texts_of[photo].append(path)
         for photo, texts in texts_of.items():

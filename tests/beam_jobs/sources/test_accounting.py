@@ -36,6 +36,19 @@ def test_the_folder_that_the_job_writes_is_not_part_of_the_data_set(tmp_path, mo
         assert set(unread(listing)) == {"out2/b.bin", "link"} and not any("files" in each for each in listing.warnings)
 
 
+def test_json_beside_photos_holds_their_captions_with_or_without_texts(tmp_path):
+    put(tmp_path, **{f"{name}.jpg": PHOTO for name in "abc"})
+    put(tmp_path, **{"a.json": '{"caption": "Of a ."}', "b.json": '{"captions": ["One .", "Two ."]}', "c.json": "[1]"})
+    listing = read_source(tmp_path, tmp_path)
+    assert captions_of(listing) == {"a.jpg": ("Of a .",), "b.jpg": ("One .", "Two .")}
+    assert listing.source == "folder" and listing.captions_in == 3 and set(unread(listing)) == {"c.json"}
+    put(tmp_path, **{"b.txt": "One .\nThree .\n"})
+    assert captions_of(read_source(tmp_path, tmp_path)) == {
+        "a.jpg": ("Of a .",),
+        "b.jpg": ("One .", "Three .", "Two ."),
+    }
+
+
 def test_everything_in_a_folder_of_pairs_is_read_or_named(tmp_path):
     for name in ("a.jpg", "b.jfif", "c.JPEG", "d", "e.jpg_large", "f.wrong.jpg", "g.png"):
         put(tmp_path, **{name: PHOTO, f"{name.rpartition('.')[0] or name}.txt": f"Of {name} .\n"})
