@@ -65,6 +65,10 @@ class BeamPath(PurePosixPath):
         """See `Path.exists`."""
         return self.is_file() or self.is_dir()
 
+    def absolute(self) -> "BeamPath":
+        """See `Path.absolute`."""
+        return self
+
     def is_file(self) -> bool:
         """See `Path.is_file`."""
         return bool(FileSystems.exists(str(self)))

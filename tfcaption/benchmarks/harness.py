@@ -70,7 +70,8 @@ def find_jpegs(folder: Path) -> list[Path]:
     Raises:
         UsageError: there are none.
     """
-    jpegs = [path for path in photos_below(folder) if path.suffix.lower() in (".jpg", ".jpeg")]
+    found = photos_below(folder) if folder.is_dir() else []
+    jpegs = [path for path in found if path.suffix.lower() in (".jpg", ".jpeg")]
     if not jpegs:
         raise UsageError(f"{folder}: no JPEG photo below it; name a folder of photos with --images")
     return jpegs

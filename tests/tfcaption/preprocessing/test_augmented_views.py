@@ -135,9 +135,11 @@ def test_inspect_prints_the_command_that_rebuilds_views_and_features_of_features
 @pytest.mark.parametrize("by_photo", [True, False], ids=["photos", "captions"])
 def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, three_views, cache, by_photo):
     features = load_features_info(three_views)
-    subject = opened(three_views, info, "train", features, cache=cache, by_photo=by_photo)
     stored, words = all_features(three_views), load_vocabulary(sample_records)
-    left, right = words.index("left"), words.index("right")
+    left, right = words.index("red"), words.index("blue")  # the sample does not say left and right
+    settings = features.settings.model_copy(update={"sides": [left, right]})
+    features = features.model_copy(update={"settings": settings})
+    subject = opened(three_views, info, "train", features, cache=cache, by_photo=by_photo)
     found = {
         name: record.token_ids for name, (split, record) in read_all(sample_records)[1].items() if split == "train"
     }

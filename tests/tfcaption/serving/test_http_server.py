@@ -443,10 +443,10 @@ def test_every_address_of_the_page_is_found_below_a_prefix(export, below):
     client = Client(below(app_of(export)))
     for address in ("/captioner", "/captioner/"):
         assert client.get(address, follow_redirects=True).data == (PAGE_FOLDER / "index.html").read_bytes()
-    content = "".join(path.read_text() for path in PAGE_FOLDER.iterdir())
+    content = "".join((PAGE_FOLDER / name).read_text() for name in ("index.html", "page.js", "page.css"))
     found = re.findall(r"""(?:href|src|action)="(?!data:)([^"]*)"|fetch\(["`]([^"`$]*)|url\((.*?)\)""", content)
     addresses = {"".join(groups) for groups in found}
-    assert addresses == {"static/page.css", "static/page.js", "v1/captions", "healthz"}
+    assert addresses == {"static/page.css", "static/page.js", "static/sample.jpg", "v1/captions", "healthz"}
     for address in addresses:
         assert client.get(urljoin("/captioner/", address)).status_code == 200
 
