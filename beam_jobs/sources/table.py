@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tfcaption.records.tables import delimiter_of, table_reader
 
 
 class Table(Source):
-    """CSV or TSV files with a header, or JSON lines, a photo or a caption a row.
+    """CSV or TSV files with a header, JSON lines, or a named file with a list in JSON; a photo or a caption a row.
 
     They lie in the folder of the captions, or else in folders below it that are named after splits (`train/`), or are
     named `metadata` and lie beside their photos.
@@ -45,8 +45,7 @@ class Table(Source):
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
         for path in files:
-            is_json = path.suffix.lower() == ".jsonl" or _first_line(path).startswith("{")
-            rows = _json_rows(path, listing) if is_json else _csv_rows(path, listing)
+            rows = _reader(path)(path, listing)
             keys: tuple[str, list[str]] | None = None
             for number, row in rows:
                 where = f"{path.name}:{number}"
@@ -69,6 +68,13 @@ def _has_header(path: Path) -> bool:
     """True if the first line names columns. A .txt file may hold any text, so one column must have a caption's name."""
     names = _header(_first_line(path))
     return len(names) > 1 and (path.suffix.lower() != ".txt" or bool(caption_columns(dict.fromkeys(names))))
+
+
+def _reader(path: Path) -> Callable[[Path, Listing], Iterator[tuple[int, dict[str, Any]]]]:
+    first = _first_line(path)
+    if path.suffix.lower() == ".jsonl" or first.startswith("{"):
+        return _json_rows
+    return _json_list if first.startswith("[") else _csv_rows
 
 
 def _first_line(path: Path) -> str:
@@ -156,6 +162,21 @@ def _json_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, An
             yield number, row
         else:
             listing.reject("caption", f"{path.name}:{number}", "malformed line", f"not a JSON object: {line[:80]}")
+
+
+def _json_list(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The entries of a list in JSON with their numbers."""
+    try:
+        with path.open("rb") as stream:
+            rows = json.load(utf8(stream))
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path}: not JSON: {error}") from error
+    for number, row in enumerate(rows, start=1):
+        listing.captions_in += 1
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            listing.reject("caption", f"{path.name}:{number}", "malformed line", f"not a JSON object: {row!s:.80}")
 
 
 def _keys(path: Path, row: dict[str, Any], columns: Columns) -> tuple[str, list[str]]:

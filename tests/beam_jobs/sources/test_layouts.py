@@ -494,6 +494,20 @@ def test_usual_columns_are_known_however_their_words_are_written(images, texts, 
     assert len(read_source(images, texts).photos) == len(NAMES)
 
 
+def test_a_list_in_json_is_a_table_where_that_is_named(images, texts):
+    rows = [{"image": name, "caption": CAPTIONS[name]} for name in NAMES]
+    path = texts / "captions.json"
+    path.write_text(json.dumps([*rows, 7], indent=1), encoding="utf-16")
+    listing = read_source(images, path, source="table")
+    assert {photo.id: photo.captions for photo in listing.photos} == CAPTIONS
+    assert [(each.id, each.reason) for each in listing.rejections] == [("captions.json:7", "malformed line")]
+    with pytest.raises(SourceError, match="holds no captions of a known layout"):  # such files may also hold results
+        read_source(images, texts)
+    path.write_text("[{")
+    with pytest.raises(SourceError, match="captions.json: not JSON"):
+        read_source(images, path, source="table")
+
+
 def test_a_caption_in_two_files_counts_once_but_twice_in_one_file_twice(images, texts):
     write(texts / "all.csv", ["image,caption", *(f"{name},Wet" for name in NAMES), "a.jpg,Wet", "a.jpg,Red"])
     write(texts / "copy.jsonl", [json.dumps({"image": "a.jpg", "caption": ["Red ", "New", "New"]})])
