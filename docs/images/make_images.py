@@ -1,6 +1,6 @@
-"""Makes the pictures of this folder from the runs and the report of `make demo`.
+"""Makes the pictures of this folder; README.md has the commands that make what it takes.
 
-python docs/images/make_images.py demo
+python docs/images/make_images.py RUN PHOTOS REPORT
 """
 
 import io
@@ -123,6 +123,6 @@ def screenshot(page: Path, width: int, height: int) -> Image.Image:
 
 
 if __name__ == "__main__":
-    demo = Path(sys.argv[1])
-    save(draw_captions(demo / "runs" / "attention", demo / "sample" / "Flicker8k_Dataset"), HERE / "captions.png")
-    save(screenshot(demo / "report" / "report.html", 1400, 1050), HERE / "report.png")
+    run, photos, report = map(Path, sys.argv[1:])
+    save(draw_captions(run, photos), HERE / "captions.png")
+    save(screenshot(report, 1400, 1050), HERE / "report.png")
