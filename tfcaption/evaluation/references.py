@@ -71,7 +71,7 @@ def load_source_ids(records: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def _shard_files(records: Path, info: DatasetInfo, split: str) -> list[str]:
-    shards = info.split(split).shards
+    shards = info.split(split, records).shards
     check_shards(records, shards, description=DATASET_FILE, job="build_records")
     return [str(records / shard.name) for shard in shards if shard.records]
 

@@ -61,7 +61,7 @@ def open_split(
             has another size than its description says.
     """
     info, features = dataset.info, dataset.features
-    described = info.split(name)
+    described = info.split(name, dataset.records)
     shards = dataset.shards(name)
     shares = [shards[index :: host.count] for index in range(host.count)]
     photos = [sum(shard.records for shard in share) for share in shares]

@@ -54,7 +54,7 @@ class Dataset:
 
     def shards(self, split: str) -> list[ShardInfo]:
         """All shards of a split; raises RecordError where there is no such split."""
-        described = self.info.split(split)
+        described = self.info.split(split, self.records)
         return self.features.splits[split] if self.features else described.shards
 
 

@@ -94,8 +94,12 @@ class DatasetInfo(BaseModel):
     word_counts: list[int]  # in the training split, by token id (0 for <pad>)
     duplicates: list[dict[str, str]] = []  # photos with byte-identical files in several splits: id -> split
 
-    def split(self, name: str) -> SplitInfo:
+    def split(self, name: str, folder: Path | str = "these records") -> SplitInfo:
         """The split `name`.
+
+        Args:
+            name: train, dev or test.
+            folder: of the records, for the message.
 
         Raises:
             RecordError: it is missing or empty; the message lists the available splits.
@@ -103,8 +107,8 @@ class DatasetInfo(BaseModel):
         if name not in self.splits or not self.splits[name].photos:
             available = ", ".join(split for split, info in self.splits.items() if info.photos)
             raise RecordError(
-                f"these records have no split '{name}'; available: {available}; build_records divides the photos anew "
-                "where --shares is given"
+                f"{folder}: no split '{name}'; available: {available}; build_records divides the photos anew where "
+                "--shares is given"
             )
         return self.splits[name]
 

@@ -145,7 +145,7 @@ def read_photos(
     size_of_records = min(size, info.settings.image_size)
     jpegs: dict[str, bytes] = {}
     with Progress(len(ids), unit="photos", label="reading photos") as progress:
-        for shard in info.split(split).shards:
+        for shard in info.split(split, records).shards:
             if len(jpegs) == len(ids):
                 break
             check_shards(records, [shard], description=DATASET_FILE, job="build_records", check_sizes=False)

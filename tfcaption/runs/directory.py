@@ -81,7 +81,7 @@ def plan_run(config: Config) -> Run:
     records = as_path(config.data.records)
     info, words = load_dataset_info(records), load_vocabulary(records)
     for split in ("train", "dev"):
-        info.split(split)
+        info.split(split, records)
     if len(words) <= len(SPECIAL_TOKENS):
         raise RecordError(
             f"{records}: the vocabulary has no words, so nothing can be learned; build the records again with a lower "

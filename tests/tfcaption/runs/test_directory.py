@@ -46,7 +46,7 @@ def test_features_remember_the_weights_and_a_run_starts_from_them_and_saves_thei
 @pytest.mark.parametrize(
     ("dev", "words", "message"),
     [
-        ({}, ["dog"], r"no split 'dev'; available: train; build_records .* --shares"),
+        ({}, ["dog"], r"records: no split 'dev'; available: train; build_records .* --shares"),
         ({"b.jpg": (["A dog ."], [])}, [], "records: the vocabulary has no words.* a lower --min_count"),
     ],
 )
