@@ -123,7 +123,7 @@ def read_source(
     rejections = list(_rejections(layout, photos, official, lists, images))
     used_paths = {*matches.path_of.values(), *chain(*matches.ambiguous.values())}
     for path, name in short_names(locations_of.keys() - used_paths).items():
-        if name not in lists.without_captions:
+        if not layout.split_files or name not in lists.without_captions:  # those are among `_rejections`
             kind = "photo" if layout.every_photo_captioned else "unused"
             rejections.append(Rejection(kind=kind, id=name, reason="no captions", detail=str(locations_of[path][0])))
     listing.accounted |= lists.files.keys()

@@ -218,6 +218,13 @@ def test_a_column_that_may_hold_splits_and_holds_something_else_is_said(tmp_path
     assert said.startswith("by a hash") and "c.csv:2: set '1' is no split, so this column is not used" in listing.notes
 
 
+def test_a_photo_that_a_list_names_and_no_caption_is_named_as_unused(tmp_path):
+    make(tmp_path, {**FLAT, "c.csv": table("0.jpg", "1.jpg"), "test.txt": "1.jpg\n2.jpg\n"})
+    found, _, listing = read(tmp_path)
+    assert found == {"train": ["0.jpg"], "test": ["1.jpg"]}
+    assert {each.id: each.reason for each in listing.rejections if each.kind == "unused"} == {"2.jpg": "no captions"}
+
+
 def test_a_given_column_of_splits_decides_against_names_of_files(tmp_path):
     make(tmp_path, REFUSED["file against column"][0] | {"test.csv": table("2.jpg", split=["train"])})
     found, said, _ = read(tmp_path, columns=Columns("image", "caption", "split"))
