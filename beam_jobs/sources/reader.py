@@ -219,7 +219,8 @@ def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
         if files := layout.files(captions):
             return layout, files
     listed = "\n".join(f"  {layout.name:10}  {layout.layout}" for layout in known.values())
-    raise SourceError(f"--captions {captions}: holds no captions of a known layout; these are known:\n{listed}")
+    cure = " (--source names the one of a file that is called otherwise)" if captions.is_file() else ""
+    raise SourceError(f"--captions {captions}: holds no captions of a known layout; these are known{cure}:\n{listed}")
 
 
 def _read_captions(
