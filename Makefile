@@ -22,14 +22,12 @@ $(INSTALLED): setup.py pyproject.toml
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)
-	$(BIN)/tfcaption sample_data --output $(DEMO)/sample
+	$(BIN)/tfcaption sample_data --output $(DEMO)/sample --photos 1000
 	$(BIN)/tfcaption build_records --source flickr8k --images $(DEMO)/sample/Flicker8k_Dataset \
 		--captions $(DEMO)/sample/Flickr8k_text --output $(DEMO)/records --image_size 128 --min_count 1
 	$(BIN)/tfcaption inspect $(DEMO)/records --show 12 --output $(DEMO)/pictures
 	$(BIN)/tfcaption extract_features --records $(DEMO)/records --output $(DEMO)/features/trunk \
 		--stage trunk --weights random
-	$(BIN)/tfcaption extract_features --records $(DEMO)/records --features $(DEMO)/features/trunk \
-		--output $(DEMO)/features/pooled --stage pooled --weights random
 	$(BIN)/tfcaption extract_features --records $(DEMO)/records --features $(DEMO)/features/trunk \
 		--output $(DEMO)/features/map --stage map --weights random
 	$(BIN)/tfcaption train --config sample_frozen
@@ -39,7 +37,8 @@ demo: $(INSTALLED)
 	$(BIN)/tfcaption caption $(DEMO)/export/1 $$(head -n 5 $(DEMO)/sample/Flickr8k_text/Flickr_8k.testImages.txt \
 		| sed 's|^|$(DEMO)/sample/Flicker8k_Dataset/|')
 	$(BIN)/tfcaption evaluate $(DEMO)/runs/frozen $(DEMO)/runs/finetuned $(DEMO)/runs/attention --split test
-	$(BIN)/tfcaption report $(DEMO)/runs/frozen $(DEMO)/runs/finetuned $(DEMO)/runs/attention --output $(DEMO)/report
+	$(BIN)/tfcaption report $(DEMO)/runs/frozen $(DEMO)/runs/finetuned $(DEMO)/runs/attention \
+		--images $(DEMO)/sample/Flicker8k_Dataset --output $(DEMO)/report
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

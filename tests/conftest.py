@@ -95,10 +95,12 @@ def trunk(sample_records, shared_extractors, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained_run(sample_records, pooled, tmp_path_factory):
-    """A run of two epochs from pooled features; tests that write into it copy it."""
+    """A run of two epochs from pooled features, which shows two photos; tests that write into it copy it."""
     from tests.support.runs import config, train
 
-    return train(config(tmp_path_factory.mktemp("runs") / "two", sample_records, 2, pooled))
+    settings = config(tmp_path_factory.mktemp("runs") / "two", sample_records, 2, pooled)
+    settings.train.shown_photos = 2
+    return train(settings)
 
 
 @pytest.fixture(scope="session")

@@ -107,8 +107,8 @@ ODD_NAMES = (
 def places():
     """(place, name of a folder there); the server of Google's API cannot read `?` and `#`."""
     yield from (("local", name) for name in ODD_NAMES)
-    yield from (("gs", name) for name in ("run[1]", "*"))
-    for place, name in (("gs", "{a,b}"), ("gs", "a'\"b"), ("s3", "run[1]"), ("s3", "a b #%41")):
+    of_stores = [("gs", name) for name in ("run[1]", "*", "{a,b}", "a'\"b")] + [("s3", "run[1]"), ("s3", "a b #%41")]
+    for place, name in of_stores:  # a server takes 20 s to start
         yield pytest.param(place, name, marks=pytest.mark.slow)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -17,30 +18,27 @@ from tfcaption.records.reading import read_records
 
 
 @pytest.fixture(scope="module")
-def shown(sample_records, pooled, tmp_path_factory):
-    """The shared run of two epochs again, with two photos for TensorBoard."""
-    settings = config(tmp_path_factory.mktemp("shown") / "run", sample_records, 2, pooled)
-    settings.train.shown_photos = 2
-    return train(settings)
-
-
-@pytest.fixture(scope="module")
-def events(shown):
-    found = EventAccumulator(str(shown / "tensorboard"), size_guidance={"tensors": 0})
+def events(trained_run):
+    found = EventAccumulator(str(trained_run / "tensorboard"), size_guidance={"tensors": 0})
     found.Reload()
     return found
 
 
-def test_showing_photos_changes_no_step(shown, trained_run):
-    assert figures(shown) == figures(trained_run) and step_losses(shown) == step_losses(trained_run)
+@pytest.mark.slow
+def test_showing_photos_changes_no_step(trained_run, sample_records, pooled, tmp_path):
+    without = train(config(tmp_path / "run", sample_records, 2, pooled))
+    assert figures(without) == figures(trained_run) and step_losses(without) == step_losses(trained_run)
 
 
-def test_each_epoch_has_the_first_dev_photos_beside_their_greedy_captions(shown, events, sample_records):
+def test_each_epoch_has_the_first_dev_photos_beside_their_greedy_captions(
+    trained_run, events, sample_records, tmp_path
+):
     first = [decode_record(data) for data in read_records(map(str, sorted(sample_records.glob("dev-*"))))][:2]
     tags = [f"dev/{record.photo_id}" for record in first]
     assert events.Tags()["tensors"] and {tag for tag in events.Tags()["tensors"] if "/" in tag} >= set(tags)
-    evaluate(shown, search=CaptionOptions(beam=1), checkpoint="last")
-    lines = [json.loads(line) for line in (shown / "eval-dev" / "captions.jsonl").read_text().splitlines()]
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    evaluate(run, search=CaptionOptions(beam=1), checkpoint="last")
+    lines = [json.loads(line) for line in (run / "eval-dev" / "captions.jsonl").read_text().splitlines()]
     captions = {line["id"]: line["caption"] for line in lines}
     for record, tag in zip(first, tags, strict=True):
         epochs = events.Tensors(tag)
@@ -53,7 +51,7 @@ def test_each_epoch_has_the_first_dev_photos_beside_their_greedy_captions(shown,
         np.testing.assert_array_equal(drawn, np.asarray(expected))
 
 
-def test_scores_and_learning_rate_are_scalars_and_the_config_is_hparams(shown, events):
+def test_scores_and_learning_rate_are_scalars_and_the_config_is_hparams(events):
     assert {"dev_loss", "train_loss", "step_loss", "learning_rate"} <= set(events.Tags()["tensors"])
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     values = HParamsPluginData.FromString(content).session_start_info.hparams
