@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from tfcaption.evaluation.results import LINES_FILE, PROTOCOL
-from tfcaption.metrics.corpus import corpus_scores
+from tfcaption.metrics.bootstrap import PhotoScores
 from tfcaption.preprocessing import photos
 from tfcaption.records.dataset_info import DATASET_FILE, load_dataset_info
 from tfcaption.records.examples import photo_of
@@ -111,16 +110,14 @@ def compared_scores(runs: Sequence[EvaluatedRun]) -> dict[str, dict[str, Any]]:
     return {name: scores for name, scores in found.items() if scores}
 
 
-def photo_scores(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> np.ndarray:
-    """ROUGE-L of each caption against all references of its photo: (photos, runs) float64, from 0 to 1."""
-    scores = np.zeros((len(ids), len(runs)))
-    with Progress(len(ids), unit="photos", label="scoring") as progress:
-        for photo_index, photo in enumerate(ids):
-            for run_index, run in enumerate(runs):
-                line = run.captions[photo]
-                photo_score = corpus_scores({photo: line["caption"]}, {photo: line["references"]})
-                scores[photo_index, run_index] = photo_score["rouge_l"]
-            progress.update(photo_index + 1)
+def photo_scores(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> list[PhotoScores]:
+    """What each photo adds to the scores of each run, against the references that the run was evaluated with."""
+    with Progress(len(runs), unit="runs", label="scoring") as progress:
+        scores = []
+        for run in runs:
+            references = [run.captions[photo]["references"] for photo in ids]
+            scores.append(PhotoScores.of(run_captions(run, ids), references))
+            progress.update(len(scores))
     return scores
 
 

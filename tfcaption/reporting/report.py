@@ -10,14 +10,7 @@ from PIL import Image
 
 from tfcaption.metrics.bootstrap import Interval, PhotoScores, difference_intervals, draw_photos, intervals
 from tfcaption.records.captions import WordAttention
-from tfcaption.reporting.data import (
-    EvaluatedRun,
-    common_photos,
-    photo_scores,
-    read_photos,
-    read_runs,
-    run_captions,
-)
+from tfcaption.reporting.data import EvaluatedRun, common_photos, photo_scores, read_photos, read_runs
 from tfcaption.reporting.figures import caption_figures, learning_rate_figure, training_figures
 from tfcaption.reporting.page import Page, PageCaption, PagePhoto, Section, render
 from tfcaption.reporting.summary import headlines, verdict
@@ -64,7 +57,8 @@ def write_report(
     """
     split, runs = read_runs(paths, split)
     ids = common_photos(runs)
-    scores = photo_scores(runs, ids)
+    of_photos = photo_scores(runs, ids)
+    scores = np.stack([each.rouge_l for each in of_photos], axis=1)
     chosen = choose_photos(scores.mean(axis=1), photo_count)
     records = records or as_path(runs[0].run.config.data.records)
     chosen_ids = {ids[index] for indices in chosen.values() for index in indices}
@@ -73,7 +67,7 @@ def write_report(
         Section(section, heading, [_photo(runs, ids, index, jpegs[ids[index]], scores) for index in chosen[section]])
         for section, heading in SECTIONS.items()
     ]
-    of_runs, difference = score_intervals(runs, ids)
+    of_runs, difference = score_intervals(runs, of_photos)
     names = [run.name for run in runs]
     page = Page(
         title=" and ".join(filter(None, (", ".join(names[:-1]), names[-1]))),
@@ -147,14 +141,14 @@ def _photo(runs: Sequence[EvaluatedRun], ids: Sequence[str], index: int, jpeg: b
 
 
 def score_intervals(
-    runs: Sequence[EvaluatedRun], ids: Sequence[str]
+    runs: Sequence[EvaluatedRun], of_photos: Sequence[PhotoScores]
 ) -> tuple[list[dict[str, Interval]], Mapping[str, Interval]]:
     """The intervals of each run's scores and, for two runs, of their difference; none where the photos differ."""
-    if len(ids) < 2 or any(len(run.captions) != len(ids) for run in runs):
+    photos = len(of_photos[0].rouge_l)
+    if photos < 2 or any(len(run.captions) != photos for run in runs):
         return [{} for _ in runs], {}
-    counts = draw_photos(len(ids))
-    references = [runs[0].captions[photo]["references"] for photo in ids]
-    drawn = [PhotoScores.of(run_captions(run, ids), references).drawn(counts) for run in runs]
+    counts = draw_photos(photos)
+    drawn = [each.drawn(counts) for each in of_photos]
     return [intervals(each) for each in drawn], difference_intervals(drawn[1], drawn[0]) if len(drawn) == 2 else {}
 
 

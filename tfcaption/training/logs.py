@@ -29,7 +29,8 @@ class Logs:
         self._metrics = MetricsLog(run, epoch=state.epoch, step=state.step) if writes else None
         self._tensorboard = TensorBoardLog(run) if writes else None
         count = training.run.config.train.shown_photos
-        self._shown_photos = ShownPhotos(training, count) if count and writes and training.host.count == 1 else None
+        shows = count and writes and training.host.count == 1 and not state.finished
+        self._shown_photos = ShownPhotos(training, count) if shows else None
         if self._tensorboard:
             self._tensorboard.add_config(training.run.config)
 
@@ -61,7 +62,6 @@ class TensorBoardLog:
     """
 
     def __init__(self, run: Path) -> None:
-        self._run = run
         self._writer = tf.summary.create_file_writer(str(run / "tensorboard"))
 
     def add_config(self, config: Config) -> None:

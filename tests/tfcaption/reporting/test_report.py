@@ -23,7 +23,7 @@ from tfcaption.records.sharding import shard_name
 from tfcaption.records.tfrecord import frame_record
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE
 from tfcaption.reporting import plots
-from tfcaption.reporting.data import common_photos, read_runs
+from tfcaption.reporting.data import common_photos, photo_scores, read_runs
 from tfcaption.reporting.figures import distinct_ngrams, learning_rate_figure, training_figures
 from tfcaption.reporting.report import PHOTO_SIZE, choose_photos, score_intervals, write_report
 from tfcaption.reporting.summary import verdict
@@ -233,7 +233,7 @@ def scored_run(folder, tmp_path, name, column, cider):
 
 def verdict_of(paths):
     _, runs = read_runs(paths)
-    return " ".join(verdict(runs, *score_intervals(runs, common_photos(runs))))
+    return " ".join(verdict(runs, *score_intervals(runs, photo_scores(runs, common_photos(runs)))))
 
 
 def test_the_verdict_places_the_best_run_between_a_constant_caption_and_people(folder, tmp_path):
