@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "records": ("runtime",),
     "preprocessing": ("records", "runtime"),
     "input_pipeline": ("preprocessing", "records", "runtime"),
-    "models": ("config", "records", "runtime"),
+    "backbones": ("runtime",),
+    "models": ("backbones", "config", "records", "runtime"),
     "decoding": ("models", "preprocessing", "records", "runtime.errors"),
     "runs": ("config", "records", "runtime"),
     "inspection": ("preprocessing", "records", "runtime"),
@@ -37,8 +38,8 @@ MAY_IMPORT = {
     ),
     "serving": ("decoding", "runs", "preprocessing", "records", "models", "runtime", "config"),
     "training": (
-        *("evaluation", "decoding", "runs", "input_pipeline", "preprocessing", "models", "metrics", "records"),
-        *("runtime", "config"),
+        *("evaluation", "decoding", "runs", "input_pipeline", "preprocessing", "models", "backbones", "metrics"),
+        *("records", "runtime", "config"),
     ),
     "reporting": (
         *("evaluation.results", "evaluation.scores", "runs.about", "runs.directory", "runs.metrics_log", "metrics"),
@@ -54,12 +55,13 @@ MAY_IMPORT = {
     ),
 }
 # Single modules that may import more than their room.
-MAY_ALSO_IMPORT = {"runs.checkpoints": ("models",)}
+MAY_ALSO_IMPORT = {"runs.checkpoints": ("backbones", "models")}
 
 # Room -> its modules that import TensorFlow when they are imported; all others must not, by way of others either.
 NEEDS_TENSORFLOW = {
     "preprocessing": {"tokenizer", "photos_in_graph", "augmented_views"},
     "input_pipeline": "all but options and split",
+    "backbones": "all but errors families",
     "models": "all",
     "decoding": "all but options",
     "runs": {"checkpoints"},

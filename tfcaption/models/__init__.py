@@ -1,4 +1,4 @@
 """The networks: an encoder, three decoders, both as one captioner, and its loss.
 
-Imports `config`, `records` and `runtime`.
+Imports `backbones`, `config`, `records` and `runtime`.
 """

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.models.building import building, random_state_restored
+from tfcaption.backbones.building import building, random_state_restored
 from tfcaption.records.examples import Stage
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import as_path, local_copy

@@ -1,4 +1,4 @@
 """The run directory: its config and data, its metrics, its checkpoints.
 
-Imports `config`, `records` and `runtime`; `checkpoints` also `models`, and it alone TensorFlow.
+Imports `config`, `records` and `runtime`; `checkpoints` also `backbones` and `models`, and it alone TensorFlow.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.models.building import building
+from tfcaption.backbones.building import building
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.encoder import Encoder
 from tfcaption.runs.directory import CHECKPOINTS, ENCODER_FILE, Run, RunError

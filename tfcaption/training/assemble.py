@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from tfcaption.backbones.building import building
 from tfcaption.config import ModelConfig
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import NO_CACHE, BatchOptions, CachePolicy
 from tfcaption.input_pipeline.split import Split, batches_per_epoch, open_split
-from tfcaption.models.building import building
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.encoder import EncoderError
 from tfcaption.models.token_layout import uses_packed_tokens

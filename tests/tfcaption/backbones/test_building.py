@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfcaption.models.building import building
+from tfcaption.backbones.building import building
 
 
 def test_layers_have_the_precision_and_the_seed_of_the_block_and_later_ones_those_of_the_process():

@@ -1,0 +1,10 @@
+"""The error of an encoder that cannot be used."""
+
+from tfcaption.runtime.errors import TfcaptionError
+
+
+class EncoderError(TfcaptionError, ValueError):
+    """An encoder, its weights or one of its layers cannot be used.
+
+    The message begins with what is wrong, so that a caller can put the option before it.
+    """
