@@ -6,8 +6,7 @@ import tensorflow as tf
 
 from tfcaption.config import ModelConfig
 from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
-from tfcaption.models.encoder import FEATURE_CHANNELS
-from tfcaption.models.layers import dropout, relu
+from tfcaption.models.layers import as_regions, dropout, relu
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
 
@@ -35,8 +34,17 @@ class AttentionDecoder(Decoder):
 
     stage: Stage = "map"
 
-    def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
-        super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens)
+    def __init__(
+        self,
+        config: ModelConfig,
+        embedding: np.ndarray,
+        *,
+        shape: tuple[int, ...],
+        masked: bool = False,
+        use_cudnn: bool | str,
+        max_tokens: int,
+    ) -> None:
+        super().__init__(config, embedding, shape=shape, masked=masked, use_cudnn=use_cudnn, max_tokens=max_tokens)
         self.additive = config.attention_score == "bahdanau"
         units = config.gru_units
         self.feature_norm = keras.layers.LayerNormalization(name="feature_norm")
@@ -55,7 +63,7 @@ class AttentionDecoder(Decoder):
         """Create all weights at once, so that both passes share them from the start."""
         units = config.gru_units
         for layer in (self.feature_norm, self.region_projection, self.state_projection, self.photo_projection):
-            layer.build((None, FEATURE_CHANNELS))
+            layer.build((None, self.channels))
         self.attention_keys.build((None, units))
         self.attention_queries.build((None, units))
         if self.additive:
@@ -68,8 +76,8 @@ class AttentionDecoder(Decoder):
         self.built = True
 
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
-        """See `Decoder.start`; features are (photos, height, width, 2048)."""
-        features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
+        """See `Decoder.start`; features are (photos, height, width, channels) or (photos, regions, channels)."""
+        features = as_regions(features)
         features = dropout(self.feature_norm(features), self.rate, dropout_seed, FEATURE_DROPOUT)
         pooled = tf.reduce_mean(features, 1)
         states = dropout(self.state_projection(pooled), self.rate, dropout_seed, STATE_DROPOUT)

@@ -49,8 +49,13 @@ class Captioner(keras.Model):
         super().__init__(name="captioner")
         finetuned = config.variant == "finetuned"
         self.encoder = Encoder(image_size=image_size, weights=encoder_weights, finetuned=finetuned)
-        self.decoder = DECODERS[config.decoder](
-            config, embedding, use_cudnn=False if compiled else "auto", max_tokens=max_tokens
+        decoder = DECODERS[config.decoder]
+        self.decoder = decoder(
+            config,
+            embedding,
+            shape=self.encoder.feature_shape(decoder.stage),
+            use_cudnn=False if compiled else "auto",
+            max_tokens=max_tokens,
         )
         self._attention_penalty = config.attention_penalty
         self._packs_tokens = uses_packed_tokens(compiled)

@@ -35,14 +35,26 @@ class Decoder(keras.layers.Layer):
     Args:
         config: sizes.
         embedding: initial embedding matrix, (vocabulary, units) float32.
+        shape: of one photo's features at `stage`: (channels,), (height, width, channels) or (regions, channels).
+        masked: whether regions that are all zeros are padding.
         use_cudnn: `auto`, or False where the step is compiled, since XLA cannot compile the cuDNN kernel.
         max_tokens: of a caption.
     """
 
     stage: Stage = "pooled"  # the encoder's stage that the decoder takes
 
-    def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        embedding: np.ndarray,
+        *,
+        shape: tuple[int, ...],
+        masked: bool = False,
+        use_cudnn: bool | str,
+        max_tokens: int,
+    ) -> None:
         super().__init__(name="decoder")
+        self.channels, self.masked = shape[-1], masked
         self.rate = config.dropout
         vocabulary_size, self.embedding_units = embedding.shape
         self.embedding = keras.layers.Embedding(

@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from tfcaption.config import ModelConfig
 from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
-from tfcaption.models.encoder import FEATURE_CHANNELS
 from tfcaption.models.layers import dropout, relu
 from tfcaption.models.token_layout import TokenLayout
 
@@ -25,8 +24,17 @@ class GruDecoder(Decoder):
     (captions, gru_units).
     """
 
-    def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
-        super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens)
+    def __init__(
+        self,
+        config: ModelConfig,
+        embedding: np.ndarray,
+        *,
+        shape: tuple[int, ...],
+        masked: bool = False,
+        use_cudnn: bool | str,
+        max_tokens: int,
+    ) -> None:
+        super().__init__(config, embedding, shape=shape, masked=masked, use_cudnn=use_cudnn, max_tokens=max_tokens)
         # Linear: a tanh saturates within the first epoch, and then every photo gets the same caption.
         self.state_projection = keras.layers.Dense(config.gru_units, name="state_projection")
         self.feature_norm = keras.layers.LayerNormalization(name="feature_norm")
@@ -38,7 +46,7 @@ class GruDecoder(Decoder):
     def build(self, config: ModelConfig) -> None:
         """Create all weights at once, so that both passes share them from the start."""
         for layer in (self.feature_norm, self.state_projection, self.photo_projection):
-            layer.build((None, FEATURE_CHANNELS))
+            layer.build((None, self.channels))
         self.embedding.build((None,))
         self.gru.build((None, None, self.embedding_units))
         self.dense.build((None, None, config.gru_units))
@@ -46,7 +54,7 @@ class GruDecoder(Decoder):
         self.built = True
 
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
-        """See `Decoder.start`; features are (photos, 2048)."""
+        """See `Decoder.start`; features are (photos, channels)."""
         features = dropout(self.feature_norm(features), self.rate, dropout_seed, FEATURE_DROPOUT)
         state = dropout(self.state_projection(features), self.rate, dropout_seed, STATE_DROPOUT)
         return self.photo_projection(features), state

@@ -1,7 +1,14 @@
-"""Layers that decoders share: stateless dropout, ReLU, float32 logits."""
+"""Layers that decoders share: regions of a photo, stateless dropout, ReLU, float32 logits."""
 
 import keras
 import tensorflow as tf
+
+
+def as_regions(features: tf.Tensor) -> tf.Tensor:
+    """(photos, height, width, channels) or (photos, regions, channels) -> (photos, regions, channels)."""
+    if features.shape.rank == 4:
+        features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
+    return features
 
 
 def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, stream: int) -> tf.Tensor:

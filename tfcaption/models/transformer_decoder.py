@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from tfcaption.config import ModelConfig
 from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
-from tfcaption.models.encoder import FEATURE_CHANNELS
-from tfcaption.models.layers import dropout
+from tfcaption.models.layers import as_regions, dropout
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
 
@@ -37,8 +36,17 @@ class TransformerDecoder(Decoder):
 
     stage: Stage = "map"
 
-    def __init__(self, config: ModelConfig, embedding: np.ndarray, *, use_cudnn: bool | str, max_tokens: int) -> None:
-        super().__init__(config, embedding, use_cudnn=use_cudnn, max_tokens=max_tokens)
+    def __init__(
+        self,
+        config: ModelConfig,
+        embedding: np.ndarray,
+        *,
+        shape: tuple[int, ...],
+        masked: bool = False,
+        use_cudnn: bool | str,
+        max_tokens: int,
+    ) -> None:
+        super().__init__(config, embedding, shape=shape, masked=masked, use_cudnn=use_cudnn, max_tokens=max_tokens)
         self.max_tokens, self.units = max_tokens, config.transformer_units
         self.word_projection = keras.layers.Dense(self.units, name="word_projection")
         self.position_embedding = keras.layers.Embedding(max_tokens, self.units, name="position_embedding")
@@ -57,8 +65,8 @@ class TransformerDecoder(Decoder):
         self.embedding.build((None,))
         self.word_projection.build((None, self.embedding_units))
         self.position_embedding.build((None,))
-        self.feature_norm.build((None, FEATURE_CHANNELS))
-        self.region_projection.build((None, FEATURE_CHANNELS))
+        self.feature_norm.build((None, self.channels))
+        self.region_projection.build((None, self.channels))
         self.output_norm.build((None, self.units))
         self.logits.build((None, self.units))
         self.built = True
@@ -69,8 +77,8 @@ class TransformerDecoder(Decoder):
         return [getattr(self, f"block_{index}") for index in range(self._layers_count)]
 
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
-        """See `Decoder.start`; features are (photos, height, width, 2048)."""
-        features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
+        """See `Decoder.start`; features are (photos, height, width, channels) or (photos, regions, channels)."""
+        features = as_regions(features)
         features = dropout(self.feature_norm(features), self.rate, dropout_seed, FEATURE_DROPOUT)
         regions = dropout(self.region_projection(features), self.rate, dropout_seed, REGION_DROPOUT)
         photos = tf.shape(features)[0]
