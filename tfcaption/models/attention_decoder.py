@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfcaption.config import ModelConfig
 from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
-from tfcaption.models.layers import as_regions, dropout, relu
+from tfcaption.models.layers import MASKED_SCORE, as_regions, dropout, masked_mean, real_regions, relu
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
 
@@ -28,7 +28,8 @@ class AttentionDecoder(Decoder):
     multiplicative (Luong et al. 2015, arXiv:1508.04025).
 
     Memory: attention keys (photos, regions, attention_units) and values (photos, regions, gru_units) of the regions,
-    and a projection of the pooled photo for the dense layer (photos, dense_units). State: those of both GRUs,
+    a projection of the pooled photo for the dense layer (photos, dense_units), and with `masked` which regions are real
+    (photos, regions) bool. State: those of both GRUs,
     (captions, gru_units) each.
     """
 
@@ -78,18 +79,19 @@ class AttentionDecoder(Decoder):
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
         """See `Decoder.start`; features are (photos, height, width, channels) or (photos, regions, channels)."""
         features = as_regions(features)
+        real = real_regions(features) if self.masked else None
         features = dropout(self.feature_norm(features), self.rate, dropout_seed, FEATURE_DROPOUT)
-        pooled = tf.reduce_mean(features, 1)
+        pooled = tf.reduce_mean(features, 1) if real is None else masked_mean(features, real)
         states = dropout(self.state_projection(pooled), self.rate, dropout_seed, STATE_DROPOUT)
         values = self.region_projection(features)
         memory = self.attention_keys(values), values, self.photo_projection(pooled)
-        return memory, tuple(tf.split(states, 2, -1))
+        return memory if real is None else (*memory, real), tuple(tf.split(states, 2, -1))
 
     def teacher_forced(
         self, tokens: TokenLayout, memory: Memory, state: State, dropout_seed: tf.Tensor | None = None
     ) -> DecoderOutput:
         """See `Decoder.teacher_forced`."""
-        keys, values, photo = memory
+        keys, values, photo, *real = memory
         embedded = dropout(self.embedding(tokens.inputs), self.rate, dropout_seed, EMBEDDING_DROPOUT)
         hidden = tokens.run_gru(self.attention_gru, embedded, state[0])
         queries = tokens.to_captions(self.attention_queries(hidden))
@@ -97,7 +99,7 @@ class AttentionDecoder(Decoder):
         photos = tf.shape(keys)[0]
         # All queries of a photo's captions in one product with its regions.
         by_photo = tf.reshape(queries, (photos, captions // photos * time, queries.shape[-1]))
-        attended, attention = self._attend(by_photo, keys, values)
+        attended, attention = self._attend(by_photo, keys, values, *real)
         attended = tokens.from_captions(tf.reshape(attended, (captions, time, attended.shape[-1])))
         language = tokens.run_gru(self.language_gru, tf.concat([hidden, attended], -1), state[1])
         attention = tf.reshape(attention, (captions, time, attention.shape[-1]))
@@ -109,18 +111,21 @@ class AttentionDecoder(Decoder):
     ) -> tuple[tf.Tensor, State]:
         """See `Decoder.step`."""
         _, (hidden,) = self.attention_gru.cell(self.embedding(tokens), [state[0]])
-        keys, values, photo = (tf.gather(part, photo_indices) for part in memory)
-        attended, _ = self._attend(self.attention_queries(hidden)[:, None], keys, values)
+        keys, values, photo, *real = (tf.gather(part, photo_indices) for part in memory)
+        attended, _ = self._attend(self.attention_queries(hidden)[:, None], keys, values, *real)
         _, (language,) = self.language_gru.cell(tf.concat([hidden, attended[:, 0]], -1), [state[1]])
         return self._output(language, attended[:, 0], photo, None), (hidden, language)
 
-    def _attend(self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _attend(
+        self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, real: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Attention of queries to the regions of their photo, its softmax in float32.
 
         Args:
             queries: (n, queries, attention_units).
             keys: (n, regions, attention_units).
             values: (n, regions, gru_units).
+            real: (n, regions) bool, the regions to attend to; a photo without any attends to its padding. None: all.
 
         Returns:
             The attended values (n, queries, gru_units), and the attention (n, queries, regions) float32.
@@ -129,7 +134,10 @@ class AttentionDecoder(Decoder):
             scores = self.attention_scores(tf.tanh(queries[:, :, None] + keys[:, None]))[..., 0]
         else:
             scores = tf.matmul(queries, keys, transpose_b=True) * keys.shape[-1] ** -0.5
-        attention = tf.nn.softmax(tf.cast(scores, tf.float32))
+        scores = tf.cast(scores, tf.float32)
+        if real is not None:
+            scores = tf.where(real[:, None], scores, MASKED_SCORE)
+        attention = tf.nn.softmax(scores)
         return tf.matmul(tf.cast(attention, values.dtype), values), attention
 
     def _output(self, language: tf.Tensor, attended: tf.Tensor, photo: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:

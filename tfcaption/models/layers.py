@@ -1,7 +1,9 @@
-"""Layers that decoders share: regions of a photo, stateless dropout, ReLU, float32 logits."""
+"""Layers that decoders share: regions and their padding, stateless dropout, ReLU, float32 logits."""
 
 import keras
 import tensorflow as tf
+
+MASKED_SCORE = -1e9  # finite in bfloat16 and float32, and exactly 0 after a softmax beside any other score
 
 
 def as_regions(features: tf.Tensor) -> tf.Tensor:
@@ -9,6 +11,23 @@ def as_regions(features: tf.Tensor) -> tf.Tensor:
     if features.shape.rank == 4:
         features = tf.reshape(features, (-1, features.shape[1] * features.shape[2], features.shape[3]))
     return features
+
+
+def real_regions(regions: tf.Tensor) -> tf.Tensor:
+    """Which regions are not padding, that is not all zeros: (photos, regions, channels) -> (photos, regions) bool."""
+    return tf.reduce_any(regions != 0, -1)
+
+
+def masked_mean(regions: tf.Tensor, real: tf.Tensor | None = None) -> tf.Tensor:
+    """Mean over the regions that are not padding: (photos, regions, channels) -> (photos, channels), zeros without any.
+
+    Args:
+        regions: any float tensor.
+        real: (photos, regions) bool, the regions that count; None: those that are not all zeros.
+    """
+    real = (real_regions(regions) if real is None else real)[..., None]
+    count = tf.reduce_sum(tf.cast(real, regions.dtype), 1)
+    return tf.reduce_sum(tf.where(real, regions, tf.zeros((), regions.dtype)), 1) / tf.maximum(count, 1)
 
 
 def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, stream: int) -> tf.Tensor:

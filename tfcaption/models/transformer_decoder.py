@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfcaption.config import ModelConfig
 from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
-from tfcaption.models.layers import as_regions, dropout
+from tfcaption.models.layers import MASKED_SCORE, as_regions, dropout, real_regions
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
 
@@ -21,17 +21,16 @@ FIRST_BLOCK_DROPOUT = 10
 SELF_ATTENTION_DROPOUT, CROSS_ATTENTION_DROPOUT, MLP_DROPOUT = range(3)  # offsets within a block
 DROPOUTS_PER_BLOCK = 3
 
-MASKED_SCORE = -1e9  # finite in bfloat16 and float32
-
-KeysValues: TypeAlias = tuple[tf.Tensor, tf.Tensor]  # both (n, heads, keys, units / heads)
+KeysValues: TypeAlias = tuple[tf.Tensor, ...]
+"""Keys and values (n, heads, keys, units / heads); of regions with padding also the mask of `DecoderBlock._attend`."""
 
 
 class TransformerDecoder(Decoder):
     """Word and position embeddings -> blocks of self-attention, cross-attention to the photo's regions and MLP ->
     logits.
 
-    Memory: each block's keys and values of the regions. State: the number of tokens so far, and each block's keys and
-    values of them (the cache), so that a step computes one position only.
+    Memory: each block's keys and values of the regions, and with `masked` which regions are real. State: the number of
+    tokens so far, and each block's keys and values of them (the cache), so that a step computes one position only.
     """
 
     stage: Stage = "map"
@@ -79,12 +78,13 @@ class TransformerDecoder(Decoder):
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
         """See `Decoder.start`; features are (photos, height, width, channels) or (photos, regions, channels)."""
         features = as_regions(features)
+        mask = (real_regions(features)[:, None, None],) if self.masked else ()
         features = dropout(self.feature_norm(features), self.rate, dropout_seed, FEATURE_DROPOUT)
         regions = dropout(self.region_projection(features), self.rate, dropout_seed, REGION_DROPOUT)
         photos = tf.shape(features)[0]
         empty = self.blocks[0].split_heads(tf.zeros((photos, self.max_tokens, self.units), regions.dtype))
         caches = tuple((empty, empty) for _ in self.blocks)
-        memory = tuple(block.region_keys_values(regions) for block in self.blocks)
+        memory = tuple((*block.region_keys_values(regions), *mask) for block in self.blocks)
         return memory, (tf.zeros((photos,), tf.int32), caches)
 
     def teacher_forced(
@@ -104,8 +104,8 @@ class TransformerDecoder(Decoder):
         times, caches = state
         hidden, next_caches = self._embed(tokens, times, None), []
         for block, photo_regions, cache in zip(self.blocks, memory, caches, strict=True):
-            keys, values = (tf.gather(part, photo_indices) for part in photo_regions)
-            hidden, cache = block.step(hidden, times, cache, (keys, values))
+            own_regions = tuple(tf.gather(part, photo_indices) for part in photo_regions)
+            hidden, cache = block.step(hidden, times, cache, own_regions)
             next_caches.append(cache)
         return self._output(hidden, None), (times + 1, tuple(next_caches))
 
