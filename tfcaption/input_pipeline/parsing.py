@@ -25,8 +25,16 @@ features; `tokens` (rows, captions, time) int32, padded with <pad>."""
 CORES = os.cpu_count() or 1
 
 
-def decode_payloads(payloads: tf.Tensor, stage: Stage, shape: tuple[int, ...]) -> tf.Tensor:
-    """Inputs of photos from the payloads of their records: (rows,) string -> (rows, *shape) uint8 or float16."""
+def decode_payloads(payloads: tf.Tensor, stage: Stage, shape: tuple[int, ...], *, varying: bool = False) -> tf.Tensor:
+    """Inputs of photos from the payloads of their records: (rows,) string -> (rows, *shape) uint8 or float16.
+
+    With `varying`, photos with fewer regions than `shape` says are padded with zeros.
+    """
+    if varying:
+        size, held = features_size(shape), tf.strings.length(payloads)
+        fits = (held > 0) & (held <= size) & (held % features_size(shape[-1:]) == 0)
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(fits), [held])]):
+            return tf.reshape(tf.io.decode_raw(payloads, tf.float16, fixed_length=size), (-1, *shape))
     if stage != "photo":
         return tf.reshape(tf.io.decode_raw(payloads, tf.float16), (-1, *shape))
     spec = tf.TensorSpec(shape, tf.uint8)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfcaption.input_pipeline.split import Split
 from tfcaption.records.dataset_info import FEATURES_FILE
-from tfcaption.records.examples import CAPTIONS_TOKENS, PHOTO_ID, features_size
+from tfcaption.records.examples import CAPTIONS_TOKENS, PHOTO_ID, size_problem
 from tfcaption.records.reading import read_shard
 from tfcaption.records.tfrecord import RecordError, parse_example
 from tfcaption.runtime.paths import as_path
@@ -40,10 +40,11 @@ def _check(split: Split) -> None:
             if missing := {split.payload, PHOTO_ID, CAPTIONS_TOKENS} - set(features):
                 raise RecordError(f"{file}: record {index} has no {', '.join(sorted(missing))}; rebuild this shard")
             held = sum(map(len, features[split.payload].bytes_list.value))
-            if split.stage != "photo" and held != (size := split.views * features_size(split.shape)):
+            if split.stage != "photo" and (
+                problem := size_problem(held, split.shape, views=split.views, varying=split.varying)
+            ):
                 raise RecordError(
-                    f"{file}: record {index} holds {held:,} bytes of features, not the {size:,} that "
-                    f"{FEATURES_FILE} says; rebuild this shard"
+                    f"{file}: record {index} holds {problem} that {FEATURES_FILE} says; rebuild this shard"
                 )
             count += 1
     if count != split.photos:

@@ -25,6 +25,7 @@ class Split:
     lengths: list[int]  # padded caption lengths in tokens; the last one holds every caption
     in_memory: bool  # held in memory, still encoded; otherwise streamed from the shards each epoch
     by_caption: bool  # a row is one caption, which pads least; otherwise a photo with all its captions, encoded once
+    varying: bool = False  # photos differ in their number of regions; `shape` has the most
     views: int = 1  # per photo in a record; a shuffled epoch shows one of them, any other epoch the first
     left_right: tuple[int, ...] = ()  # tokens to swap in the captions of a mirrored view
     skipper: DamagedRecordSkipper | None = None  # skips damaged records; None: they are errors
@@ -90,6 +91,7 @@ def open_split(
         lengths=bucket_lengths(histogram, buckets, info.max_length),
         in_memory=in_memory,
         by_caption=by_caption,
+        varying=dataset.varying,
         views=features.settings.views_of(name) if features else 1,
         left_right=tuple(features.settings.sides) if features else (),
         skipper=skipper,

@@ -6,6 +6,7 @@ from pathlib import Path
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
     FEATURES_FILE,
+    IMPORTED,
     DatasetInfo,
     FeaturesInfo,
     ShardInfo,
@@ -43,6 +44,11 @@ class Dataset:
         return tuple(self.features.settings.shape) if self.features else (size, size, 3)
 
     @property
+    def varying(self) -> bool:
+        """Whether photos differ in their number of regions; then `shape` has the most."""
+        return bool(self.features and self.features.settings.varying)
+
+    @property
     def description_file(self) -> str:
         """The file that lists the shards."""
         return FEATURES_FILE if self.features else DATASET_FILE
@@ -50,7 +56,9 @@ class Dataset:
     @property
     def job(self) -> str:
         """The job that made the shards, to name in an error."""
-        return "extract_features" if self.features else "build_records"
+        if self.features:
+            return "import_features" if self.features.weights == IMPORTED else "extract_features"
+        return "build_records"
 
     def shards(self, split: str) -> list[ShardInfo]:
         """All shards of a split; raises RecordError where there is no such split."""

@@ -16,6 +16,7 @@ SCHEMA_VERSION = 1
 SPLITS = ("train", "dev", "test")
 DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}  # of photos whose split the data set does not name
 NAMED_WEIGHTS = ("imagenet", "random")  # of ResNet50; any other name is the path of a file
+IMPORTED = "imported"  # stands for encoder and weights of features made elsewhere
 
 DATASET_FILE = "dataset.json"
 REJECTED_FILE = "rejected.jsonl"
@@ -131,10 +132,11 @@ class FeatureSettings(BaseModel):
     views: int = Field(default=1, ge=1)  # of each training photo; other photos have one
     sides: list[int] = []  # token ids of "left" and "right", which are swapped in mirrored views
     batch_size: int  # photos per call, since the last bit of a float32 may depend on it
+    varying: bool = Field(default=False, exclude_if=lambda value: not value)  # regions: shape[0] is the most of a photo
 
     def __str__(self) -> str:
         views = f", {self.views} views of each training photo" if self.views > 1 else ""
-        return f"{self.stage} {'x'.join(map(str, self.shape))} {self.dtype}{views}"
+        return f"{self.stage} {'up to ' * self.varying}{'x'.join(map(str, self.shape))} {self.dtype}{views}"
 
     def views_of(self, split: str) -> int:
         """Views of each photo of a split."""
@@ -147,7 +149,9 @@ class FeaturesInfo(BaseModel):
     model_config = ConfigDict(extra="forbid")
     schema_version: int = SCHEMA_VERSION
     settings: FeatureSettings
-    weights: str | None = None  # one of NAMED_WEIGHTS, or the path of a file, absolute if local; older ones do not say
+    # one of NAMED_WEIGHTS, IMPORTED, or the path of a file, absolute if local; older ones do not say
+    weights: str | None = None
+    name: str = Field(default="", exclude_if=lambda value: not value)  # of what made imported features, for people
     splits: dict[str, list[ShardInfo]]
 
 
