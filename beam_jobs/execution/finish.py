@@ -1,13 +1,13 @@
 """How every pipeline ends: rejections, a final step after all others, and the check that nothing was lost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
 
 from beam_jobs.errors import JobFailed
-from tfcaption.records.dataset_info import Rejection
+from tfcaption.records.dataset_info import DatasetInfo, Rejection, ShardInfo
 
 REJECTED = "rejected"  # the tagged output of rejections
 
@@ -23,6 +23,20 @@ def add_final_step(
 ) -> None:
     """Append a step that calls `finish(None, *inputs, **fields)` once, when all inputs are complete."""
     _ = pipeline | "Once" >> beam.Create([None]) | "Finish" >> beam.Map(finish, *inputs, **fields)
+
+
+def shards_by_split(info: DatasetInfo, written: Iterable[tuple[str, ShardInfo]]) -> dict[str, list[ShardInfo]]:
+    """The shards that a job wrote, one for each shard of some records: split -> shards in the order of their names.
+
+    Raises:
+        JobFailed: a shard was lost or written twice.
+    """
+    splits: dict[str, list[ShardInfo]] = {name: [] for name in info.splits}
+    for split, shard in written:
+        splits[split].append(shard)
+    for name, split_info in info.splits.items():
+        check_conservation(f"shards of {name}", len(split_info.shards), written=len(splits[name]))
+    return {name: sorted(shards, key=lambda shard: shard.name) for name, shards in splits.items()}
 
 
 def check_conservation(unit: str, total: int, *, written: int, rejected: int = 0) -> None:

@@ -41,7 +41,7 @@ class OutputKind:
 
 
 RECORDS = OutputKind("records", DATASET_FILE, others=(REJECTED_FILE, VOCABULARY_FILE))
-FEATURES = OutputKind("features", FEATURES_FILE, PARTIAL_FEATURES_FILE)
+FEATURES = OutputKind("features", FEATURES_FILE, PARTIAL_FEATURES_FILE, others=(REJECTED_FILE,))
 CAPTIONS = OutputKind("captions", CAPTIONS_FILE, "captions.incomplete.json", others=(REJECTED_FILE,))
 
 

@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
 from beam_jobs.errors import JobFailed
-from beam_jobs.execution.finish import add_final_step, check_conservation
+from beam_jobs.execution.finish import add_final_step, check_conservation, shards_by_split
 from beam_jobs.execution.output_folder import FEATURES, complete_output, prepare_output
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import ProgressCounter
@@ -274,12 +274,8 @@ class ExtractShard(beam.DoFn):
 
 def _finish(_: None, shards: list[tuple[str, ShardInfo]], *, info: DatasetInfo, context: ExtractionContext) -> None:
     """Check that nothing was lost, and write the description of the features last."""
-    splits = {
-        name: sorted((shard for split, shard in shards if split == name), key=lambda shard: shard.name)
-        for name in info.splits
-    }
+    splits = shards_by_split(info, shards)
     for name, split in info.splits.items():
-        check_conservation(f"shards of {name}", len(split.shards), written=len(splits[name]))
         check_conservation(f"photos of {name}", split.photos, written=sum(shard.records for shard in splits[name]))
     description = FeaturesInfo(settings=context.settings, weights=context.described_weights, splits=splits)
     complete_output(context.output, FEATURES, description)
