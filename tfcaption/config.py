@@ -62,7 +62,7 @@ class DataConfig(_Section):
     features: str | None = None
     """Folder written by extract_features from these records. null: run ResNet50 on the photos in every step."""
     batch_size_photos: PositiveInt = 64
-    """Photos per step over all replicas, each with its captions."""
+    """Photos per batch over all replicas, each with its captions."""
     captions: Literal["all", "one"] = "all"
     """Captions per photo and epoch: all, or one sampled in each epoch."""
     length_buckets: PositiveInt = 8
@@ -142,6 +142,8 @@ class TrainConfig(_Section):
     """Decoupled (AdamW); not applied to biases and BatchNorm."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of each target's probability that is spread over the vocabulary (cross_entropy)."""
+    accumulate_steps: PositiveInt = 1
+    """Batches per update: N batches of B photos give the update of one batch of N * B photos in the memory of B."""
     gradient_clip_norm: PositiveFloat = 5.0
     """Global norm over all trained weights."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)

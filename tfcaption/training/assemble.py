@@ -66,7 +66,7 @@ class Training:
     def _distributed(self, split: Split, options: BatchOptions, position: int) -> Batches:
         return distributed_batches(make_batches(split, options, position=position), self.strategy, self.host)
 
-    def steps_per_epoch(self, split: Split) -> int:
+    def batches_per_epoch(self, split: Split) -> int:
         """Batches of one epoch of a split, including those that only fill it up."""
         return batches_per_epoch(split, self.batch_size(split))
 
@@ -109,7 +109,7 @@ def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
         if size * host.count < config.data.batch_size_photos:
             notes.append(
                 f"data.batch_size_photos={config.data.batch_size_photos} is more than the training split has; "
-                f"each step takes {size * host.count} photos"
+                f"each batch has {size * host.count} photos"
             )
         steps = batches_per_epoch(train_split, size)
         trainer = Trainer(
@@ -118,7 +118,7 @@ def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
             config.train,
             mode,
             stage=train_split.stage,
-            total_steps=config.train.epochs * steps,
+            total_steps=config.train.epochs * -(-steps // config.train.accumulate_steps),
             objective=_objective(run, captioner, mode, skipper),
         )
     return Training(run, host, strategy, train_split, dev_split, trainer, skipper, notes)

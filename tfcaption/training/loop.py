@@ -133,13 +133,14 @@ def train_epoch(
 ) -> None:
     """From the state's position to the end of its epoch."""
     label = f"epoch {state.epoch + 1}"
-    end = (state.epoch + 1) * training.steps_per_epoch(training.train_split)
+    end = (state.epoch + 1) * training.batches_per_epoch(training.train_split)
+    batches_per_step = training.run.config.train.accumulate_steps
     done = int(state.sums["captions"])
     last_saved = time.monotonic()
     with Progress(training.training_captions(), unit="captions", label=label, done=done) as progress:
         while left := end - state.position:
             start = time.monotonic()
-            steps = training.trainer.train_steps(batches, min(calls.steps, left))
+            steps = training.trainer.train_steps(batches, min(calls.steps * batches_per_step, left))
             seconds = time.monotonic() - start
             logs.add_steps(state.add_steps(steps, seconds))
             if not steps[-1].finite:
@@ -158,7 +159,7 @@ def evaluate_epoch(training: Training, state: TrainingState, batches: Batches, c
     start = time.monotonic()
     sums: list[StepSums] = []
     total = training.run.info.split("dev").captions
-    left = training.steps_per_epoch(training.dev_split)
+    left = training.batches_per_epoch(training.dev_split)
     with training.trainer.optimizers.averaged_weights():
         with Progress(total, unit="captions", label=f"epoch {state.epoch + 1}, dev") as progress:
             while left:
@@ -192,11 +193,14 @@ def _dev_scores(training: Training) -> dict[str, float]:
 
 
 def _not_finite(training: Training, state: TrainingState, label: str) -> str:
-    """The message for a loss that is not a number, with the photos of its batch."""
+    """The message for a loss that is not a number, with the photos of its step."""
     names = "unknown, since data.deterministic is false"
     if training.run.config.data.deterministic:
-        (batch,) = make_batches(training.train_split, training.batch_options, position=state.position - 1).take(1)
-        names = ", ".join(sorted({photo.decode() for photo in batch["photo_id"].numpy() if photo}))
+        in_epoch = state.position - state.epoch * training.batches_per_epoch(training.train_split)
+        taken = (in_epoch - 1) % training.run.config.train.accumulate_steps + 1  # by the step
+        batches = make_batches(training.train_split, training.batch_options, position=state.position - taken)
+        photos = {photo for batch in batches.take(taken) for photo in batch["photo_id"].numpy()}
+        names = ", ".join(sorted(photo.decode() for photo in photos if photo))
     return (
         f"{label}: the loss or its gradient is not a number in step {state.step + 1:,} (photos: {names}); "
         "the last checkpoint is kept; lower train.learning_rate, or look at those photos"

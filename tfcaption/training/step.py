@@ -1,10 +1,11 @@
-"""One training step, from a global batch to its gradient to the update of the weights.
+"""One training step, from global batches to their gradient to the update of the weights.
 
 Forward and backward are compiled per replica; gradients are summed over the replicas outside the compiled function,
 clipped, and applied:
 
-    train_steps        several batches in one call
+    train_steps        several steps in one call
     _train_step        a global batch, across the replicas: count its tokens, get gradients, update
+    _accumulated_step  the same with several global batches: add up their gradients, update
     _global_gradients  within a replica: gradients of its part, summed over the replicas, clipped
     _gradients         compiled: forward, loss, backward
     _update            apply finite gradients; float16 adapts its loss scale
@@ -23,6 +24,7 @@ from tfcaption.input_pipeline.parsing import Batch
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.loss import TokenSums
 from tfcaption.records.examples import Stage
+from tfcaption.training.accumulation import GradientSums
 from tfcaption.training.optimizer import Optimizers
 from tfcaption.training.precision import ComputeMode, LossScale
 from tfcaption.training.self_critical import SelfCritical
@@ -31,11 +33,11 @@ Batches = Iterator[Batch]
 
 
 class StepSums(NamedTuple):
-    """Sums over all tokens of one global batch, before the update."""
+    """Sums over all tokens of one step, before its update."""
 
     loss: float  # natural logarithm
     correct: float
-    tokens: float  # zero: a batch that only fills up the epoch; nothing was changed
+    tokens: float  # zero: batches that only fill up the epoch; nothing was changed
     captions: float
     learning_rate: float  # of the decoder, in this step's update
     finite: bool  # False: the loss or the gradient is not a number; nothing was changed
@@ -50,7 +52,7 @@ class Trainer:
         config: the optimization.
         mode: as `resolve_mode` returns it.
         stage: of the batches' inputs.
-        total_steps: of the whole training run, for the learning-rate schedule.
+        total_steps: updates of the whole training run, for the learning-rate schedule.
         objective: turns a batch and a seed into the batch to train on; None: that batch itself.
     """
 
@@ -73,11 +75,14 @@ class Trainer:
             self.position = tf.Variable(0, dtype=tf.int64, trainable=False, name="position")
             self.optimizers = Optimizers(captioner, config, total_steps)
             self.loss_scale = LossScale(mode.precision)
-        self.variables = self.optimizers.variables
+            self.variables = self.optimizers.variables
+            accumulates = config.accumulate_steps > 1
+            self._gradient_sums = GradientSums(self.variables if accumulates else ())  # as large as the weights
         self.traces = 0  # of the compiled step, at most one per bucket and replica
         self._compiled_gradients = tf.function(self._gradients, jit_compile=mode.xla, autograph=False)
         self._compiled_sums = tf.function(self._sums, jit_compile=mode.xla, autograph=False)
-        self._train_loop = tf.function(_repeated(self._train_step), autograph=False)
+        train_step = self._accumulated_step if accumulates else self._train_step
+        self._train_loop = tf.function(_repeated(train_step, config.accumulate_steps), autograph=False)
         self._evaluate_loop = tf.function(_repeated(self._evaluate_step), autograph=False)
 
     def checkpoint_objects(self) -> dict[str, object]:
@@ -94,11 +99,15 @@ class Trainer:
         }
 
     def train_steps(self, batches: Batches, count: int) -> list[StepSums]:
-        """Train on the next `count` batches in one call; fewer only if the last one was not finite.
+        """Train on the next `count` batches in one call; fewer only if the last step was not finite.
 
         Args:
             batches: iterator over global batches, as the strategy distributes them.
-            count: number of batches; another number does not trace again.
+            count: number of batches; another number does not trace again. A step takes `accumulate_steps` of them, the
+                last one what is left.
+
+        Returns:
+            The sums of each step.
         """
         return _step_sums(self._train_loop(batches, tf.constant(count)))
 
@@ -108,24 +117,58 @@ class Trainer:
 
     # --- across replicas: batch -> gradients -> update -----------------------------------------------------
 
-    def _train_step(self, batch: Batch) -> tf.Tensor:
+    def _train_step(self, batches: Batches, _: tf.Tensor) -> tf.Tensor:
         """Train on one global batch; returns its StepSums as one vector."""
-        self.position.assign_add(1)
-        if self._objective:
-            batch = self.strategy.run(lambda batch: self._objective(batch, self._seed()), args=(batch,))
-        tokens, captions = self._count(batch)
+        batch, tokens, captions = self._take(batches)
 
         def train() -> tf.Tensor:
-            learning_rate = self.optimizers.learning_rate
             sums, gradients, norm = self.strategy.run(self._global_gradients, args=(batch, tokens))
-            sums = TokenSums(*map(self._local, sums))
-            finite = self._update(gradients, loss=sums.loss, norm=self._local(norm))
-            self.step.assign_add(tf.cast(finite, tf.int64))
-            return tf.stack([*sums, captions, learning_rate, tf.cast(finite, tf.float32)])
+            return self._update(TokenSums(*map(self._local, sums)), captions, gradients, self._local(norm))
 
         return tf.cond(tokens > 0, train, _no_step)
 
-    def _update(self, gradients: Any, *, loss: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
+    def _accumulated_step(self, batches: Batches, count: tf.Tensor) -> tf.Tensor:
+        """Train on `count` global batches as on one that holds them all; in the layout of `_train_step`."""
+
+        def take(index: tf.Tensor, sums: tf.Tensor, captions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            batch, tokens, more_captions = self._take(batches, index)
+
+            def add() -> tf.Tensor:
+                found = self.strategy.run(self._add_gradients, args=(batch, tokens, index))
+                return tf.stack([self._local(value) for value in found])
+
+            more_sums = tf.cond(tokens > 0, add, lambda: tf.zeros_like(sums))
+            return index + 1, sums + more_sums, captions + more_captions
+
+        self.strategy.run(self._gradient_sums.reset)
+        start = (tf.constant(0), tf.zeros(len(TokenSums._fields)), tf.constant(0.0))
+        _, sums, captions = tf.while_loop(lambda index, *_: index < count, take, start, parallel_iterations=1)
+        sums = TokenSums(*tf.unstack(sums))
+
+        def train() -> tf.Tensor:
+            gradients, norm = self.strategy.run(self._mean_gradients, args=(sums.tokens,))
+            return self._update(sums, captions, gradients, self._local(norm))
+
+        return tf.cond(sums.tokens > 0, train, _no_step)
+
+    def _take(self, batches: Batches, index: tf.Tensor | int = 0) -> tuple[Batch, tf.Tensor, tf.Tensor]:
+        """The next global batch as it is trained on, its tokens and captions; `index` is its place in the step."""
+        batch = next(batches)
+        self.position.assign_add(1)
+        if self._objective:
+            batch = self.strategy.run(
+                lambda batch, index: self._objective(batch, self._seed(index)), args=(batch, index)
+            )
+        return batch, *self._count(batch)
+
+    def _update(self, sums: TokenSums, captions: tf.Tensor, gradients: Any, norm: tf.Tensor) -> tf.Tensor:
+        """Update the weights if the gradients are finite; returns the step's StepSums as one vector."""
+        learning_rate = self.optimizers.learning_rate
+        finite = self._apply(gradients, loss=sums.loss, norm=norm)
+        self.step.assign_add(tf.cast(finite, tf.int64))
+        return tf.stack([*sums, captions, learning_rate, tf.cast(finite, tf.float32)])
+
+    def _apply(self, gradients: Any, *, loss: tf.Tensor, norm: tf.Tensor) -> tf.Tensor:
         """Apply finite gradients; returns whether training may continue.
 
         A float16 step whose gradients overflow is skipped and lowers the loss scale; training continues.
@@ -143,8 +186,9 @@ class Trainer:
         tf.cond(finite, apply, lambda: None)
         return finite
 
-    def _evaluate_step(self, batch: Batch) -> tf.Tensor:
+    def _evaluate_step(self, batches: Batches, _: tf.Tensor) -> tf.Tensor:
         """Sums over one global batch, in the layout of `_train_step`."""
+        batch = next(batches)
         tokens, captions = self._count(batch)
 
         def evaluate() -> tf.Tensor:
@@ -177,15 +221,37 @@ class Trainer:
     def _global_gradients(self, batch: Batch, tokens: tf.Tensor) -> tuple[TokenSums, list[tf.Tensor], tf.Tensor]:
         """Sums, clipped gradients and their norm before clipping, all over the global batch."""
         context = tf.distribute.get_replica_context()
-        # Already a mean here, since a sum over thousands of tokens overflows float16.
-        sums, gradients = self._compiled_gradients(
-            batch["inputs"], batch["tokens"], batch.get("weights"), self._seed(), self.loss_scale.value / tokens
-        )
+        sums, gradients = self._scaled_gradients(batch, tokens)
         *sums, gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [*sums, gradients])
+        return TokenSums(*sums), *self._clipped(gradients)
+
+    def _add_gradients(self, batch: Batch, tokens: tf.Tensor, index: tf.Tensor) -> TokenSums:
+        """Add the gradients of this replica's part of a batch to its sums; returns the sums of the global batch."""
+        sums, gradients = self._scaled_gradients(batch, tokens, index)
+        self._gradient_sums.add(gradients, tokens)
+        context = tf.distribute.get_replica_context()
+        return TokenSums(*context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums)))
+
+    def _mean_gradients(self, tokens: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Clipped gradients and their norm before clipping, over all global batches of the step."""
+        context = tf.distribute.get_replica_context()
+        return self._clipped(context.all_reduce(tf.distribute.ReduceOp.SUM, self._gradient_sums.mean(tokens)))
+
+    def _scaled_gradients(
+        self, batch: Batch, tokens: tf.Tensor, index: tf.Tensor | int = 0
+    ) -> tuple[TokenSums, list[tf.Tensor]]:
+        """Sums of this replica's part of a batch, and its gradients, times the loss scale."""
+        # Already a mean here, since a sum over thousands of tokens overflows float16.
+        return self._compiled_gradients(
+            batch["inputs"], batch["tokens"], batch.get("weights"), self._seed(index), self.loss_scale.value / tokens
+        )
+
+    def _clipped(self, gradients: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Clipped gradients without the loss scale, and their norm before clipping."""
         gradients = [gradient / self.loss_scale.value for gradient in gradients]
         norm = tf.linalg.global_norm(gradients)
         gradients, _ = tf.clip_by_global_norm(gradients, self._config.gradient_clip_norm, use_norm=norm)
-        return TokenSums(*sums), gradients, norm
+        return gradients, norm
 
     def _gradients(
         self, inputs: tf.Tensor, tokens: tf.Tensor, weights: tf.Tensor | None, seed: tf.Tensor, scale: tf.Tensor
@@ -204,29 +270,39 @@ class Trainer:
         """Compiled: sums of one replica's batch."""
         return self.captioner.token_sums(self.captioner.encode(inputs, self._stage), tokens)
 
-    def _seed(self) -> tf.Tensor:
-        """(2,) int32, different in each step and replica."""
+    def _seed(self, index: tf.Tensor | int = 0) -> tf.Tensor:
+        """(2,) int32, different in each step, replica and batch of a step (`index`)."""
         replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
-        return tf.stack([self._config.seed + 1_000_003 * replica, tf.cast(self.step, tf.int32)])
+        first = self._config.seed + 1_000_003 * replica + 10_000_019 * index
+        return tf.stack([first, tf.cast(self.step, tf.int32)])
 
 
-def _repeated(step: Callable[[Batch], tf.Tensor]) -> Callable[[Batches, tf.Tensor], tf.Tensor]:
-    """A function that takes up to `count` batches in turn and stacks the vectors that `step` returns."""
+def _repeated(
+    step: Callable[[Batches, tf.Tensor], tf.Tensor], batches_per_step: int = 1
+) -> Callable[[Batches, tf.Tensor], tf.Tensor]:
+    """A function that takes up to `count` batches in steps and stacks the vectors that `step` returns.
+
+    Args:
+        step: takes a number of batches from an iterator.
+        batches_per_step: that number; the last step takes what is left.
+    """
 
     def loop(batches: Batches, count: tf.Tensor) -> tf.Tensor:
+        steps = -(-count // batches_per_step)
+
         def body(
             index: tf.Tensor, finite: tf.Tensor, written: tf.TensorArray
         ) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
-            sums = step(next(batches))
+            sums = step(batches, tf.minimum(batches_per_step, count - index * batches_per_step))
             return index + 1, sums[-1] > 0, written.write(index, sums)
 
         index, _, written = tf.while_loop(
-            lambda index, finite, _: (index < count) & finite,
+            lambda index, finite, _: (index < steps) & finite,
             body,
             (
                 tf.constant(0),
                 tf.constant(True),
-                tf.TensorArray(tf.float32, size=count, element_shape=(len(StepSums._fields),)),
+                tf.TensorArray(tf.float32, size=steps, element_shape=(len(StepSums._fields),)),
             ),
             parallel_iterations=1,
         )
@@ -236,7 +312,7 @@ def _repeated(step: Callable[[Batch], tf.Tensor]) -> Callable[[Batches, tf.Tenso
 
 
 def _no_step() -> tf.Tensor:
-    """The sums of a batch without tokens."""
+    """The sums of a step without tokens."""
     return tf.constant([0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
 
 

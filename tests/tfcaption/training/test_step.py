@@ -147,13 +147,17 @@ options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoSha
 data = data.with_options(options)
 config = TrainConfig(gradient_clip_norm=0.5, learning_rate=2e-4, encoder_learning_rate=2e-6)
 losses = {}
-for replicas in (1, 2):
-    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(replicas)])
+# One strategy for each set of devices: a second one repeats the keys of the first one's collective operations.
+strategies = {count: tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)]) for count in (1, 2)}
+for name, replicas, parts in (("1", 1, 1), ("2", 2, 1), ("2 accumulating", 2, 3)):
+    strategy = strategies[replicas]
     with strategy.scope():
         model = captioner(variant, encoder_weights=None, dropout=0.0, compiled=xla)
-        subject = Trainer(model, strategy, config, ComputeMode("float32", xla), stage=STAGES[variant])
-    batches = iter(strategy.experimental_distribute_dataset(data))
-    losses[replicas] = [o.loss for o in (*subject.train_steps(batches, 8), *subject.evaluate_steps(batches, 1))]
+        settings = config.model_copy(update={"accumulate_steps": parts})
+        subject = Trainer(model, strategy, settings, ComputeMode("float32", xla), stage=STAGES[variant])
+    batches = iter(strategy.experimental_distribute_dataset(data.unbatch().batch(6 // parts)))
+    losses[name] = [o.loss for o in subject.train_steps(batches, 8 * parts)]
+    losses[name].append(sum(o.loss for o in subject.evaluate_steps(batches, parts)))
 print(json.dumps(losses), flush=True)
 import os
 os._exit(0)  # closing distributed iterators takes seconds
@@ -176,4 +180,5 @@ def test_two_replicas_train_exactly_as_one_does(variant, mode):
     assert done.returncode == 0, done.stderr[-3000:]
     losses = json.loads(done.stdout.splitlines()[-1])
     np.testing.assert_allclose(losses["2"], losses["1"], rtol=1e-5)
+    np.testing.assert_allclose(losses["2 accumulating"], losses["1"], rtol=1e-5)
     assert losses["1"][-1] < 0.95 * losses["1"][0]
