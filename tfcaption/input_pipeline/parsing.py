@@ -34,7 +34,8 @@ def decode_payloads(payloads: tf.Tensor, stage: Stage, shape: tuple[int, ...], *
         size, held = features_size(shape), tf.strings.length(payloads)
         fits = (held > 0) & (held <= size) & (held % features_size(shape[-1:]) == 0)
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(fits), [held])]):
-            return tf.reshape(tf.io.decode_raw(payloads, tf.float16, fixed_length=size), (-1, *shape))
+            padded = tf.io.decode_raw(payloads, tf.int16, fixed_length=size)  # which has no kernel for float16
+            return tf.reshape(tf.bitcast(padded, tf.float16), (-1, *shape))
     if stage != "photo":
         return tf.reshape(tf.io.decode_raw(payloads, tf.float16), (-1, *shape))
     spec = tf.TensorSpec(shape, tf.uint8)
