@@ -34,7 +34,7 @@ from tfcaption.records.dataset_info import (
 )
 from tfcaption.records.examples import Stage, feature_record, features_of, features_size, inputs_of
 from tfcaption.records.tfrecord import RecordError, frame_record
-from tfcaption.records.vocabulary import load_vocabulary
+from tfcaption.records.vocabulary import left_right_tokens, load_vocabulary
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.runtime.paths import is_local
@@ -158,11 +158,7 @@ def _check_source(
 
 def _left_right_tokens(request: FeatureRequest) -> list[int]:
     """The tokens that mirrored views swap; a single view is never mirrored."""
-    if request.views == 1:
-        return []
-    from tfcaption.preprocessing.augmented_views import left_right_tokens  # here: imports TensorFlow
-
-    return left_right_tokens(load_vocabulary(as_path(request.records)))
+    return left_right_tokens(load_vocabulary(as_path(request.records))) if request.views > 1 else []
 
 
 def add_steps(pipeline: beam.Pipeline, info: DatasetInfo, context: ExtractionContext, shared: Shared) -> None:

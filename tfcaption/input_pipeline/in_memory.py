@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.input_pipeline.options import BatchOptions
-from tfcaption.input_pipeline.parsing import CORES, Batch, decode_payloads, parse_photos, payloads_of_views, read_shards
+from tfcaption.input_pipeline.parsing import CORES, Batch, decode_inputs, parse_photos, payloads_of_views, read_shards
 from tfcaption.input_pipeline.split import Split, batches_per_epoch, rows_per_batch
 from tfcaption.preprocessing.augmented_views import swap_left_right
 from tfcaption.records.tfrecord import RecordError
@@ -70,15 +70,20 @@ def memory_batches(split: Split, options: BatchOptions, epochs: tf.data.Dataset,
         planned = tf.numpy_function(plan, [epoch], (tf.int64,) * 4, stateful=False)
         shapes = ((per_epoch, size), (per_epoch, size, width), (per_epoch,), (per_epoch, size))
         parts = tuple(tf.ensure_shape(part, shape) for part, shape in zip(planned, shapes, strict=True))
-        return tf.data.Dataset.from_tensor_slices(parts)
+        return tf.data.Dataset.from_tensor_slices((*parts, tf.fill((per_epoch,), epoch)))
 
-    def fetch(photos: tf.Tensor, rows: tf.Tensor, length: tf.Tensor, views: tf.Tensor) -> Batch:
-        tokens = swap_left_right(tf.gather(table.tokens, tf.maximum(rows, 0))[..., :length], views, split.left_right)
+    def fetch(photos: tf.Tensor, rows: tf.Tensor, length: tf.Tensor, views: tf.Tensor, epoch: tf.Tensor) -> Batch:
+        tokens = tf.gather(table.tokens, tf.maximum(rows, 0))[..., :length]
         known = photos >= 0
         photos = tf.maximum(photos, 0)  # a padding row has the first photo and no token
-        inputs = decode_payloads(tf.gather_nd(table.payloads, tf.stack([photos, views], 1)), split.stage, split.shape)
+        photo_ids = tf.gather(table.photo_ids, photos)
+        payloads = tf.gather_nd(table.payloads, tf.stack([photos, views], 1))
+        inputs, mirrored = decode_inputs(
+            payloads, photo_ids, views, split, augment_seed=options.augment_seed, epoch=epoch
+        )
+        tokens = swap_left_right(tokens, mirrored, split.left_right)
         return {
-            "photo_id": tf.where(known, tf.gather(table.photo_ids, photos), ""),
+            "photo_id": tf.where(known, photo_ids, ""),
             "inputs": tf.ensure_shape(inputs, (size, *split.shape)),
             "tokens": tf.ensure_shape(tf.where(rows[..., None] >= 0, tokens, PAD), (size, width, None)),
         }

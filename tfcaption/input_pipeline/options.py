@@ -29,3 +29,4 @@ class BatchOptions:
     shuffle_buffer_photos: int = 2048  # encoded photos to shuffle among when streaming; in memory all are shuffled
     deterministic: bool = True  # equal seeds give equal batches; otherwise, when streaming, what is read first
     epochs: int = 1
+    augment_seed: int | None = None  # of a random crop and mirroring of each photo, anew each epoch; None: none

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.input_pipeline.split import Split
+from tfcaption.preprocessing.augmented_views import RandomViews, crop_image, is_mirrored, random_views
 from tfcaption.preprocessing.photos_in_graph import decode_jpeg
 from tfcaption.records.examples import (
     CAPTIONS_LENGTHS,
@@ -40,6 +41,45 @@ def decode_payloads(payloads: tf.Tensor, stage: Stage, shape: tuple[int, ...], *
         return tf.reshape(tf.io.decode_raw(payloads, tf.float16), (-1, *shape))
     spec = tf.TensorSpec(shape, tf.uint8)
     return tf.map_fn(lambda jpeg: tf.ensure_shape(decode_jpeg(jpeg), shape), payloads, fn_output_signature=spec)
+
+
+def decode_inputs(
+    payloads: tf.Tensor,
+    photo_ids: tf.Tensor,
+    views: tf.Tensor,
+    split: Split,
+    *,
+    augment_seed: int | None,
+    epoch: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Inputs of photos, as stored or in random views.
+
+    Args:
+        payloads: (rows,) string, of the stored view of each photo.
+        photo_ids: (rows,) string.
+        views: (rows,) int64, the stored view of each photo.
+        split: which the photos are of.
+        augment_seed: as in `BatchOptions`.
+        epoch: () int64.
+
+    Returns:
+        (rows, ...) uint8 or float16, and whether each photo is mirrored, (rows,) bool.
+    """
+    if augment_seed is None:
+        inputs = decode_payloads(payloads, split.stage, split.shape, varying=split.varying)
+        return inputs, is_mirrored(views)
+    chosen = random_views(photo_ids, seed=augment_seed, epoch=epoch, size=split.shape[:2])
+    return _decode_random_views(payloads, chosen, split.shape), chosen.mirrored
+
+
+def _decode_random_views(jpegs: tf.Tensor, views: RandomViews, shape: tuple[int, ...]) -> tf.Tensor:
+    """Photos in random views: (rows,) string and a view for each -> (rows, *shape) uint8."""
+
+    def decode(jpeg: tf.Tensor, window: tf.Tensor, mirrored: tf.Tensor) -> tf.Tensor:
+        return crop_image(tf.ensure_shape(decode_jpeg(jpeg), shape), window, mirrored)
+
+    spec = tf.TensorSpec(shape, tf.uint8)
+    return tf.map_fn(lambda photo: decode(*photo), (jpegs, *views), fn_output_signature=spec)
 
 
 def payloads_of_views(payloads: tf.Tensor, views: tf.Tensor, split: Split) -> tf.Tensor:

@@ -7,6 +7,7 @@ from tfcaption.records.dataset import Dataset
 from tfcaption.records.examples import FEATURES, PHOTO_JPEG, Stage
 from tfcaption.records.reading import DamagedRecordSkipper, check_shards
 from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import left_right_tokens
 from tfcaption.runtime.hosts import Host
 
 
@@ -27,7 +28,7 @@ class Split:
     by_caption: bool  # a row is one caption, which pads least; otherwise a photo with all its captions, encoded once
     varying: bool = False  # photos differ in their number of regions; `shape` has the most
     views: int = 1  # per photo in a record; a shuffled epoch shows one of them, any other epoch the first
-    left_right: tuple[int, ...] = ()  # tokens to swap in the captions of a mirrored view
+    left_right: tuple[int, ...] = ()  # tokens to swap in the captions of a mirrored photo
     skipper: DamagedRecordSkipper | None = None  # skips damaged records; None: they are errors
 
     @property
@@ -93,7 +94,7 @@ def open_split(
         by_caption=by_caption,
         varying=dataset.varying,
         views=features.settings.views_of(name) if features else 1,
-        left_right=tuple(features.settings.sides) if features else (),
+        left_right=tuple(features.settings.sides if features else left_right_tokens(dataset.words)),
         skipper=skipper,
     )
 

@@ -7,7 +7,7 @@ from tfcaption.input_pipeline.parsing import (
     CAPTION_FEATURES,
     CORES,
     Batch,
-    decode_payloads,
+    decode_inputs,
     parse_photos,
     payloads_of_views,
     read_shards,
@@ -32,6 +32,9 @@ def streamed_batches(split: Split, options: BatchOptions, epochs: tf.data.Datase
     lengths = tf.constant(split.lengths, tf.int64)
     per_epoch = batches_per_epoch(split, batch_size)
 
+    def seed_of(number: tf.Tensor) -> tf.Tensor:
+        return tf.constant(shuffle_seed or 0, tf.int64) * 1_000_003 + number
+
     def bucket(serialized: tf.Tensor, epoch_seed: tf.Tensor) -> tf.Tensor:
         features = tf.io.parse_single_example(
             serialized, {PHOTO_ID: CAPTION_FEATURES[PHOTO_ID], CAPTIONS_LENGTHS: _LENGTHS}
@@ -44,7 +47,7 @@ def streamed_batches(split: Split, options: BatchOptions, epochs: tf.data.Datase
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         tf.random.set_seed(1)  # of this graph: the order depends on nothing but the seed below
-        seed = tf.constant(shuffle_seed or 0, tf.int64) * 1_000_003 + number
+        seed = seed_of(number)
         serialized = read_shards(
             split, seed=None if shuffle_seed is None else seed, deterministic=options.deterministic
         )
@@ -59,9 +62,10 @@ def streamed_batches(split: Split, options: BatchOptions, epochs: tf.data.Datase
                 window_size=batch_size,
             )
         padding = tf.data.Dataset.from_tensors((tf.constant(0, tf.int64), tf.constant([], tf.string))).repeat()
-        return windows.concatenate(padding).take(per_epoch).map(lambda index, batch: (seed, index, batch))
+        return windows.concatenate(padding).take(per_epoch).map(lambda index, batch: (number, index, batch))
 
-    def parse(seed: tf.Tensor, index: tf.Tensor, serialized: tf.Tensor) -> Batch:
+    def parse(number: tf.Tensor, index: tf.Tensor, serialized: tf.Tensor) -> Batch:
+        seed = seed_of(number)
         return _parse(
             serialized,
             split,
@@ -69,6 +73,8 @@ def streamed_batches(split: Split, options: BatchOptions, epochs: tf.data.Datase
             batch_size,
             caption_seed=seed if captions == "one" else None,
             view_seed=None if shuffle_seed is None else seed,
+            augment_seed=options.augment_seed,
+            epoch=number,
         )
 
     windows = epochs.flat_map(epoch).skip(skipped)
@@ -89,6 +95,8 @@ def _parse(
     *,
     caption_seed: tf.Tensor | None,
     view_seed: tf.Tensor | None,
+    augment_seed: int | None,
+    epoch: tf.Tensor,
 ) -> Batch:
     """Parse a whole batch in one call: (photos,) string -> Batch of `batch_size` rows."""
     photo_ids, payloads, per_photo, tokens = parse_photos(serialized, split, length)
@@ -105,8 +113,9 @@ def _parse(
         views = _sample_index(
             tf.strings.join(["view/", photo_ids]), tf.fill(tf.shape(photo_ids), split.views), view_seed
         )
-        dense = swap_left_right(dense, views, split.left_right)
     payloads = payloads_of_views(payloads, views, split)
+    inputs, mirrored = decode_inputs(payloads, photo_ids, views, split, augment_seed=augment_seed, epoch=epoch)
+    dense = swap_left_right(dense, mirrored, split.left_right)
     missing = batch_size - tf.shape(serialized)[0]
 
     def padded(rows: tf.Tensor, *shape: int | None) -> tf.Tensor:
@@ -115,6 +124,6 @@ def _parse(
 
     return {
         "photo_id": padded(photo_ids),
-        "inputs": padded(decode_payloads(payloads, split.stage, split.shape), *split.shape),
+        "inputs": padded(inputs, *split.shape),
         "tokens": padded(dense, captions, None),
     }

@@ -8,6 +8,7 @@ from tfcaption.records.tfrecord import RecordError
 SPECIAL_TOKENS = ("<pad>", "<oov>", "<start>", "<end>")
 PAD, OOV, START, END = range(len(SPECIAL_TOKENS))
 VOCABULARY_FILE = "vocabulary.txt"
+LEFT_RIGHT = ("left", "right")  # words that are swapped in the captions of a mirrored photo
 
 
 def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:
@@ -32,6 +33,11 @@ def load_vocabulary(folder: Path) -> list[str]:
     if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS or len(set(words)) != len(words):
         raise RecordError(f"{path}: must begin with {' '.join(SPECIAL_TOKENS)} and contain each word once")
     return words
+
+
+def left_right_tokens(words: Sequence[str]) -> list[int]:
+    """Token ids of "left" and "right" in a vocabulary; empty if it lacks one of them."""
+    return [words.index(word) for word in LEFT_RIGHT] if set(LEFT_RIGHT) <= set(words) else []
 
 
 def encode_words(words: Sequence[str], index: Mapping[str, int], max_words: int) -> list[int]:

@@ -1,4 +1,7 @@
-"""Augmented views of a training photo: their crops, their stored features, their order in training."""
+"""Augmented views of a training photo: their crops, their stored features, their order in training.
+
+Batches of random views are tested in `input_pipeline/test_augmentation.py`.
+"""
 
 import io
 import shutil
@@ -15,14 +18,15 @@ from tests.support.records import read_all
 from tests.support.splits import WAYS, batches_of, captions_of, opened
 from tfcaption.inspect import main as inspect
 from tfcaption.preprocessing.augmented_views import (
+    crop_image,
     crop_images,
     is_mirrored,
-    left_right_tokens,
+    random_views,
     swap_left_right,
     view_box,
 )
 from tfcaption.records.dataset_info import load_features_info
-from tfcaption.records.vocabulary import load_vocabulary
+from tfcaption.records.vocabulary import left_right_tokens, load_vocabulary
 
 SIZE = 2 * 2048  # bytes of pooled features
 
@@ -58,6 +62,46 @@ def test_a_crop_is_bilinear_between_the_pixels():
     down, across = np.linspace(0.1 * 63, 0.9 * 63, 64)[:, None], np.linspace(0.9 * 63, 0.15 * 63, 64)[None]
     expected = np.stack(np.broadcast_arrays(2 * down, 3 * across, down + across), -1)
     assert np.abs(shown[2] - expected).max() <= 0.501
+
+
+def test_random_views_are_distributed_as_stored_ones_and_half_of_them_mirrored():
+    photos = tf.constant([f"{photo}.jpg" for photo in range(3000)])
+    windows, mirrored = random_views(photos, seed=0, epoch=tf.constant(0, tf.int64), size=(200, 100))
+    top, left, height, width = windows.numpy().T
+    assert abs(mirrored.numpy().mean() - 0.5) < 0.03
+    for start, length, pixels in ((top, height, 200), (left, width, 100)):
+        assert length.min() == 0.75 * pixels and length.max() == pixels and start.min() == 0
+        assert (start + length).max() == pixels and abs(length.mean() / pixels - 0.875) < 0.01
+        room = pixels - length
+        assert abs((start[room > 0] / room[room > 0]).mean() - 0.5) < 0.02
+    choices = np.column_stack([top, left, height, width, mirrored])
+    correlation = np.corrcoef(choices[:, [2, 3, 4]].T)
+    assert np.abs(correlation - np.eye(3)).max() < 0.06
+
+
+def test_random_views_depend_on_seed_epoch_and_photo_alone():
+    photos = [f"{photo}.jpg" for photo in range(500)]
+
+    def views(names, seed=0, epoch=0):
+        found = random_views(tf.constant(names), seed=seed, epoch=tf.constant(epoch, tf.int64), size=(224, 224))
+        return [(*map(int, window), bool(mirrored)) for window, mirrored in zip(*found, strict=True)]
+
+    assert views(photos[::-1])[::-1] == views(photos) and views(photos[7:8]) == views(photos)[7:8]
+    for other in (views(photos, epoch=1), views(photos, seed=1), views([f"a/{name}" for name in photos])):
+        assert sum(a == b for a, b in zip(views(photos), other, strict=True)) <= 1
+        flips = np.array([[a[-1], b[-1]] for a, b in zip(views(photos), other, strict=True)])
+        assert abs((flips[:, 0] == flips[:, 1]).mean() - 0.5) < 0.1
+
+
+@pytest.mark.parametrize("mirrored", [False, True], ids=["as_it_is", "mirrored"])
+@pytest.mark.parametrize("window", [(0, 0, 64, 48), (5, 0, 48, 48), (3, 9, 57, 36)], ids=str)
+def test_a_random_view_has_the_pixels_that_pillow_gives(window, mirrored):
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)
+    top, left, height, width = window
+    crop = Image.fromarray(pixels).crop((left, top, left + width, top + height))
+    expected = np.asarray(crop.resize((48, 64), Image.Resampling.BILINEAR))[:, :: -1 if mirrored else 1]
+    shown = crop_image(tf.constant(pixels), tf.constant(window), tf.constant(mirrored)).numpy()
+    assert np.abs(shown.astype(int) - expected).max() <= (0 if window == (0, 0, 64, 48) else 1)
 
 
 def test_the_first_view_is_the_photo_itself_and_only_training_photos_have_more(sample_records, pooled, three_views):
@@ -189,6 +233,6 @@ def test_without_shuffling_each_photo_is_its_first_view(sample_records, info, po
 def test_nothing_is_swapped_if_the_vocabulary_lacks_left_or_right():
     tokens = tf.constant([[[1, 4, 5]], [[1, 5, 4]]])
     assert left_right_tokens(["<pad>", "left"]) == []
-    assert np.array_equal(swap_left_right(tokens, tf.constant([1, 1]), []), tokens)
-    swapped = swap_left_right(tokens, tf.constant([1, 2]), [4, 5]).numpy()
+    assert np.array_equal(swap_left_right(tokens, tf.constant([True, True]), []), tokens)
+    swapped = swap_left_right(tokens, tf.constant([True, False]), [4, 5]).numpy()
     assert swapped.tolist() == [[[1, 5, 4]], [[1, 5, 4]]]
