@@ -10,6 +10,7 @@ COMMANDS = {
     "build_records": "beam_jobs.build_records",
     "inspect": "tfcaption.inspect",
     "extract_features": "beam_jobs.extract_features",
+    "import_features": "beam_jobs.import_features",
     "configs": "tfcaption.configs",
     "train": "tfcaption.train",
     "sweep": "tfcaption.sweep",

@@ -32,7 +32,9 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 1 if the records or features have faults."""
     parser = command_parser("tfcaption.inspect", EXAMPLES)
-    parser.add_argument("records", type=as_path, help="folder that build_records or extract_features wrote")
+    parser.add_argument(
+        "records", type=as_path, help="folder that build_records, extract_features or import_features wrote"
+    )
     parser.add_argument("--show", type=int, default=0, metavar="N", help="write SPLIT.png with N photos of each split")
     parser.add_argument(
         "--output", type=as_path, metavar="DIR", help="folder for these pictures (default: RECORDS-pictures)"

@@ -1,5 +1,6 @@
 """Prints the results of inspections and repairs, with the commands that fix what is left."""
 
+import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from tfcaption.inspection.contact_sheet import contact_sheet
 from tfcaption.inspection.repair import Repair
 from tfcaption.inspection.verification import Inspection, inspect_features, inspect_records
-from tfcaption.records.dataset_info import DATASET_FILE, FeatureSettings, load_features_info
+from tfcaption.records.dataset_info import DATASET_FILE, IMPORTED, FeatureSettings, FeaturesInfo, load_features_info
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import load_vocabulary
 
@@ -82,16 +83,25 @@ def print_features(folder: Path) -> bool:
     """Verify features and print what they contain; returns whether they are free of faults."""
     info = load_features_info(folder)
     shards = [shard for split in info.splits.values() for shard in split]
-    print(f"{sum(shard.records for shard in shards):,} photos, {info.settings}, {len(shards):,} shards")
+    made_by = f", {info.name}" if info.name else ""
+    print(f"{sum(shard.records for shard in shards):,} photos, {info.settings}{made_by}, {len(shards):,} shards")
     faults = inspect_features(folder, info)
     for shard, fault in faults.items():
         print(f"fault: {shard}: {fault.removeprefix(f'{shard}: ')}", file=sys.stderr)
     if faults:
-        command = _extract_command(folder, info.settings)
-        print(f"{len(faults):,} shard(s) to rebuild; this rebuilds no other shard:\n  {command}", file=sys.stderr)
+        if info.weights == IMPORTED:
+            cure = f"import them again:\n  {_import_command(folder, info)}"
+        else:
+            cure = f"this rebuilds no other shard:\n  {_extract_command(folder, info.settings)}"
+        print(f"{len(faults):,} shard(s) to rebuild; {cure}", file=sys.stderr)
         return False
     print("no faults")
     return True
+
+
+def _import_command(folder: Path, info: FeaturesInfo) -> str:
+    name = f" --name {shlex.quote(info.name)}" if info.name else ""
+    return f"python -m beam_jobs.import_features --records RECORDS --input FEATURES --output {folder}{name} --overwrite"
 
 
 def _extract_command(folder: Path, settings: FeatureSettings) -> str:

@@ -11,14 +11,16 @@ from PIL import Image
 
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
+    FEATURES_FILE,
     REJECTED_FILE,
     DatasetInfo,
+    FeatureSettings,
     FeaturesInfo,
     ShardInfo,
     SplitInfo,
     load_dataset_info,
 )
-from tfcaption.records.examples import PhotoRecord, decode_record
+from tfcaption.records.examples import PhotoRecord, decode_record, features_of, size_problem
 from tfcaption.records.folder_kinds import describe_folder
 from tfcaption.records.reading import salvage_shard
 from tfcaption.records.sharding import is_shard_name
@@ -95,12 +97,27 @@ def inspect_records(folder: Path, *, show: int = 0) -> Inspection:
 
 
 def inspect_features(folder: Path, info: FeaturesInfo) -> dict[str, str]:
-    """Missing and damaged shards of features: name -> first fault."""
+    """Missing and damaged shards of features, and those with records of another size: name -> first fault."""
     faults: dict[str, str] = {}
-    for shard in (shard for shards in info.splits.values() for shard in shards):
-        _, found = verify_shard(folder, shard)
+    for split, shard in ((split, shard) for split, shards in info.splits.items() for shard in shards):
+        records, found = verify_shard(folder, shard)
+        found += _size_faults(shard.name, records, info.settings, split)
         if found:
             faults[shard.name] = found[0]
+    return faults
+
+
+def _size_faults(shard: str, records: list[bytes], settings: FeatureSettings, split: str) -> list[str]:
+    faults = []
+    for index, record in enumerate(records):
+        try:
+            held = len(features_of(record))
+        except RecordError as error:
+            faults.append(f"{shard}: record {index}: {error}")
+            continue
+        problem = size_problem(held, settings.shape, views=settings.views_of(split), varying=settings.varying)
+        if problem:
+            faults.append(f"{shard}: record {index} holds {problem} that {FEATURES_FILE} says")
     return faults
 
 

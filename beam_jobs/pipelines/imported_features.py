@@ -1,0 +1,364 @@
+"""The Beam pipeline of `import_features`: one record shard in, one feature shard out, then features.json.
+
+The features of each photo are found before the pipeline starts. Rows of tables are first copied, as they will be
+stored, into one file in the output folder, so that workers need not read whole tables for a few photos.
+"""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+from apache_beam import pvalue
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs.errors import JobFailed, SourceError
+from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejection, shards_by_split
+from beam_jobs.execution.output_folder import (
+    FEATURES,
+    check_writable,
+    complete_output,
+    remove_partial_files,
+    remove_previous,
+)
+from beam_jobs.execution.paths import as_path, open_file
+from beam_jobs.execution.progress import ProgressCounter
+from beam_jobs.execution.reading import read_shard
+from beam_jobs.execution.rejections import named_reasons, some_of
+from beam_jobs.execution.runner import run_pipeline
+from beam_jobs.execution.shard_writer import TEMPORARY_MARK, write_shard, write_text
+from beam_jobs.sources.feature_files import find_files, match_photos
+from beam_jobs.sources.feature_tables import FeatureColumns, photo_names, read_rows
+from beam_jobs.sources.feature_values import FeatureError, FeatureLocation, read_features
+from tfcaption.records.dataset_info import (
+    IMPORTED,
+    REJECTED_FILE,
+    DatasetInfo,
+    FeatureSettings,
+    FeaturesInfo,
+    Rejection,
+    ShardInfo,
+    load_dataset_info,
+    load_features_info,
+    rejected_lines,
+)
+from tfcaption.records.examples import feature_record, features_size, ids_of
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.runtime.folder_lock import end_with_holder
+from tfcaption.runtime.progress import Progress
+
+_COPIED_ROWS = f"{FEATURES.partial}{TEMPORARY_MARK}rows"  # a later run removes it, whatever ends this one
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """The features that a user has."""
+
+    records: str  # folder of the records
+    source: str  # folder of .npy, .npz or .parquet files, or one .parquet file
+    columns: FeatureColumns  # of .parquet files
+    key: str | None = None  # name of the array in .npz files
+    name: str = ""  # what made the features, for people
+
+
+class PhotoShape(NamedTuple):
+    """What one photo's features look like."""
+
+    photo: str  # id
+    shape: tuple[int, ...]
+    empty_regions: bool  # of a grid: whether one is all zeros
+
+
+@dataclass
+class ImportedShard:
+    """A feature shard that was written."""
+
+    split: str
+    info: ShardInfo
+    shapes: list[PhotoShape] = field(default_factory=list)
+    values: str = ""  # sha256 of all values
+
+
+def run(
+    request: ImportRequest, options: PipelineOptions, *, output: str, overwrite: bool = False
+) -> FeaturesInfo | None:
+    """Import the features of all photos of some records.
+
+    Args:
+        request: the features, and the records.
+        options: Beam's.
+        output: folder for the features, any path that Beam's filesystems know.
+        overwrite: replace complete features.
+
+    Returns:
+        The description of the features, as written; None for a dry run or a template.
+
+    Raises:
+        UsageError: the job must not write into `output`.
+        RecordError: the records are missing or damaged.
+        SourceError: there are no features, or not of every photo.
+        JobFailed: features cannot be used; `rejected.jsonl` in `output` names each photo.
+    """
+    info = load_dataset_info(as_path(request.records))
+    check_writable(output, FEATURES, overwrite=overwrite)
+    photos_of = {
+        shard.name: dict(map(ids_of, read_shard(request.records, shard.name)))
+        for split in info.splits.values()
+        for shard in split.shards
+    }
+    photos = {photo: source_ids for shard in photos_of.values() for photo, source_ids in shard.items()}
+    arrays, tables = find_files(as_path(request.source))
+    names = arrays if arrays else _names_in_tables(tables, request.columns)
+    name_of = _match(request, photos, names)
+    remove_previous(output, FEATURES)
+    write_text(output, FEATURES.partial, _settings(info).model_dump_json(indent=1) + "\n")
+    if arrays:
+        found: dict[str, FeatureLocation | Rejection] = {
+            photo: FeatureLocation(str(arrays[name][0])) for photo, name in name_of.items()
+        }
+    else:
+        found = _copy_rows(tables, request.columns, name_of, output)
+    shards = [
+        (split, shard, {photo: found[photo] for photo in photos_of[shard.name]})
+        for split, described in info.splits.items()
+        for shard in described.shards
+    ]
+    pipeline = beam.Pipeline(options=options)
+    add_steps(pipeline, info, request, shards, output)
+    if not run_pipeline(pipeline, output, total=len(photos), unit="photos", label="importing features"):
+        return None
+    remove_partial_files(output, FEATURES)
+    return load_features_info(as_path(output))
+
+
+def _names_in_tables(tables: Sequence[Path], columns: FeatureColumns) -> dict[str, list[Path]]:
+    """Name of a photo -> the table of each of its rows."""
+    found: dict[str, list[Path]] = {}
+    for table in tables:
+        for name in photo_names(table, columns):
+            found.setdefault(name, []).append(table)
+    return found
+
+
+def _match(
+    request: ImportRequest, photos: Mapping[str, Sequence[str]], names: Mapping[str, Sequence[Path]]
+) -> dict[str, str]:
+    """Photo id -> name of its features, of all photos; prints which features no photo has.
+
+    Raises:
+        SourceError: a photo has no features, or more than one.
+    """
+    where = f"--input {request.source}"
+    matches = match_photos(photos, names)
+    several = matches.ambiguous | {
+        photo: [str(path) for path in names[name]] for photo, name in matches.name_of.items() if len(names[name]) > 1
+    }
+    if several:
+        photo, found = next(iter(sorted(several.items())))
+        raise SourceError(
+            f"{where}: it is not clear which features {len(several):,} of {len(photos):,} photos have "
+            f"({some_of(sorted(several))}): {photo} may be {' or '.join(found[:3])}; leave one of them, or name files "
+            "with the folders of the photos' ids"
+        )
+    if matches.missing:
+        raise SourceError(
+            f"{where}: {len(matches.missing):,} of {len(photos):,} photos of {request.records} have no features "
+            f"({some_of(matches.missing)}); add them, or build records without these photos"
+        )
+    if matches.unused:
+        print(
+            f"ignored: features of {len(matches.unused):,} photos that the records do not have "
+            f"({some_of(matches.unused)})"
+        )
+    return matches.name_of
+
+
+def _copy_rows(
+    tables: Iterable[Path], columns: FeatureColumns, name_of: Mapping[str, str], output: str
+) -> dict[str, FeatureLocation | Rejection]:
+    """Copy the features of all photos from tables into one file; returns photo id -> its part, or what is wrong."""
+    photo_of = {name: photo for photo, name in name_of.items()}
+    found: dict[str, FeatureLocation | Rejection] = {}
+    path = FileSystems.join(output, _COPIED_ROWS)
+    offset = 0
+    with (
+        FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as stream,
+        Progress(len(name_of), unit="photos", label="reading tables") as progress,
+    ):
+        for table in tables:
+            for name, features in read_rows(table, columns, photo_of):
+                photo = photo_of[name]
+                if isinstance(features, FeatureError):
+                    detail = f"{table}: {features.detail}" if features.detail else str(table)
+                    found[photo] = Rejection(kind="photo", id=photo, reason=features.reason, detail=detail)
+                else:
+                    stream.write(features.tobytes())
+                    found[photo] = FeatureLocation(path, offset, features.shape)
+                    offset += features.nbytes
+                progress.update(len(found))
+    return found
+
+
+def _settings(info: DatasetInfo, **found: Any) -> FeatureSettings:
+    """The settings of imported features; without `found` those of a job that does not know them yet."""
+    unknown = {"stage": "map", "shape": [], "weights": ""}
+    return FeatureSettings(**unknown | found, preprocessing="unknown", records=info.fingerprint(), batch_size=1)
+
+
+def add_steps(
+    pipeline: beam.Pipeline,
+    info: DatasetInfo,
+    request: ImportRequest,
+    shards: Sequence[tuple[str, ShardInfo, Mapping[str, FeatureLocation | Rejection]]],
+    output: str,
+) -> None:
+    """Add all steps of the job to an empty pipeline, for any runner.
+
+    Args:
+        pipeline: an empty pipeline.
+        info: the description of the records.
+        request: the features, and the records.
+        shards: split, record shard, and where the features of each of its photos are.
+        output: folder for the features.
+    """
+    written = (
+        pipeline
+        | "Shards" >> beam.Create(shards, reshuffle=True)
+        | "ImportShard" >> beam.ParDo(ImportShard(request, output)).with_outputs(REJECTED, main="written")
+    )
+    add_final_step(
+        pipeline,
+        _finish,
+        pvalue.AsList(written.written),
+        pvalue.AsList(written[REJECTED]),
+        info=info,
+        request=request,
+        output=output,
+    )
+
+
+class ImportShard(beam.DoFn):
+    """(split, record shard, locations) -> its feature shard; yields an `ImportedShard`, and rejections."""
+
+    def __init__(self, request: ImportRequest, output: str) -> None:
+        self._request, self._output = request, output
+
+    def setup(self) -> None:
+        """End with the process that holds the output folder."""
+        end_with_holder(self._output)
+
+    def process(self, element: tuple[str, ShardInfo, Mapping[str, FeatureLocation | Rejection]]) -> Iterator[Any]:
+        """Read the features of the shard's photos and write them; photos without usable ones are left out."""
+        split, shard, locations = element
+        rejections: list[pvalue.TaggedOutput] = []
+        shapes: list[PhotoShape] = []
+        digest = hashlib.sha256()
+        progress = ProgressCounter(self._output, shard.name)
+
+        def records() -> Iterator[bytes]:
+            for serialized in self._records(shard.name):
+                photo, _ = ids_of(serialized)
+                try:
+                    values = self._read(locations[photo])
+                except FeatureError as error:
+                    rejections.append(rejection("photo", photo, error.reason, error.detail))
+                else:
+                    shapes.append(PhotoShape(photo, values.shape, values.ndim == 3 and not values.any(-1).all()))
+                    digest.update(f"{values.shape}".encode() + values.tobytes())
+                    yield feature_record(serialized, values.tobytes())
+                progress.add()
+
+        written = write_shard(self._output, shard.name, records())
+        progress.close()
+        yield from rejections
+        yield ImportedShard(split, written, shapes, digest.hexdigest())
+
+    def _records(self, name: str) -> Iterator[bytes]:
+        try:
+            yield from read_shard(self._request.records, name)
+        except (RecordError, OSError) as error:
+            raise JobFailed(str(error)) from error
+
+    def _read(self, location: FeatureLocation | Rejection) -> np.ndarray:
+        if isinstance(location, Rejection):
+            raise FeatureError(location.reason, location.detail)
+        if not location.shape:
+            return read_features(location.path, self._request.key)
+        with open_file(location.path) as stream:
+            stream.seek(location.offset)
+            return np.frombuffer(stream.read(features_size(location.shape)), "<f2").reshape(location.shape)
+
+
+def _finish(
+    _: None,
+    shards: list[ImportedShard],
+    rejected: list[Rejection],
+    *,
+    info: DatasetInfo,
+    request: ImportRequest,
+    output: str,
+) -> None:
+    """Check that nothing was lost and that all photos' features have one form; write the description last."""
+    splits = shards_by_split(info, ((shard.split, shard.info) for shard in shards))
+    shapes = [shape for shard in shards for shape in shard.shapes]
+    photos = sum(split.photos for split in info.splits.values())
+    check_conservation("photos", photos, written=len(shapes), rejected=len(rejected))
+    form, other = common_form(shapes)
+    if rejections := [*rejected, *other]:
+        write_text(output, REJECTED_FILE, rejected_lines(rejections))
+        raise JobFailed(
+            f"the features of {len(rejections):,} of {photos:,} photos cannot be used ({named_reasons(rejections)}); "
+            f"{FileSystems.join(output, REJECTED_FILE)} names each. Compute them again, or build records without these "
+            "photos"
+        )
+    digest = hashlib.sha256()
+    for shard in sorted(shards, key=lambda shard: shard.info.name):
+        digest.update(shard.values.encode())
+    settings = _settings(info, **form, weights=digest.hexdigest())
+    complete_output(
+        output, FEATURES, FeaturesInfo(settings=settings, weights=IMPORTED, name=request.name, splits=splits)
+    )
+
+
+def common_form(photos: Sequence[PhotoShape]) -> tuple[dict[str, Any], list[Rejection]]:
+    """The stage, shape and `varying` that fit the features of most photos, and a rejection of each other photo."""
+    if not photos:
+        return {}, []
+    pooled = _most_common(len(each.shape) == 1 for each in photos)
+    channels = _most_common(each.shape[-1] for each in photos if (len(each.shape) == 1) == pooled)
+    rejections, fitting = [], []
+    for each in photos:
+        shape = "x".join(map(str, each.shape))
+        reason, usual = "", ""
+        if (len(each.shape) == 1) != pooled:
+            reason, usual = "wrong rank", "one vector" if pooled else "regions"
+        elif each.shape[-1] != channels:
+            reason, usual = "other number of channels", f"{channels:,} channels"
+        if reason:
+            detail = f"{shape}, most photos have {usual}"
+            rejections.append(Rejection(kind="photo", id=each.photo, reason=reason, detail=detail))
+        else:
+            fitting.append(each)
+    if pooled:
+        return {"stage": "pooled", "shape": [channels]}, rejections
+    grids = {each.shape for each in fitting}
+    if len(grids) == 1 and len(fitting[0].shape) == 3:
+        return {"stage": "map", "shape": [*fitting[0].shape]}, rejections
+    rejections += [
+        Rejection(kind="photo", id=each.photo, reason="all-zero region", detail="of a grid, beside other shapes")
+        for each in fitting
+        if each.empty_regions
+    ]
+    counts = {math.prod(each.shape[:-1]) for each in fitting}
+    return {"stage": "map", "shape": [max(counts), channels], "varying": len(counts) > 1}, rejections
+
+
+def _most_common(values: Iterable[Any]) -> Any:
+    return Counter(values).most_common(1)[0][0]
