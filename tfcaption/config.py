@@ -65,6 +65,9 @@ class DataConfig(_Section):
     """Photos per batch over all replicas, each with its captions."""
     captions: Literal["all", "one"] = "all"
     """Captions per photo and epoch: all, or one sampled in each epoch."""
+    augment: Literal["none", "crop_flip"] = "none"
+    """Training photos in every step: as they are, or crop_flip: a random crop of each in each epoch, half of them
+    mirrored. Not with features, which can be stored in several views (extract_features --views)."""
     length_buckets: PositiveInt = 8
     """Number of padded caption lengths with XLA or on a GPU; a CPU packs captions."""
     cache: bool | Literal["auto"] = "auto"

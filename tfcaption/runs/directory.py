@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tfcaption.config import Config, ModelConfig, flat_config, load_config, save_config
+from tfcaption.config import Config, ConfigError, ModelConfig, flat_config, load_config, save_config
 from tfcaption.records.dataset import Dataset
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
@@ -75,10 +75,18 @@ def plan_run(config: Config) -> Run:
     """The run that a config describes; checks its data and writes nothing.
 
     Raises:
+        ConfigError: `data.augment` is set for stored features.
         RecordError: the records or features are missing or incomplete, have no training photo, no dev photo or no
             word, or do not fit the config.
     """
-    records = as_path(config.data.records)
+    data = config.data
+    if data.features is not None and data.augment != "none":
+        raise ConfigError(
+            f"data.augment={data.augment} is for photos, but data.features={data.features} holds stored features; set "
+            "data.augment=none, and store several views of each training photo: python -m beam_jobs.extract_features "
+            "--views 3 ..."
+        )
+    records = as_path(data.records)
     info, words = load_dataset_info(records), load_vocabulary(records)
     for split in ("train", "dev"):
         info.split(split, records)
@@ -120,7 +128,7 @@ def open_run(config: Config, host: Host = Host()) -> Iterator[Run]:  # noqa: B00
         RunError: the directory holds a run that started with another config or other records. These may change: the
             data folders, `data.damaged`, `train.early_stopping_epochs`, `train.checkpoint_minutes`,
             `train.shown_photos`, and `train.epochs` under a constant schedule.
-        RecordError: the records or features are missing, incomplete, or do not fit the config.
+        ConfigError, RecordError: as `plan_run` raises them.
     """
     if not host.writes:
         yield plan_run(config)

@@ -52,6 +52,7 @@ class Training:
             shuffle_buffer_photos=data.shuffle_buffer_photos,
             deterministic=data.deterministic,
             epochs=train.epochs,
+            augment_seed=None if data.augment == "none" else train.seed,
         )
 
     def train_batches(self, position: int = 0) -> Batches:

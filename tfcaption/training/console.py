@@ -17,12 +17,14 @@ def describe(training: Training) -> str:
     split, trainer, strategy = training.train_split, training.trainer, training.strategy
     rows = "captions" if split.by_caption else "photos"
     padding = "packed" if uses_packed_tokens(trainer.mode.xla) else f"padded to {split.lengths} tokens"
+    augment = training.run.config.data.augment
     weights = sum(int(tf.size(variable)) for variable in trainer.variables)
     return (
         f"{strategy.num_replicas_in_sync} replica(s) on {training.host.count} host(s), "
         f"{tf.config.list_logical_devices()[-1].device_type}, {trainer.captioner.compute_dtype} compute, "
         f"XLA {'on' if trainer.mode.xla else 'off'}; from {split.stage}"
-        f"{f' in {split.views} views' if split.views > 1 else ''}, "
+        f"{f' in {split.views} views' if split.views > 1 else ''}"
+        f"{f' with {augment}' if augment != 'none' else ''}, "
         f"{'in memory' if split.in_memory else 'streamed'}, by {rows}, {padding}; "
         f"{weights:,} trainable weights ({training.run.config.model.variant})"
     )

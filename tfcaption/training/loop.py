@@ -62,7 +62,7 @@ def train_run(
             precision = training.trainer.captioner.compute_dtype
             write_about(directory.folder, command=command, device=device_name(), precision=precision)
         print_lines(*training.notes, describe(training))
-        if training.train_split.stage == "photo" and host.writes:
+        if training.train_split.stage == "photo" and run.config.data.augment == "none" and host.writes:
             print_lines(extraction_advice(run, training.trainer.captioner.encoder))
         state = TrainingState(training.trainer, run.config.train, directory, writes=host.writes)
         if state.finished:

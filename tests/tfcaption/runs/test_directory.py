@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.records import write_plain_records
 from tests.support.runs import config
-from tfcaption.config import load_config, save_config
+from tfcaption.config import ConfigError, load_config, save_config
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import SPECIAL_TOKENS
@@ -123,3 +123,12 @@ def test_more_epochs_of_a_cosine_run_are_refused_with_the_reason_and_the_cure(se
     longer.train.learning_rate = 1.0
     with pytest.raises(RunError, match="another config .*learning_rate was"), open_run(longer):
         pass
+
+
+def test_augmentation_of_stored_features_is_refused_with_the_cure_before_there_is_a_run(settings):
+    settings.data.augment = "crop_flip"
+    with pytest.raises(ConfigError, match=r"data\.augment=crop_flip .*extract_features --views"), open_run(settings):
+        pass
+    assert not Path(settings.run, "config.yaml").exists()
+    settings.data.features = None
+    assert plan_run(settings).config.data.augment == "crop_flip"

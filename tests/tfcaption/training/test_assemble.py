@@ -1,15 +1,19 @@
 """What a run is made of, and what it tells before its first step."""
 
+import io
 import os
 
 import keras
 import pytest
+from PIL import Image
 
+from tests.support.records import read_all
 from tests.support.runs import config
 from tfcaption.config import updated_config
 from tfcaption.models.encoder import EncoderError
 from tfcaption.runs.directory import check_weights, open_run, plan_run
 from tfcaption.training.assemble import assemble, new_captioner
+from tfcaption.training.console import describe
 
 
 @pytest.mark.parametrize("features", [None, "pooled"])
@@ -53,3 +57,15 @@ def test_a_run_goes_on_with_its_own_copy_of_weights_that_are_gone(sample_records
     with open_run(settings) as run:
         captioner, _ = new_captioner(run, compiled=False)
         check_weights(run, captioner.encoder.fingerprint("pooled"))
+
+
+def test_augmentation_changes_training_photos_and_no_other(sample_records, tmp_path):
+    _, found = read_all(sample_records)
+    pixels = {Image.open(io.BytesIO(record.jpeg)).tobytes() for _, record in found.values()}
+    settings = updated_config(config(tmp_path / "run", sample_records, 1), {"data.augment": "crop_flip"})
+    training = assemble(plan_run(settings))
+    assert training.batch_options.augment_seed == settings.train.seed
+    train, dev = next(training.train_batches())["inputs"], next(training.dev_batches())["inputs"]
+    assert not any(photo.numpy().tobytes() in pixels for photo in train)
+    assert all(photo.numpy().tobytes() in pixels for photo in dev if photo.numpy().any())
+    assert "from photo with crop_flip, in memory" in describe(training)

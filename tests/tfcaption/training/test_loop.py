@@ -13,7 +13,7 @@ import tensorflow as tf
 from tests.conftest import tree_bytes
 from tests.support.runs import config, evaluate, figures, launched, step_losses, train, wait_for_steps
 from tests.support.splits import batches_of, opened
-from tests.support.trainers import PLAIN, steps
+from tests.support.trainers import PLAIN
 from tfcaption.caption import main as caption
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.metrics.corpus import corpus_scores
@@ -53,6 +53,21 @@ def test_one_epoch_and_one_more_equal_two_and_never_read_the_test_split(trained_
         train(config(tmp_path / "run", copies[0], epochs, copies[1]))
     assert figures(tmp_path / "run") == figures(trained_run)
     assert step_losses(tmp_path / "run") == step_losses(trained_run)
+
+
+@pytest.mark.slow
+def test_with_augmentation_one_epoch_and_one_more_equal_two_which_differ_from_those_without(sample_records, tmp_path):
+    def losses(name, *epochs, augment="crop_flip"):
+        for number in epochs:
+            settings = config(tmp_path / name, sample_records, number)
+            settings.data.augment = augment
+            train(settings)
+        return step_losses(tmp_path / name)
+
+    whole = losses("whole", 2)
+    assert losses("resumed", 1, 2) == whole
+    assert figures(tmp_path / "resumed") == figures(tmp_path / "whole")
+    assert losses("plain", 2, augment="none") != whole
 
 
 @pytest.mark.slow
@@ -102,11 +117,17 @@ def free_ports(count):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jobs", [("worker", "worker"), ("chief", "worker", "evaluator")], ids="-".join)
-def test_two_hosts_train_as_one_process_does_on_the_same_global_batches(jobs, sample_records, pooled, info, tmp_path):
+@pytest.mark.parametrize(
+    ("jobs", "accumulate_steps"),
+    [(("worker", "worker"), 1), (("worker", "worker"), 2), (("chief", "worker", "evaluator"), 1)],
+    ids=["two workers", "two workers, accumulating", "a chief, a worker and an evaluator"],
+)
+def test_two_hosts_train_as_one_process_does_on_the_same_global_batches(
+    jobs, accumulate_steps, sample_records, pooled, info, tmp_path
+):
     run = tmp_path / "run"
     settings = config(run, sample_records, 2, pooled, dropout=0.0)
-    settings.train.learning_rate = 1e-4
+    settings.train.learning_rate, settings.train.accumulate_steps = 1e-4, accumulate_steps
     cluster = {}
     for job, port in zip(jobs, free_ports(len(jobs)), strict=True):
         cluster.setdefault(job, []).append(f"localhost:{port}")
@@ -144,14 +165,17 @@ def one_process_with_the_hosts_batches(settings, info, hosts):
         PLAIN,
         stage="pooled",
     )
-    losses = []
+    batches = []
     for parts in zip(*iterators, strict=True):
         longest = max(part["tokens"].shape[-1] for part in parts)
         tokens = [np.pad(p["tokens"], [(0, 0), (0, 0), (0, longest - p["tokens"].shape[-1])]) for p in parts]
-        batch = {"inputs": np.concatenate([p["inputs"] for p in parts]), "tokens": np.concatenate(tokens)}
-        (sums,) = steps(subject, batch)
-        if sums.tokens:
-            losses.append(sums.loss / sums.tokens)
+        batches.append({"inputs": np.concatenate([p["inputs"] for p in parts]), "tokens": np.concatenate(tokens)})
+    spec = {"inputs": tf.TensorSpec((None, 2048), tf.float16), "tokens": tf.TensorSpec((None, None, None), tf.int32)}
+    data = iter(tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec))
+    losses = []
+    for _ in range(settings.train.epochs):
+        sums = subject.train_steps(data, len(batches) // settings.train.epochs)
+        losses += [each.loss / each.tokens for each in sums if each.tokens]
     return losses
 
 
