@@ -83,16 +83,20 @@ def split(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
     """
     paths = only_paths(model)
     if layer not in paths:
-        raise EncoderError(_no_cut(model, layer))
-    trunk = keras.Model(model.inputs[0], paths[layer], name="trunk")
-    return trunk, keras.Model(paths[layer], model.outputs[0], name="head")
+        raise EncoderError(_no_cut(model, layer), "finetune_from")
+    cut, map_of_regions = paths[layer], model.outputs[0]
+    trunk = keras.Model(model.inputs[0], cut, name="trunk")
+    if cut is map_of_regions:  # Keras builds no model without a layer
+        cut = keras.Input(cut.shape[1:], dtype=cut.dtype)
+        map_of_regions = keras.layers.Identity()(cut)
+    return trunk, keras.Model(cut, map_of_regions, name="head")
 
 
 def _no_cut(model: keras.Model, layer: str) -> str:
     """Why a model cannot be split at a layer."""
     order, possible = [node.operation.name for node in _nodes(model)], cuts(model)
     if layer not in order:
-        close = difflib.get_close_matches(layer, possible, n=1, cutoff=0) or difflib.get_close_matches(layer, order)
+        close = difflib.get_close_matches(layer, possible, n=1) or difflib.get_close_matches(layer, order, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
         return f"{layer}: no such layer; {hint}`tfcaption encoders ENCODER --layers` lists all"
     index = bisect.bisect([order.index(name) for name in possible], order.index(layer))
