@@ -144,10 +144,10 @@ def checked_features(array: np.ndarray, *, count: int | None = None) -> np.ndarr
 
 def _without_padding(regions: np.ndarray) -> np.ndarray:
     """Regions up to the last one that is not all zeros, among which none is all zeros."""
-    real = regions.any(1)
-    if not real.any():
+    real = np.flatnonzero(regions.any(axis=1))
+    if not len(real):
         raise FeatureError("no region", f"all {len(regions):,} are all zeros")
-    last = int(np.flatnonzero(real)[-1])
-    if not real[:last].all():
-        raise FeatureError("all-zero region", f"number {int(np.argmin(real)) + 1:,}, before others")
-    return regions[: last + 1]
+    if len(real) <= real[-1]:
+        first = int(np.argmax(real != np.arange(len(real))))
+        raise FeatureError("all-zero region", f"number {first + 1:,}, before others")
+    return regions[: len(real)]

@@ -11,10 +11,11 @@ from PIL import Image
 
 from tfcaption.api.photos import Photo, opened
 from tfcaption.preprocessing.photos import to_rgb
-from tfcaption.records.captions import Hypothesis, PhotoCaptions
+from tfcaption.records.captions import Hypothesis, PhotoCaptions, grid_side
 
 WIDTH = 360  # pixels of the photo in a notebook
 MAP_WIDTH = 120  # pixels of a heat map
+NO_GRID = "attention to regions that form no grid, so it is not drawn over the photo"
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,8 @@ class WordAttention:
 
     Attributes:
         word: the word.
-        weights: (rows, columns) float32 over the photo's regions, from the top left; their sum is about 1.
+        weights: (rows, columns) float32 over the photo's regions, from the top left; (regions,) without a grid.
+            Their sum is about 1.
     """
 
     word: str
@@ -66,7 +68,7 @@ class Caption:
         draw_caption(to_rgb(opened(self.photo).copy()), self.text).show()
 
     def _repr_html_(self) -> str:
-        """The photo, its captions and, where there is attention, a heat map for each word; as HTML for notebooks."""
+        """The photo, its captions and, for attention to a grid, a heat map for each word; as HTML for notebooks."""
         photo = to_rgb(opened(self.photo).copy())
         photo.thumbnail((WIDTH, WIDTH))
         others = "".join(
@@ -78,7 +80,10 @@ class Caption:
             f"{_image_tag(_heat_map(photo, each.weights), each.word)}"
             f"<figcaption>{html.escape(each.word)}</figcaption></figure>"
             for each in self.attention or ()
+            if each.weights.ndim == 2
         )
+        if self.attention and not maps:
+            maps = f"<p><small>{NO_GRID}</small></p>"
         return (
             f"<div>{_image_tag(photo, self.text)}<p><b>{html.escape(self.text)}</b> <small>{self.score:.2f}</small></p>"
             f"{f'<ol start=2>{others}</ol>' if others else ''}{maps}</div>"
@@ -93,8 +98,9 @@ def caption_of(captions: PhotoCaptions, photo: Photo, *, nbest: int) -> Caption:
 
 
 def _grid(weights: list[float]) -> np.ndarray[Any, Any]:
-    """Weights of a square grid of regions, row by row -> (rows, columns)."""
-    return np.asarray(weights, np.float32).reshape(round(len(weights) ** 0.5), -1)
+    """Weights of regions, row by row -> (rows, columns), or (regions,) where they form no grid."""
+    side = grid_side(len(weights))
+    return np.asarray(weights, np.float32).reshape((side, side) if side else -1)
 
 
 def _heat_map(photo: Image.Image, weights: np.ndarray[Any, Any]) -> Image.Image:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tfcaption.evaluation.predictions import caption_split
 from tfcaption.evaluation.references import References, load_references
-from tfcaption.evaluation.results import EvaluationOptions, write_results
+from tfcaption.evaluation.results import ATTENTION_GRID, EvaluationOptions, write_results
 from tfcaption.evaluation.scores import score_captions
 from tfcaption.input_pipeline.options import NO_CACHE
 from tfcaption.input_pipeline.split import Split, open_split
@@ -154,6 +154,7 @@ def _evaluate(
         "perplexity": predictions.perplexity,
         "token_accuracy": predictions.token_accuracy,
         "reference_oov_rate": described.oov_rate,  # of the whole split
+        **({} if dataset.has_grid or not predictions.attention else {ATTENTION_GRID: False}),
         "seconds": round(time.monotonic() - start, 1),
     }
     if output is None:

@@ -10,6 +10,7 @@ from tfcaption.decoding.options import CaptionOptions
 from tfcaption.runtime.errors import UsageError
 
 LINES_FILE = "captions.jsonl"
+ATTENTION_GRID = "attention_grid"  # in metrics.json, false where attention is to regions that form no grid
 _SPLIT_NAMES = {"val": "dev", "valid": "dev", "validation": "dev"}  # of other data sets and libraries
 PROTOCOL = "corpus scores, all raw references, Penn Treebank tokens without punctuation"
 

@@ -1,5 +1,6 @@
 """Captions of a photo, as in `captions.jsonl` and JSON responses."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,7 +32,7 @@ class WordAttention(NamedTuple):
     """The attention of a captioner for one word of its best caption."""
 
     word: str
-    weights: list[float]  # over the photo's regions, row by row from the top left; their sum is 1
+    weights: list[float]  # over the photo's regions, row by row from the top left if they form a grid; their sum is 1
 
 
 def word_attention(words: Sequence[bytes], attention: "np.ndarray") -> tuple[WordAttention, ...]:
@@ -41,6 +42,12 @@ def word_attention(words: Sequence[bytes], attention: "np.ndarray") -> tuple[Wor
         for word, weights in zip(words, attention.tolist(), strict=True)
         if word
     )
+
+
+def grid_side(regions: int) -> int | None:
+    """Rows, and columns, of the square grid that so many regions of a photo form; None: they form none."""
+    side = math.isqrt(regions)
+    return side if side * side == regions else None
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ class Dataset:
         return bool(self.features and self.features.settings.varying)
 
     @property
+    def has_grid(self) -> bool:
+        """Whether the regions of a photo form a grid; those of imported features may lie anywhere in it."""
+        return not (self.features and self.features.weights == IMPORTED and len(self.shape) == 2)
+
+    @property
     def description_file(self) -> str:
         """The file that lists the shards."""
         return FEATURES_FILE if self.features else DATASET_FILE

@@ -182,7 +182,7 @@ def features_size(shape: Sequence[int]) -> int:
 
 
 def size_problem(held: int, shape: Sequence[int], *, views: int = 1, varying: bool = False) -> str | None:
-    """What is wrong with the size of a photo's stored features, such as `6 bytes of features, not the 8`; None: nothing.
+    """What is wrong with the size of stored features, such as `6 bytes of features, not the 8`; None: nothing.
 
     Args:
         held: bytes of the features in a record.

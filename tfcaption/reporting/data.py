@@ -9,14 +9,16 @@ import shlex
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from PIL import Image
 
-from tfcaption.evaluation.results import LINES_FILE, PROTOCOL
+from tfcaption.evaluation.results import ATTENTION_GRID, LINES_FILE, PROTOCOL
 from tfcaption.metrics.bootstrap import PhotoScores
 from tfcaption.preprocessing import photos
+from tfcaption.records.captions import grid_side
 from tfcaption.records.dataset_info import DATASET_FILE, load_dataset_info
 from tfcaption.records.examples import photo_of
 from tfcaption.records.reading import check_shards, read_records
@@ -55,6 +57,17 @@ class EvaluatedRun:
         """Which checkpoint was evaluated, and how."""
         checkpoint, protocol = (str(self.scores.get(key, "unknown")) for key in ("checkpoint", "protocol"))
         return f"checkpoint {Path(checkpoint).name}; {protocol}"
+
+    @property
+    def attends(self) -> bool:
+        """Whether its captions have attention."""
+        return any(line.get("attention") for line in self.captions.values())
+
+    @cached_property
+    def attends_to_grid(self) -> bool:
+        """Whether the regions of its attention form a grid over the photo."""
+        sizes = {len(word["weights"]) for line in self.captions.values() for word in line.get("attention", ())}
+        return self.scores.get(ATTENTION_GRID, True) and all(map(grid_side, sizes))
 
     @property
     def search(self) -> str:

@@ -131,9 +131,9 @@ def _photo(runs: Sequence[EvaluatedRun], ids: Sequence[str], index: int, jpeg: b
             line["caption"],
             float(score),
             float((scores <= score).mean()),
-            [WordAttention(**word) for word in line.get("attention", ())],
+            [WordAttention(**word) for word in line.get("attention", ())] if run.attends_to_grid else [],
         )
-        for line, score in zip(lines, scores[index], strict=True)
+        for run, line, score in zip(runs, lines, scores[index], strict=True)
     ]
     with Image.open(io.BytesIO(jpeg)) as image:
         size = image.size
@@ -155,6 +155,11 @@ def score_intervals(
 def _method(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> list[str]:
     """How each run was evaluated, and what limits the comparison."""
     notes = [f"{run.name}: {run.evaluated}." for run in runs]
+    notes += [
+        f"{run.name} attends to regions that form no grid, so its attention is not drawn over the photos."
+        for run in runs
+        if run.attends and not run.attends_to_grid
+    ]
     if any(len(run.captions) > len(ids) for run in runs):
         notes.append(
             "The runs captioned different photos. The scores cover all photos of each run; the rest of this page only "

@@ -10,10 +10,11 @@ from PIL import Image
 
 import tfcaption
 from tests.support.fake_export import expected_caption, write_export
-from tfcaption.api.caption import Caption, WordAttention
+from tfcaption.api.caption import Caption, WordAttention, caption_of
 from tfcaption.api.photos import photo_reader
 from tfcaption.preprocessing.photos import PhotoError, prepare
-from tfcaption.records.captions import Hypothesis
+from tfcaption.records.captions import Hypothesis, PhotoCaptions
+from tfcaption.records.captions import WordAttention as RegionAttention
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.process import set_keras
 
@@ -199,6 +200,16 @@ def test_a_notebook_shows_photo_captions_and_a_heat_map_for_each_word(photos):
     page = caption._repr_html_()
     assert page.count("<img src='data:image/jpeg;base64,") == 4
     assert "<b>a &lt;b&gt; dog</b>" in page and "<li>a cat <small>-0.75</small></li>" in page
+
+
+def test_attention_to_regions_without_a_grid_keeps_its_weights_and_is_not_drawn(photos):
+    captions = PhotoCaptions(
+        (Hypothesis("a dog", -0.5),), tuple(RegionAttention(word, [0.2, 0.5, 0.3]) for word in ("a", "dog"))
+    )
+    caption = caption_of(captions, photos[0], nbest=1)
+    np.testing.assert_allclose([word.weights for word in caption.attention], [[0.2, 0.5, 0.3]] * 2)
+    page = caption._repr_html_()
+    assert page.count("<img ") == 1 and "regions that form no grid" in page
 
 
 def test_show_opens_the_photo_above_its_caption_where_there_is_no_notebook(photos, monkeypatch):

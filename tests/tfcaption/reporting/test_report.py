@@ -318,6 +318,21 @@ def test_the_attention_of_a_run_is_shaded_on_the_photo_word_by_word(folder, tmp_
             np.testing.assert_allclose(shade[..., 1].ravel(), [0, 163, 136, 190], atol=1)  # opacity
 
 
+@pytest.mark.parametrize(
+    ("weights", "said"), [([0.7, 0.1, 0.2], {}), ([0.7, 0.1, 0.2, 0.0], {"attention_grid": False})]
+)
+def test_attention_to_regions_without_a_grid_is_said_and_not_drawn(weights, said, folder, tmp_path):
+    found = evaluation(1)
+    lines, metrics = found["eval-dev"]
+    for line in lines:
+        line["attention"] = [{"word": word, "weights": weights} for word in line["caption"].split()]
+    found["eval-dev"] = (lines, {**metrics, **said})
+    run = write_run(tmp_path / "boxes", folder / "records", found)
+    page = write_report([run], output=tmp_path / "page", photo_count=36).read_text()
+    assert not list(parse(page).all("details", class_="attention"))
+    assert "boxes attends to regions that form no grid, so its attention is not drawn over the photos." in page
+
+
 def test_a_photo_is_the_one_of_the_records_made_smaller(tree):
     found = cards(tree)
     for index, photo in enumerate(PHOTOS):

@@ -38,8 +38,12 @@ function addCard(file) {
   return { card, text, caption, image };
 }
 
-// Attention for each word: regions with little of it are darkened. The regions form a square, row by row.
+// Attention for each word: regions with little of it are darkened. The regions form a square, row by row, or no grid.
 function showAttention(card, attention) {
+  if (!Number.isInteger(Math.sqrt(attention[0].weights.length))) {
+    card.text.append(element("p", "", "attention to regions that form no grid, so it is not drawn over the photo"));
+    return;
+  }
   const list = element("ol", "attention");
   for (const { word, weights } of attention) {
     const side = Math.sqrt(weights.length);
