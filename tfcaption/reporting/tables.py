@@ -153,6 +153,7 @@ def _name(path: str | None) -> str:
 _FACTS: Mapping[str, Callable[[EvaluatedRun], str]] = {
     "decoder": _decoder,
     "encoder": _encoder,
+    "features": lambda run: run.about.features,
     "word vectors": lambda run: _name(run.run.config.model.glove),
     "objective": _objective,
     "training data": _training_data,

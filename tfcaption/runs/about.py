@@ -23,9 +23,10 @@ class About:
     python: str = ""  # version
     device: str = ""
     precision: str = ""  # of the computation, such as bfloat16
+    features: str = ""  # what made imported ones, as `import_features --name` said
 
 
-def write_about(run: Path, *, command: str, device: str, precision: str) -> None:
+def write_about(run: Path, *, command: str, device: str, precision: str, features: str = "") -> None:
     """Write the file into the folder of a run that has none."""
     if (run / ABOUT_FILE).is_file():
         return
@@ -37,6 +38,7 @@ def write_about(run: Path, *, command: str, device: str, precision: str) -> None
         python=platform.python_version(),
         device=device,
         precision=precision,
+        features=features,
     )
     with atomic_path(run / ABOUT_FILE) as temporary:
         temporary.write_text(json.dumps(asdict(about), indent=1) + "\n", encoding="utf-8")

@@ -60,7 +60,8 @@ def train_run(
         if host.writes:
             save_encoder(directory.folder, training.trainer.captioner.encoder)
             precision = training.trainer.captioner.compute_dtype
-            write_about(directory.folder, command=command, device=device_name(), precision=precision)
+            features = run.features.name if run.features else ""
+            write_about(directory.folder, command=command, device=device_name(), precision=precision, features=features)
         print_lines(*training.notes, describe(training))
         if training.train_split.stage == "photo" and run.config.data.augment == "none" and host.writes:
             print_lines(extraction_advice(run, training.trainer.captioner.encoder))

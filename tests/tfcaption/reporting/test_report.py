@@ -265,7 +265,7 @@ def test_equal_captions_differ_by_chance_at_most(folder, tmp_path):
 def test_the_page_says_how_each_run_was_made_and_shows_no_folder_of_the_machine(folder, tmp_path):
     run = scored_run(folder, tmp_path, "told", 1, 0.5)
     command = f"python -m tfcaption.train --config {tmp_path}/my.yaml --set data.records={folder}/records"
-    write_about(run, command=command, device="2 x NVIDIA H200", precision="float16")
+    write_about(run, command=command, device="2 x NVIDIA H200", precision="float16", features="36 boxes")
     page = write_report([run], output=tmp_path / "page", photo_count=36).read_text(encoding="utf-8")
     facts, _ = cells(parse(page), "Runs")
     assert facts["command"] == ["python -m tfcaption.train --config my.yaml --set data.records=records"]
