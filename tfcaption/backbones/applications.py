@@ -91,7 +91,8 @@ def _load_file(model: keras.Model, family: Family, weights: str) -> None:
             model.load_weights(local_path)
     except Exception as error:
         reason = first_line(error)
-        raise EncoderError(f"{weights}: not weights of {family.constructor}(include_top=False): {reason}", "weights") from error
+        problem = f"{weights}: not weights of {family.constructor}(include_top=False): {reason}"
+        raise EncoderError(problem, "weights") from error
 
 
 def _name_sums(model: keras.Model) -> None:
