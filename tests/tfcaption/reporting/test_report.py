@@ -270,7 +270,7 @@ def test_the_page_says_how_each_run_was_made_and_shows_no_folder_of_the_machine(
     facts, _ = cells(parse(page), "Runs")
     assert facts["command"] == ["python -m tfcaption.train --config my.yaml --set data.records=records"]
     assert facts["device"] == ["2 x NVIDIA H200"] and facts["decoder"] == ["gru, 1,024 units"]
-    assert "word vectors" not in facts  # it has none
+    assert facts["features"] == ["36 boxes"] and "word vectors" not in facts  # it has none
     assert str(tmp_path) not in page and str(folder) not in page
 
 
