@@ -68,7 +68,7 @@ def decode_inputs(
     if augment_seed is None:
         inputs = decode_payloads(payloads, split.stage, split.shape, varying=split.varying)
         return inputs, is_mirrored(views)
-    chosen = random_views(photo_ids, seed=augment_seed, epoch=epoch, size=split.shape[:2])
+    chosen = random_views(photo_ids, seed=augment_seed, epoch=epoch, size=(split.shape[0], split.shape[1]))
     return _decode_random_views(payloads, chosen, split.shape), chosen.mirrored
 
 
