@@ -5,12 +5,10 @@ stored, into one file in the output folder, so that workers need not read whole 
 """
 
 import hashlib
-import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -35,6 +33,7 @@ from beam_jobs.execution.rejections import named_reasons, some_of
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import TEMPORARY_MARK, write_shard, write_text
 from beam_jobs.sources.feature_files import find_files, match_photos
+from beam_jobs.sources.feature_forms import UNKNOWN_FORM, FeatureForm, PhotoShape, common_form
 from beam_jobs.sources.feature_tables import FeatureColumns, photo_names, read_rows
 from beam_jobs.sources.feature_values import FeatureError, FeatureLocation, read_features
 from tfcaption.records.dataset_info import (
@@ -66,14 +65,6 @@ class ImportRequest:
     columns: FeatureColumns  # of .parquet files
     key: str | None = None  # name of the array in .npz files
     name: str = ""  # what made the features, for people
-
-
-class PhotoShape(NamedTuple):
-    """What one photo's features look like."""
-
-    photo: str  # id
-    shape: tuple[int, ...]
-    empty_regions: bool  # of a grid: whether one is all zeros
 
 
 @dataclass
@@ -206,10 +197,11 @@ def _copy_rows(
     return found
 
 
-def _settings(info: DatasetInfo, **found: Any) -> FeatureSettings:
-    """The settings of imported features; without `found` those of a job that does not know them yet."""
-    unknown = {"stage": "map", "shape": [], "weights": ""}
-    return FeatureSettings(**unknown | found, preprocessing="unknown", records=info.fingerprint(), batch_size=1)
+def _settings(info: DatasetInfo, form: FeatureForm = UNKNOWN_FORM, weights: str = "") -> FeatureSettings:
+    """The settings of imported features; by default those of a job that has not read them yet."""
+    return FeatureSettings(
+        **form._asdict(), weights=weights, preprocessing="unknown", records=info.fingerprint(), batch_size=1
+    )
 
 
 def add_steps(
@@ -306,6 +298,7 @@ def _finish(
     output: str,
 ) -> None:
     """Check that nothing was lost and that all photos' features have one form; write the description last."""
+    shards = sorted(shards, key=lambda shard: shard.info.name)
     splits = shards_by_split(info, ((shard.split, shard.info) for shard in shards))
     shapes = [shape for shard in shards for shape in shard.shapes]
     photos = sum(split.photos for split in info.splits.values())
@@ -319,46 +312,9 @@ def _finish(
             "photos"
         )
     digest = hashlib.sha256()
-    for shard in sorted(shards, key=lambda shard: shard.info.name):
+    for shard in shards:
         digest.update(shard.values.encode())
-    settings = _settings(info, **form, weights=digest.hexdigest())
+    settings = _settings(info, form, weights=digest.hexdigest())
     complete_output(
         output, FEATURES, FeaturesInfo(settings=settings, weights=IMPORTED, name=request.name, splits=splits)
     )
-
-
-def common_form(photos: Sequence[PhotoShape]) -> tuple[dict[str, Any], list[Rejection]]:
-    """The stage, shape and `varying` that fit the features of most photos, and a rejection of each other photo."""
-    if not photos:
-        return {}, []
-    pooled = _most_common(len(each.shape) == 1 for each in photos)
-    channels = _most_common(each.shape[-1] for each in photos if (len(each.shape) == 1) == pooled)
-    rejections, fitting = [], []
-    for each in photos:
-        shape = "x".join(map(str, each.shape))
-        reason, usual = "", ""
-        if (len(each.shape) == 1) != pooled:
-            reason, usual = "wrong rank", "one vector" if pooled else "regions"
-        elif each.shape[-1] != channels:
-            reason, usual = "other number of channels", f"{channels:,} channels"
-        if reason:
-            detail = f"{shape}, most photos have {usual}"
-            rejections.append(Rejection(kind="photo", id=each.photo, reason=reason, detail=detail))
-        else:
-            fitting.append(each)
-    if pooled:
-        return {"stage": "pooled", "shape": [channels]}, rejections
-    grids = {each.shape for each in fitting}
-    if len(grids) == 1 and len(fitting[0].shape) == 3:
-        return {"stage": "map", "shape": [*fitting[0].shape]}, rejections
-    rejections += [
-        Rejection(kind="photo", id=each.photo, reason="all-zero region", detail="of a grid, beside other shapes")
-        for each in fitting
-        if each.empty_regions
-    ]
-    counts = {math.prod(each.shape[:-1]) for each in fitting}
-    return {"stage": "map", "shape": [max(counts), channels], "varying": len(counts) > 1}, rejections
-
-
-def _most_common(values: Iterable[Any]) -> Any:
-    return Counter(values).most_common(1)[0][0]
