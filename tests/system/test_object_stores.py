@@ -3,9 +3,12 @@
 import json
 
 import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from beam_jobs import build_records, caption_images, extract_features
+from beam_jobs import build_records, caption_images, extract_features, import_features
 from beam_jobs.execution.options import beam_options
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.shard_writer import write_text
@@ -13,6 +16,7 @@ from beam_jobs.sources.folder import Folder
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.fake_export import write_export
 from tests.support.object_stores import STORES, s3_store
+from tests.support.records import write_plain_records
 from tfcaption.caption import main as caption
 from tfcaption.evaluate import main as evaluate
 from tfcaption.export import main as export
@@ -84,6 +88,25 @@ def test_an_empty_file_is_written_to_s3(monkeypatch):
     write_text(f"{store.url}/folder", "empty", "")
     write_text(f"{store.url}/folder", "full", "text")
     assert stored(f"{store.url}/folder") == {"empty": b"", "full": b"text"}
+
+
+@pytest.mark.parametrize("kind", ["arrays", "table"])
+def test_features_made_elsewhere_are_read_from_a_store_and_written_to_it(kind, store, tmp_path):
+    records = write_plain_records(tmp_path / "records", {"train": {f"{n}.jpg": (["x"], []) for n in range(3)}})
+    regions = {f"{number}.jpg": np.full((number + 1, 2), number + 1.0) for number in range(3)}
+    (tmp_path / "made").mkdir()
+    if kind == "table":
+        columns = {"image": [*regions], "features": [values.tolist() for values in regions.values()]}
+        pq.write_table(pa.table(columns), tmp_path / "made" / "features.parquet", row_group_size=2)
+    else:
+        for photo, values in regions.items():
+            np.save(tmp_path / "made" / f"{photo}.npy", values)
+    put_folder(store.put, records, "records")
+    put_folder(store.put, tmp_path / "made", "made")
+    for source, output in ((f"{store.url}/made", f"{store.url}/out"), (str(tmp_path / "made"), str(tmp_path / "out"))):
+        arguments = ["--records", f"{store.url}/records", "--input", source, "--output", output]
+        assert import_features.main([*arguments, *IN_MEMORY, *store.flags]) == 0
+    assert stored(f"{store.url}/out") == tree_bytes(tmp_path / "out") and len(stored(f"{store.url}/out")) == 2
 
 
 @pytest.mark.slow
