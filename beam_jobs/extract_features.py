@@ -1,4 +1,4 @@
-"""Records -> features: every photo through ResNet50 once, one feature shard for each record shard.
+"""Records -> features: every photo through the image encoder once, one feature shard for each record shard.
 
 Prints a summary and the path of the features. The pipeline is in `pipelines/features.py`.
 """
@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_jobs.execution.command import import_beam, run_job
-from tfcaption.records.dataset_info import FeaturesInfo, load_dataset_info
+from tfcaption.backbones.errors import EncoderError
+from tfcaption.backbones.families import INPUTS, is_file
+from tfcaption.backbones.settings import EncoderSettings
+from tfcaption.config import DEFAULT_ENCODER
+from tfcaption.records.dataset_info import DatasetInfo, FeaturesInfo, load_dataset_info
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import is_local
 
@@ -24,6 +28,15 @@ EXAMPLES = """examples:
   python -m beam_jobs.extract_features --records records/ --output features/trunk --stage trunk \\
       --weights resnet50.h5 --views 3
 
+  # regions of an EfficientNetV2, and of two encoders together
+  python -m beam_jobs.extract_features --records records/ --output features/map --stage map \
+      --encoder efficientnetv2b0 --weights imagenet
+  python -m beam_jobs.extract_features --records records/ --output features/both --stage map \
+      --encoder resnet50 efficientnet_lite2.keras --weights imagenet
+
+  # with the encoder that a run has fine-tuned
+  python -m beam_jobs.extract_features --records records/ --output features/tuned --stage map --run runs/finetuned
+
   # a later stage from stored features, at a ninth of the arithmetic
   python -m beam_jobs.extract_features --records records/ --features features/trunk --output features/map \\
       --stage map --weights resnet50.h5
@@ -37,7 +50,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser = command_parser(
         "beam_jobs.extract_features",
         EXAMPLES,
-        usage="--records DIR --output DIR --stage STAGE --weights WEIGHTS [options] [Beam options]",
+        usage="--records DIR --output DIR --stage STAGE [--encoder ENCODER] --weights WEIGHTS [options] [Beam options]",
     )
     parser.add_argument("--records", required=True, help="folder that build_records wrote")
     parser.add_argument("--output", required=True, help="folder for the features")
@@ -45,7 +58,29 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         "--stage",
         required=True,
         choices=["pooled", "map", "trunk"],
-        help="pooled: mean of conv5_block3_out; map: conv5_block3_out; trunk: conv5_block1_out",
+        help="trunk: the layer that fine-tuning starts from (conv5_block1_out of resnet50); map: the last map of "
+        "regions (conv5_block3_out); pooled: the mean of the map",
+    )
+    parser.add_argument(
+        "--encoder",
+        nargs="+",
+        metavar="ENCODER",
+        help="a name that `tfcaption encoders` lists, a .keras file or a SavedModel folder; several are joined by "
+        "region (default: resnet50)",
+    )
+    parser.add_argument(
+        "--encoder_input",
+        choices=INPUTS,
+        help="the pixels that the encoder takes: as Keras' preprocess_input of mode caffe, tf or torch gives them, RGB "
+        "from 0 to 255, or that, normalized inside (default: of the name; of a file that begins so, inside)",
+    )
+    parser.add_argument(
+        "--finetune_from",
+        metavar="LAYER",
+        help="of stage trunk: the layer to store (default: that of the encoder, as `tfcaption encoders` lists it)",
+    )
+    parser.add_argument(
+        "--run", metavar="RUN", help="take the encoder of this run, fine-tuned if it did that, instead of --encoder"
     )
     parser.add_argument(
         "--features", metavar="DIR", help="features of an earlier stage to start from, instead of the photos"
@@ -58,7 +93,9 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         help="augmented views of each training photo: the photo, then crops, every second one mirrored "
         "(default: %(default)s)",
     )
-    parser.add_argument("--weights", required=True, help="weights of ResNet50: imagenet, a file, or random")
+    parser.add_argument(
+        "--weights", help="weights of a named encoder: imagenet (downloaded by Keras), a file, or random"
+    )
     parser.add_argument("--batch_size", type=int, default=64, help="photos per call (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace complete features")
     arguments, flags = parser.parse_known_args(argv)
@@ -68,6 +105,11 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         parser.error("--views must be at least 1")
     if arguments.features and arguments.views > 1:
         parser.error("--views cannot be used with --features, which have views of their own")
+    if arguments.run and (arguments.encoder or arguments.weights or arguments.encoder_input):
+        parser.error("--run has an encoder and weights of its own: leave --encoder, --weights and --encoder_input out")
+    arguments.encoder = arguments.encoder or [DEFAULT_ENCODER]
+    if not arguments.run and not arguments.weights and not all(map(is_file, arguments.encoder)):
+        parser.error("--weights is needed: imagenet (downloaded by Keras), a file, or random")
     return arguments, flags
 
 
@@ -85,8 +127,13 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         UsageError, RecordError, EncoderError: input or options that no job can start from.
         JobFailed: a record is damaged, or records were lost.
     """
+    encoder = EncoderSettings(
+        tuple(arguments.encoder), arguments.weights, arguments.encoder_input, arguments.finetune_from
+    )
     if is_local(arguments.records):
-        load_dataset_info(Path(arguments.records))
+        info = load_dataset_info(Path(arguments.records))
+        if not arguments.run:
+            _check(encoder, info)
     import_beam()
     from beam_jobs.execution.options import beam_options
     from beam_jobs.pipelines import features
@@ -96,12 +143,21 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     request = features.FeatureRequest(
         records=arguments.records,
         stage=arguments.stage,
-        weights=arguments.weights,
+        encoder=encoder,
+        run=arguments.run,
         features=arguments.features,
         views=arguments.views,
         batch_size=arguments.batch_size,
     )
     return features.run(request, options, output=arguments.output, overwrite=arguments.overwrite)
+
+
+def _check(encoder: EncoderSettings, info: DatasetInfo) -> None:
+    """Find what is wrong with the encoder before Beam and TensorFlow start."""
+    try:
+        encoder.check(info.settings.image_size)
+    except EncoderError as error:
+        raise EncoderError(f"--{error.option} {error}") from error
 
 
 def summary(info: FeaturesInfo, seconds: float) -> str:

@@ -74,7 +74,7 @@ def shared_extractors():
     shared_extractor = functools.lru_cache(maxsize=4)(new_extractor)
 
     def open_extractor(**options):
-        return (shared_extractor if options["weights"] == "random" else new_extractor)(**options)
+        return (shared_extractor if options["encoder"].weights == "random" else new_extractor)(**options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "open_extractor", open_extractor)

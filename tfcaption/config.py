@@ -26,9 +26,12 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from tfcaption.backbones.families import EncoderInput
+from tfcaption.backbones.settings import IMPORTED, EncoderSettings
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import as_path
 
+DEFAULT_ENCODER = "resnet50"
 BEAM = 3  # default beam width of evaluation, export and captioning
 
 # The configs that come with tfcaption: setup.py copies configs/ of the repository into the package, under this name.
@@ -60,7 +63,8 @@ class DataConfig(_Section):
     records: str = "records"
     """Folder written by build_records."""
     features: str | None = None
-    """Folder written by extract_features from these records. null: run ResNet50 on the photos in every step."""
+    """Folder written by extract_features (or import_features) from these records. null: run the encoder on the photos
+    in every step."""
     batch_size_photos: PositiveInt = 64
     """Photos per batch over all replicas, each with its captions."""
     captions: Literal["all", "one"] = "all"
@@ -86,10 +90,20 @@ class ModelConfig(_Section):
     """The captioner."""
 
     variant: Literal["frozen", "finetuned"] = "frozen"
-    """ResNet50 as it is, or finetuned: conv5_block2_* and conv5_block3_* train, too."""
+    """The encoder as it is, or finetuned: its layers above finetune_from train, too."""
+    encoder: str | list[str] | None = None
+    """Image encoder: a name that `tfcaption encoders` lists, a .keras file or a SavedModel folder; a list joins the
+    regions of several. null: that of data.features, otherwise resnet50."""
+    encoder_input: EncoderInput | None = None
+    """What the encoder takes: caffe, tf or torch (as Keras' preprocess_input calls them), 0..255 (RGB), or inside (its
+    own layers normalize). null: that of data.features, of the name, or of a file that begins with such layers. Of
+    several encoders, for the files."""
+    finetune_from: str | None = None
+    """Layer of the encoder; those above it train (finetuned). null: that of data.features of stage trunk, otherwise
+    the encoder's default, conv5_block1_out of resnet50."""
     weights: str | None = None
-    """ResNet50 weights: imagenet (downloaded by Keras), a file, or random. null: those that data.features were made
-    with, if they are still there; otherwise imagenet."""
+    """Weights of a named encoder: imagenet (downloaded by Keras), a file, or random; or a run directory, for its
+    fine-tuned encoder. null: those that data.features were made with, if they are still there; otherwise imagenet."""
     glove: str | None = None
     """Word vectors in the GloVe text format. null: random initial embedding."""
     embedding_units: PositiveInt = 100
@@ -118,6 +132,22 @@ class ModelConfig(_Section):
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """After the context, the embedding, the GRU and the dense layer."""
 
+    @property
+    def encoders(self) -> list[str]:
+        """The encoders, one or several."""
+        encoder = self.encoder or DEFAULT_ENCODER
+        return [encoder] if isinstance(encoder, str) else list(encoder)
+
+    @property
+    def imports_features(self) -> bool:
+        """Whether the features were made elsewhere, by an encoder that is not known here."""
+        return self.encoders == [IMPORTED]
+
+    @property
+    def encoder_settings(self) -> EncoderSettings:
+        """The fields that name the encoder."""
+        return EncoderSettings(tuple(self.encoders), self.weights, self.encoder_input, self.finetune_from)
+
 
 class TrainConfig(_Section):
     """Objective and optimizer."""
@@ -136,7 +166,7 @@ class TrainConfig(_Section):
     learning_rate: PositiveFloat = 1e-3
     """Of Adam for the decoder."""
     encoder_learning_rate: PositiveFloat = 2e-5
-    """Of Adam for the fine-tuned blocks of ResNet50."""
+    """Of Adam for the fine-tuned layers of the encoder."""
     schedule: Literal["constant", "cosine"] = "constant"
     """Of both learning rates; cosine decays to zero over all epochs."""
     warm_up_steps: NonNegativeInt = 0
@@ -287,6 +317,8 @@ def _type_words(field: FieldInfo) -> str:
         if get_origin(annotation) in (Union, UnionType):
             parts = [words(part) for part in get_args(annotation)]
             return " or ".join(parts) if "null" in parts else " | ".join(parts)
+        if get_origin(annotation) is list:
+            return f"list of {words(*get_args(annotation))}"
         return names[annotation]
 
     bounds = [

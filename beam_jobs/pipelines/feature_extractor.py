@@ -1,38 +1,55 @@
-"""Runs ResNet50 from one stage to a later one; imports TensorFlow."""
+"""Runs an encoder from one stage to a later one; imports TensorFlow."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from tfcaption.backbones.errors import EncoderError
+from tfcaption.backbones.preprocessing import PREPROCESSING
+from tfcaption.backbones.settings import EncoderSettings
 from tfcaption.input_pipeline.parsing import decode_payloads
-from tfcaption.models.encoder import PREPROCESSING, Encoder, EncoderError
+from tfcaption.models.encoder import Encoder, open_encoder
 from tfcaption.preprocessing.augmented_views import crop_images, view_box
 from tfcaption.records.dataset_info import DatasetInfo, FeatureSettings
 from tfcaption.records.examples import Stage, features_size
+from tfcaption.runs.checkpoints import load_tuned_encoder
+from tfcaption.runs.directory import load_run
+
+
+def load_encoder(settings: EncoderSettings, run: str | None, *, image_size: int) -> Encoder:
+    """The encoder of a job: of a run if one is named, fine-tuned if the run did that; otherwise as its settings say.
+
+    Raises:
+        EncoderError: it cannot be loaded, or `run` takes photos of another size.
+        RunError: `run` is no run, or has no checkpoint.
+    """
+    try:
+        if run is None:
+            return open_encoder(settings, image_size=image_size)
+        source = load_run(run)
+        if (size := source.info.settings.image_size) != image_size:
+            raise EncoderError(f"{run}: was trained on photos of {size} pixels, and these records have {image_size}")
+        tuned = load_tuned_encoder(source)
+        cut = settings.finetune_from or source.config.model.finetune_from
+        return Encoder(tuned.backbones, finetune_from=cut, finetuned=False)
+    except EncoderError as error:
+        option = "run" if run is not None and str(error).startswith(run) else error.option
+        raise EncoderError(f"--{option} {error}") from error
 
 
 class FeatureExtractor:
-    """ResNet50 from one stage to a later one, as one graph for one batch shape.
+    """An encoder from one stage to a later one, as one graph for one batch shape.
 
     Args:
-        image_size: side of the photos in pixels.
-        weights: see `Encoder`.
+        encoder: in float32.
         stage: the last stage.
         batch_size: photos per call.
         made_from: the stage of the inputs.
-
-    Raises:
-        EncoderError: the weights cannot be loaded.
     """
 
-    def __init__(
-        self, *, image_size: int, weights: str, stage: Stage, batch_size: int, made_from: Stage = "photo"
-    ) -> None:
-        try:
-            self.encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
-        except EncoderError as error:
-            raise EncoderError(f"--weights {error}") from error
+    def __init__(self, encoder: Encoder, *, stage: Stage, batch_size: int, made_from: Stage = "photo") -> None:
+        self.encoder = encoder
         self._stage, self._batch_size, self._made_from = stage, batch_size, made_from
         gpu = bool(tf.config.list_physical_devices("GPU"))
 
@@ -69,9 +86,10 @@ class FeatureExtractor:
         """
         return FeatureSettings(
             stage=self._stage,
+            layers=self.encoder.layers_of(self._stage),
             shape=list(self.encoder.feature_shape(self._stage)),
             weights=self.encoder.fingerprint(self._stage),
-            preprocessing=PREPROCESSING,
+            preprocessing="; ".join(PREPROCESSING[backbone.input] for backbone in self.encoder.backbones),
             records=records.fingerprint(),
             batch_size=self._batch_size,
             made_from=self._made_from,

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import apache_beam as beam
 from apache_beam import pvalue
@@ -23,6 +23,8 @@ from beam_jobs.execution.progress import ProgressCounter
 from beam_jobs.execution.reading import read_shard
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import ShardDigest, write_shard
+from tfcaption.backbones.families import is_file
+from tfcaption.backbones.settings import EncoderSettings
 from tfcaption.records.dataset_info import (
     NAMED_WEIGHTS,
     DatasetInfo,
@@ -35,6 +37,7 @@ from tfcaption.records.dataset_info import (
 from tfcaption.records.examples import Stage, feature_record, features_of, features_size, inputs_of
 from tfcaption.records.tfrecord import RecordError, frame_record
 from tfcaption.records.vocabulary import left_right_tokens, load_vocabulary
+from tfcaption.runs.directory import load_run
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.runtime.paths import is_local
@@ -42,6 +45,7 @@ from tfcaption.runtime.process import start_tensorflow
 
 if TYPE_CHECKING:
     from beam_jobs.pipelines.feature_extractor import FeatureExtractor
+    from tfcaption.models.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class FeatureRequest:
 
     records: str  # folder of the records
     stage: Stage
-    weights: str  # see `Encoder`
+    encoder: EncoderSettings
+    run: str | None = None  # whose encoder, fine-tuned or not, is taken instead
     features: str | None = None  # folder of features of an earlier stage, to start from instead of the photos
     views: int = 1  # of each training photo, where the photos are the input
     batch_size: int = 64  # photos per call
@@ -62,8 +67,9 @@ class ExtractionContext:
 
     settings: FeatureSettings
     image_size: int  # pixels, both sides
-    weights: str  # see `Encoder`
-    described_weights: str  # as features.json names them
+    encoder: EncoderSettings
+    run: str | None
+    described: dict[str, Any]  # the encoder, as features.json names it
     source: str  # folder of the records, or of features of an earlier stage
     output: str
 
@@ -85,7 +91,7 @@ def run(
     Raises:
         UsageError: the stages do not follow each other, or the job must not write into `output`.
         RecordError: records or features are missing, or do not belong together.
-        EncoderError: the weights cannot be loaded.
+        EncoderError, RunError: the encoder cannot be loaded.
         JobFailed: a record is damaged, or records were lost.
     """
     info = load_dataset_info(as_path(request.records))
@@ -93,8 +99,9 @@ def run(
     shared = Shared()
     extractor = shared.acquire(
         lambda: open_extractor(
+            encoder=request.encoder,
+            run=request.run,
             image_size=info.settings.image_size,
-            weights=request.weights,
             stage=request.stage,
             batch_size=request.batch_size,
             made_from=source.stage if source else "photo",
@@ -102,15 +109,16 @@ def run(
     )
     if source:
         settings = extractor.settings(info, views=source.views, sides=source.sides)
-        _check_source(request, source, settings, source_weights=extractor.encoder.fingerprint(source.stage))
+        _check_source(request, source, settings, extractor.encoder)
     else:
         settings = extractor.settings(info, views=request.views, sides=_left_right_tokens(request))
     prepare_output(output, FEATURES, FeaturesInfo, settings, overwrite=overwrite)
     context = ExtractionContext(
         settings,
         info.settings.image_size,
-        request.weights,
-        _absolute(request.weights),
+        request.encoder,
+        request.run,
+        _described(request, extractor.encoder),
         request.features or request.records,
         output,
     )
@@ -122,38 +130,56 @@ def run(
 
 
 def open_extractor(
-    *, image_size: int, weights: str, stage: Stage, batch_size: int, made_from: Stage
+    *, encoder: EncoderSettings, run: str | None, image_size: int, stage: Stage, batch_size: int, made_from: Stage
 ) -> "FeatureExtractor":
     """A `FeatureExtractor`, which starts TensorFlow in this process.
 
     Raises:
         UsageError: `stage` does not come after `made_from`; TensorFlow is not started.
-        EncoderError: the weights cannot be loaded.
+        EncoderError, RunError: the encoder cannot be loaded.
     """
     stages = get_args(Stage)
     if stages.index(stage) <= stages.index(made_from):
         raise UsageError(f"--stage {stage} cannot be made from {made_from}, only from an earlier stage")
     start_tensorflow()
-    from beam_jobs.pipelines.feature_extractor import FeatureExtractor  # here: imports TensorFlow
+    from beam_jobs.pipelines.feature_extractor import FeatureExtractor, load_encoder  # here: imports TensorFlow
 
-    return FeatureExtractor(
-        image_size=image_size, weights=weights, stage=stage, batch_size=batch_size, made_from=made_from
-    )
+    loaded = load_encoder(encoder, run, image_size=image_size)
+    return FeatureExtractor(loaded, stage=stage, batch_size=batch_size, made_from=made_from)
 
 
-def _absolute(weights: str) -> str:
-    """The weights by a name that a run in another working directory finds, too."""
-    return weights if weights in NAMED_WEIGHTS or not is_local(weights) else str(Path(weights).absolute())
+def _described(request: FeatureRequest, encoder: "Encoder") -> dict[str, Any]:
+    """The encoder as features.json names it, so that a run in another working directory finds it, too."""
+    names = request.encoder.encoders if request.run is None else load_run(request.run).config.model.encoders
+    return {
+        "encoder": [_absolute(name) if is_file(name) else name for name in names],
+        "encoder_input": [backbone.input for backbone in encoder.backbones],
+        "weights": _absolute(request.run or request.encoder.weights),
+    }
+
+
+def _absolute(path: str | None) -> str | None:
+    return path if path is None or path in NAMED_WEIGHTS or not is_local(path) else str(Path(path).absolute())
 
 
 def _check_source(
-    request: FeatureRequest, source: FeatureSettings, settings: FeatureSettings, *, source_weights: str
+    request: FeatureRequest, source: FeatureSettings, settings: FeatureSettings, encoder: "Encoder"
 ) -> None:
-    """Refuse features of an earlier stage that do not belong to the records or the weights of the request."""
+    """Refuse features of an earlier stage that do not belong to the records or the encoder of the request."""
     if source.records != settings.records:
         raise RecordError(f"--features {request.features}: made from other records than --records; extract them again")
-    if source.weights != source_weights:
-        raise RecordError(f"--features {request.features}: made with other weights than --weights; extract them again")
+    if source.layers != encoder.layers_of(source.stage):
+        ours, theirs = (", ".join(layers) for layers in (encoder.layers_of(source.stage), source.layers))
+        raise RecordError(f"--features {request.features}: made at {theirs}, not at {ours}; extract them again")
+    if source.preprocessing != settings.preprocessing:
+        raise RecordError(
+            f"--features {request.features}: made from {source.preprocessing}, not {settings.preprocessing}"
+        )
+    if source.weights != encoder.fingerprint(source.stage):
+        raise RecordError(
+            f"--features {request.features}: made with another encoder or other weights than this command names; "
+            "extract them again"
+        )
 
 
 def _left_right_tokens(request: FeatureRequest) -> list[int]:
@@ -191,8 +217,9 @@ class ExtractShard(beam.DoFn):
         settings = self._settings
         self._extractor: FeatureExtractor = self._shared.acquire(
             lambda: open_extractor(
+                encoder=self._context.encoder,
+                run=self._context.run,
                 image_size=self._context.image_size,
-                weights=self._context.weights,
                 stage=settings.stage,
                 batch_size=settings.batch_size,
                 made_from=settings.made_from,
@@ -200,7 +227,8 @@ class ExtractShard(beam.DoFn):
         )
         if self._extractor.encoder.fingerprint(settings.stage) != settings.weights:
             raise JobFailed(
-                f"--weights {self._context.weights}: not the same on every worker; name a file that all can read"
+                f"{self._context.run or self._context.encoder.weights or self._context.encoder.encoders[0]}: not the "
+                "same on every worker; name a file that all can read"
             )
 
     def process(self, element: tuple[str, ShardInfo]) -> Iterator[tuple[str, ShardInfo]]:
@@ -273,5 +301,5 @@ def _finish(_: None, shards: list[tuple[str, ShardInfo]], *, info: DatasetInfo, 
     splits = shards_by_split(info, shards)
     for name, split in info.splits.items():
         check_conservation(f"photos of {name}", split.photos, written=sum(shard.records for shard in splits[name]))
-    description = FeaturesInfo(settings=context.settings, weights=context.described_weights, splits=splits)
+    description = FeaturesInfo(settings=context.settings, splits=splits, **context.described)
     complete_output(context.output, FEATURES, description)

@@ -200,7 +200,12 @@ def _copy_rows(
 def _settings(info: DatasetInfo, form: FeatureForm = UNKNOWN_FORM, weights: str = "") -> FeatureSettings:
     """The settings of imported features; by default those of a job that has not read them yet."""
     return FeatureSettings(
-        **form._asdict(), weights=weights, preprocessing="unknown", records=info.fingerprint(), batch_size=1
+        **form._asdict(),
+        layers=[IMPORTED],
+        weights=weights,
+        preprocessing="unknown",
+        records=info.fingerprint(),
+        batch_size=1,
     )
 
 
@@ -316,5 +321,14 @@ def _finish(
         digest.update(shard.values.encode())
     settings = _settings(info, form, weights=digest.hexdigest())
     complete_output(
-        output, FEATURES, FeaturesInfo(settings=settings, weights=IMPORTED, name=request.name, splits=splits)
+        output,
+        FEATURES,
+        FeaturesInfo(
+            settings=settings,
+            encoder=[IMPORTED],
+            encoder_input=[],
+            weights=IMPORTED,
+            name=request.name,
+            splits=splits,
+        ),
     )

@@ -20,8 +20,8 @@ from beam_jobs.pipelines.feature_extractor import FeatureExtractor
 from beam_jobs.pipelines.features import ExtractShard
 from tests.conftest import extracted, tree_bytes
 from tests.support.features import all_features, keras_resnet50
+from tests.support.models import new_encoder
 from tests.support.records import read_all, rewrite
-from tfcaption.models.encoder import Encoder
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_dataset_info, load_features_info
 from tfcaption.records.examples import captions_of, feature_record
@@ -66,7 +66,10 @@ def test_features_of_other_records_weights_or_stages_are_refused(sample_records,
     assert main([*arguments, "--stage=map", "--features", str(pooled)]) == 1
     assert "map cannot be made from pooled" in capsys.readouterr().err
     copy = shutil.copytree(trunk, tmp_path / "copy")
-    for field, message in (("records", "made from other records"), ("weights", "made with other weights")):
+    for field, message in (
+        ("records", "made from other records"),
+        ("weights", "made with another encoder"),
+    ):
         described = json.loads((trunk / "features.json").read_text())
         described["settings"][field] = "another"
         (copy / "features.json").write_text(json.dumps(described))
@@ -113,7 +116,7 @@ def test_the_description_holds_all_that_decides_the_features(sample_records, poo
     settings = load_features_info(pooled).settings
     assert (settings.stage, settings.shape, settings.dtype) == ("pooled", [2048], "float16")
     assert settings.records == load_dataset_info(sample_records).fingerprint()
-    assert settings.weights == Encoder(image_size=32, weights="random", finetuned=True).fingerprint("pooled")
+    assert settings.weights == new_encoder(finetuned=True).fingerprint("pooled")
 
 
 def test_a_rerun_makes_only_the_shards_that_are_missing_or_damaged(sample_records, pooled, tmp_path, monkeypatch):

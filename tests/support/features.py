@@ -2,7 +2,7 @@
 
 import keras
 
-from tfcaption.models.encoder import Encoder
+from tests.support.models import new_encoder
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.examples import captions_of, features_of
@@ -24,6 +24,6 @@ def all_features(folder):
 def keras_resnet50(layer):
     """A function of pixels (32, 32, 3): a layer of the random ResNet50, preprocessed and computed by Keras alone."""
     model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
-    model.set_weights(Encoder(image_size=32, weights="random", finetuned=False).base.get_weights())
+    model.set_weights(new_encoder().base.get_weights())
     model = keras.Model(model.input, model.get_layer(layer).output)
     return lambda pixels: model(keras.applications.resnet50.preprocess_input(pixels[None]), training=False).numpy()[0]

@@ -1,15 +1,16 @@
 """Small captioners for tests, with any decoder."""
 
 import functools
-from unittest import mock
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfcaption.backbones.loading import load_backbone
+from tfcaption.backbones.settings import EncoderSettings
 from tfcaption.config import ModelConfig
-from tfcaption.models import encoder
 from tfcaption.models.captioner import Captioner
+from tfcaption.models.encoder import Encoder, open_encoder
 from tfcaption.records.vocabulary import END, START
 
 WORDS = 11  # size of the vocabulary
@@ -27,33 +28,23 @@ def captioner(variant="frozen", seed=0, encoder_weights="random", compiled=False
     sizes = {"gru_units": 16, "dense_units": 12, "attention_units": 8, "transformer_units": 16, "transformer_heads": 2}
     config = ModelConfig(variant=variant, weights="random", **sizes, **options)
     embedding = np.random.default_rng(seed).normal(0, 1, (WORDS, 6)).astype(np.float32)
-    build = functools.partial(
-        Captioner,
-        config,
-        image_size=image_size,
-        embedding=embedding,
-        encoder_weights=encoder_weights,
-        max_tokens=40,
-        compiled=compiled,
-    )
-    if variant == "finetuned" or encoder_weights is not None or tf.distribute.has_strategy():
-        return build()
+    finetuned = variant == "finetuned"
     # Building ResNet50 takes a second and everything else a few milliseconds, so captioners that never change it share
     # one. The decoder's initial weights do not depend on it.
-    with mock.patch.object(encoder, "_resnet50", _shared_resnet50):
-        return build()
+    if finetuned or encoder_weights is not None or tf.distribute.has_strategy():
+        encoder = new_encoder(image_size, encoder_weights, finetuned=finetuned)
+    else:
+        encoder = Encoder([_resnet50_of_policy(image_size, keras.config.dtype_policy().name)], finetuned=False)
+    return Captioner(config, encoder=encoder, embedding=embedding, max_tokens=40, compiled=compiled)
 
 
-_new_resnet50 = encoder._resnet50
-
-
-def _shared_resnet50(image_size, weights):
-    return _resnet50_of_policy(image_size, keras.config.dtype_policy().name)
+def new_encoder(image_size=32, weights="random", *, finetuned=False):
+    return open_encoder(EncoderSettings(weights=weights), image_size=image_size, finetuned=finetuned)
 
 
 @functools.cache
 def _resnet50_of_policy(image_size, policy):
-    return _new_resnet50(image_size, None)
+    return load_backbone("resnet50", image_size=image_size, weights=None, encoder_input=None)
 
 
 def features_of(model, photos=6):

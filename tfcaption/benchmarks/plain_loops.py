@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tfcaption.backbones.settings import EncoderSettings
 from tfcaption.preprocessing import photos
 from tfcaption.records import tfrecord
 from tfcaption.records.examples import PHOTO_JPEG, PhotoRecord, encode_record
@@ -46,9 +47,9 @@ def plain_features_loop(files: Sequence[str], *, output: str, image_size: int, w
     import tensorflow as tf
 
     from tfcaption.input_pipeline.parsing import decode_jpeg
-    from tfcaption.models.encoder import Encoder
+    from tfcaption.models.encoder import open_encoder
 
-    encoder = Encoder(image_size=image_size, weights=weights, finetuned=False)
+    encoder = open_encoder(EncoderSettings(weights=weights), image_size=image_size)
     key = {PHOTO_JPEG: tf.io.FixedLenFeature((), tf.string)}
     dataset = (
         tf.data.TFRecordDataset(list(files))

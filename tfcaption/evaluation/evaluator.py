@@ -22,7 +22,7 @@ from tfcaption.records.reading import read_records
 from tfcaption.records.sharding import shard_name
 from tfcaption.records.tfrecord import frame_record
 from tfcaption.runs.checkpoints import load_captioner
-from tfcaption.runs.directory import Run, RunError
+from tfcaption.runs.directory import Run, RunError, load_run_dataset
 from tfcaption.runtime.progress import Progress
 
 
@@ -97,7 +97,8 @@ def evaluate_ensemble(
 
     Args:
         runs: trained on the same records, with any decoders.
-        dataset: of the earliest stage that any of them trains from.
+        dataset: of the earliest stage that any of them trains from; if their encoders differ, the photos of its records
+            are read instead.
         options: split, search, checkpoint.
         output: folder for `captions.jsonl` and `metrics.json`.
         references: as for `evaluate_run`.
@@ -113,6 +114,9 @@ def evaluate_ensemble(
         if other.info != first.info or other.words != first.words:
             raise RunError(f"{other.path}: trained on other records than {first.path}")
     captioners, checkpoints = zip(*(load_captioner(run, options.checkpoint) for run in runs), strict=True)
+    stored = dataset.features
+    if stored and any(each.encoder.fingerprint(dataset.stage) != stored.settings.weights for each in captioners):
+        dataset = load_run_dataset(first, dataset.records)  # of another encoder than some run has: start from photos
     return _evaluate(Ensemble(captioners), ", ".join(checkpoints), first, dataset, options, references, output)
 
 

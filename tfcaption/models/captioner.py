@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfcaption.config import ModelConfig
 from tfcaption.models.attention_decoder import AttentionDecoder
 from tfcaption.models.decoder import Decoder, DecoderOutput
-from tfcaption.models.encoder import Encoder
+from tfcaption.models.encoder import Encoder, ImportedEncoder
 from tfcaption.models.gru_decoder import GruDecoder
 from tfcaption.models.loss import TokenSums, attention_penalty, token_sums
 from tfcaption.models.token_layout import PackedTokens, PaddedTokens, TokenLayout, uses_packed_tokens
@@ -28,10 +28,9 @@ class Captioner(keras.Model):
     """Encoder and decoder: photo in, caption out.
 
     Args:
-        config: decoder, sizes and variant.
-        image_size: side of the photos in pixels.
+        config: decoder and sizes.
+        encoder: built in the same precision, before the decoder.
         embedding: initial embedding matrix, (vocabulary, units) float32.
-        encoder_weights: as `Encoder` takes them.
         max_tokens: of a caption, with <start> and <end>.
         compiled: whether the train step is compiled with XLA.
     """
@@ -40,20 +39,19 @@ class Captioner(keras.Model):
         self,
         config: ModelConfig,
         *,
-        image_size: int,
+        encoder: Encoder | ImportedEncoder,
         embedding: np.ndarray,
-        encoder_weights: str | None,
         max_tokens: int,
         compiled: bool,
     ) -> None:
         super().__init__(name="captioner")
-        finetuned = config.variant == "finetuned"
-        self.encoder = Encoder(image_size=image_size, weights=encoder_weights, finetuned=finetuned)
+        self.encoder = encoder
         decoder = DECODERS[config.decoder]
         self.decoder = decoder(
             config,
             embedding,
-            shape=self.encoder.feature_shape(decoder.stage),
+            shape=encoder.feature_shape(decoder.stage),
+            masked=encoder.varying and decoder.stage == "map",
             use_cudnn=False if compiled else "auto",
             max_tokens=max_tokens,
         )
@@ -62,7 +60,9 @@ class Captioner(keras.Model):
         self.built = True
 
     def encode(self, inputs: tf.Tensor, stage: Stage = "photo") -> tf.Tensor:
-        """Features of photos for the decoder: (photos, 2048), or (photos, height, width, 2048).
+        """Features of photos for the decoder.
+
+        (photos, channels), (photos, height, width, channels) or (photos, regions, channels).
 
         Args:
             inputs: (photos, ...) at `stage`.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tfcaption.records.examples import Stage
 from tfcaption.records.sharding import SHARD_PATTERN
@@ -15,7 +15,7 @@ from tfcaption.records.tfrecord import RecordError
 SCHEMA_VERSION = 1
 SPLITS = ("train", "dev", "test")
 DEFAULT_SHARES = {"train": 0.75, "dev": 0.125, "test": 0.125}  # of photos whose split the data set does not name
-NAMED_WEIGHTS = ("imagenet", "random")  # of ResNet50; any other name is the path of a file
+NAMED_WEIGHTS = ("imagenet", "random")  # of an encoder; any other name is a path
 IMPORTED = "imported"  # stands for encoder and weights of features made elsewhere
 
 DATASET_FILE = "dataset.json"
@@ -123,9 +123,10 @@ class FeatureSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     stage: Stage
+    layers: list[str] = []  # of each encoder, whose output the stage is; `pooled`: the mean of it over the regions
     shape: list[int]  # of one photo's features
     dtype: str = "float16"
-    weights: str  # sha256 of the ResNet50 weights up to the stage
+    weights: str  # sha256 of the encoder's weights up to the stage
     preprocessing: str  # of the pixels
     records: str  # fingerprint of the records
     made_from: Stage = "photo"  # or the stage of stored features, which were rounded to float16
@@ -133,6 +134,13 @@ class FeatureSettings(BaseModel):
     sides: list[int] = []  # token ids of "left" and "right", which are swapped in mirrored views
     batch_size: int  # photos per call, since the last bit of a float32 may depend on it
     varying: bool = Field(default=False, exclude_if=lambda value: not value)  # regions: shape[0] is the most of a photo
+
+    @model_validator(mode="after")
+    def _layers_of_resnet50(self) -> "FeatureSettings":
+        """Features of earlier versions do not name layers; those were always ResNet50's."""
+        if not self.layers:
+            self.layers = ["conv5_block1_out" if self.stage == "trunk" else "conv5_block3_out"]
+        return self
 
     def __str__(self) -> str:
         views = f", {self.views} views of each training photo" if self.views > 1 else ""
@@ -149,7 +157,11 @@ class FeaturesInfo(BaseModel):
     model_config = ConfigDict(extra="forbid")
     schema_version: int = SCHEMA_VERSION
     settings: FeatureSettings
-    # one of NAMED_WEIGHTS, IMPORTED, or the path of a file, absolute if local; older ones do not say
+    # The paths of files are absolute if they are local.
+    encoder: list[str] = ["resnet50"]  # names or files, see `EncoderSettings`
+    encoder_input: list[str] = ["caffe"]  # of each encoder, see `tfcaption.backbones.preprocessing`
+    # One of NAMED_WEIGHTS, IMPORTED, a file, or the run directory whose encoder made them; null: the encoder's own, or,
+    # in those of earlier versions, unknown.
     weights: str | None = None
     name: str = Field(default="", exclude_if=lambda value: not value)  # of what made imported features, for people
     splits: dict[str, list[ShardInfo]]

@@ -21,7 +21,8 @@ FEATURES = "features"
 SOURCE_IDS = "photo/source_ids"
 
 Stage = Literal["photo", "trunk", "map", "pooled"]
-"""A stage of ResNet50: pixels, `conv5_block1_out`, `conv5_block3_out`, or the mean of the latter over its positions."""
+"""A stage of the encoder: pixels, the layer below which nothing trains (`conv5_block1_out` of ResNet50), the last map
+of regions (`conv5_block3_out`), or the mean of the latter over its regions."""
 
 
 class PhotoRecord(BaseModel):

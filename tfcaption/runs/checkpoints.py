@@ -1,6 +1,5 @@
 """Weights: saved into a run directory, loaded from it."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.backbones.building import building
+from tfcaption.backbones.cutting import split
+from tfcaption.backbones.families import is_file
+from tfcaption.config import ModelConfig
 from tfcaption.models.captioner import Captioner
-from tfcaption.models.encoder import Encoder
-from tfcaption.runs.directory import CHECKPOINTS, ENCODER_FILE, Run, RunError
-from tfcaption.runtime.paths import atomic_path, copy_file, local_copy
+from tfcaption.models.decoder import Decoder
+from tfcaption.models.encoder import Encoder, ImportedEncoder
+from tfcaption.runs.directory import CHECKPOINTS, Run, RunError, has_encoder, is_run, load_run
+from tfcaption.runs.encoders import first_encoder, own_encoder
+from tfcaption.runtime.paths import as_path, local_copy
 
 
 def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Captioner, str]:
@@ -31,35 +35,85 @@ def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Captioner, str]:
     with _checkpoint(run, checkpoint) as file, building("float32"):
         captioner = Captioner(
             run.config.model,
-            image_size=run.info.settings.image_size,
+            encoder=own_encoder(run),
             embedding=np.zeros((len(run.words), embedding_units(file)), np.float32),
-            encoder_weights=str(run.path / ENCODER_FILE),
             max_tokens=run.info.max_length,
             compiled=False,
         )
-        _read_checkpoint(captioner, run, file)
+        _read_checkpoint(captioner.decoder, captioner.encoder, run, file)
     return captioner, str(run.path / CHECKPOINTS / checkpoint / Path(file).name)
 
 
-def restore(captioner: Captioner, source: Run, words: list[str]) -> None:
+def open_run_encoder(run: Run) -> Encoder | ImportedEncoder:
+    """The encoder that a run starts with: its own copy, once it has one; otherwise the one that its config names.
+
+    Built in the current dtype policy of Keras.
+
+    Raises:
+        EncoderError: it cannot be loaded.
+        RunError: `model.weights` names a run without a checkpoint, or one with other encoders.
+    """
+    model = run.config.model
+    if has_encoder(run.path):
+        return own_encoder(run)
+    if model.weights and is_run(model.weights):
+        source = load_run(model.weights)
+        if source.config.model.encoders != model.encoders:
+            raise RunError(
+                f"model.weights={model.weights}: a run with the encoder {' and '.join(source.config.model.encoders)}, "
+                f"not {' and '.join(model.encoders)}; leave model.encoder out, or name other weights"
+            )
+        tuned = load_tuned_encoder(source)
+        return Encoder(tuned.backbones, finetune_from=model.finetune_from, finetuned=model.variant == "finetuned")
+    return first_encoder(run)
+
+
+def load_tuned_encoder(run: Run, checkpoint: str = "best") -> Encoder:
+    """The encoder of a run, fine-tuned if the run fine-tuned it, in the current dtype policy of Keras.
+
+    Raises:
+        RunError: there is no such checkpoint, or the run read features that were made elsewhere.
+    """
+    if run.config.model.imports_features:
+        raise RunError(f"{run.path}: reads features that were made elsewhere, so it has no encoder")
+    encoder = own_encoder(run)
+    if run.config.model.variant == "finetuned":
+        with _checkpoint(run, checkpoint) as file:
+            _read_checkpoint(None, encoder, run, file)
+    return encoder
+
+
+def restore(captioner: Captioner, source: Run, words: list[str], model: ModelConfig) -> None:
     """Load the best weights of another run into a captioner.
 
     Args:
         captioner: with a decoder of the same kind and sizes.
         source: as `load_run` returns it.
         words: the captioner's vocabulary.
+        model: the captioner's config.
 
     Raises:
-        RunError: the source has another vocabulary or decoder, or no checkpoint yet.
+        RunError: the source has another vocabulary, encoder or decoder, or no checkpoint yet.
     """
     if source.words != words:
         raise RunError(f"{source.path}: has another vocabulary; train.start_from needs a run on the same records")
+    ours, theirs = (_encoder_names(model) for model in (model, source.config.model))
+    if ours != theirs:
+        raise RunError(
+            f"train.start_from={source.path}: has the encoder {theirs}, not {ours}; a decoder cannot go on with the "
+            "features of another encoder"
+        )
     with _checkpoint(source, "best") as file:
         try:
-            _read_checkpoint(captioner, source, file)
+            _read_checkpoint(captioner.decoder, captioner.encoder, source, file)
         except (ValueError, AssertionError) as error:
             reason = str(error).partition(" Target variable")[0]  # Keras adds all values of the variable
             raise RunError(f"train.start_from={source.path}: its model is not that of this config: {reason}") from error
+
+
+def _encoder_names(model: ModelConfig) -> str:
+    """The encoders by names that stay the same when their files move."""
+    return " and ".join(as_path(name).name if is_file(name) else name for name in model.encoders)
 
 
 @contextmanager
@@ -76,20 +130,13 @@ def _checkpoint(run: Run, name: str) -> Iterator[str]:
         yield found
 
 
-def _read_checkpoint(captioner: Captioner, run: Run, checkpoint: str) -> None:
-    restored = {"decoder": captioner.decoder}
+def _read_checkpoint(decoder: Decoder | None, encoder: Encoder | ImportedEncoder, run: Run, checkpoint: str) -> None:
+    """Read the weights that a run has trained into a decoder and into an encoder that may be split elsewhere."""
+    restored: dict[str, object] = {} if decoder is None else {"decoder": decoder}
     if run.config.model.variant == "finetuned":
-        restored["head"] = captioner.encoder.head
+        assert isinstance(encoder, Encoder)  # as is that of every run that fine-tunes
+        _, restored["head"] = split(encoder.base, run.config.model.finetune_from or encoder.backbones[0].cut)
     tf.train.Checkpoint(**restored).restore(checkpoint).assert_existing_objects_matched().expect_partial()
-
-
-def save_encoder(run: Path, encoder: Encoder) -> None:
-    """Save ResNet50's initial weights, so that the run needs no other file to caption with."""
-    if not (run / ENCODER_FILE).is_file():
-        # Keras insists on a name that ends in .weights.h5.
-        with atomic_path(run / ENCODER_FILE) as temporary, tempfile.TemporaryDirectory() as folder:
-            encoder.base.save_weights(Path(folder) / ENCODER_FILE)
-            copy_file(Path(folder) / ENCODER_FILE, temporary)
 
 
 def embedding_units(checkpoint: str) -> int:

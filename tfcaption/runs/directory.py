@@ -1,17 +1,21 @@
 """The run directory: created, checked, loaded.
 
-It holds `config.yaml`, `vocabulary.txt` and `dataset.json` (copies of those of the records), `encoder.weights.h5`
-(ResNet50 with its initial weights), `checkpoints/last/` and `checkpoints/best/` (only trained weights), `metrics.jsonl`
-(a line per epoch), `steps.jsonl` (a line per step), `about.json` (machine, versions, command), `tensorboard/`, and
+It holds `config.yaml`, `vocabulary.txt` and `dataset.json` (copies of those of the records), `encoder.weights.h5` or
+`encoder/` (the encoder with its initial weights, see `runs.encoders`), `checkpoints/last/` and `checkpoints/best/`
+(only trained weights), `metrics.jsonl` (a line per epoch), `steps.jsonl` (a line per step), `about.json` (machine,
+versions, command), `tensorboard/`, and
 `eval-SPLIT/` of each evaluation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
-from tfcaption.config import Config, ConfigError, ModelConfig, flat_config, load_config, save_config
+from tfcaption.backbones.errors import EncoderError
+from tfcaption.backbones.families import FAMILIES, EncoderInput, is_file
+from tfcaption.config import DEFAULT_ENCODER, Config, ConfigError, ModelConfig, flat_config, load_config, save_config
 from tfcaption.records.dataset import Dataset
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
@@ -33,6 +37,7 @@ from tfcaption.runtime.paths import as_path, atomic_path, copy_file
 CONFIG_FILE = RUN_FILE
 CHECKPOINTS = "checkpoints"
 ENCODER_FILE = "encoder.weights.h5"
+ENCODER_FOLDER = "encoder"
 
 
 class RunError(TfcaptionError, ValueError):
@@ -43,6 +48,8 @@ def trainable_stages(model: ModelConfig) -> tuple[Stage, ...]:
     """The feature stages that a model can train from, the cheapest first."""
     if model.variant == "finetuned":
         return ("trunk",)
+    if model.imports_features:
+        return ("pooled", "map") if model.decoder == "gru" else ("map",)
     return ("pooled", "map", "trunk") if model.decoder == "gru" else ("map", "trunk")
 
 
@@ -62,13 +69,6 @@ class Run:
         data = self.config.data
         features = as_path(data.features) if self.features and data.features else None
         return Dataset(self.info, self.words, as_path(data.records), features, self.features)
-
-    @property
-    def encoder_weights(self) -> str | None:
-        """Where training reads ResNet50 from: `model.weights`, which may have moved since the run started, so from then
-        on its own copy; see `Encoder`."""
-        own = self.path / ENCODER_FILE
-        return str(own) if own.is_file() else self.config.model.weights
 
 
 def plan_run(config: Config) -> Run:
@@ -95,24 +95,89 @@ def plan_run(config: Config) -> Run:
             f"{records}: the vocabulary has no words, so nothing can be learned; build the records again with a lower "
             "--min_count"
         )
-    features = load_features(config, info)
     path = as_path(config.run)
-    weights = config.model.weights or (load_run(path).config.model.weights if _has_started(path) else None)
-    model = config.model.model_copy(update={"weights": weights or default_weights(features)})
-    return Run(path, config.model_copy(update={"model": model}), info, words, features)
+    features = load_features_info(as_path(config.data.features)) if config.data.features else None
+    started = load_run(path).config.model if _has_started(path) else None
+    config = config.model_copy(update={"model": _resolved_model(config.model, features, started)})
+    features = load_features(config, info)
+    if started is None:
+        _check_encoder(config, info)
+    return Run(path, config, info, words, features)
 
 
 def _has_started(path: Path) -> bool:
     """Whether a run has made its first step; one that has not may get another config."""
-    return (path / CONFIG_FILE).is_file() and (path / ENCODER_FILE).is_file()
+    return is_run(path) and has_encoder(path)
 
 
-def default_weights(features: FeaturesInfo | None) -> str:
+def is_run(path: str | Path) -> bool:
+    """Whether a path is that of a run directory."""
+    return (as_path(path) / CONFIG_FILE).is_file()
+
+
+def has_encoder(run: Path) -> bool:
+    """Whether a run has its own copy of the encoder."""
+    return (run / ENCODER_FILE).is_file() or (run / ENCODER_FOLDER).is_dir()
+
+
+def _resolved_model(model: ModelConfig, features: FeaturesInfo | None, started: ModelConfig | None) -> ModelConfig:
+    """The fields of the encoder that are null as a new run takes them from its features, a begun run from itself.
+
+    Args:
+        model: as the config says it.
+        features: that the run trains from, if any.
+        started: of the begun run.
+    """
+    resolved = model.model_copy(update={"encoder": _one_or_list(model.encoders)})
+    if started is not None:
+        fields = ("encoder", "encoder_input", "finetune_from", "weights")
+        kept = {name: getattr(started, name) for name in fields if getattr(model, name) is None}
+        return model.model_copy(update=kept)
+    if features is not None and model.encoder is None:
+        resolved.encoder = _one_or_list(features.encoder)
+    if features is not None and resolved.encoders == features.encoder and not resolved.imports_features:
+        inputs = {what for name, what in zip(features.encoder, features.encoder_input, strict=True) if is_file(name)}
+        if len(inputs) == 1:
+            resolved.encoder_input = resolved.encoder_input or cast(EncoderInput, inputs.pop())
+        if features.settings.stage == "trunk" and resolved.finetune_from is None:
+            (layer,) = features.settings.layers
+            default = FAMILIES[features.encoder[0]].cut if features.encoder[0] in FAMILIES else None
+            resolved.finetune_from = None if layer == default else layer
+    if resolved.weights is None and not resolved.imports_features:
+        resolved.weights = default_weights(resolved.encoders, features)
+    return resolved
+
+
+def _one_or_list(encoders: Sequence[str]) -> str | list[str]:
+    return encoders[0] if len(encoders) == 1 else list(encoders)
+
+
+def default_weights(encoders: Sequence[str], features: FeaturesInfo | None) -> str | None:
     """What `model.weights: null` stands for in a new run: the weights that the features were made with, while they are
-    there."""
-    if features and features.weights and (features.weights in NAMED_WEIGHTS or as_path(features.weights).is_file()):
-        return features.weights
-    return "imagenet"
+    there; None where the encoders are files, which have their own.
+    """
+    if features and features.weights:
+        path = features.weights
+        if path in NAMED_WEIGHTS or as_path(path).is_file() or is_run(path):
+            return path
+    return None if all(map(is_file, encoders)) else "imagenet"
+
+
+def _check_encoder(config: Config, info: DatasetInfo) -> None:
+    """Find what is wrong with the encoder of a new run before TensorFlow starts.
+
+    Raises:
+        ConfigError: its name, file or size cannot be used.
+    """
+    model = config.model
+    if model.imports_features and config.data.features is None:
+        raise ConfigError("model.encoder=imported: needs data.features that beam_jobs.import_features wrote")
+    if model.imports_features and model.variant == "finetuned":
+        raise ConfigError("model.variant=finetuned: features that were made elsewhere have no encoder to fine-tune")
+    try:
+        model.encoder_settings.check(info.settings.image_size)
+    except EncoderError as error:
+        raise ConfigError(f"model.{error.option}={error}") from error
 
 
 @contextmanager
@@ -166,6 +231,12 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
         return None
     features = load_features_info(as_path(config.data.features))
     stage, stages = features.settings.stage, trainable_stages(config.model)
+    named = [encoder for encoder in (*features.encoder, *config.model.encoders) if not is_file(encoder)]
+    if features.encoder != config.model.encoders and named:
+        raise RecordError(
+            f"data.features={config.data.features}: made with the encoder {' and '.join(features.encoder)}, but "
+            f"model.encoder={_encoder_text(config.model)}; leave model.encoder out, or name other features"
+        )
     again = f"python -m beam_jobs.extract_features --records {config.data.records} --stage {stages[0]} ..."
     if stage not in stages:
         raise RecordError(
@@ -180,12 +251,17 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
     return features
 
 
+def _encoder_text(model: ModelConfig) -> str:
+    """The encoders as `--set model.encoder=...` takes them."""
+    return model.encoders[0] if len(model.encoders) == 1 else f"[{','.join(model.encoders)}]"
+
+
 def check_weights(run: Run, fingerprint: str) -> None:
-    """Refuse features that were extracted with other ResNet50 weights.
+    """Refuse features that were extracted with another encoder or other weights of it.
 
     Args:
         run: the run to train.
-        fingerprint: of the weights of `model.weights` up to the features' stage.
+        fingerprint: of the run's encoder up to the features' stage.
 
     Raises:
         RecordError: the features have another fingerprint.
@@ -193,6 +269,11 @@ def check_weights(run: Run, fingerprint: str) -> None:
     if run.features and run.features.settings.weights != fingerprint:
         weights, made_with = run.config.model.weights, run.features.weights
         known = made_with and made_with != weights
+        if weights is None:
+            raise RecordError(
+                f"data.features={run.config.data.features}: made with another file than "
+                f"model.encoder={_encoder_text(run.config.model)}; extract the features again with it"
+            )
         raise RecordError(
             f"data.features={run.config.data.features}: made with other weights{f' ({made_with})' if known else ''} "
             f"than model.weights={weights}; set model.weights to {made_with if known else 'those'}, or extract the "
@@ -209,7 +290,10 @@ def load_run(path: str | Path) -> Run:
     path = as_path(path)
     if not (path / CONFIG_FILE).is_file():
         raise RunError(f"{path}: is {describe_folder(path)}, not a run directory; train one with tfcaption.train")
-    return Run(path, load_config(path / CONFIG_FILE), load_dataset_info(path), load_vocabulary(path))
+    config = load_config(path / CONFIG_FILE)
+    if config.model.encoder is None:  # runs of earlier versions, which knew no other
+        config.model.encoder = DEFAULT_ENCODER
+    return Run(path, config, load_dataset_info(path), load_vocabulary(path))
 
 
 def load_run_dataset(run: Run, records: Path | None = None) -> Dataset:

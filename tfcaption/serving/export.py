@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfcaption.backbones.families import is_file
 from tfcaption.decoding.captioning import caption_features
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.models.captioner import Captioner
@@ -83,7 +84,7 @@ def describe(run: Run, checkpoint: Path, options: CaptionOptions) -> dict[str, A
         "run": str(run.path),
         "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
         "decoder": model.decoder,
-        "encoder": "ResNet50",
+        "encoder": [as_path(encoder).name if is_file(encoder) else encoder for encoder in model.encoders],
         "variant": model.variant,
         "features": trainable_stages(model)[0],  # what the signature from_features takes
         "image_size": info.settings.image_size,

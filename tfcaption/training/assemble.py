@@ -9,16 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.backbones.building import building
+from tfcaption.backbones.errors import EncoderError
 from tfcaption.config import ModelConfig
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import NO_CACHE, BatchOptions, CachePolicy
 from tfcaption.input_pipeline.split import Split, batches_per_epoch, open_split
 from tfcaption.models.captioner import Captioner
-from tfcaption.models.encoder import EncoderError
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.preprocessing.word_vectors import embedding_matrix
 from tfcaption.records.reading import DamagedRecordSkipper, read_token_ids
-from tfcaption.runs.checkpoints import restore
+from tfcaption.runs.checkpoints import open_run_encoder, restore
 from tfcaption.runs.directory import Run, RunError, check_weights, load_run
 from tfcaption.runtime.hosts import Host
 from tfcaption.runtime.paths import as_path
@@ -104,7 +104,7 @@ def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
     with strategy.scope(), building(mode.precision, seed=config.train.seed):
         captioner, notes = new_captioner(run, compiled=mode.xla)
         if config.train.start_from:
-            restore(captioner, _start(config.train.start_from), run.words)
+            restore(captioner, _start(config.train.start_from), run.words, config.model)
         check_weights(run, captioner.encoder.fingerprint(train_split.stage))
         size = host_batch_size(train_split, config, strategy, host)
         if size * host.count < config.data.batch_size_photos:
@@ -175,18 +175,14 @@ def new_captioner(run: Run, *, compiled: bool) -> tuple[Captioner, list[str]]:
         shape = (len(run.words), model.embedding_units)
         embedding = np.random.default_rng(seed).normal(0, 0.1, shape).astype(np.float32)
     if model.weights == "random":
-        notes.append("ResNet50 has random weights: good for trying all steps, not for real photos")
+        notes.append("the encoder has random weights: good for trying all steps, not for real photos")
     try:
-        captioner = Captioner(
-            model,
-            image_size=run.info.settings.image_size,
-            embedding=embedding,
-            encoder_weights=run.encoder_weights,
-            max_tokens=run.info.max_length,
-            compiled=compiled,
-        )
+        encoder = open_run_encoder(run)
     except EncoderError as error:
-        raise EncoderError(f"model.weights={error}") from error
+        raise EncoderError(f"model.{error.option}={error}") from error
+    captioner = Captioner(
+        model, encoder=encoder, embedding=embedding, max_tokens=run.info.max_length, compiled=compiled
+    )
     return captioner, notes
 
 

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from tfcaption.config import DEFAULT_ENCODER
 from tfcaption.models.encoder import Encoder
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.runs.directory import Run, trainable_stages
@@ -43,11 +44,26 @@ def extraction_advice(run: Run, encoder: Encoder) -> str:
     photos = run.info.split("train").photos + run.info.split("dev").photos
     saved = seconds * photos * (epochs - 1)
     return (
-        f"without data.features each epoch repeats ResNet50. Stored features would save about {saved / 60:,.1f} "
-        f"minutes of {epochs} epochs: python -m beam_jobs.extract_features --records {run.config.data.records} "
-        f"--output features/{stage} --stage {stage} --weights {run.config.model.weights}, "
+        "without data.features each epoch repeats the encoder's frozen layers. Stored features would save about "
+        f"{saved / 60:,.1f} minutes of {epochs} epochs: python -m beam_jobs.extract_features "
+        f"--records {run.config.data.records} "
+        f"--output features/{stage} --stage {stage} {_encoder_options(run)}, "
         f"--set data.features=features/{stage}"
     )
+
+
+def _encoder_options(run: Run) -> str:
+    """The options of extract_features that name the encoder of a run, without those that are the default."""
+    model, options = run.config.model, []
+    if model.encoders != [DEFAULT_ENCODER]:
+        options.append(f"--encoder {' '.join(model.encoders)}")
+    if model.weights:
+        options.append(f"--weights {model.weights}")
+    if model.encoder_input:
+        options.append(f"--encoder_input {model.encoder_input}")
+    if model.finetune_from and model.variant == "finetuned":
+        options.append(f"--finetune_from {model.finetune_from}")
+    return " ".join(options)
 
 
 def epoch_line(epoch: int, metrics: dict[str, float], *, is_best: bool) -> str:

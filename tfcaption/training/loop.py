@@ -12,8 +12,8 @@ from tfcaption.input_pipeline.read_errors import explain_read_errors
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.records.reading import read_references
 from tfcaption.runs.about import write_about
-from tfcaption.runs.checkpoints import save_encoder
 from tfcaption.runs.directory import CHECKPOINTS, Run
+from tfcaption.runs.encoders import save_encoder
 from tfcaption.runtime.errors import Preempted, TrainingFailed
 from tfcaption.runtime.hosts import Host
 from tfcaption.runtime.paths import local_mirror

@@ -5,28 +5,30 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.models import captioner
-from tfcaption.models import encoder
-from tfcaption.models.encoder import Encoder, EncoderError
+from tests.support.models import captioner, new_encoder
+from tfcaption.backbones import random_weights
+from tfcaption.backbones.errors import EncoderError
+from tfcaption.backbones.preprocessing import preprocess
+from tfcaption.models.matrix_products import head_as_matrix_products
 
 
 def test_preprocessing_is_that_of_keras(images):
     expected = keras.applications.resnet50.preprocess_input(images.numpy().astype(np.float32))
-    np.testing.assert_array_equal(encoder.preprocess(images), expected)
+    np.testing.assert_array_equal(preprocess(images, "caffe"), expected)
 
 
 def test_trunk_and_head_together_are_resnet50(images):
-    split = Encoder(image_size=32, weights="random", finetuned=False)
+    split = new_encoder()
     resnet50 = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
     for layer in (layer for layer in resnet50.layers if layer.weights):
         source = split.trunk if layer.name in {other.name for other in split.trunk.layers} else split.head
         layer.set_weights(source.get_layer(layer.name).get_weights())
-    expected = resnet50(encoder.preprocess(images), training=False)
+    expected = resnet50(preprocess(images, "caffe"), training=False)
     np.testing.assert_allclose(split(images, end="map"), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_one_stage_leads_to_the_next(images):
-    subject = Encoder(image_size=32, weights="random", finetuned=True)
+    subject = new_encoder(finetuned=True)
     trunk = subject(images, end="trunk")
     maps = subject(trunk, start="trunk", end="map")
     assert [tuple(x.shape[1:]) for x in (images, trunk, maps)] == [
@@ -39,10 +41,10 @@ def test_one_stage_leads_to_the_next(images):
 
 
 def test_the_head_as_matrix_products_equals_the_head_with_its_gradients():
-    subject = Encoder(image_size=96, weights="random", finetuned=True)
+    subject = new_encoder(96, finetuned=True)
     maps = tf.nn.relu(tf.random.stateless_normal((4, *subject.feature_shape("trunk")), [1, 2]))
     results = []
-    for head in (lambda x: subject.head(x, training=False), lambda x: encoder.head_as_matrix_products(subject.head, x)):
+    for head in (lambda x: subject.head(x, training=False), lambda x: head_as_matrix_products(subject.head, x)):
         with tf.GradientTape() as tape:
             output = head(maps)
             loss = tf.reduce_mean(output**2)
@@ -52,7 +54,7 @@ def test_the_head_as_matrix_products_equals_the_head_with_its_gradients():
 
 
 def test_the_fingerprint_of_a_stage_depends_on_the_weights_before_it_only():
-    subject = Encoder(image_size=32, weights="random", finetuned=True)
+    subject = new_encoder(finetuned=True)
     trunk, pooled = subject.fingerprint("trunk"), subject.fingerprint("pooled")
     bias = subject.head.get_layer("conv5_block3_3_conv").bias
     bias.assign(bias + 1e-3)
@@ -80,9 +82,9 @@ def test_the_initial_weights_of_the_decoder_do_not_depend_on_the_encoder():
 
 
 def test_random_weights_are_the_same_each_time_and_tell_photos_apart(images):
-    first = Encoder(image_size=32, weights="random", finetuned=False)(images).numpy()
-    encoder._random_weights.cache_clear()
-    again = Encoder(image_size=32, weights="random", finetuned=False)(images).numpy()
+    first = new_encoder()(images).numpy()
+    random_weights.random_weights.cache_clear()
+    again = new_encoder()(images).numpy()
     np.testing.assert_array_equal(first, again)
     assert first.std(0).mean() > 0.1 * first.mean()
 
@@ -91,9 +93,9 @@ def test_random_weights_are_the_same_under_every_precision_policy():
     fingerprints = set()
     for policy in ("float32", "mixed_bfloat16"):
         keras.mixed_precision.set_dtype_policy(policy)
-        encoder._random_weights.cache_clear()
+        random_weights.random_weights.cache_clear()
         try:
-            fingerprints.add(Encoder(image_size=32, weights="random", finetuned=False).fingerprint("pooled"))
+            fingerprints.add(new_encoder().fingerprint("pooled"))
         finally:
             keras.mixed_precision.set_dtype_policy("float32")
     assert len(fingerprints) == 1
@@ -103,30 +105,16 @@ def test_real_weights_load_and_missing_or_wrong_ones_are_clear_errors(tmp_path, 
     path = shared_data / "data" / "resnet50" / "resnet50_imagenet_notop.weights.h5"
     photo = shared_data / "data" / "flickr8k" / "Flicker8k_Dataset" / "1000268201_693b08cb0e.jpg"
     image = tf.io.decode_jpeg(tf.io.read_file(str(photo)))[None]
-    maps = Encoder(image_size=224, weights=str(path), finetuned=False)(image, end="map")
+    maps = new_encoder(224, str(path))(image, end="map")
     resnet50 = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(224, 224, 3))
     resnet50.load_weights(path)
-    np.testing.assert_allclose(maps, resnet50(encoder.preprocess(image), training=False), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(maps, resnet50(preprocess(image, "caffe"), training=False), rtol=1e-3, atol=1e-3)
 
 
 def test_missing_or_wrong_weights_are_clear_errors(tmp_path):
     with pytest.raises(EncoderError, match="nowhere.h5: no such file"):
-        Encoder(image_size=32, weights=str(tmp_path / "nowhere.h5"), finetuned=False)
+        new_encoder(32, str(tmp_path / "nowhere.h5"))
     wrong = tmp_path / "wrong.weights.h5"
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save_weights(wrong)
     with pytest.raises(EncoderError, match="wrong.weights.h5: not weights of ResNet50"):
-        Encoder(image_size=32, weights=str(wrong), finetuned=False)
-
-
-def test_weights_that_keras_cannot_download_are_an_error_that_names_the_file_and_where_keras_looks(monkeypatch):
-    fetched = []
-
-    def no_network(name, url, **options):
-        fetched.append((url, options["cache_subdir"]))
-        raise OSError("URL fetch failure")
-
-    monkeypatch.setattr("keras.src.utils.file_utils.get_file", no_network)
-    monkeypatch.setenv("KERAS_HOME", "/elsewhere")
-    with pytest.raises(EncoderError, match="URL fetch failure.*fetch .* put it into /elsewhere/models/") as caught:
-        Encoder(image_size=32, weights="imagenet", finetuned=False)
-    assert fetched == [(encoder.IMAGENET_URL, "models")] and encoder.IMAGENET_URL in str(caught.value)
+        new_encoder(32, str(wrong))

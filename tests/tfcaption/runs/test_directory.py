@@ -12,7 +12,7 @@ from tfcaption.config import ConfigError, load_config, save_config
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import SPECIAL_TOKENS
-from tfcaption.runs.directory import RunError, check_weights, load_run, open_run, plan_run
+from tfcaption.runs.directory import RunError, check_weights, has_encoder, load_run, open_run, plan_run
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_a_run_that_has_started_keeps_its_weights_wherever_their_file_or_the_use
     Path("resnet50.weights.h5").touch()
     settings = made_with("resnet50.weights.h5")  # as older versions wrote features.json: no absolute path
     with open_run(settings) as run:
-        assert run.config.model.weights == run.encoder_weights == "resnet50.weights.h5"
+        assert run.config.model.weights == "resnet50.weights.h5" and not has_encoder(run.path)
     monkeypatch.chdir(tmp_path / "there")
     assert plan_run(settings).config.model.weights == "imagenet"  # it has not started
     own = run.path / "encoder.weights.h5"
@@ -92,7 +92,7 @@ def test_a_run_that_has_started_keeps_its_weights_wherever_their_file_or_the_use
         if moved:
             (tmp_path / "here" / "resnet50.weights.h5").unlink()
         with open_run(settings) as run:
-            assert run.config.model.weights == "resnet50.weights.h5" and run.encoder_weights == str(own)
+            assert run.config.model.weights == "resnet50.weights.h5" and has_encoder(run.path)
         assert load_run(run.path).config.model.weights == "resnet50.weights.h5"
     settings.model.weights = "random"  # named, so it is a change
     with pytest.raises(RunError, match="model.weights was resnet50.weights.h5, is random"), open_run(settings):

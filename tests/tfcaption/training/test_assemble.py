@@ -9,8 +9,8 @@ from PIL import Image
 
 from tests.support.records import read_all
 from tests.support.runs import config
+from tfcaption.backbones.errors import EncoderError
 from tfcaption.config import updated_config
-from tfcaption.models.encoder import EncoderError
 from tfcaption.runs.directory import check_weights, open_run, plan_run
 from tfcaption.training.assemble import assemble, new_captioner
 from tfcaption.training.console import describe

@@ -1,0 +1,49 @@
+"""What names an encoder: the fields of a config and the options of a job; checked without TensorFlow."""
+
+from dataclasses import dataclass
+
+from tfcaption.backbones.errors import EncoderError
+from tfcaption.backbones.families import EncoderInput, check_size, find_family, is_file
+from tfcaption.records.dataset_info import IMPORTED
+from tfcaption.runtime.paths import as_path
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """An encoder, as a user names it."""
+
+    encoders: tuple[str, ...] = ("resnet50",)  # names of families, `.keras` files or SavedModel folders
+    weights: str | None = None  # of the named ones, see `load_backbone`
+    encoder_input: EncoderInput | None = None  # None: that of the family, or of the file's first layers
+    finetune_from: str | None = None  # layer below which nothing trains; None: the default of the encoder
+
+    def check(self, image_size: int) -> None:
+        """Find names that do not exist, files that are missing and sizes that do not fit, before TensorFlow starts.
+
+        Args:
+            image_size: side of the photos in pixels.
+
+        Raises:
+            EncoderError: the encoder cannot be used.
+        """
+        if not self.encoders:
+            raise EncoderError("[]: name at least one encoder")
+        if self.encoders == (IMPORTED,):
+            return
+        for encoder in self.encoders:
+            if is_file(encoder):
+                path = as_path(encoder)
+                if not path.exists():
+                    raise EncoderError(f"{encoder}: no such file; name a .keras file or the folder of a SavedModel")
+            else:
+                find_family(encoder)
+                check_size(encoder, image_size)
+        named = [encoder for encoder in self.encoders if not is_file(encoder)]
+        if self.weights and not named:
+            raise EncoderError(
+                f"{self.weights}: {self.encoders[0]} has its own weights; leave the option out", "weights"
+            )
+
+    def input_of(self, encoder: str) -> EncoderInput | None:
+        """The input convention that is stated for one of the encoders; of several, for the files only."""
+        return self.encoder_input if len(self.encoders) == 1 or is_file(encoder) else None
