@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ def _load_file(model: keras.Model, family: Family, weights: str) -> None:
     if not path.is_file():
         raise EncoderError(f"{weights}: no such file; name a file, imagenet or random", "weights")
     try:
-        with local_copy(path) as local_path:
+        with local_copy(path) as local_path, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # many about a wrong file, before the error
             model.load_weights(local_path)
     except Exception as error:
         reason = first_line(error)

@@ -2,7 +2,7 @@
 
 import keras
 
-from tfcaption.backbones.cutting import only_paths
+from tfcaption.backbones.cutting import cuts, only_paths
 from tfcaption.backbones.errors import EncoderError, first_line
 from tfcaption.backbones.families import MEANINGS, EncoderInput
 from tfcaption.backbones.rebuilding import rebuilt
@@ -36,6 +36,8 @@ def load_keras_file(
     check_fixed_size(encoder, model.inputs[0].shape, image_size)
     convention = encoder_input or _convention(encoder, model)
     model = keras.Model(model.inputs[0], _map_of_regions(encoder, model), name=model.name)
+    if not cuts(model):
+        raise EncoderError(f"{encoder}: has no weights below its last map of regions, {model.layers[-1].name}")
     return rebuilt(model, image_size), convention
 
 

@@ -61,11 +61,17 @@ def _fill(model: keras.Model, family: Family, image_size: int) -> None:
                 )
                 fan_in = np.prod(weight.shape[:2] if is_depthwise else weight.shape[:-1])
                 weight.assign(generator.normal(0, np.sqrt(2 / fan_in), weight.shape))  # He initialisation
-    # As different as photos are: features of photos unlike those measured grow from layer to layer.
-    blocks = generator.integers(0, 256, (32, 4, 4, 3))
-    contrast, brightness = np.sqrt(generator.uniform(0.1, 1, (32, 1, 1, 1))), generator.uniform(0, 80, (32, 1, 1, 3))
-    images = tf.image.resize(np.clip(contrast * blocks + brightness, 0, 255), (image_size, image_size), "bicubic")
+    # As different as photos are, from one colour to many details: features of photos unlike the measured images would
+    # grow from layer to layer.
+    sizes = [(1, "nearest"), (2, "bicubic"), (4, "nearest"), (8, "bicubic")]
+    images = tf.concat([_blocks(generator, 8, side, image_size, method) for side, method in sizes], 0)
     _measure(model, preprocess(images, family.input))
+
+
+def _blocks(generator: np.random.Generator, count: int, side: int, image_size: int, method: str) -> tf.Tensor:
+    """Images of `side` times `side` blocks of random colours: (count, image_size, image_size, 3) float32."""
+    colours = generator.integers(0, 256, (count, side, side, 3))
+    return tf.cast(tf.image.resize(colours, (image_size, image_size), method), tf.float32)
 
 
 def _measure(model: keras.Model, inputs: tf.Tensor) -> None:

@@ -42,7 +42,7 @@ def rebuilt(model: keras.Model, image_size: int, *, call: Callable[..., Any] | N
         pixel_layer = PixelNormalization if is_normalization else operation.__class__
         return pixel_layer.from_config(config | {"dtype": "float32"})
 
-    inputs = keras.Input((image_size, image_size, 3), dtype=model.inputs[0].dtype, name=model.inputs[0].name)
+    inputs = keras.Input((image_size, image_size, 3), dtype=model.inputs[0].dtype, name=model.layers[0].name)
     copy = keras.models.clone_model(model, inputs, clone_function=copied, call_function=call, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
