@@ -13,6 +13,7 @@ from beam_jobs.import_features import main
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.features import all_features
 from tests.support.records import read_all, write_plain_records
+from tests.support.runs import config, evaluate, train
 from tfcaption import inspect
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import NO_CACHE, BatchOptions, CachePolicy
@@ -22,6 +23,8 @@ from tfcaption.records.dataset import load_dataset
 from tfcaption.records.dataset_info import load_dataset_info, load_features_info
 from tfcaption.records.examples import feature_record
 from tfcaption.records.tfrecord import RecordError, frame_record, read_frames
+from tfcaption.runs.about import read_about
+from tfcaption.runs.directory import load_run
 
 CHANNELS, MOST = 8, 5
 
@@ -240,3 +243,19 @@ def test_a_record_with_part_of_a_region_or_too_many_is_named(size, sample_record
     assert expected in shown.err and "import_features --records RECORDS --input FEATURES" in shown.err
     assert inspect.main([str(imported)]) == 0
     assert "60 photos, map up to 5x8 float16, a detector, 5 shards" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "decoder", ["attention", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gru", "transformer"))]
+)
+def test_each_decoder_trains_on_them_and_is_evaluated_without_a_picture_of_its_attention(
+    decoder, sample_records, imported, tmp_path
+):
+    options = {"gru_units": 8, "dense_units": 8, "attention_units": 8, "transformer_units": 8, "transformer_heads": 2}
+    settings = config(tmp_path / "run", sample_records, 1, imported, decoder=decoder, weights=None, **options)
+    path = train(settings)
+    assert load_run(path).config.model.encoder == "imported"
+    assert read_about(path).features == "a detector"
+    metrics = evaluate(path, limit=4)
+    assert np.isfinite(metrics["perplexity"])
+    assert metrics.get("attention_grid") == (None if decoder == "gru" else False)
