@@ -9,6 +9,7 @@ COMMANDS = {
     "sample_data": "tfcaption.sample_data",
     "build_records": "beam_jobs.build_records",
     "inspect": "tfcaption.inspect",
+    "encoders": "tfcaption.encoders",
     "extract_features": "beam_jobs.extract_features",
     "import_features": "beam_jobs.import_features",
     "configs": "tfcaption.configs",

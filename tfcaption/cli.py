@@ -19,8 +19,8 @@ from tfcaption.runtime.command import started_by
 
 # The order of the work, in which commands are listed; those of other packages come after them.
 ORDER = (
-    *("sample_data", "build_records", "inspect", "extract_features", "import_features", "configs", "train", "sweep"),
-    *("evaluate", "report", "caption", "export", "caption_images", "serve", "benchmark"),
+    *("sample_data", "build_records", "inspect", "encoders", "extract_features", "import_features", "configs", "train"),
+    *("sweep", "evaluate", "report", "caption", "export", "caption_images", "serve", "benchmark"),
 )
 
 

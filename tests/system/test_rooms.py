@@ -23,27 +23,27 @@ COMMANDS = {entry.module for entry in entry_points(group="tfcaption.commands")} 
 MAY_IMPORT = {
     "runtime": (),
     "sample": (),
-    "config": ("runtime",),
+    "config": ("backbones.errors", "backbones.families", "backbones.settings", "runtime"),
     "metrics": ("preprocessing.normalization", "runtime.errors"),
     "records": ("runtime",),
     "preprocessing": ("records", "runtime"),
     "input_pipeline": ("preprocessing", "records", "runtime"),
-    "backbones": ("runtime",),
+    "backbones": ("records.dataset_info", "runtime"),
     "models": ("backbones", "config", "records", "runtime"),
     "decoding": ("models", "preprocessing", "records", "runtime.errors"),
-    "runs": ("config", "records", "runtime"),
+    "runs": ("backbones.errors", "backbones.families", "config", "records", "runtime"),
     "inspection": ("preprocessing", "records", "runtime"),
     "evaluation": (
         *("decoding", "runs", "input_pipeline", "preprocessing", "models", "metrics", "records", "runtime", "config"),
     ),
-    "serving": ("decoding", "runs", "preprocessing", "records", "models", "runtime", "config"),
+    "serving": ("decoding", "runs", "preprocessing", "records", "models", "backbones", "runtime", "config"),
     "training": (
         *("evaluation", "decoding", "runs", "input_pipeline", "preprocessing", "models", "backbones", "metrics"),
         *("records", "runtime", "config"),
     ),
     "reporting": (
         *("evaluation.results", "evaluation.scores", "runs.about", "runs.directory", "runs.metrics_log", "metrics"),
-        *("preprocessing.photos", "records", "runtime", "config"),
+        *("backbones.families", "preprocessing.photos", "records", "runtime", "config"),
     ),
     "api": (
         *("training", "evaluation", "serving", "decoding", "runs", "input_pipeline"),
@@ -51,21 +51,21 @@ MAY_IMPORT = {
     ),
     "benchmarks": (
         *("training", "evaluation", "serving", "reporting", "inspection", "decoding", "runs", "input_pipeline"),
-        *("preprocessing", "models", "metrics", "records", "runtime", "config"),
+        *("preprocessing", "models", "backbones", "metrics", "records", "runtime", "config"),
     ),
 }
 # Single modules that may import more than their room.
-MAY_ALSO_IMPORT = {"runs.checkpoints": ("backbones", "models")}
+MAY_ALSO_IMPORT = {"runs.checkpoints": ("backbones", "models"), "runs.encoders": ("backbones", "models")}
 
 # Room -> its modules that import TensorFlow when they are imported; all others must not, by way of others either.
 NEEDS_TENSORFLOW = {
     "preprocessing": {"tokenizer", "photos_in_graph", "augmented_views"},
     "input_pipeline": "all but options and split",
-    "backbones": "all but errors families",
+    "backbones": "all but errors and families and settings",
     "models": "all",
     "decoding": "all but options",
-    "runs": {"checkpoints"},
-    "evaluation": {"predictions", "evaluator"},
+    "runs": {"checkpoints", "encoders"},
+    "evaluation": {"predictions", "evaluator", "opening", "candidates", "reranker"},
     "serving": {"run_captioner", "exported_captioner", "export"},
     "training": "all but sweep",
     "benchmarks": {"input", "training", "search", "baselines"},

@@ -1,4 +1,4 @@
 """Image encoders: loading them by name or from a file, their preprocessing, and splitting them at a layer.
 
-Imports `runtime`.
+Imports `records.dataset_info` and `runtime`.
 """

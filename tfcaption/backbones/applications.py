@@ -74,12 +74,14 @@ def _built(family: Family, image_size: int, weights: str | None) -> keras.Model:
 
 
 def _download_failed(error: Exception) -> str:
-    cache = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
+    reason = first_line(error)
     address = re.search(r"https?://\S+[^\s:.]", str(error))
-    fetch = f"fetch {address[0]} on another machine, then put it into {cache}/ of this one" if address else "try again"
+    if not address:
+        return f"imagenet: Keras could not download the weights ({reason}); try again, or name a file of them instead"
+    cache = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
     return (
-        f"imagenet: Keras could not download the weights ({first_line(error)}); {fetch}, or name the file instead of "
-        "imagenet"
+        f"imagenet: Keras could not download the weights ({reason}); fetch {address[0]} on another machine, then put "
+        f"it into {cache}/ of this one, or name the file instead of imagenet"
     )
 
 

@@ -1,4 +1,5 @@
-"""The run directory: its config and data, its metrics, its checkpoints.
+"""The run directory: its config and data, its metrics, its checkpoints, its copies of encoders.
 
-Imports `config`, `records` and `runtime`; `checkpoints` also `backbones` and `models`, and it alone TensorFlow.
+Imports `config`, `records`, `runtime` and the names of `backbones`; `checkpoints` and `encoders` also `backbones` and
+`models`, and they alone TensorFlow.
 """
