@@ -1,5 +1,7 @@
 """Backbones in SavedModel folders: a signature from photos to a map, as one layer that never trains."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def load_saved_model(
         raise EncoderError(f"{encoder}: neither a .keras file nor a SavedModel: it has no saved_model.pb")
     try:
         with local_copy(folder) as path:
-            loaded = tf.saved_model.load(str(path))
+            loaded = _without_strategy(lambda: tf.saved_model.load(str(path)))
     except Exception as error:
         raise EncoderError(f"{encoder}: TensorFlow cannot load it: {first_line(error)}") from error
     signature = _signature(encoder, loaded)
@@ -75,6 +77,15 @@ def load_saved_model(
     output, shape = _map(encoder, signature, pixels, image_size)
     inputs = keras.Input((image_size, image_size, 3), dtype="float32")
     return keras.Model(inputs, SavedModelLayer(loaded, signature, pixels, output, shape)(inputs)), convention
+
+
+def _without_strategy(load: Callable[[], Any]) -> Any:
+    """Load in a thread of its own, where no `tf.distribute` strategy is in scope.
+
+    Within a strategy TensorFlow makes a SavedModel's functions run in replicas only, and a strategy cannot be left.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(load).result()
 
 
 def _signature(encoder: str, loaded: Any) -> Any:
