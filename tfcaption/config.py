@@ -123,6 +123,8 @@ class ModelConfig(_Section):
     attention_penalty: NonNegativeFloat = 0.0
     """Weight of the doubly stochastic attention penalty in the loss, against captions that ignore regions
     (attention)."""
+    attention_sentinel: bool = False
+    """Adaptive attention: beside the regions a word may take a sentinel, what the words before it say (attention)."""
     transformer_units: PositiveInt = 512
     """Width of the decoder (transformer)."""
     transformer_layers: PositiveInt = 2

@@ -19,6 +19,7 @@ DECODERS = {
     "gru": {"decoder": "gru"},
     "bahdanau": {"decoder": "attention", "attention_score": "bahdanau"},
     "luong": {"decoder": "attention", "attention_score": "luong"},
+    "sentinel": {"decoder": "attention", "attention_sentinel": True},
     "transformer": {"decoder": "transformer"},
 }
 

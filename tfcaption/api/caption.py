@@ -25,7 +25,7 @@ class WordAttention:
     Attributes:
         word: the word.
         weights: (rows, columns) float32 over the photo's regions, from the top left; (regions,) without a grid.
-            Their sum is about 1.
+            Their sum is about 1, and less where a word takes the model's sentinel (`model.attention_sentinel`).
     """
 
     word: str

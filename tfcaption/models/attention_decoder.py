@@ -1,5 +1,7 @@
 """The attention decoder: every word attends to the regions of its photo."""
 
+from typing import TypeAlias
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -16,6 +18,10 @@ EMBEDDING_DROPOUT = 1
 HIDDEN_DROPOUT = 2
 OUTPUT_DROPOUT = 3
 FEATURE_DROPOUT = 5
+SENTINEL_DROPOUT = 6
+
+Sentinel: TypeAlias = tuple[tf.Tensor, tf.Tensor]
+"""Keys (..., attention_units) and values (..., gru_units), one of each word."""
 
 
 class AttentionDecoder(Decoder):
@@ -26,6 +32,12 @@ class AttentionDecoder(Decoder):
     (arXiv:1707.07998). Unlike theirs, the attention GRU does not receive the attended regions, so that one matrix
     product computes the attention of all positions. Scores are additive (Bahdanau et al. 2015, arXiv:1409.0473) or
     multiplicative (Luong et al. 2015, arXiv:1508.04025).
+
+    With `config.attention_sentinel` each word has one more choice beside the regions: a sentinel, which it takes as far
+    as it needs no region (Lu et al. 2017, arXiv:1612.01887). The sentinel is the attention GRU's state, times a gate.
+    Unlike theirs, the gate sees the state after the word and not before it, since every token layout has that at hand,
+    and a GRU has no memory cell beside its state. The attention that is returned is that to the regions: it sums to
+    1 - beta, where beta is the attention to the sentinel.
 
     Memory: attention keys (photos, regions, attention_units) and values (photos, regions, gru_units) of the regions,
     a projection of the pooled photo for the dense layer (photos, dense_units), and with `masked` which regions are real
@@ -58,6 +70,10 @@ class AttentionDecoder(Decoder):
         self.attention_gru = keras.layers.GRU(units, return_sequences=True, use_cudnn=use_cudnn, name="attention_gru")
         self.language_gru = keras.layers.GRU(units, return_sequences=True, use_cudnn=use_cudnn, name="language_gru")
         self.dense = keras.layers.Dense(config.dense_units, name="dense")
+        self.has_sentinel = config.attention_sentinel
+        if self.has_sentinel:  # last, so that the other layers' initial weights are those of a decoder without it
+            self.sentinel_gate = keras.layers.Dense(units, activation="sigmoid", name="sentinel_gate")
+            self.sentinel_keys = keras.layers.Dense(config.attention_units, name="sentinel_keys")
         self.build(config)
 
     def build(self, config: ModelConfig) -> None:
@@ -74,6 +90,9 @@ class AttentionDecoder(Decoder):
         self.language_gru.build((None, None, 2 * units))
         self.dense.build((None, 2 * units))
         self.logits.build((None, config.dense_units))
+        if self.has_sentinel:
+            self.sentinel_gate.build((None, self.embedding_units + units))
+            self.sentinel_keys.build((None, units))
         self.built = True
 
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
@@ -97,9 +116,16 @@ class AttentionDecoder(Decoder):
         queries = tokens.to_captions(self.attention_queries(hidden))
         captions, time = tf.unstack(tf.shape(queries)[:2])
         photos = tf.shape(keys)[0]
+
+        def by_photo(of_captions: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(of_captions, (photos, captions // photos * time, of_captions.shape[-1]))
+
+        sentinel = None
+        if self.has_sentinel:
+            of_words = self._sentinel(embedded, hidden, dropout_seed)
+            sentinel = tuple(by_photo(tokens.to_captions(part)) for part in of_words)
         # All queries of a photo's captions in one product with its regions.
-        by_photo = tf.reshape(queries, (photos, captions // photos * time, queries.shape[-1]))
-        attended, attention = self._attend(by_photo, keys, values, *real)
+        attended, attention = self._attend(by_photo(queries), keys, values, *real, sentinel=sentinel)
         attended = tokens.from_captions(tf.reshape(attended, (captions, time, attended.shape[-1])))
         language = tokens.run_gru(self.language_gru, tf.concat([hidden, attended], -1), state[1])
         attention = tf.reshape(attention, (captions, time, attention.shape[-1]))
@@ -110,14 +136,31 @@ class AttentionDecoder(Decoder):
         self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
     ) -> tuple[tf.Tensor, State]:
         """See `Decoder.step`."""
-        _, (hidden,) = self.attention_gru.cell(self.embedding(tokens), [state[0]])
+        embedded = self.embedding(tokens)
+        _, (hidden,) = self.attention_gru.cell(embedded, [state[0]])
         keys, values, photo, *real = (tf.gather(part, photo_indices) for part in memory)
-        attended, _ = self._attend(self.attention_queries(hidden)[:, None], keys, values, *real)
+        sentinel = None
+        if self.has_sentinel:
+            sentinel = tuple(part[:, None] for part in self._sentinel(embedded, hidden, None))
+        attended, _ = self._attend(self.attention_queries(hidden)[:, None], keys, values, *real, sentinel=sentinel)
         _, (language,) = self.language_gru.cell(tf.concat([hidden, attended[:, 0]], -1), [state[1]])
         return self._output(language, attended[:, 0], photo, None), (hidden, language)
 
+    def _sentinel(self, embedded: tf.Tensor, hidden: tf.Tensor, seed: tf.Tensor | None) -> Sentinel:
+        """The sentinel of each word, from its embedding (..., embedding_units) and the attention GRU's state after it
+        (..., gru_units)."""
+        values = hidden * self.sentinel_gate(tf.concat([embedded, hidden], -1))
+        values = dropout(values, self.rate, seed, SENTINEL_DROPOUT)
+        return self.sentinel_keys(values), values
+
     def _attend(
-        self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, real: tf.Tensor | None = None
+        self,
+        queries: tf.Tensor,
+        keys: tf.Tensor,
+        values: tf.Tensor,
+        real: tf.Tensor | None = None,
+        *,
+        sentinel: Sentinel | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Attention of queries to the regions of their photo, its softmax in float32.
 
@@ -125,10 +168,13 @@ class AttentionDecoder(Decoder):
             queries: (n, queries, attention_units).
             keys: (n, regions, attention_units).
             values: (n, regions, gru_units).
-            real: (n, regions) bool, the regions to attend to; a photo without any attends to its padding. None: all.
+            real: (n, regions) bool, the regions to attend to; a photo without any attends to its padding, or to the
+                sentinel alone. None: all.
+            sentinel: of each query, (n, queries, attention_units) and (n, queries, gru_units); None: there is none.
 
         Returns:
-            The attended values (n, queries, gru_units), and the attention (n, queries, regions) float32.
+            The attended values (n, queries, gru_units), and the attention to the regions (n, queries, regions) float32,
+            whose sum over the regions is 1 without a sentinel.
         """
         if self.additive:
             scores = self.attention_scores(tf.tanh(queries[:, :, None] + keys[:, None]))[..., 0]
@@ -137,8 +183,18 @@ class AttentionDecoder(Decoder):
         scores = tf.cast(scores, tf.float32)
         if real is not None:
             scores = tf.where(real[:, None], scores, MASKED_SCORE)
-        attention = tf.nn.softmax(scores)
-        return tf.matmul(tf.cast(attention, values.dtype), values), attention
+        if sentinel is None:
+            attention = tf.nn.softmax(scores)
+            return tf.matmul(tf.cast(attention, values.dtype), values), attention
+        sentinel_keys, sentinel_values = sentinel
+        if self.additive:
+            sentinel_scores = self.attention_scores(tf.tanh(queries + sentinel_keys))
+        else:
+            sentinel_scores = tf.reduce_sum(queries * sentinel_keys, -1, keepdims=True) * keys.shape[-1] ** -0.5
+        attention = tf.nn.softmax(tf.concat([scores, tf.cast(sentinel_scores, tf.float32)], -1))
+        attention, beta = attention[..., :-1], attention[..., -1:]
+        attended = tf.matmul(tf.cast(attention, values.dtype), values)
+        return attended + tf.cast(beta, values.dtype) * sentinel_values, attention
 
     def _output(self, language: tf.Tensor, attended: tf.Tensor, photo: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         inputs = dropout(tf.concat([language, attended], -1), self.rate, seed, HIDDEN_DROPOUT)

@@ -26,7 +26,9 @@ class DecoderOutput(NamedTuple):
     """Result of a teacher-forced pass."""
 
     logits: tf.Tensor  # (..., vocabulary) float32, in the layout of the targets
-    attention: tf.Tensor | None  # (captions, time, regions) float32 over the photo's regions; None without attention
+    # (captions, time, regions) float32 over the photo's regions, where it sums to 1 or less (`AttentionDecoder`); None
+    # without attention.
+    attention: tf.Tensor | None
 
 
 class Decoder(keras.layers.Layer):

@@ -20,7 +20,8 @@ def attention_penalty(attention: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     zero where the attention to each region adds up to 1 over a caption.
 
     Args:
-        attention: (captions, time, regions) float32.
+        attention: (captions, time, regions) float32. With a sentinel it sums to less than 1 over the regions, so that
+            the penalty also keeps words from the sentinel.
         targets: (captions, time) int; padding is ignored.
 
     Returns:

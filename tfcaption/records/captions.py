@@ -32,7 +32,9 @@ class WordAttention(NamedTuple):
     """The attention of a captioner for one word of its best caption."""
 
     word: str
-    weights: list[float]  # over the photo's regions, row by row from the top left if they form a grid; their sum is 1
+    # Over the photo's regions, row by row from the top left if they form a grid; their sum is 1, and less where the
+    # model has a sentinel that a word may take in their place.
+    weights: list[float]
 
 
 def word_attention(words: Sequence[bytes], attention: "np.ndarray") -> tuple[WordAttention, ...]:

@@ -103,6 +103,11 @@ def restore(captioner: Captioner, source: Run, words: list[str], model: ModelCon
             f"train.start_from={source.path}: has the encoder {theirs}, not {ours}; a decoder cannot go on with the "
             "features of another encoder"
         )
+    if model.decoder == "attention" and model.attention_sentinel != source.config.model.attention_sentinel:
+        raise RunError(  # TensorFlow would leave the weights of its sentinel unread
+            f"train.start_from={source.path}: has model.attention_sentinel="
+            f"{str(source.config.model.attention_sentinel).lower()}; set the same"
+        )
     with _checkpoint(source, "best") as file:
         try:
             _read_checkpoint(captioner.decoder, captioner.encoder, source, file)

@@ -47,7 +47,7 @@ function showAttention(card, attention) {
   const list = element("ol", "attention");
   for (const { word, weights } of attention) {
     const side = Math.sqrt(weights.length);
-    const largest = Math.max(...weights);
+    const largest = Math.max(...weights, 1e-9);  // all 0 for a word that takes the sentinel
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = side;
     const context = canvas.getContext("2d");
