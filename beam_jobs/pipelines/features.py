@@ -26,6 +26,7 @@ from beam_jobs.execution.shard_writer import ShardDigest, write_shard
 from tfcaption.backbones.families import is_file
 from tfcaption.backbones.settings import EncoderSettings
 from tfcaption.records.dataset_info import (
+    IMPORTED,
     NAMED_WEIGHTS,
     DatasetInfo,
     FeatureSettings,
@@ -166,6 +167,11 @@ def _check_source(
     request: FeatureRequest, source: FeatureSettings, settings: FeatureSettings, encoder: "Encoder"
 ) -> None:
     """Refuse features of an earlier stage that do not belong to the records or the encoder of the request."""
+    if source.layers == [IMPORTED]:
+        raise RecordError(
+            f"--features {request.features}: made elsewhere, so no encoder goes on from them; every decoder trains from "
+            "them as they are"
+        )
     if source.records != settings.records:
         raise RecordError(f"--features {request.features}: made from other records than --records; extract them again")
     if source.layers != encoder.layers_of(source.stage):

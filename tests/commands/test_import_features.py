@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_jobs import extract_features
 from beam_jobs.import_features import main
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.features import all_features
@@ -212,6 +213,12 @@ def test_complete_features_and_foreign_folders_are_kept(sample_records, imported
     assert job(sample_records, imported.parent / "npy", sample_records) == 1
     assert "of another job" in capsys.readouterr().err
     assert tree_bytes(imported) == before
+
+
+def test_no_encoder_goes_on_from_features_made_elsewhere(sample_records, imported, shared_extractors, tmp_path, capsys):
+    arguments = ["--records", str(sample_records), "--features", str(imported), "--output", str(tmp_path / "out")]
+    assert extract_features.main([*arguments, "--stage=pooled", "--weights=random", "--batch_size=16"]) == 1
+    assert f"--features {imported}: made elsewhere, so no encoder goes on from them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("cache", [CachePolicy(True), NO_CACHE])
