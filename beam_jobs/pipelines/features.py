@@ -169,8 +169,8 @@ def _check_source(
     """Refuse features of an earlier stage that do not belong to the records or the encoder of the request."""
     if source.layers == [IMPORTED]:
         raise RecordError(
-            f"--features {request.features}: made elsewhere, so no encoder goes on from them; every decoder trains from "
-            "them as they are"
+            f"--features {request.features}: made elsewhere, so no encoder goes on from them; every decoder trains "
+            "from them as they are"
         )
     if source.records != settings.records:
         raise RecordError(f"--features {request.features}: made from other records than --records; extract them again")
