@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from tfcaption.backbones.families import EncoderInput
+from tfcaption.backbones.families import EncoderInput, encoder_name
 from tfcaption.backbones.settings import IMPORTED, EncoderSettings
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import as_path
@@ -139,6 +139,11 @@ class ModelConfig(_Section):
         """The encoders, one or several."""
         encoder = self.encoder or DEFAULT_ENCODER
         return [encoder] if isinstance(encoder, str) else list(encoder)
+
+    @property
+    def encoder_names(self) -> list[str]:
+        """The encoders by names that stay the same when their files move."""
+        return [encoder_name(encoder) for encoder in self.encoders]
 
     @property
     def imports_features(self) -> bool:

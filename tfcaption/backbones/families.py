@@ -107,6 +107,11 @@ def is_file(encoder: str) -> bool:
     return os.sep in encoder or PurePath(encoder).suffix == ".keras" or Path(encoder).is_dir()
 
 
+def encoder_name(encoder: str) -> str:
+    """What an encoder is called wherever its file lies: the name of a family, or that of the file or folder."""
+    return as_path(encoder).name
+
+
 def check_size(encoder: str, image_size: int) -> None:
     """Check that a backbone exists and takes photos of a size; the size of files is checked when they are loaded.
 

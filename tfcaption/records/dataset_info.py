@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -165,6 +165,11 @@ class FeaturesInfo(BaseModel):
     weights: str | None = None
     name: str = Field(default="", exclude_if=lambda value: not value)  # of what made imported features, for people
     splits: dict[str, list[ShardInfo]]
+
+    @property
+    def encoder_names(self) -> list[str]:
+        """The encoders by names that stay the same when their files move."""
+        return [PurePath(encoder).name for encoder in self.encoder]
 
 
 Description = TypeVar("Description", DatasetInfo, FeaturesInfo)

@@ -9,14 +9,13 @@ import tensorflow as tf
 
 from tfcaption.backbones.building import building
 from tfcaption.backbones.cutting import split
-from tfcaption.backbones.families import is_file
 from tfcaption.config import ModelConfig
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.decoder import Decoder
 from tfcaption.models.encoder import Encoder, ImportedEncoder
 from tfcaption.runs.directory import CHECKPOINTS, Run, RunError, has_encoder, is_run, load_run
 from tfcaption.runs.encoders import first_encoder, own_encoder
-from tfcaption.runtime.paths import as_path, local_copy
+from tfcaption.runtime.paths import local_copy
 
 
 def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Captioner, str]:
@@ -51,19 +50,13 @@ def open_run_encoder(run: Run) -> Encoder | ImportedEncoder:
 
     Raises:
         EncoderError: it cannot be loaded.
-        RunError: `model.weights` names a run without a checkpoint, or one with other encoders.
+        RunError: `model.weights` names a run without a checkpoint.
     """
     model = run.config.model
     if has_encoder(run.path):
         return own_encoder(run)
     if model.weights and is_run(model.weights):
-        source = load_run(model.weights)
-        if source.config.model.encoders != model.encoders:
-            raise RunError(
-                f"model.weights={model.weights}: a run with the encoder {' and '.join(source.config.model.encoders)}, "
-                f"not {' and '.join(model.encoders)}; leave model.encoder out, or name other weights"
-            )
-        tuned = load_tuned_encoder(source)
+        tuned = load_tuned_encoder(load_run(model.weights))
         return Encoder(tuned.backbones, finetune_from=model.finetune_from, finetuned=model.variant == "finetuned")
     return first_encoder(run)
 
@@ -97,7 +90,7 @@ def restore(captioner: Captioner, source: Run, words: list[str], model: ModelCon
     """
     if source.words != words:
         raise RunError(f"{source.path}: has another vocabulary; train.start_from needs a run on the same records")
-    ours, theirs = (_encoder_names(model) for model in (model, source.config.model))
+    ours, theirs = (" and ".join(each.encoder_names) for each in (model, source.config.model))
     if ours != theirs:
         raise RunError(
             f"train.start_from={source.path}: has the encoder {theirs}, not {ours}; a decoder cannot go on with the "
@@ -114,11 +107,6 @@ def restore(captioner: Captioner, source: Run, words: list[str], model: ModelCon
         except (ValueError, AssertionError) as error:
             reason = str(error).partition(" Target variable")[0]  # Keras adds all values of the variable
             raise RunError(f"train.start_from={source.path}: its model is not that of this config: {reason}") from error
-
-
-def _encoder_names(model: ModelConfig) -> str:
-    """The encoders by names that stay the same when their files move."""
-    return " and ".join(as_path(name).name if is_file(name) else name for name in model.encoders)
 
 
 @contextmanager

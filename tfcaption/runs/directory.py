@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from tfcaption.backbones.errors import EncoderError
-from tfcaption.backbones.families import FAMILIES, EncoderInput, is_file
+from tfcaption.backbones.families import FAMILIES, EncoderInput, encoder_name, is_file
 from tfcaption.config import DEFAULT_ENCODER, Config, ConfigError, ModelConfig, flat_config, load_config, save_config
 from tfcaption.records.dataset import Dataset
 from tfcaption.records.dataset_info import (
@@ -131,21 +131,27 @@ def _resolved_model(model: ModelConfig, features: FeaturesInfo | None, started: 
     resolved = model.model_copy(update={"encoder": _one_or_list(model.encoders)})
     if started is not None:
         fields = ("encoder", "encoder_input", "finetune_from", "weights")
-        kept = {name: getattr(started, name) for name in fields if getattr(model, name) is None}
-        return model.model_copy(update=kept)
+        return resolved.model_copy(
+            update={name: getattr(started, name) for name in fields if getattr(model, name) is None}
+        )
     if features is not None and model.encoder is None:
         resolved.encoder = _one_or_list(features.encoder)
-    if features is not None and resolved.encoders == features.encoder and not resolved.imports_features:
-        inputs = {what for name, what in zip(features.encoder, features.encoder_input, strict=True) if is_file(name)}
+    if features is not None and features.encoder_names == resolved.encoder_names and not resolved.imports_features:
+        inputs = set(features.encoder_input) - {_default_input(name) for name in features.encoder}
         if len(inputs) == 1:
             resolved.encoder_input = resolved.encoder_input or cast(EncoderInput, inputs.pop())
-        if features.settings.stage == "trunk" and resolved.finetune_from is None:
-            (layer,) = features.settings.layers
+        layers = features.settings.layers
+        if features.settings.stage == "trunk" and len(layers) == 1 and resolved.finetune_from is None:
             default = FAMILIES[features.encoder[0]].cut if features.encoder[0] in FAMILIES else None
-            resolved.finetune_from = None if layer == default else layer
+            resolved.finetune_from = None if layers[0] == default else layers[0]
     if resolved.weights is None and not resolved.imports_features:
         resolved.weights = default_weights(resolved.encoders, features)
     return resolved
+
+
+def _default_input(encoder: str) -> EncoderInput | None:
+    """The input convention that goes without saying; None of a file."""
+    return FAMILIES[encoder].input if encoder in FAMILIES else None
 
 
 def _one_or_list(encoders: Sequence[str]) -> str | list[str]:
@@ -174,10 +180,30 @@ def _check_encoder(config: Config, info: DatasetInfo) -> None:
         raise ConfigError("model.encoder=imported: needs data.features that beam_jobs.import_features wrote")
     if model.imports_features and model.variant == "finetuned":
         raise ConfigError("model.variant=finetuned: features that were made elsewhere have no encoder to fine-tune")
+    if model.weights and is_run(model.weights):
+        _check_tuned_encoder(model, load_run(model.weights), info)
+        return
     try:
         model.encoder_settings.check(info.settings.image_size)
     except EncoderError as error:
         raise ConfigError(f"model.{error.option}={error}") from error
+
+
+def _check_tuned_encoder(model: ModelConfig, source: Run, info: DatasetInfo) -> None:
+    """Refuse weights of a run with another encoder, or one for photos of another size."""
+    theirs, sizes = source.config.model, (source.info.settings.image_size, info.settings.image_size)
+    if theirs.imports_features:
+        raise ConfigError(f"model.weights={model.weights}: reads features that were made elsewhere; it has no encoder")
+    if theirs.encoder_names != model.encoder_names:
+        raise ConfigError(
+            f"model.weights={model.weights}: a run with the encoder {' and '.join(theirs.encoder_names)}, not "
+            f"{' and '.join(model.encoder_names)}; set model.encoder={_encoder_text(theirs)}, or name other weights"
+        )
+    if sizes[0] != sizes[1]:
+        raise ConfigError(
+            f"model.weights={model.weights}: was trained on photos of {sizes[0]} pixels, and these have {sizes[1]}; "
+            f"build records with build_records --image_size {sizes[0]}, or name other weights"
+        )
 
 
 @contextmanager
@@ -231,17 +257,24 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
         return None
     features = load_features_info(as_path(config.data.features))
     stage, stages = features.settings.stage, trainable_stages(config.model)
-    named = [encoder for encoder in (*features.encoder, *config.model.encoders) if not is_file(encoder)]
-    if features.encoder != config.model.encoders and named:
+    named = not all(map(is_file, (*features.encoder, *config.model.encoders)))  # files are told apart by fingerprints
+    if features.encoder_names != config.model.encoder_names and named:
         raise RecordError(
             f"data.features={config.data.features}: made with the encoder {' and '.join(features.encoder)}, but "
             f"model.encoder={_encoder_text(config.model)}; leave model.encoder out, or name other features"
         )
+    _check_input(config, features)
     again = f"python -m beam_jobs.extract_features --records {config.data.records} --stage {stages[0]} ..."
     if stage not in stages:
         raise RecordError(
             f"data.features={config.data.features}: stage is {stage}, but model.variant={config.model.variant} with "
             f"model.decoder={config.model.decoder} trains from {' or '.join(stages)}; extract them with {again}"
+        )
+    layer, layers = config.model.finetune_from, features.settings.layers
+    if stage == "trunk" and layer and layers != [layer]:
+        raise RecordError(
+            f"data.features={config.data.features}: holds the layer {' and '.join(layers)}, but "
+            f"model.finetune_from={layer}; leave it out, or extract them again with --finetune_from {layer}"
         )
     if features.settings.records != info.fingerprint():
         raise RecordError(
@@ -249,6 +282,18 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
             f"extract them again with {again}"
         )
     return features
+
+
+def _check_input(config: Config, features: FeaturesInfo) -> None:
+    """Refuse features of pixels that the encoder of a config does not take."""
+    settings = config.model.encoder_settings
+    for name, used in zip(settings.encoders, features.encoder_input, strict=False):
+        stated = settings.input_of(name) or _default_input(name)
+        if stated and stated != used and not config.model.imports_features:
+            raise RecordError(
+                f"data.features={config.data.features}: made with --encoder_input {used}, but {encoder_name(name)} "
+                f"takes {stated} here; set model.encoder_input={used}, or extract the features again"
+            )
 
 
 def _encoder_text(model: ModelConfig) -> str:
@@ -267,6 +312,11 @@ def check_weights(run: Run, fingerprint: str) -> None:
         RecordError: the features have another fingerprint.
     """
     if run.features and run.features.settings.weights != fingerprint:
+        if run.config.model.imports_features:
+            raise RecordError(
+                f"data.features={run.config.data.features}: other values than {run.path} began with; name those "
+                "features, or another run directory with --set run=DIR"
+            )
         weights, made_with = run.config.model.weights, run.features.weights
         known = made_with and made_with != weights
         if weights is None:
@@ -301,7 +351,8 @@ def load_run_dataset(run: Run, records: Path | None = None) -> Dataset:
 
     Args:
         run: as `load_run` returns it.
-        records: where the records are now; photos then go through the encoder instead of stored features.
+        records: where the records are now; photos then go through the encoder instead of stored features, unless these
+            were made elsewhere.
 
     Raises:
         RunError: these are other records than the run was trained on.
@@ -309,7 +360,9 @@ def load_run_dataset(run: Run, records: Path | None = None) -> Dataset:
     """
     config = run.config.model_copy(deep=True)
     if records is not None:
-        config.data.records, config.data.features = str(records), None
+        config.data.records = str(records)
+        if not config.model.imports_features:
+            config.data.features = None
     if load_dataset_info(as_path(config.data.records)) != run.info:
         raise RunError(f"{config.data.records}: other records than {run.path} was trained on")
     return replace(run, config=config, features=load_features(config, run.info)).dataset
