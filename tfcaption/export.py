@@ -1,7 +1,7 @@
 """Exports a trained captioner: one SavedModel from the bytes of photo files to captions, in standard formats only.
 
-The SavedModel holds decoding, resizing, ResNet50 with its fine-tuned blocks, beam search and the vocabulary; loading it
-needs TensorFlow alone. Prints its path.
+The SavedModel holds decoding, resizing, the encoder with its fine-tuned layers, beam search and the vocabulary; loading
+it needs TensorFlow alone. Prints its path.
 """
 
 import sys

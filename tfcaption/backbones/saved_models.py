@@ -30,7 +30,7 @@ class SavedModelLayer(keras.layers.Layer):
 
     def __init__(self, loaded: Any, signature: Any, pixels: tf.TensorSpec, output: str, shape: tuple[int, ...]) -> None:
         super().__init__(name=LAYER, trainable=False)
-        self._loaded, self._signature = loaded, signature
+        self.loaded, self._signature = loaded, signature
         self._pixels, self._output, self._shape = pixels, output, shape
         self.built = True
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfcaption.backbones.families import is_file
+from tfcaption.backbones.saved_models import SavedModelLayer
 from tfcaption.decoding.captioning import caption_features
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.models.captioner import Captioner
+from tfcaption.models.encoder import ImportedEncoder
 from tfcaption.preprocessing.photos_in_graph import prepare_photos
 from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records.examples import Stage
@@ -18,7 +19,7 @@ from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import Run, RunError, trainable_stages
 from tfcaption.runtime.paths import as_path, new_folder
 from tfcaption.runtime.process import stderr_to_file
-from tfcaption.serving.export_folder import INFO_FILE
+from tfcaption.serving.export_folder import INFO_FILE, PHOTO_SIGNATURE
 
 
 def export_captioner(
@@ -28,11 +29,12 @@ def export_captioner(
     options: CaptionOptions = CaptionOptions(),  # noqa: B008 (frozen)
     checkpoint: str = "best",
 ) -> Path:
-    """Write a SavedModel with three signatures.
+    """Write a SavedModel with three signatures; of a run on features that were made elsewhere with the last one only.
 
     `serving_default` takes `images`, (batch,) string, the bytes of photo files. `from_pixels` takes `pixels`,
     (batch, size, size, 3) uint8, of prepared photos. `from_features` takes `features`, (batch, ...) float32, at the
-    stage that the variant trains from. All return:
+    stage that the variant trains from; where photos have different numbers of regions, regions of zeros are padding.
+    All return:
 
         captions: (batch,) string, the best caption.
         scores: (batch,) float32, its length-normalised log-probability.
@@ -59,13 +61,12 @@ def export_captioner(
         raise RunError(f"{output}: exists; remove it, or choose another --output")
     captioner, checkpoint_path = load_captioner(run, checkpoint)
     module = _module(run, captioner, options)
-    signatures = {
-        "serving_default": module.from_photos,
-        "from_pixels": module.from_pixels,
-        "from_features": module.from_features,
-    }
+    signatures = {"from_features": module.from_features}
+    if not run.config.model.imports_features:
+        signatures = {"serving_default": module.from_photos, PHOTO_SIGNATURE: module.from_pixels} | signatures
     description = {
         **describe(run, as_path(checkpoint_path), options),
+        "features": _feature_stage(run, captioner),
         "signatures": {name: _signature(function) for name, function in signatures.items()},
     }
     with new_folder(output) as folder:
@@ -84,9 +85,8 @@ def describe(run: Run, checkpoint: Path, options: CaptionOptions) -> dict[str, A
         "run": str(run.path),
         "checkpoint": f"{checkpoint.parent.name}/{checkpoint.name}",
         "decoder": model.decoder,
-        "encoder": [as_path(encoder).name if is_file(encoder) else encoder for encoder in model.encoders],
+        "encoder": model.encoder_names,
         "variant": model.variant,
-        "features": trainable_stages(model)[0],  # what the signature from_features takes
         "image_size": info.settings.image_size,
         "resize": info.settings.resize,
         "search": options.as_json(),
@@ -100,6 +100,13 @@ def describe(run: Run, checkpoint: Path, options: CaptionOptions) -> dict[str, A
         },
         "dev": _dev_scores(run, checkpoint),
     }
+
+
+def _feature_stage(run: Run, captioner: Captioner) -> Stage:
+    """What the signature `from_features` takes."""
+    if isinstance(captioner.encoder, ImportedEncoder):
+        return captioner.encoder.stage
+    return trainable_stages(run.config.model)[0]
 
 
 def _dev_scores(run: Run, checkpoint: Path) -> dict[str, Any] | None:
@@ -131,7 +138,7 @@ def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Modul
     """The module to save: the weights as plain variables, and one function per signature."""
     vocabulary = Vocabulary(run.words)
     settings = run.info.settings
-    stage = trainable_stages(run.config.model)[0]
+    stage = _feature_stage(run, captioner)
 
     def outputs(inputs: tf.Tensor, is_photo: tf.Tensor, stage: Stage = "photo") -> dict[str, tf.Tensor]:
         """Inputs of the encoder (batch, ...), and whether each is one of a photo, (batch,) bool."""
@@ -167,6 +174,12 @@ def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Modul
             super().__init__(name="tfcaption")
             # Plain variables, since a Keras model needs Keras to be loaded and traces each of its layers.
             self.weights = [variable.value for variable in captioner.weights]
+            self.saved_models = [  # whose weights are not Keras'
+                layer.loaded
+                for backbone in captioner.encoder.backbones
+                for layer in backbone.model.layers
+                if isinstance(layer, SavedModelLayer)
+            ]
 
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")], autograph=False)
         def from_photos(self, images: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,6 +12,7 @@ from tfcaption.runtime.errors import TfcaptionError, UsageError
 from tfcaption.runtime.paths import is_local
 
 INFO_FILE = "assets.extra/export.json"
+PHOTO_SIGNATURE = "from_pixels"  # of prepared photos
 INFO_FILES = (INFO_FILE, "export.json")  # paths of the description that are accepted
 
 
@@ -26,11 +28,24 @@ class ExportInfo(BaseModel):
     resize: str  # squash, crop or pad
     options: CaptionOptions = Field(validation_alias="search")  # that it was exported with
     run: str = ""  # directory that it was exported from
+    signatures: dict[str, Any] = {}  # name -> inputs and outputs
 
     @property
     def its_run(self) -> str:
         """The run that it was exported from, in words."""
         return f"its run, {self.run}," if self.run else "the run that it was exported from"
+
+    def check_takes_photos(self, path: Path) -> None:
+        """Refuse an export that takes features only.
+
+        Raises:
+            ExportError: it is one.
+        """
+        if self.signatures and PHOTO_SIGNATURE not in self.signatures:
+            raise ExportError(
+                f"{path}: captions features that were made elsewhere, not photos: its signature is "
+                f"{' and '.join(self.signatures)}"
+            )
 
     def check(self, options: CaptionOptions, path: Path) -> None:
         """Refuse options that the export at `path` was not made with; `nbest` may be any number that it gives.

@@ -16,9 +16,8 @@ from tfcaption.preprocessing.photos_in_graph import decode_jpeg
 from tfcaption.records.captions import Hypothesis, PhotoCaptions, WordAttention, word_attention
 from tfcaption.runtime.paths import files_below, local_copy
 from tfcaption.runtime.process import stderr_to_file
-from tfcaption.serving.export_folder import ExportError, check_export, load_export_info
+from tfcaption.serving.export_folder import PHOTO_SIGNATURE, ExportError, check_export, load_export_info
 
-SIGNATURE = "from_pixels"
 INPUT = "pixels"
 OUTPUTS = ("captions", "scores", "nbest_captions", "nbest_scores")
 ATTENTION_OUTPUTS = {"words", "attention"}  # of decoders with attention
@@ -44,6 +43,7 @@ class ExportedCaptioner:
         check_export(path)
         self.path, self.batch_size, self._padded, self._attention = path, batch_size, padded, attention
         self.info = load_export_info(path)
+        self.info.check_takes_photos(path)
         self.options = self.info.options
         with stderr_to_file("tfcaption-model-"):
             self._model, self._signature, fault = _load(path, self.info.image_size)
@@ -109,7 +109,7 @@ def _load(path: Path, image_size: int) -> tuple[Any, Any, str]:
     try:
         with local_copy(path) as folder:
             model = tf.saved_model.load(str(folder))
-        signature = model.signatures.get(SIGNATURE)
+        signature = model.signatures.get(PHOTO_SIGNATURE)
         if signature is None or set(OUTPUTS) - set(signature.structured_outputs):
             return None, None, "a SavedModel, but not a captioner of this version; create one with tfcaption.export"
         photo = tf.zeros((1, image_size, image_size, 3), tf.uint8)

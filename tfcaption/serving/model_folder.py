@@ -25,11 +25,14 @@ class ModelFolder:
 
         Raises:
             UsageError: a value is out of its range, or options or a checkpoint that the export was not made with.
-            ExportError: the export has no readable description.
+            ExportError: the export has no readable description, or takes no photos.
+            RunError: the run takes no photos.
         """
         if self.run is not None:
+            check_takes_photos(self.run)
             return CaptionOptions().updated(given)
         info = load_export_info(self.path)
+        info.check_takes_photos(self.path)
         options = info.options.updated(given)
         info.check(options, self.path)
         if checkpoint is not None:
@@ -96,6 +99,19 @@ def find_model(path: Path) -> ModelFolder:
         raise UsageError(f"{path}: no such folder; name a run directory or an export")
     kind = describe_folder(path)
     raise UsageError(f"{path}: is {kind}, neither a run directory nor an export{_which(kind)}")
+
+
+def check_takes_photos(run: Run) -> None:
+    """Refuse a run on features that were made elsewhere, by an encoder that only their maker has.
+
+    Raises:
+        RunError: it is one.
+    """
+    if run.config.model.imports_features:
+        raise RunError(
+            f"{run.path}: captions features that were made elsewhere, not photos; tfcaption.evaluate captions a split "
+            "of them, and tfcaption.export writes a model that takes them"
+        )
 
 
 def find_run(path: Path) -> Run:

@@ -85,8 +85,10 @@ class RunCaptioner:
     def fingerprint(self) -> str:
         """sha256 of the weights, the vocabulary, the preprocessing and the model's config."""
         run = self._model.run
-        config = run.config.model.model_dump(mode="json", exclude={"weights", "glove"})  # files that may move
-        described = [config, run.words, run.info.settings.image_size, run.info.settings.resize, run.info.max_length]
+        model, encoder = run.config.model, self._model.captioner.encoder
+        config = model.model_dump(mode="json", exclude={"encoder", "weights", "glove"})  # files that may move
+        files = [backbone.file_sha256 for backbone in encoder.backbones]
+        described = [config, model.encoder_names, files, run.words, run.info.settings.image_size, run.info.settings.resize, run.info.max_length]
         digest = hashlib.sha256(json.dumps(described).encode())
         for variable in self._model.captioner.weights:  # variables also count the random state of dropout
             digest.update(variable.numpy().tobytes())
