@@ -29,9 +29,9 @@ EXAMPLES = """examples:
       --weights resnet50.h5 --views 3
 
   # regions of an EfficientNetV2, and of two encoders together
-  python -m beam_jobs.extract_features --records records/ --output features/map --stage map \
+  python -m beam_jobs.extract_features --records records/ --output features/map --stage map \\
       --encoder efficientnetv2b0 --weights imagenet
-  python -m beam_jobs.extract_features --records records/ --output features/both --stage map \
+  python -m beam_jobs.extract_features --records records/ --output features/both --stage map \\
       --encoder resnet50 efficientnet_lite2.keras --weights imagenet
 
   # with the encoder that a run has fine-tuned

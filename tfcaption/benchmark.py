@@ -12,6 +12,7 @@ from pathlib import Path
 from tfcaption.benchmarks import jobs
 from tfcaption.benchmarks.harness import Row, benchmark_table, write_rows
 from tfcaption.benchmarks.serve import measure_serve
+from tfcaption.config import DEFAULT_ENCODER
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
@@ -37,7 +38,7 @@ BENCHMARKS = {
     "records": "The Beam job against a loop over a pool of processes; both start-ups included.",
     "extract": "extract_features against one tf.data loop over the same model; both start-ups included.",
     "input": "Photos/s and captions/s of our pipelines, a Keras sequence and a tf.data pipeline over the files.",
-    "train": "Seconds per epoch, from a stated number of steps, against Keras fit with the encoder in the graph.",
+    "train": "Seconds per epoch, from a stated number of steps, against Keras fit with ResNet50 in the graph.",
     "search": "Captions/s from pooled features: search in the graph against `model.predict` word by word.",
     "serve": "Photos/s and latency of the server, by the number of clients that ask at the same time.",
     "memory": "Peak memory of each command on some photos, and on ten times as many.",
@@ -76,7 +77,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         if name == "records":
             command.add_argument("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1])
         if name == "extract":
-            command.add_argument("--weights", default="imagenet", help="of ResNet50 (default: %(default)s)")
+            about = "a name that `tfcaption encoders` lists, or a file (default: %(default)s)"
+            command.add_argument("--encoder", default=DEFAULT_ENCODER, help=about)
+            command.add_argument("--weights", default="imagenet", help="of a named encoder (default: %(default)s)")
         if name == "input":
             command.add_argument("--records", type=as_path, required=True, help="folder that build_records wrote")
             command.add_argument(

@@ -35,6 +35,7 @@ class DataInfo:
         max_tokens: of the longest caption, with `<start>` and `<end>`.
         stage: "photo" for pixels; "trunk", "map" or "pooled" for features.
         shape: of one photo's inputs.
+        encoder: names of the encoders that made the features; none for pixels.
     """
 
     vocabulary: list[str]
@@ -43,6 +44,7 @@ class DataInfo:
     max_tokens: int
     stage: str
     shape: tuple[int, ...]
+    encoder: tuple[str, ...] = ()
 
     @overload
     def encode(self, captions: str) -> list[int]: ...
@@ -165,6 +167,7 @@ def _info(opened: Dataset) -> DataInfo:
         max_tokens=opened.info.max_length,
         stage=opened.stage,
         shape=opened.shape,
+        encoder=tuple(opened.features.encoder_names) if opened.features else (),
     )
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tfcaption.backbones.families import is_file
 from tfcaption.benchmarks.harness import BenchmarkError, Row, repeated_photos, run_module, scratch_folder, seconds_of
 from tfcaption.config import Config, save_config
 
@@ -44,13 +45,14 @@ def measure_records(*, images: Path, photos: int, workers: Sequence[int], repeat
     return rows
 
 
-def measure_extract(*, images: Path, photos: int, weights: str, repeats: int) -> list[Row]:
+def measure_extract(*, images: Path, photos: int, encoder: str, weights: str, repeats: int) -> list[Row]:
     """extract_features against one tf.data loop over the same model; both start-ups included.
 
     Args:
         images: folder of JPEG photos.
         photos: photos in the data set, by repetition.
-        weights: of ResNet50, as extract_features takes them.
+        encoder: its name or file.
+        weights: of a named encoder, as extract_features takes them; a file has its own.
         repeats: measurements of each.
     """
     plain = Row("plain tf.data loop", "photos/s")
@@ -59,8 +61,10 @@ def measure_extract(*, images: Path, photos: int, weights: str, repeats: int) ->
         records = scratch / "records"
         source = ("--images", folder, "--captions", texts)
         run_module("beam_jobs.build_records", *source, "--output", records, "--min_count=1")
-        loop = (PLAIN_LOOPS, "features", records, scratch / "plain", IMAGE_SIZE, weights, EXTRACT_BATCH_SIZE)
-        job = ("beam_jobs.extract_features", "--records", records, "--stage=pooled", "--weights", weights)
+        named = () if is_file(encoder) else (weights,)
+        loop = (PLAIN_LOOPS, "features", records, scratch / "plain", IMAGE_SIZE, EXTRACT_BATCH_SIZE, encoder, *named)
+        options = ("--stage=pooled", "--encoder", encoder, *(("--weights", weights) if named else ()))
+        job = ("beam_jobs.extract_features", "--records", records, *options)
         for repeat in range(repeats):
             plain.values.append(photos / seconds_of(run_module, *loop))
             beam.values.append(photos / seconds_of(run_module, *job, "--output", scratch / f"features-{repeat}"))

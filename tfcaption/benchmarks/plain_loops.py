@@ -1,7 +1,7 @@
 """Baselines of the Beam jobs, without Beam, each run in a process of its own as a user's script would be:
 
 python -m tfcaption.benchmarks.plain_loops records PHOTOS OUTPUT PROCESSES IMAGE_SIZE
-python -m tfcaption.benchmarks.plain_loops features RECORDS OUTPUT IMAGE_SIZE WEIGHTS BATCH_SIZE
+python -m tfcaption.benchmarks.plain_loops features RECORDS OUTPUT IMAGE_SIZE BATCH_SIZE ENCODER [WEIGHTS]
 """
 
 import multiprocessing
@@ -41,7 +41,9 @@ def _write_shard(shard: tuple[Sequence[str], str, int]) -> None:
             stream.write(tfrecord.frame_record(encode_record(record)))
 
 
-def plain_features_loop(files: Sequence[str], *, output: str, image_size: int, weights: str, batch_size: int) -> None:
+def plain_features_loop(
+    files: Sequence[str], *, output: str, image_size: int, encoder: EncoderSettings, batch_size: int
+) -> None:
     """Extract features as `extract_features` does: one tf.data loop over all shards, features into one file."""
     start_tensorflow()  # here, since the records loop and its workers import this module and must not pay for it
     import tensorflow as tf
@@ -49,7 +51,7 @@ def plain_features_loop(files: Sequence[str], *, output: str, image_size: int, w
     from tfcaption.input_pipeline.parsing import decode_jpeg
     from tfcaption.models.encoder import open_encoder
 
-    encoder = open_encoder(EncoderSettings(weights=weights), image_size=image_size)
+    opened = open_encoder(encoder, image_size=image_size)
     key = {PHOTO_JPEG: tf.io.FixedLenFeature((), tf.string)}
     dataset = (
         tf.data.TFRecordDataset(list(files))
@@ -59,7 +61,7 @@ def plain_features_loop(files: Sequence[str], *, output: str, image_size: int, w
     )
     shape = (None, image_size, image_size, 3)
     extract = tf.function(
-        lambda images: tf.cast(encoder(images), tf.float16),
+        lambda images: tf.cast(opened(images), tf.float16),
         autograph=False,
         input_signature=[tf.TensorSpec(shape, tf.uint8)],
     )
@@ -76,9 +78,10 @@ def main(loop: str, source: str, output: str, *options: str) -> None:
         paths = [str(path) for path in files]
         plain_records_loop(paths, output=output, processes=int(processes), image_size=int(size))
     else:
-        size, weights, batch = options
+        size, batch, encoder, *weights = options
         shards = [str(path) for path in files if is_shard_name(path.name)]
-        plain_features_loop(shards, output=output, image_size=int(size), weights=weights, batch_size=int(batch))
+        settings = EncoderSettings((encoder,), *weights)
+        plain_features_loop(shards, output=output, image_size=int(size), encoder=settings, batch_size=int(batch))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from tfcaption.benchmarks.baselines import KerasSequence, keras_captioner
 from tfcaption.benchmarks.harness import SECONDS_PER_EPOCH, Row, find_jpegs, seconds_of
-from tfcaption.config import Config, load_config
+from tfcaption.config import DEFAULT_ENCODER, Config, load_config
 from tfcaption.records.vocabulary import END, START
 from tfcaption.runs.directory import Run, plan_run
+from tfcaption.runtime.errors import UsageError
 from tfcaption.training.assemble import Training, assemble
 
 KERAS_BATCH_SIZE = 64
@@ -29,7 +30,7 @@ def measure_train(
     profile: str | None,
     repeats: int,
 ) -> list[Row]:
-    """Seconds per epoch, from a stated number of steps, against Keras fit with the encoder in the graph.
+    """Seconds per epoch, from a stated number of steps, against Keras fit with ResNet50 in the graph.
 
     Args:
         images: folder of JPEG photos, for Keras fit.
@@ -55,6 +56,12 @@ def _train_rows(
     variant = config.model.variant
     config.train.epochs = 10**4  # more batches than any measurement takes
     run = plan_run(config)
+    encoder = " and ".join(run.config.model.encoder_names)
+    if encoder != DEFAULT_ENCODER or run.config.model.finetune_from:
+        raise UsageError(
+            f"model.encoder={encoder}, model.finetune_from={run.config.model.finetune_from or 'null'}: this benchmark "
+            f"compares with a Keras model of {DEFAULT_ENCODER} and its default layer; name a config of them"
+        )
     training = assemble(run)
     batches, waits = _timed(training.train_batches())
     total = run.info.split("train").captions

@@ -1,5 +1,6 @@
 """Prints the results of inspections and repairs, with the commands that fix what is left."""
 
+import os
 import shlex
 import sys
 from contextlib import suppress
@@ -8,9 +9,11 @@ from pathlib import Path
 from tfcaption.inspection.contact_sheet import contact_sheet
 from tfcaption.inspection.repair import Repair
 from tfcaption.inspection.verification import Inspection, inspect_features, inspect_records
-from tfcaption.records.dataset_info import DATASET_FILE, IMPORTED, FeatureSettings, FeaturesInfo, load_features_info
+from tfcaption.records.dataset_info import DATASET_FILE, IMPORTED, FeaturesInfo, load_features_info
+from tfcaption.records.folder_kinds import RUN_FILE, has_file
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import load_vocabulary
+from tfcaption.runtime.paths import as_path
 
 SHOWN_FAULTS = 20
 
@@ -83,8 +86,8 @@ def print_features(folder: Path) -> bool:
     """Verify features and print what they contain; returns whether they are free of faults."""
     info = load_features_info(folder)
     shards = [shard for split in info.splits.values() for shard in split]
-    made_by = f", {info.name}" if info.name else ""
-    print(f"{sum(shard.records for shard in shards):,} photos, {info.settings}{made_by}, {len(shards):,} shards")
+    made_by = info.name or " and ".join(info.encoder_names)
+    print(f"{sum(shard.records for shard in shards):,} photos, {info.settings}, {made_by}, {len(shards):,} shards")
     faults = inspect_features(folder, info)
     for shard, fault in faults.items():
         print(f"fault: {shard}: {fault.removeprefix(f'{shard}: ')}", file=sys.stderr)
@@ -92,7 +95,7 @@ def print_features(folder: Path) -> bool:
         if info.weights == IMPORTED:
             cure = f"import them again:\n  {_import_command(folder, info)}"
         else:
-            cure = f"this rebuilds no other shard:\n  {_extract_command(folder, info.settings)}"
+            cure = f"this rebuilds no other shard:\n  {_extract_command(folder, info)}"
         print(f"{len(faults):,} shard(s) to rebuild; {cure}", file=sys.stderr)
         return False
     print("no faults")
@@ -104,13 +107,29 @@ def _import_command(folder: Path, info: FeaturesInfo) -> str:
     return f"python -m beam_jobs.import_features --records RECORDS --input FEATURES --output {folder}{name} --overwrite"
 
 
-def _extract_command(folder: Path, settings: FeatureSettings) -> str:
+def _extract_command(folder: Path, info: FeaturesInfo) -> str:
+    settings = info.settings
     from_photos = settings.made_from == "photo"
     source = f"--views {settings.views}" if from_photos else f"--features {settings.made_from.upper()}"
     return (
         f"python -m beam_jobs.extract_features --records RECORDS {source} --output {folder} --stage {settings.stage} "
-        f"--weights WEIGHTS --batch_size {settings.batch_size}"
+        f"{shlex.join(_encoder_options(info))} --batch_size {settings.batch_size}"
     )
+
+
+def _encoder_options(info: FeaturesInfo) -> list[str]:
+    """The options of extract_features that name the encoder of features, without those that are the default."""
+    is_run = info.weights is not None and has_file(as_path(info.weights), RUN_FILE)
+    options = ["--run", str(info.weights)] if is_run else []
+    if not is_run and info.encoder != FeaturesInfo.model_fields["encoder"].default:
+        options += ["--encoder", *info.encoder]
+        if len(set(info.encoder_input)) == 1:
+            options += ["--encoder_input", info.encoder_input[0]]
+    if info.settings.stage == "trunk" and len(info.settings.layers) == 1:
+        options += ["--finetune_from", *info.settings.layers]
+    if not is_run and not all(os.sep in encoder for encoder in info.encoder):  # files have their own, and are absolute
+        options += ["--weights", info.weights or "WEIGHTS"]
+    return options
 
 
 def print_repair(folder: Path, repair: Repair) -> bool:
