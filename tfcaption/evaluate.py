@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from tfcaption.decoding.options import CaptionOptions, add_caption_options, given_options
-from tfcaption.evaluation.results import LINES_FILE, EvaluationOptions, split_name
+from tfcaption.evaluation.rerank_weights import RerankWeights, read_weights
+from tfcaption.evaluation.results import LINES_FILE, RERANKED, EvaluationOptions, candidate_search, split_name
 from tfcaption.records.dataset_info import SPLITS
 from tfcaption.records.display import display_text
-from tfcaption.runs.directory import load_run_dataset
+from tfcaption.runs.directory import Run, load_run_dataset
+from tfcaption.runs.fingerprint import run_fingerprint
 from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.serving.model_folder import find_run
 
-EXAMPLES = """examples:
+EXAMPLES = r"""examples:
   python -m tfcaption.evaluate runs/flickr8k_frozen --split dev
   # two runs side by side, by greedy search, the last checkpoint instead of the best
   python -m tfcaption.evaluate runs/a runs/b --split test --beam 1 --checkpoint last
@@ -31,6 +33,11 @@ EXAMPLES = """examples:
   python -m tfcaption.evaluate runs/a --no_repeat_ngram 0
   # an ensemble of several runs: the mean of their probabilities
   python -m tfcaption.evaluate runs/a runs/b --ensemble runs/a_and_b
+  # choose among the hypotheses of the ensemble and of each run by weights that are cross-fitted on dev, ...
+  python -m tfcaption.evaluate runs/a runs/b --ensemble runs/a_and_b --rerank
+  # ... and by these weights on test
+  python -m tfcaption.evaluate runs/a runs/b --split test --ensemble runs/a_and_b_test \
+      --rerank runs/a_and_b/reranked/rerank.json
   # external captions, in the COCO results format for example, against the references of some records
   python -m tfcaption.evaluate --captions results.json --records records/ --split test
   # what tfcaption.caption --json printed or beam_jobs.caption_images wrote, of which only the photos of dev count
@@ -52,6 +59,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ensemble", type=as_path, metavar="DIR", help="also score all runs together, into this folder"
     )
+    parser.add_argument(
+        "--rerank",
+        nargs="?",
+        const=True,
+        metavar="WEIGHTS",
+        help="also choose among the hypotheses of all searches, into the subfolder reranked; by weights that are "
+        "cross-fitted on the split, or by those of a rerank.json",
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="score the first N photos only")
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
     parser.add_argument("--records", type=as_path, metavar="DIR", help="the records, if they moved since training")
@@ -65,6 +80,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--captions needs --records DIR, whose references they are scored against")
     if arguments.ensemble and len(arguments.runs) < 2:
         parser.error("--ensemble needs two or more runs")
+    if arguments.rerank and arguments.captions:
+        parser.error("--rerank is for runs")
+    if arguments.rerank and len(arguments.runs) > 1 and not arguments.ensemble:
+        parser.error("--rerank of several runs needs --ensemble DIR")
     if arguments.ignore_extra and not arguments.captions:
         parser.error("--ignore_extra is for --captions")
     if arguments.output and not arguments.captions:
@@ -91,16 +110,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         runs = [find_run(as_path(path)) for path in arguments.runs]
         datasets = [load_run_dataset(run, arguments.records) for run in runs]
+        weights = load_weights(arguments.rerank, runs, options)
         start_tensorflow()
         from tfcaption.evaluation.evaluator import evaluate_runs
 
-        results = evaluate_runs(runs, datasets, options, arguments.ensemble)
+        reranked = bool(arguments.rerank)
+        results = evaluate_runs(runs, datasets, options, arguments.ensemble, reranked=reranked, weights=weights)
         folders = [options.folder(run.path) for run in runs] + ([arguments.ensemble] if arguments.ensemble else [])
+        folders += [options.reranked_folder([run.path for run in runs], arguments.ensemble)] if reranked else []
     print_scores(arguments.split, results)
     print_captions([(path.name, folder) for path, folder in zip(results, folders, strict=False)])
     for folder in folders:
         print(f"captions and scores: {folder}")
     return 0
+
+
+def load_weights(rerank: str | bool | None, runs: Sequence[Run], options: EvaluationOptions) -> RerankWeights | None:
+    """The weights that `--rerank` names, checked to be for these runs and this search; None where it names none.
+
+    Raises:
+        UsageError: they cannot be read, or are for others.
+    """
+    if not isinstance(rerank, str):
+        return None
+    path = as_path(rerank)
+    weights = read_weights(path)
+    fingerprints = [run_fingerprint(run, options.checkpoint) for run in runs]
+    weights.check(path, fingerprints, candidate_search(options.search))
+    return weights
 
 
 def print_scores(split: str, results: Mapping[Path, dict[str, Any]]) -> None:
@@ -110,6 +147,9 @@ def print_scores(split: str, results: Mapping[Path, dict[str, Any]]) -> None:
     columns: dict[str, dict[str, Any]] = {}
     for path, metrics in results.items():
         columns["constant"] = metrics["constant"]
+        if RERANKED in metrics:
+            columns[f"reranked ({metrics[RERANKED]})"] = metrics
+            continue
         columns[str(path) if len(path.name) > 24 or path.name in columns else path.name] = metrics
     if "human" in metrics:
         columns["human"] = metrics["human"]

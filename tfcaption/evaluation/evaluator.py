@@ -1,33 +1,35 @@
 """Evaluates runs and ensembles of runs: captions and scores every photo of a split once."""
 
-import dataclasses
-import itertools
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tfcaption.evaluation.opening import first_photos, open_runs
 from tfcaption.evaluation.predictions import caption_split
 from tfcaption.evaluation.references import References, load_references
+from tfcaption.evaluation.rerank_weights import RerankWeights
+from tfcaption.evaluation.reranker import evaluate_reranked
 from tfcaption.evaluation.results import ATTENTION_GRID, EvaluationOptions, write_results
 from tfcaption.evaluation.scores import score_captions
 from tfcaption.input_pipeline.options import NO_CACHE
-from tfcaption.input_pipeline.split import Split, open_split
+from tfcaption.input_pipeline.split import open_split
 from tfcaption.models.encoder import STAGES
 from tfcaption.models.ensemble import CaptionModel, Ensemble
 from tfcaption.records.dataset import Dataset
-from tfcaption.records.reading import read_records
-from tfcaption.records.sharding import shard_name
-from tfcaption.records.tfrecord import frame_record
 from tfcaption.runs.checkpoints import load_captioner
-from tfcaption.runs.directory import Run, RunError, load_run_dataset
+from tfcaption.runs.directory import Run
 from tfcaption.runtime.progress import Progress
 
 
 def evaluate_runs(
-    runs: Sequence[Run], datasets: Sequence[Dataset], options: EvaluationOptions, ensemble: Path | None = None
+    runs: Sequence[Run],
+    datasets: Sequence[Dataset],
+    options: EvaluationOptions,
+    ensemble: Path | None = None,
+    *,
+    reranked: bool = False,
+    weights: RerankWeights | None = None,
 ) -> dict[Path, dict[str, Any]]:
     """Evaluate several runs; those on the same records share one reading of the references.
 
@@ -36,9 +38,13 @@ def evaluate_runs(
         datasets: of each run, as `load_run_dataset` returns it.
         options: split, search, checkpoint.
         ensemble: folder for the scores of all runs together; None: they are not evaluated together.
+        reranked: also choose among the hypotheses of all runs by a reranking, see `evaluate_reranked`; of several runs
+            only with `ensemble`.
+        weights: of the reranking; None: they are fitted.
 
     Returns:
-        Run directory (and `ensemble`) -> content of `metrics.json`, see `evaluate_run`.
+        Run directory (and `ensemble`, and the folder of the reranking) -> content of `metrics.json`, see
+        `evaluate_run`.
     """
     known: dict[str, References] = {}
     results = {}
@@ -47,10 +53,13 @@ def evaluate_runs(
         if records not in known:
             known[records] = load_references(dataset.records, options.split)
         results[run.path] = evaluate_run(run, dataset, options, known[records])
+    earliest = min(datasets, key=lambda dataset: STAGES.index(dataset.stage))  # all runs can start from it
+    references = known[earliest.info.fingerprint()]
     if ensemble is not None:
-        earliest = min(datasets, key=lambda dataset: STAGES.index(dataset.stage))  # all runs can start from it
-        references = known[earliest.info.fingerprint()]
         results[ensemble] = evaluate_ensemble(runs, earliest, options, ensemble, references)
+    if reranked:
+        folder = options.reranked_folder([run.path for run in runs], ensemble)
+        results[folder] = evaluate_reranked(runs, earliest, options, folder, references, weights)
     return results
 
 
@@ -109,15 +118,8 @@ def evaluate_ensemble(
     Raises:
         RunError: the runs were trained on different records, or have no such checkpoint.
     """
-    first, *others = runs
-    for other in others:
-        if other.info != first.info or other.words != first.words:
-            raise RunError(f"{other.path}: trained on other records than {first.path}")
-    captioners, checkpoints = zip(*(load_captioner(run, options.checkpoint) for run in runs), strict=True)
-    stored = dataset.features
-    if stored and any(each.encoder.fingerprint(dataset.stage) != stored.settings.weights for each in captioners):
-        dataset = load_run_dataset(first, dataset.records)  # of another encoder than some run has: start from photos
-    return _evaluate(Ensemble(captioners), ", ".join(checkpoints), first, dataset, options, references, output)
+    captioners, checkpoint, dataset = open_runs(runs, dataset, options.checkpoint)
+    return _evaluate(Ensemble(captioners), checkpoint, runs[0], dataset, options, references, output)
 
 
 def _evaluate(
@@ -135,7 +137,7 @@ def _evaluate(
     references = references or load_references(dataset.records, split)
     references = references.first(options.limit)
     with (
-        _first_photos(opened, options.limit) as chosen,
+        first_photos(opened, options.limit) as chosen,
         Progress(chosen.photos, unit="photos", label=f"captioning {split}") as progress,
     ):
         predictions = caption_split(
@@ -181,18 +183,3 @@ def _evaluate(
     ]
     write_results(output, metrics, lines)
     return metrics
-
-
-@contextmanager
-def _first_photos(split: Split, limit: int | None) -> Iterator[Split]:
-    """The split with its first photos only, copied into one temporary shard; all of it for None."""
-    if limit is None or limit >= split.photos:
-        yield split
-        return
-    with tempfile.TemporaryDirectory(prefix="tfcaption-") as folder:
-        shard = Path(folder) / shard_name(split.name, 0, 1)
-        with shard.open("wb") as stream:
-            for record in itertools.islice(read_records(split.files), limit):
-                stream.write(frame_record(record))
-        size = shard.stat().st_size
-        yield dataclasses.replace(split, files=[str(shard)], bytes=size, photos=limit, most_photos_of_a_host=limit)

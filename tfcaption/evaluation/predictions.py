@@ -64,23 +64,15 @@ def caption_split(
         )
         return captions, captioner.token_sums(features, tokens)
 
-    batch_size_photos = min(batch_size_photos, max(split.photos, 1))  # rows beyond them would be empty
     nbest: dict[str, tuple[Hypothesis, ...]] = {}
     word_attentions: dict[str, tuple[WordAttention, ...]] = {}
     totals = np.zeros(3)
-    for batch in _batches(split, batch_size_photos):
-        ids = [photo_id.decode() for photo_id in batch["photo_id"].numpy()]  # empty: fills up the batch
-        if not any(ids):
-            continue
+    for ids, batch in photo_batches(split, batch_size_photos):
         result, sums = caption_and_score(batch["inputs"], batch["tokens"])
         totals += [float(value) for value in sums]
         for photo_id, captions, scores in zip(
             ids, result.captions.numpy(), result.scores.numpy().tolist(), strict=True
         ):
-            if photo_id in nbest:
-                raise RecordError(
-                    f"{photo_id}: appears twice in split {split.name}; verify the records with tfcaption.inspect"
-                )
             if photo_id:
                 nbest[photo_id] = hypotheses_of(captions, scores)
         if result.attention is not None:
@@ -93,6 +85,26 @@ def caption_split(
     return SplitCaptions(best, nbest, word_attentions, float(np.exp(loss / tokens)), correct / tokens)
 
 
-def _batches(split: Split, batch_size_photos: int) -> Iterator[Batch]:
+def photo_batches(split: Split, batch_size_photos: int) -> Iterator[tuple[list[str], Batch]]:
+    """Batches of a split, with the ids of their photos; an empty id is of a row that fills up the batch.
+
+    Args:
+        split: as for `caption_split`.
+        batch_size_photos: photos per batch.
+
+    Raises:
+        RecordError: a photo occurs twice, or a record is damaged.
+    """
+    batch_size_photos = min(batch_size_photos, max(split.photos, 1))  # rows beyond them would be empty
+    known: set[str] = set()
     with explain_read_errors(split):
-        yield from make_batches(split, BatchOptions(batch_size_photos))
+        for batch in make_batches(split, BatchOptions(batch_size_photos)):
+            ids = [photo_id.decode() for photo_id in batch["photo_id"].numpy()]
+            for photo_id in filter(None, ids):
+                if photo_id in known:
+                    raise RecordError(
+                        f"{photo_id}: appears twice in split {split.name}; verify the records with tfcaption.inspect"
+                    )
+                known.add(photo_id)
+            if any(ids):
+                yield ids, batch

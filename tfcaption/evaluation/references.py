@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfcaption.metrics.bleu import ReferenceNgrams, corpus_bleu
+from tfcaption.metrics.cider import Cider
 from tfcaption.metrics.tokens import ngrams, score_tokens
 from tfcaption.records.dataset_info import DATASET_FILE, DatasetInfo, load_dataset_info
 from tfcaption.records.examples import ids_of
@@ -57,6 +58,16 @@ def load_references(records: Path, split: str) -> References:
             photos.extend(of_shard)
             progress.update(len(photos))
     return References(read_references(split_files), frozenset(training), choose_constant_caption(photos))
+
+
+def load_training_frequencies(records: Path) -> Cider:
+    """CIDEr-D with the document frequencies of the training photos' captions, which no other split's references enter.
+
+    Raises:
+        RecordError: the records do not exist, or are damaged.
+    """
+    files = _shard_files(records, load_dataset_info(records), "train")
+    return Cider([score_tokens(caption) for caption in captions] for captions in read_references(files).values())
 
 
 def load_source_ids(records: Path) -> dict[str, dict[str, list[str]]]:

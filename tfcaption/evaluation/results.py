@@ -1,7 +1,7 @@
 """What an evaluation is asked for, and what it writes: `captions.jsonl` and `metrics.json`."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +10,17 @@ from tfcaption.decoding.options import CaptionOptions
 from tfcaption.runtime.errors import UsageError
 
 LINES_FILE = "captions.jsonl"
+RERANKED_FOLDER = "reranked"
+RERANKED = "reranked"  # in metrics.json, by which weights
 ATTENTION_GRID = "attention_grid"  # in metrics.json, false where attention is to regions that form no grid
 _SPLIT_NAMES = {"val": "dev", "valid": "dev", "validation": "dev"}  # of other data sets and libraries
+_CANDIDATES = 5
 PROTOCOL = "corpus scores, all raw references, Penn Treebank tokens without punctuation"
+
+
+def candidate_search(search: CaptionOptions) -> CaptionOptions:
+    """The search for hypotheses to rerank: all that it finds, and at least five of each photo."""
+    return search.updated({"nbest": max(_CANDIDATES, search.available)})
 
 
 def split_name(name: str) -> str:
@@ -53,6 +61,10 @@ class EvaluationOptions:
     def folder(self, run: Path) -> Path:
         """Where the scores of a run go: scores of its first photos never replace those of all photos."""
         return run / (f"eval-{self.split}" if self.limit is None else f"eval-{self.split}-first-{self.limit}")
+
+    def reranked_folder(self, runs: Sequence[Path], ensemble: Path | None) -> Path:
+        """Where the scores of a reranking go: beside those of the ensemble, or of the run where there is one only."""
+        return (ensemble or self.folder(runs[0])) / RERANKED_FOLDER
 
 
 def write_results(folder: Path, metrics: dict[str, Any], captions: Iterable[dict[str, Any]]) -> None:
