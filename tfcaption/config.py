@@ -137,7 +137,7 @@ class ModelConfig(_Section):
     @property
     def encoders(self) -> list[str]:
         """The encoders, one or several."""
-        encoder = self.encoder or DEFAULT_ENCODER
+        encoder = DEFAULT_ENCODER if self.encoder is None else self.encoder
         return [encoder] if isinstance(encoder, str) else list(encoder)
 
     @property

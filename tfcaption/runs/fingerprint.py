@@ -16,9 +16,9 @@ def run_fingerprint(run: Run, checkpoint: str = "best") -> str:
         run: as `load_run` returns it.
         checkpoint: `best` or `last`; without it, the rest is hashed.
     """
-    config = run.config.model.model_dump(mode="json", exclude={"weights", "glove"})  # files that may move
-    settings = run.info.settings
-    described = [config, run.words, settings.image_size, settings.resize, run.info.max_length]
+    model, settings = run.config.model, run.info.settings
+    config = model.model_dump(mode="json", exclude={"encoder", "weights", "glove"})  # files that may move
+    described = [config, model.encoder_names, run.words, settings.image_size, settings.resize, run.info.max_length]
     digest = hashlib.sha256(json.dumps(described).encode())
     checkpoint_files = (run.path / CHECKPOINTS / checkpoint).glob("ckpt-*")
     encoder_files = (path for path in (run.path / ENCODER_FOLDER).rglob("*") if path.is_file())
