@@ -13,6 +13,7 @@ from tfcaption.decoding.options import CaptionOptions
 from tfcaption.runtime.errors import UsageError
 
 WEIGHTS_FILE = "rerank.json"
+FOLDS = 5  # of photos, to fit weights and choose captions by turns
 
 
 def model_names(runs: int) -> list[str]:
@@ -63,6 +64,19 @@ class RerankWeights(BaseModel):
                 f"--rerank {path}: its weights are for another search: {self.search}; give the options that were given "
                 "then, or fit new weights with --rerank alone"
             )
+
+
+def check_photos(photos: int) -> None:
+    """Check that there are enough photos to fit weights.
+
+    Raises:
+        UsageError: there are fewer photos than folds.
+    """
+    if photos < FOLDS:
+        raise UsageError(
+            f"--rerank: {photos} photos cannot be divided into {FOLDS} folds; raise --limit, name a larger --split, or "
+            f"give a {WEIGHTS_FILE} from another split"
+        )
 
 
 def write_weights(path: Path, weights: RerankWeights) -> None:

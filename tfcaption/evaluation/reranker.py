@@ -12,13 +12,15 @@ from tfcaption.evaluation.candidates import Candidates, collect_candidates, hypo
 from tfcaption.evaluation.opening import first_photos, open_runs
 from tfcaption.evaluation.references import References, load_training_frequencies
 from tfcaption.evaluation.rerank_weights import (
+    FOLDS,
     WEIGHTS_FILE,
     RerankWeights,
+    check_photos,
     feature_names,
     model_names,
     write_weights,
 )
-from tfcaption.evaluation.reranking import FOLDS, CrossFit, Fit, cross_fit, fit, fold_numbers
+from tfcaption.evaluation.reranking import CrossFit, Fit, cross_fit, fit, fold_numbers
 from tfcaption.evaluation.results import RERANKED, EvaluationOptions, candidate_search, write_results
 from tfcaption.evaluation.scores import score_captions
 from tfcaption.input_pipeline.options import NO_CACHE
@@ -29,7 +31,6 @@ from tfcaption.records.captions import Hypothesis
 from tfcaption.records.dataset import Dataset
 from tfcaption.runs.directory import Run
 from tfcaption.runs.fingerprint import run_fingerprint
-from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.progress import Progress
 
 
@@ -65,11 +66,8 @@ def evaluate_reranked(
     """
     start = time.monotonic()
     references = references.first(options.limit)
-    if weights is None and len(references.by_photo) < FOLDS:
-        raise UsageError(
-            f"--rerank: {len(references.by_photo)} photos cannot be divided into {FOLDS} folds; raise --limit, or name "
-            f"a {WEIGHTS_FILE} from another split"
-        )
+    if weights is None:
+        check_photos(len(references.by_photo))
     options = dataclasses.replace(options, search=candidate_search(options.search))
     captioners, checkpoint, dataset = open_runs(runs, dataset, options.checkpoint)
     config, split = runs[0].config, options.split
@@ -146,7 +144,7 @@ def evaluate_reranked(
 
 def _fit(features: dict[str, np.ndarray], scores: dict[str, np.ndarray]) -> tuple[Fit, CrossFit]:
     """The weights from all photos, and the predictions for each photo by weights from the other folds."""
-    folds = fold_numbers(list(features))
+    folds = fold_numbers(list(features), FOLDS)
     values = list(features.values()), [scores[photo] for photo in features]
     return fit(*values, folds), cross_fit(*values, folds)
 

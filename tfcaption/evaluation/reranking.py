@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-FOLDS = 5
 RIDGES = tuple(10.0**power for power in range(-4, 3))  # as a share of the standardised features' variance
 
 
@@ -36,7 +35,7 @@ class _Moments(NamedTuple):
     hypotheses: int
 
 
-def fold_numbers(photo_ids: Sequence[str], folds: int = FOLDS) -> np.ndarray:
+def fold_numbers(photo_ids: Sequence[str], folds: int) -> np.ndarray:
     """The fold of each photo, (photos,) int: photos in the order of a hash of their ids, dealt out in turn.
 
     A photo's fold depends neither on the order of the photos nor on anything that is known about them, and the folds
@@ -86,9 +85,10 @@ def _fit(
     training: Collection[int],
 ) -> Fit:
     """Weights from some folds; nothing of the others is read."""
-    held_out = {
-        fold: [(features[photo], scores[photo]) for photo in np.flatnonzero(folds == fold)] for fold in training
-    }
+    held_out: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {fold: [] for fold in training}
+    for own, of_photo, fold in zip(features, scores, folds.tolist(), strict=True):
+        if fold in held_out:
+            held_out[fold].append((own, of_photo))
 
     def mean_choice(ridge: float) -> float:
         """Mean score of the hypotheses chosen in each fold by the weights of the others."""
@@ -107,7 +107,7 @@ def _moments_of_folds(
 ) -> dict[int, _Moments]:
     found = {}
     for fold in sorted(set(folds.tolist())):
-        photos = np.flatnonzero(folds == fold)
+        photos = np.flatnonzero(folds == fold).tolist()
         inputs = np.concatenate([features[photo] - features[photo].mean(0) for photo in photos])
         targets = np.concatenate([scores[photo] - scores[photo].mean() for photo in photos])
         found[fold] = _Moments(inputs.T @ inputs, inputs.T @ targets, len(targets))

@@ -17,7 +17,7 @@ def photos_with(noise, photos=200, seed=0):
         values = generator.normal(size=(generator.integers(1, 9), 4)) + generator.normal(size=4)
         features.append(values * SCALES)
         scores.append(values @ WEIGHTS + generator.normal() * 10 + generator.normal(size=len(values)) * noise)
-    return features, scores, fold_numbers([f"photo {index}" for index in range(photos)])
+    return features, scores, fold_numbers([f"photo {index}" for index in range(photos)], 5)
 
 
 def mean_of_chosen(predictions, scores):
@@ -58,7 +58,7 @@ def test_scores_that_say_nothing_gain_nothing_when_cross_fitted_though_they_do_o
         generator = np.random.default_rng(seed)
         features = [generator.normal(size=(8, 10)) for _ in range(60)]
         scores = [generator.normal(size=8) for _ in features]
-        folds = fold_numbers([f"{seed}/{photo}" for photo in range(len(features))])
+        folds = fold_numbers([f"{seed}/{photo}" for photo in range(len(features))], 5)
         predictions = cross_fit(features, scores, folds).predictions
         gains["cross-fitted"].append(mean_of_chosen(predictions, scores) - mean_of_all(scores))
         weights = fit(features, scores, folds).weights
@@ -81,9 +81,9 @@ def test_a_photos_own_scores_change_no_prediction_for_its_fold():
 
 def test_folds_are_of_equal_size_and_do_not_depend_on_the_order_of_the_photos():
     ids = [f"{number}.jpg" for number in range(23)]
-    numbers = dict(zip(ids, fold_numbers(ids), strict=True))
+    numbers = dict(zip(ids, fold_numbers(ids, 5), strict=True))
     assert sorted(np.bincount(list(numbers.values()))) == [4, 4, 5, 5, 5]
-    assert numbers == dict(zip(ids[::-1], fold_numbers(ids[::-1]), strict=True))
+    assert numbers == dict(zip(ids[::-1], fold_numbers(ids[::-1], 5), strict=True))
     assert [numbers[photo] for photo in ids] != [index % 5 for index in range(23)]
 
 
