@@ -23,7 +23,7 @@ def cuts(model: keras.Model) -> list[str]:
     """
     with_weights, listed = False, []
     paths = only_paths(model)
-    for node in _nodes(model):
+    for node in nodes_in_order(model):
         with_weights = with_weights or has_encoder_weights(node.operation)
         if with_weights and node.operation.name in paths:
             listed.append(node.operation.name)
@@ -43,7 +43,7 @@ def has_encoder_weights(operation: keras.Operation) -> bool:
 
 def only_paths(model: keras.Model) -> dict[str, keras.KerasTensor]:
     """Layers and other operations through whose output all paths of a model lead, in order, with that output."""
-    nodes = _nodes(model)
+    nodes = nodes_in_order(model)
     readers = {id(tensor): 0 for node in nodes for tensor in node.output_tensors}  # that have not read it yet
     for node in nodes:
         for tensor in node.input_tensors:
@@ -63,7 +63,7 @@ def only_paths(model: keras.Model) -> dict[str, keras.KerasTensor]:
     return found
 
 
-def _nodes(model: keras.Model) -> list[Any]:
+def nodes_in_order(model: keras.Model) -> list[Any]:
     """The calls of a model's layers, each after those whose outputs it reads; Keras has no public name for them."""
     return [node for depth in sorted(model._nodes_by_depth, reverse=True) for node in model._nodes_by_depth[depth]]
 
@@ -94,7 +94,7 @@ def split(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
 
 def _no_cut(model: keras.Model, layer: str) -> str:
     """Why a model cannot be split at a layer."""
-    order, possible = [node.operation.name for node in _nodes(model)], cuts(model)
+    order, possible = [node.operation.name for node in nodes_in_order(model)], cuts(model)
     if layer not in order:
         close = difflib.get_close_matches(layer, possible, n=1) or difflib.get_close_matches(layer, order, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
@@ -108,7 +108,7 @@ def default_cut(model: keras.Model) -> str:
     """The last of `cuts` beyond which 0.3 or more of a model's weights lie; the first where none has as many."""
     below = {}  # weights up to each layer
     count = 0
-    for node in _nodes(model):
+    for node in nodes_in_order(model):
         count += getattr(node.operation, "count_params", lambda: 0)()
         below[node.operation.name] = count
     possible = cuts(model)

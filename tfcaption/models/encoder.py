@@ -5,6 +5,7 @@ ResNet50 that is `conv5_block1_out` unless the config says otherwise: the head h
 BatchNorm always runs in inference mode, so its moving statistics never change.
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from typing import get_args
@@ -18,6 +19,7 @@ from tfcaption.backbones.families import FAMILIES, is_file
 from tfcaption.backbones.loading import Backbone, load_backbone
 from tfcaption.backbones.preprocessing import preprocess
 from tfcaption.backbones.settings import EncoderSettings
+from tfcaption.models.folded_norms import fold_norms
 from tfcaption.models.layers import masked_mean
 from tfcaption.models.matrix_products import head_as_matrix_products
 from tfcaption.records.examples import Stage
@@ -43,7 +45,7 @@ class Encoder(keras.layers.Layer):
     varying = False  # photos have equally many regions
 
     def __init__(self, backbones: Sequence[Backbone], *, finetune_from: str | None = None, finetuned: bool) -> None:
-        super().__init__(name="encoder")
+        super().__init__(name="encoder", autocast=False)  # weights are cast where they are used
         self.backbones, self.finetuned = tuple(backbones), finetuned
         first = backbones[0]
         if finetuned:
@@ -64,10 +66,17 @@ class Encoder(keras.layers.Layer):
             part.trainable = False
         if self.head is not None:
             self.head.trainable = finetuned
+            for layer in self.head.layers:  # those of a file may have been saved as not trainable
+                layer.trainable = finetuned
         # On a CPU, matrix products instead of convolutions take 0.75 of the time for the head's gradients at 7x7
         # positions, and 0.15 of it at 2x2.
         default = self.cut == FAMILIES["resnet50"].cut and first.name == "resnet50"
-        self._uses_convolutions = not default or bool(tf.config.list_physical_devices("GPU"))
+        uses_products = default and not tf.config.list_physical_devices("GPU")
+        # ResNet50 at its default cut gives the features that it gave in earlier versions, bit for bit.
+        run = (lambda model: functools.partial(model, training=False)) if default else fold_norms
+        self._run_trunks = [run(model) for model in (self.trunk, *self.others)]
+        if self.head is not None:
+            self._run_head = functools.partial(head_as_matrix_products, self.head) if uses_products else run(self.head)
         self.built = True
 
     def call(self, inputs: tf.Tensor, start: Stage = "photo", end: Stage = "pooled") -> tf.Tensor:
@@ -91,8 +100,8 @@ class Encoder(keras.layers.Layer):
 
     def _trunk_maps(self, images: tf.Tensor) -> tf.Tensor:
         maps = [
-            model(preprocess(images, backbone.input), training=False)
-            for backbone, model in zip(self.backbones, (self.trunk, *self.others), strict=True)
+            run(preprocess(images, backbone.input))
+            for backbone, run in zip(self.backbones, self._run_trunks, strict=True)
         ]
         joined = maps[0] if len(maps) == 1 else tf.concat(maps, -1)
         return tf.stop_gradient(tf.cast(joined, self.compute_dtype))
@@ -100,7 +109,7 @@ class Encoder(keras.layers.Layer):
     def _head_maps(self, maps: tf.Tensor) -> tf.Tensor:
         if self.head is None:
             return maps
-        maps = self.head(maps, training=False) if self._uses_convolutions else head_as_matrix_products(self.head, maps)
+        maps = self._run_head(maps)
         return maps if self.finetuned else tf.stop_gradient(maps)
 
     def feature_shape(self, stage: Stage) -> tuple[int, ...]:
