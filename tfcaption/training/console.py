@@ -1,5 +1,6 @@
 """What a training run prints: what it is made of, a line per epoch, how it ended."""
 
+import math
 import time
 
 import numpy as np
@@ -11,6 +12,9 @@ from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.runs.directory import Run, trainable_stages
 from tfcaption.training.assemble import Training
 from tfcaption.training.state import TrainingState
+
+BYTES_PER_FEATURE = 2  # float16
+MAX_ADVISED_GB = 20
 
 
 def describe(training: Training) -> str:
@@ -31,25 +35,32 @@ def describe(training: Training) -> str:
     )
 
 
-def extraction_advice(run: Run, encoder: Encoder) -> str:
-    """What stored features would save, measured on one batch of random photos, and the command that makes them."""
+def extraction_advice(run: Run, encoder: Encoder) -> list[str]:
+    """What stored features would save, measured on one batch of random photos, and the command that makes them.
+
+    Returns:
+        One line for the console; none if the features would take too much space to be worth it.
+    """
     (stage, *_) = trainable_stages(run.config.model)
     size, epochs = run.info.settings.image_size, run.config.train.epochs
+    photos = run.info.split("train").photos + run.info.split("dev").photos
+    gigabytes = photos * math.prod(encoder.feature_shape(stage)) * BYTES_PER_FEATURE / 1e9
+    if gigabytes > MAX_ADVISED_GB:
+        return []
     images = tf.constant(np.random.default_rng(0).integers(0, 256, (16, size, size, 3)), tf.uint8)
     encode = tf.function(lambda images: encoder(images, end=stage), autograph=False)
     encode(images)  # traces
     start = time.monotonic()
     tf.nest.map_structure(lambda value: value.numpy(), encode(images))
     seconds = (time.monotonic() - start) / 16
-    photos = run.info.split("train").photos + run.info.split("dev").photos
     saved = seconds * photos * (epochs - 1)
-    return (
-        "without data.features each epoch repeats the encoder's frozen layers. Stored features would save about "
-        f"{saved / 60:,.1f} minutes of {epochs} epochs: python -m beam_jobs.extract_features "
-        f"--records {run.config.data.records} "
+    return [
+        "without data.features each epoch repeats the encoder's frozen layers. Stored features would take "
+        f"{gigabytes:.2g} GB and save about {saved / 60:,.1f} minutes of {epochs} epochs: "
+        f"python -m beam_jobs.extract_features --records {run.config.data.records} "
         f"--output features/{stage} --stage {stage} {_encoder_options(run)}, "
         f"--set data.features=features/{stage}"
-    )
+    ]
 
 
 def _encoder_options(run: Run) -> str:

@@ -64,7 +64,7 @@ def train_run(
             write_about(directory.folder, command=command, device=device_name(), precision=precision, features=features)
         print_lines(*training.notes, describe(training))
         if training.train_split.stage == "photo" and run.config.data.augment == "none" and host.writes:
-            print_lines(extraction_advice(run, training.trainer.captioner.encoder))
+            print_lines(*extraction_advice(run, training.trainer.captioner.encoder))
         state = TrainingState(training.trainer, run.config.train, directory, writes=host.writes)
         if state.finished:
             print_lines(f"{run.path}: is finished; nothing to do")
