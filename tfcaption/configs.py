@@ -23,7 +23,7 @@ class Header:
     """What the comment on top of a config says."""
 
     purpose: str  # its first line
-    result: str  # the line `# result: ...`
+    result: str  # the line `# result: ...`; empty where nothing was measured
 
 
 def read_header(path: Path) -> Header:
@@ -32,7 +32,7 @@ def read_header(path: Path) -> Header:
         line.removeprefix("#").strip() for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#"
     ]
     results = (line.removeprefix("result: ") for line in comments if line.startswith("result: "))
-    return Header(comments[0], next(results))
+    return Header(comments[0], next(results, ""))
 
 
 @reports_errors
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     for name, path in named_configs().items():
         header = read_header(path)
-        print(f"{name}\n    {header.purpose}\n    {header.result}")
+        print("\n    ".join(filter(None, (name, header.purpose, header.result))))
     return 0
 
 
