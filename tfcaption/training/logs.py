@@ -66,7 +66,11 @@ class TensorBoardLog:
 
     def add_config(self, config: Config) -> None:
         """Write the fields of the config for the tab HPARAMS, which compares runs by them."""
-        values = {key: value for key, value in flat_config(config).items() if value is not None and key != "run"}
+        values = {
+            key: " ".join(value) if isinstance(value, list) else value  # hparams takes no lists
+            for key, value in flat_config(config).items()
+            if value is not None and key != "run"
+        }
         with self._writer.as_default(step=0):
             hparams.hparams(values, trial_id=config.run)
 
