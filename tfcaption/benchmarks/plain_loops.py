@@ -80,7 +80,7 @@ def main(loop: str, source: str, output: str, *options: str) -> None:
     else:
         size, batch, encoder, *weights = options
         shards = [str(path) for path in files if is_shard_name(path.name)]
-        settings = EncoderSettings((encoder,), *weights)
+        settings = EncoderSettings((encoder,), weights[0] if weights else None)
         plain_features_loop(shards, output=output, image_size=int(size), encoder=settings, batch_size=int(batch))
 
 

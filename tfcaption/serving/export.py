@@ -169,37 +169,34 @@ def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Modul
     def encoded(pixels: tf.Tensor, is_photo: tf.Tensor) -> dict[str, tf.Tensor]:
         return outputs(pixels, is_photo)
 
-    class Exported(tf.Module):
-        def __init__(self) -> None:
-            super().__init__(name="tfcaption")
-            # Plain variables, since a Keras model needs Keras to be loaded and traces each of its layers.
-            self.weights = [variable.value for variable in captioner.weights]
-            self.saved_models = [  # whose weights are not Keras'
-                layer.loaded
-                for backbone in captioner.encoder.backbones
-                for layer in backbone.model.layers
-                if isinstance(layer, SavedModelLayer)
-            ]
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")], autograph=False)
+    def from_photos(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels, is_photo = prepare_photos(images, image_size=settings.image_size, resize=settings.resize)
+        found: dict[str, tf.Tensor] = encoded(pixels, is_photo)
+        return found
 
-        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, "images")], autograph=False)
-        def from_photos(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-            pixels, is_photo = prepare_photos(images, image_size=settings.image_size, resize=settings.resize)
-            found: dict[str, tf.Tensor] = encoded(pixels, is_photo)
-            return found
+    # Without the tf.data pipeline in the graph that prepares photos, which takes 0.2 s to set up in each call.
+    @tf.function(input_signature=[pixels_spec], autograph=False)
+    def from_pixels(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        found: dict[str, tf.Tensor] = encoded(pixels, tf.fill(tf.shape(pixels)[:1], True))
+        return found
 
-        # Without the tf.data pipeline in the graph that prepares photos, which takes 0.2 s to set up in each call.
-        @tf.function(input_signature=[pixels_spec], autograph=False)
-        def from_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-            found: dict[str, tf.Tensor] = encoded(pixels, tf.fill(tf.shape(pixels)[:1], True))
-            return found
+    shape = captioner.encoder.feature_shape(stage)
 
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((None, *captioner.encoder.feature_shape(stage)), tf.float32, "features"),
-            ],
-            autograph=False,
-        )
-        def from_features(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
-            return outputs(features, tf.fill(tf.shape(features)[:1], True), stage)
+    @tf.function(input_signature=[tf.TensorSpec((None, *shape), tf.float32, "features")], autograph=False)
+    def from_features(features: tf.Tensor) -> dict[str, tf.Tensor]:
+        return outputs(features, tf.fill(tf.shape(features)[:1], True), stage)
 
-    return Exported()
+    module = tf.Module(name="tfcaption")
+    # Plain variables, since a Keras model needs Keras to be loaded and traces each of its layers.
+    module.weights = [variable.value for variable in captioner.weights]
+    module.saved_models = [  # whose weights are not Keras'
+        layer.loaded
+        for backbone in captioner.encoder.backbones
+        for layer in backbone.model.layers
+        if isinstance(layer, SavedModelLayer)
+    ]
+    module.from_features = from_features
+    if not run.config.model.imports_features:  # TensorFlow traces and saves every function of a module
+        module.from_photos, module.from_pixels = from_photos, from_pixels
+    return module

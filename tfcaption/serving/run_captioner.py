@@ -88,7 +88,9 @@ class RunCaptioner:
         model, encoder = run.config.model, self._model.captioner.encoder
         config = model.model_dump(mode="json", exclude={"encoder", "weights", "glove"})  # files that may move
         files = [backbone.file_sha256 for backbone in encoder.backbones]
-        described = [config, model.encoder_names, files, run.words, run.info.settings.image_size, run.info.settings.resize, run.info.max_length]
+        settings = run.info.settings
+        described = [config, model.encoder_names, files, run.words]
+        described += [settings.image_size, settings.resize, run.info.max_length]
         digest = hashlib.sha256(json.dumps(described).encode())
         for variable in self._model.captioner.weights:  # variables also count the random state of dropout
             digest.update(variable.numpy().tobytes())
