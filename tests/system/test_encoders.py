@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -86,13 +87,17 @@ def settings(run, records, features=None, *, epochs=1, **model):
 
 
 def encoder_weights(run):
-    """Weights of a run's encoder as training began and as it ended: trunks, head, by name."""
+    """Weights of a run's encoder as training began and as it ended: of trunks and of the head, by PLACE/NAME."""
     loaded = load_run(run)
     for encoder in (own_encoder(loaded), load_captioner(loaded, "last")[0].encoder):
         heads = [encoder.head] if encoder.head else []
         yield tuple(
-            {f"{index}/{weight.path}": weight.numpy() for index, part in enumerate(parts) for weight in part.weights}
-            for parts in ((encoder.trunk, *encoder.others), heads)
+            # Keras numbers the weights of ConvNeXt's LayerScale within the process.
+            {f"{place}/{re.sub('variable_.*', 'scale', weight.path)}": weight.numpy() for place, weight in places}
+            for places in (
+                enumerate(weight for part in parts for weight in part.weights)
+                for parts in ((encoder.trunk, *encoder.others), heads)
+            )
         )
 
 
