@@ -14,7 +14,7 @@ from tfcaption.preprocessing.augmented_views import crop_images, view_box
 from tfcaption.records.dataset_info import DatasetInfo, FeatureSettings
 from tfcaption.records.examples import Stage, features_size
 from tfcaption.runs.checkpoints import load_tuned_encoder
-from tfcaption.runs.directory import load_run
+from tfcaption.runs.directory import RunError, load_run
 
 
 def load_encoder(settings: EncoderSettings, run: str | None, *, image_size: int) -> Encoder:
@@ -36,6 +36,8 @@ def load_encoder(settings: EncoderSettings, run: str | None, *, image_size: int)
     except EncoderError as error:
         option = "run" if run is not None and str(error).startswith(run) else error.option
         raise EncoderError(f"--{option} {error}") from error
+    except RunError as error:
+        raise RunError(f"--run {error}") from error
 
 
 class FeatureExtractor:

@@ -89,8 +89,8 @@ class RunCaptioner:
         config = model.model_dump(mode="json", exclude={"encoder", "weights", "glove"})  # files that may move
         files = [backbone.file_sha256 for backbone in encoder.backbones]
         settings = run.info.settings
-        described = [config, model.encoder_names, files, run.words]
-        described += [settings.image_size, settings.resize, run.info.max_length]
+        preparation = [settings.image_size, settings.resize, run.info.max_length]
+        described = [config, model.encoder_names, files, run.words, preparation]
         digest = hashlib.sha256(json.dumps(described).encode())
         for variable in self._model.captioner.weights:  # variables also count the random state of dropout
             digest.update(variable.numpy().tobytes())
