@@ -3,23 +3,19 @@
 It holds `config.yaml`, `vocabulary.txt` and `dataset.json` (copies of those of the records), `encoder.weights.h5` or
 `encoder/` (the encoder with its initial weights, see `runs.encoders`), `checkpoints/last/` and `checkpoints/best/`
 (only trained weights), `metrics.jsonl` (a line per epoch), `steps.jsonl` (a line per step), `about.json` (machine,
-versions, command), `tensorboard/`, and
-`eval-SPLIT/` of each evaluation.
+versions, command), `tensorboard/`, and `eval-SPLIT/` of each evaluation.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
-from tfcaption.backbones.errors import EncoderError
-from tfcaption.backbones.families import FAMILIES, EncoderInput, encoder_name, is_file
+from tfcaption.backbones.families import encoder_name, is_file
 from tfcaption.config import DEFAULT_ENCODER, Config, ConfigError, ModelConfig, flat_config, load_config, save_config
 from tfcaption.records.dataset import Dataset
 from tfcaption.records.dataset_info import (
     DATASET_FILE,
-    NAMED_WEIGHTS,
     DatasetInfo,
     FeaturesInfo,
     load_dataset_info,
@@ -29,6 +25,14 @@ from tfcaption.records.examples import Stage
 from tfcaption.records.folder_kinds import RUN_FILE, describe_folder
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, load_vocabulary
+from tfcaption.runs.encoder_choice import (
+    check_encoder,
+    check_imported,
+    check_tuned_encoder,
+    default_input,
+    encoder_text,
+    resolve_encoder,
+)
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.folder_lock import LOCK_FILE, locked
 from tfcaption.runtime.hosts import Host
@@ -75,7 +79,7 @@ def plan_run(config: Config) -> Run:
     """The run that a config describes; checks its data and writes nothing.
 
     Raises:
-        ConfigError: `data.augment` is set for stored features.
+        ConfigError: `data.augment` is set for stored features, or the encoder cannot be used.
         RecordError: the records or features are missing or incomplete, have no training photo, no dev photo or no
             word, or do not fit the config.
     """
@@ -98,11 +102,21 @@ def plan_run(config: Config) -> Run:
     path = as_path(config.run)
     features = load_features_info(as_path(config.data.features)) if config.data.features else None
     started = load_run(path).config.model if _has_started(path) else None
-    config = config.model_copy(update={"model": _resolved_model(config.model, features, started)})
+    config = config.model_copy(update={"model": resolve_encoder(config.model, features, started)})
+    check_imported(config)
     features = load_features(config, info)
     if started is None:
-        _check_encoder(config, info)
+        _check_encoder(config.model, info.settings.image_size)
     return Run(path, config, info, words, features)
+
+
+def _check_encoder(model: ModelConfig, image_size: int) -> None:
+    if model.weights and is_run(model.weights):
+        tuned = load_run(model.weights)
+        tuned_size = tuned.info.settings.image_size
+        check_tuned_encoder(model, tuned.config.model, image_size=image_size, tuned_size=tuned_size)
+    else:
+        check_encoder(model, image_size)
 
 
 def _has_started(path: Path) -> bool:
@@ -118,92 +132,6 @@ def is_run(path: str | Path) -> bool:
 def has_encoder(run: Path) -> bool:
     """Whether a run has its own copy of the encoder."""
     return (run / ENCODER_FILE).is_file() or (run / ENCODER_FOLDER).is_dir()
-
-
-def _resolved_model(model: ModelConfig, features: FeaturesInfo | None, started: ModelConfig | None) -> ModelConfig:
-    """The fields of the encoder that are null as a new run takes them from its features, a begun run from itself.
-
-    Args:
-        model: as the config says it.
-        features: that the run trains from, if any.
-        started: of the begun run.
-    """
-    resolved = model.model_copy(update={"encoder": _one_or_list(model.encoders)})
-    if started is not None:
-        fields = ("encoder", "encoder_input", "finetune_from", "weights")
-        return resolved.model_copy(
-            update={name: getattr(started, name) for name in fields if getattr(model, name) is None}
-        )
-    if features is not None and model.encoder is None:
-        resolved.encoder = _one_or_list(features.encoder)
-    if features is not None and features.encoder_names == resolved.encoder_names and not resolved.imports_features:
-        inputs = set(features.encoder_input) - {_default_input(name) for name in features.encoder}
-        if len(inputs) == 1:
-            resolved.encoder_input = resolved.encoder_input or cast(EncoderInput, inputs.pop())
-        layers = features.settings.layers
-        if features.settings.stage == "trunk" and len(layers) == 1 and resolved.finetune_from is None:
-            default = FAMILIES[features.encoder[0]].cut if features.encoder[0] in FAMILIES else None
-            resolved.finetune_from = None if layers[0] == default else layers[0]
-    if resolved.weights is None and not resolved.imports_features:
-        resolved.weights = default_weights(resolved.encoders, features)
-    return resolved
-
-
-def _default_input(encoder: str) -> EncoderInput | None:
-    """The input convention that goes without saying; None of a file."""
-    return FAMILIES[encoder].input if encoder in FAMILIES else None
-
-
-def _one_or_list(encoders: Sequence[str]) -> str | list[str]:
-    return encoders[0] if len(encoders) == 1 else list(encoders)
-
-
-def default_weights(encoders: Sequence[str], features: FeaturesInfo | None) -> str | None:
-    """What `model.weights: null` stands for in a new run: the weights that the features were made with, while they are
-    there; None where the encoders are files, which have their own.
-    """
-    if features and features.weights:
-        path = features.weights
-        if path in NAMED_WEIGHTS or as_path(path).is_file() or is_run(path):
-            return path
-    return None if all(map(is_file, encoders)) else "imagenet"
-
-
-def _check_encoder(config: Config, info: DatasetInfo) -> None:
-    """Find what is wrong with the encoder of a new run before TensorFlow starts.
-
-    Raises:
-        ConfigError: its name, file or size cannot be used.
-    """
-    model = config.model
-    if model.imports_features and config.data.features is None:
-        raise ConfigError("model.encoder=imported: needs data.features that beam_jobs.import_features wrote")
-    if model.imports_features and model.variant == "finetuned":
-        raise ConfigError("model.variant=finetuned: features that were made elsewhere have no encoder to fine-tune")
-    if model.weights and is_run(model.weights):
-        _check_tuned_encoder(model, load_run(model.weights), info)
-        return
-    try:
-        model.encoder_settings.check(info.settings.image_size)
-    except EncoderError as error:
-        raise ConfigError(f"model.{error.option}={error}") from error
-
-
-def _check_tuned_encoder(model: ModelConfig, source: Run, info: DatasetInfo) -> None:
-    """Refuse weights of a run with another encoder, or one for photos of another size."""
-    theirs, sizes = source.config.model, (source.info.settings.image_size, info.settings.image_size)
-    if theirs.imports_features:
-        raise ConfigError(f"model.weights={model.weights}: reads features that were made elsewhere; it has no encoder")
-    if theirs.encoder_names != model.encoder_names:
-        raise ConfigError(
-            f"model.weights={model.weights}: a run with the encoder {' and '.join(theirs.encoder_names)}, not "
-            f"{' and '.join(model.encoder_names)}; set model.encoder={_encoder_text(theirs)}, or name other weights"
-        )
-    if sizes[0] != sizes[1]:
-        raise ConfigError(
-            f"model.weights={model.weights}: was trained on photos of {sizes[0]} pixels, and these have {sizes[1]}; "
-            f"build records with build_records --image_size {sizes[0]}, or name other weights"
-        )
 
 
 @contextmanager
@@ -261,7 +189,7 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
     if features.encoder_names != config.model.encoder_names and named:
         raise RecordError(
             f"data.features={config.data.features}: made with the encoder {' and '.join(features.encoder)}, but "
-            f"model.encoder={_encoder_text(config.model)}; leave model.encoder out, or name other features"
+            f"model.encoder={encoder_text(config.model)}; leave model.encoder out, or name other features"
         )
     _check_input(config, features)
     again = f"python -m beam_jobs.extract_features --records {config.data.records} --stage {stages[0]} ..."
@@ -288,17 +216,12 @@ def _check_input(config: Config, features: FeaturesInfo) -> None:
     """Refuse features of pixels that the encoder of a config does not take."""
     settings = config.model.encoder_settings
     for name, used in zip(settings.encoders, features.encoder_input, strict=False):
-        stated = settings.input_of(name) or _default_input(name)
+        stated = settings.input_of(name) or default_input(name)
         if stated and stated != used and not config.model.imports_features:
             raise RecordError(
                 f"data.features={config.data.features}: made with --encoder_input {used}, but {encoder_name(name)} "
                 f"takes {stated} here; set model.encoder_input={used}, or extract the features again"
             )
-
-
-def _encoder_text(model: ModelConfig) -> str:
-    """The encoders as `--set model.encoder=...` takes them."""
-    return model.encoders[0] if len(model.encoders) == 1 else f"[{','.join(model.encoders)}]"
 
 
 def check_weights(run: Run, fingerprint: str) -> None:
@@ -322,7 +245,7 @@ def check_weights(run: Run, fingerprint: str) -> None:
         if weights is None:
             raise RecordError(
                 f"data.features={run.config.data.features}: made with another file than "
-                f"model.encoder={_encoder_text(run.config.model)}; extract the features again with it"
+                f"model.encoder={encoder_text(run.config.model)}; extract the features again with it"
             )
         raise RecordError(
             f"data.features={run.config.data.features}: made with other weights{f' ({made_with})' if known else ''} "
