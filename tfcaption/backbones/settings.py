@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 from tfcaption.backbones.errors import EncoderError
-from tfcaption.backbones.families import EncoderInput, check_size, find_family, is_file
+from tfcaption.backbones.families import EncoderInput, check_size, is_file
 from tfcaption.records.dataset_info import IMPORTED
-from tfcaption.runtime.paths import as_path
 
 
 @dataclass(frozen=True)
@@ -31,17 +30,17 @@ class EncoderSettings:
         if self.encoders == (IMPORTED,):
             return
         for encoder in self.encoders:
-            if is_file(encoder):
-                path = as_path(encoder)
-                if not path.exists():
-                    raise EncoderError(f"{encoder}: no such file; name a .keras file or the folder of a SavedModel")
-            else:
-                find_family(encoder)
-                check_size(encoder, image_size)
+            check_size(encoder, image_size)
         named = [encoder for encoder in self.encoders if not is_file(encoder)]
         if self.weights and not named:
             raise EncoderError(
                 f"{self.weights}: {self.encoders[0]} has its own weights; leave the option out", "weights"
+            )
+
+        if self.encoder_input and len(named) == len(self.encoders) > 1:
+            raise EncoderError(
+                f"{self.encoder_input}: {' and '.join(named)} have their own input conventions; leave the option out",
+                "encoder_input",
             )
 
     def input_of(self, encoder: str) -> EncoderInput | None:

@@ -7,6 +7,7 @@ import pytest
 
 from tfcaption.backbones.errors import EncoderError
 from tfcaption.backbones.families import FAMILIES, INPUTS, MEANINGS, check_size, find_family, is_file
+from tfcaption.backbones.settings import EncoderSettings
 
 
 def test_every_backbone_of_keras_is_a_family_and_resnet50_is_the_first():
@@ -43,3 +44,10 @@ def test_a_size_that_an_encoder_cannot_take_and_a_missing_file_are_errors_with_t
         check_size("xception", 70)
     with pytest.raises(EncoderError, match="nowhere.keras: no such file"):
         check_size(str(tmp_path / "nowhere.keras"), 224)
+
+
+def test_an_input_convention_of_several_encoders_that_go_by_a_name_is_refused_rather_than_ignored():
+    EncoderSettings(("resnet50",), encoder_input="torch").check(224)
+    with pytest.raises(EncoderError, match="^torch: resnet50 and xception have their own") as caught:
+        EncoderSettings(("resnet50", "xception"), encoder_input="torch").check(224)
+    assert caught.value.option == "encoder_input"
