@@ -21,7 +21,7 @@ class Backbone:
 
     model: keras.Model  # preprocessed pixels -> map: (photos, height, width, channels), or (photos, tokens, channels)
     input: EncoderInput
-    cut: str  # default of finetune_from; of a SavedModel the only layer, beyond which nothing is
+    cut: str  # default of finetune_from; of a SavedModel its only layer, which leaves no head
     trainable: bool  # False for a SavedModel
     name: str  # a family, or the name of the file
     file_sha256: str | None

@@ -14,7 +14,7 @@ def run_fingerprint(run: Run, checkpoint: str = "best") -> str:
 
     Args:
         run: as `load_run` returns it.
-        checkpoint: `best` or `last`; without it, the rest is hashed.
+        checkpoint: `best` or `last`; of a run that has none yet, the rest is hashed.
     """
     model, settings = run.config.model, run.info.settings
     config = model.model_dump(mode="json", exclude={"encoder", "weights", "glove"})  # files that may move
