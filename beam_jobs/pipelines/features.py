@@ -97,6 +97,8 @@ def run(
     """
     info = load_dataset_info(as_path(request.records))
     source = load_features_info(as_path(request.features)).settings if request.features else None
+    if source:
+        _check_source(request, source, info)
     shared = Shared()
     extractor = shared.acquire(
         lambda: open_extractor(
@@ -110,7 +112,7 @@ def run(
     )
     if source:
         settings = extractor.settings(info, views=source.views, sides=source.sides)
-        _check_source(request, source, settings, extractor.encoder)
+        _check_encoder(request, source, settings, extractor.encoder)
     else:
         settings = extractor.settings(info, views=request.views, sides=_left_right_tokens(request))
     prepare_output(output, FEATURES, FeaturesInfo, settings, overwrite=overwrite)
@@ -163,17 +165,21 @@ def _absolute(path: str | None) -> str | None:
     return path if path is None or path in NAMED_WEIGHTS or not is_local(path) else str(Path(path).absolute())
 
 
-def _check_source(
-    request: FeatureRequest, source: FeatureSettings, settings: FeatureSettings, encoder: "Encoder"
-) -> None:
-    """Refuse features of an earlier stage that do not belong to the records or the encoder of the request."""
+def _check_source(request: FeatureRequest, source: FeatureSettings, records: DatasetInfo) -> None:
+    """Refuse features that no encoder goes on from, or of other records, before TensorFlow starts."""
     if source.layers == [IMPORTED]:
         raise RecordError(
             f"--features {request.features}: made elsewhere, so no encoder goes on from them; every decoder trains "
             "from them as they are"
         )
-    if source.records != settings.records:
+    if source.records != records.fingerprint():
         raise RecordError(f"--features {request.features}: made from other records than --records; extract them again")
+
+
+def _check_encoder(
+    request: FeatureRequest, source: FeatureSettings, settings: FeatureSettings, encoder: "Encoder"
+) -> None:
+    """Refuse features of an earlier stage that another encoder made."""
     if source.layers != encoder.layers_of(source.stage):
         ours, theirs = (", ".join(layers) for layers in (encoder.layers_of(source.stage), source.layers))
         raise RecordError(f"--features {request.features}: made at {theirs}, not at {ours}; extract them again")
