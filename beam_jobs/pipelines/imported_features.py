@@ -6,7 +6,7 @@ stored, into one file in the output folder, so that workers need not read whole 
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,8 @@ class ImportedShard:
 
     split: str
     info: ShardInfo
-    shapes: list[PhotoShape] = field(default_factory=list)
-    values: str = ""  # sha256 of all values
+    shapes: list[PhotoShape]
+    sha256: str  # of all values
 
 
 def run(
@@ -318,7 +318,7 @@ def _finish(
         )
     digest = hashlib.sha256()
     for shard in shards:
-        digest.update(shard.values.encode())
+        digest.update(shard.sha256.encode())
     settings = _settings(info, form, weights=digest.hexdigest())
     complete_output(
         output,
