@@ -22,6 +22,7 @@ from tests.conftest import extracted, tree_bytes
 from tests.support.features import all_features, keras_resnet50
 from tests.support.models import new_encoder
 from tests.support.records import read_all, rewrite
+from tfcaption.backbones.settings import EncoderSettings
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_dataset_info, load_features_info
 from tfcaption.records.examples import captions_of, feature_record
@@ -89,7 +90,9 @@ def test_a_weights_file_is_remembered_by_an_absolute_path_and_a_name_as_it_is(
 ):
     new_extractor = feature_pipeline.open_extractor  # no file of real weights is needed
     monkeypatch.setattr(
-        feature_pipeline, "open_extractor", lambda **options: new_extractor(**options | {"weights": "random"})
+        feature_pipeline,
+        "open_extractor",
+        lambda **options: new_extractor(**options | {"encoder": EncoderSettings(weights="random")}),
     )
     (tmp_path / "weights").mkdir()
     monkeypatch.chdir(tmp_path / "weights")
