@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 
-from tfcaption.backbones.families import FAMILIES, is_file
+from tfcaption.backbones.families import FAMILIES
 from tfcaption.config import Config
 from tfcaption.evaluation.scores import METRICS, Metric
 from tfcaption.metrics.bootstrap import CONFIDENCE, DRAWS, Interval
@@ -105,9 +105,9 @@ def _decoder(run: EvaluatedRun) -> str:
 
 def _encoder(run: EvaluatedRun) -> str:
     model = run.run.config.model
-    names = " and ".join(_name(encoder) if is_file(encoder) else encoder for encoder in model.encoders)
     if model.imports_features:
         return f"features made elsewhere: {_name(run.run.config.data.features)}"
+    names = " and ".join(model.encoder_names)
     cut = model.finetune_from or (FAMILIES[names].cut if names in FAMILIES else "its default layer")
     trained = "frozen" if model.variant == "frozen" else f"trained beyond {cut}"
     return f"{names}, {trained}{f'; weights: {_name(model.weights)}' if model.weights else ''}"
