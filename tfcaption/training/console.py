@@ -1,6 +1,7 @@
 """What a training run prints: what it is made of, a line per epoch, how it ended."""
 
 import math
+import shlex
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 from tfcaption.config import DEFAULT_ENCODER
 from tfcaption.models.encoder import Encoder
 from tfcaption.models.token_layout import uses_packed_tokens
-from tfcaption.runs.directory import Run, trainable_stages
+from tfcaption.runs.directory import Run, is_run, trainable_stages
 from tfcaption.training.assemble import Training
 from tfcaption.training.state import TrainingState
 
@@ -65,16 +66,20 @@ def extraction_advice(run: Run, encoder: Encoder) -> list[str]:
 
 def _encoder_options(run: Run) -> str:
     """The options of extract_features that name the encoder of a run, without those that are the default."""
-    model, options = run.config.model, []
-    if model.encoders != [DEFAULT_ENCODER]:
-        options.append(f"--encoder {' '.join(model.encoders)}")
-    if model.weights:
-        options.append(f"--weights {model.weights}")
-    if model.encoder_input:
-        options.append(f"--encoder_input {model.encoder_input}")
+    model = run.config.model
+    options: list[str] = []
+    if model.weights and is_run(model.weights):
+        options += ["--run", model.weights]  # which has an encoder, weights and an input convention
+    else:
+        if model.encoders != [DEFAULT_ENCODER]:
+            options += ["--encoder", *model.encoders]
+        if model.weights:
+            options += ["--weights", model.weights]
+        if model.encoder_input:
+            options += ["--encoder_input", model.encoder_input]
     if model.finetune_from and model.variant == "finetuned":
-        options.append(f"--finetune_from {model.finetune_from}")
-    return " ".join(options)
+        options += ["--finetune_from", model.finetune_from]
+    return shlex.join(options)
 
 
 def epoch_line(epoch: int, metrics: dict[str, float], *, is_best: bool) -> str:

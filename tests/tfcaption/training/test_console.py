@@ -36,3 +36,12 @@ def test_the_advice_on_extraction_says_how_much_space_the_stored_stage_takes(run
 def test_no_extraction_is_advised_where_the_stored_stage_would_take_too_much_space(run, monkeypatch):
     monkeypatch.setattr(console, "MAX_ADVISED_GB", 1e-6)
     assert console.extraction_advice(run, new_encoder(run.info.settings.image_size, finetuned=True)) == []
+
+
+def test_the_advised_command_takes_the_encoder_of_a_run_by_run(run, tmp_path):
+    source = tmp_path / "a run"
+    source.mkdir()
+    (source / "config.yaml").touch()
+    run.config.model.weights = str(source)
+    (advice,) = console.extraction_advice(run, new_encoder(run.info.settings.image_size, finetuned=True))
+    assert f"--stage trunk --run '{source}', --set" in advice
