@@ -41,8 +41,7 @@ class AttentionDecoder(Decoder):
 
     Memory: attention keys (photos, regions, attention_units) and values (photos, regions, gru_units) of the regions,
     a projection of the pooled photo for the dense layer (photos, dense_units), and with `masked` which regions are real
-    (photos, regions) bool. State: those of both GRUs,
-    (captions, gru_units) each.
+    (photos, regions) bool. State: those of both GRUs, (captions, gru_units) each.
     """
 
     stage: Stage = "map"

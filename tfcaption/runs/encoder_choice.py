@@ -94,7 +94,7 @@ def check_encoder(model: ModelConfig, image_size: int) -> None:
         ConfigError: its name, file, weights or size cannot be used.
     """
     try:
-        model.encoder_settings.check(image_size)
+        model.encoder_settings.check(image_size, finetuned=model.variant == "finetuned")
     except EncoderError as error:
         raise ConfigError(f"model.{error.option}={error}") from error
 

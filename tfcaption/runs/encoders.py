@@ -11,6 +11,7 @@ from pathlib import Path
 
 import keras
 
+from tfcaption.backbones.errors import EncoderError
 from tfcaption.backbones.loading import Backbone, load_backbone
 from tfcaption.models.encoder import Encoder, ImportedEncoder, open_encoder
 from tfcaption.runs.directory import ENCODER_FILE, ENCODER_FOLDER, Run, has_encoder
@@ -27,7 +28,7 @@ def own_encoder(run: Run) -> Encoder | ImportedEncoder:
     """
     model, folder = run.config.model, run.path / ENCODER_FOLDER
     if model.imports_features:
-        return ImportedEncoder(**json.loads((folder / _IMPORTED_FILE).read_text(encoding="utf-8")))
+        return _own_imported(folder / _IMPORTED_FILE)
     settings, backbones = model.encoder_settings, []
     for index, name in enumerate(settings.encoders):
         copies = [path for path in (folder / f"{index}.keras", folder / str(index)) if path.exists()]
@@ -43,6 +44,13 @@ def own_encoder(run: Run) -> Encoder | ImportedEncoder:
                 backbone.model.load_weights(readable)
         backbones.append(backbone)
     return Encoder(backbones, finetune_from=model.finetune_from, finetuned=model.variant == "finetuned")
+
+
+def _own_imported(path: Path) -> ImportedEncoder:
+    try:
+        return ImportedEncoder(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise EncoderError(f"{path}: does not describe imported features ({error}); train the run again") from error
 
 
 def first_encoder(run: Run) -> Encoder | ImportedEncoder:
