@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.conftest import tree_bytes
+from tests.support.models import new_encoder
 from tests.support.runs import config, evaluate, figures, launched, step_losses, train, wait_for_steps
 from tests.support.splits import batches_of, opened
 from tests.support.trainers import PLAIN
@@ -68,6 +69,27 @@ def test_with_augmentation_one_epoch_and_one_more_equal_two_which_differ_from_th
     assert losses("resumed", 1, 2) == whole
     assert figures(tmp_path / "resumed") == figures(tmp_path / "whole")
     assert losses("plain", 2, augment="none") != whole
+
+
+@pytest.mark.slow
+def test_a_deep_run_on_crops_with_accumulated_gradients_resumes_exactly_and_keeps_its_frozen_layers(
+    sample_records, tmp_path
+):
+    for name, *epochs in (("whole", 2), ("resumed", 1, 2)):
+        for number in epochs:
+            deep = {"variant": "finetuned", "finetune_from": "conv3_block1_out"}
+            settings = config(tmp_path / name, sample_records, number, **deep)
+            settings.data.augment, settings.train.accumulate_steps = "crop_flip", 2
+            train(settings)
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    assert step_losses(resumed) == step_losses(whole) and figures(resumed) == figures(whole)
+    encoder = load_captioner(load_run(whole))[0].encoder
+    initial = new_encoder(encoder.feature_shape("photo")[0]).base
+    assert encoder.cut == "conv3_block1_out"
+    for part, moves in ((encoder.trunk, False), (encoder.head, True)):
+        for layer in (layer for layer in part.layers if layer.weights):
+            for one, other in zip(layer.weights, initial.get_layer(layer.name).weights, strict=True):
+                assert np.array_equal(one, other) == (not (moves and one.trainable)), one.path
 
 
 @pytest.mark.slow
