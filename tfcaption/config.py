@@ -93,7 +93,7 @@ class ModelConfig(_Section):
     """The encoder as it is, or finetuned: its layers above finetune_from train, too."""
     encoder: str | list[str] | None = None
     """Image encoder: a name that `tfcaption encoders` lists, a .keras file or a SavedModel folder; a list joins the
-    regions of several. null: that of data.features, otherwise resnet50."""
+    regions of several. null: that of data.features, of the run in train.start_from, or resnet50."""
     encoder_input: EncoderInput | None = None
     """What the encoder takes: caffe, tf or torch (as Keras' preprocess_input calls them), 0..255 (RGB), or inside (its
     own layers normalize). null: that of data.features, of the name, or of a file that begins with such layers. Of

@@ -101,13 +101,24 @@ def plan_run(config: Config) -> Run:
         )
     path = as_path(config.run)
     features = load_features_info(as_path(config.data.features)) if config.data.features else None
-    started = load_run(path).config.model if _has_started(path) else None
-    config = config.model_copy(update={"model": resolve_encoder(config.model, features, started)})
+    config = config.model_copy(update={"model": resolve_encoder(config.model, features, _model_before(config))})
     check_imported(config)
     features = load_features(config, info)
-    if started is None:
+    if not _has_started(path):
         _check_encoder(config.model, info.settings.image_size)
     return Run(path, config, info, words, features)
+
+
+def _model_before(config: Config) -> ModelConfig | None:
+    """The model that a run goes on with: its own once it has begun; without features that of `train.start_from`."""
+    path, start = as_path(config.run), config.train.start_from
+    if _has_started(path):
+        return load_run(path).config.model
+    if config.data.features is not None or not start or not is_run(start):
+        return None
+    model = load_run(start).config.model
+    same = config.model.encoder is None or config.model.encoder_names == model.encoder_names
+    return model.model_copy(update={"weights": start}) if same else None
 
 
 def _check_encoder(model: ModelConfig, image_size: int) -> None:

@@ -16,18 +16,18 @@ from tfcaption.runtime.paths import as_path
 _FIELDS = ("encoder", "encoder_input", "finetune_from", "weights")
 
 
-def resolve_encoder(model: ModelConfig, features: FeaturesInfo | None, started: ModelConfig | None) -> ModelConfig:
+def resolve_encoder(model: ModelConfig, features: FeaturesInfo | None, before: ModelConfig | None) -> ModelConfig:
     """A config whose fields of the encoder say what its nulls stand for.
 
     Args:
         model: as the user wrote it; not changed.
         features: that the run trains from, if any.
-        started: of the run, if it has begun; then its own fields count.
+        before: that the run goes on with, if any; then its fields count, not those of the features.
     """
     resolved = model.model_copy(update={"encoder": _one_or_list(model.encoders)})
-    if started is not None:
+    if before is not None:
         null = [name for name in _FIELDS if getattr(model, name) is None]
-        return resolved.model_copy(update={name: getattr(started, name) for name in null})
+        return resolved.model_copy(update={name: getattr(before, name) for name in null})
     if features is not None and model.encoder is None:
         resolved.encoder = _one_or_list(features.encoder)
     if resolved.imports_features:

@@ -174,6 +174,10 @@ def new_captioner(run: Run, *, compiled: bool) -> tuple[Captioner, list[str]]:
     else:
         shape = (len(run.words), model.embedding_units)
         embedding = np.random.default_rng(seed).normal(0, 0.1, shape).astype(np.float32)
+    if model.finetune_from and model.variant == "frozen" and run.config.data.features is None:
+        notes.append(
+            f"model.finetune_from={model.finetune_from} is not used: model.variant=frozen trains no layer of an encoder"
+        )
     if model.weights == "random":
         notes.append("the encoder has random weights: good for trying all steps, not for real photos")
     try:

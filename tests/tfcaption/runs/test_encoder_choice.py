@@ -2,8 +2,10 @@
 
 import pytest
 
+from tests.support.runs import config
 from tfcaption.config import ModelConfig
 from tfcaption.records.dataset_info import FeatureSettings, FeaturesInfo
+from tfcaption.runs.directory import load_run, plan_run
 from tfcaption.runs.encoder_choice import resolve_encoder
 
 
@@ -51,3 +53,13 @@ def test_a_begun_run_keeps_what_it_took_and_the_config_is_not_changed():
     started = ModelConfig(encoder="xception", encoder_input="tf", finetune_from="add_10", weights="imagenet")
     assert fields(resolve_encoder(config, None, started)) == ("xception", "tf", "add_10", "random")
     assert fields(config) == (None, None, None, "random")
+
+
+def test_without_features_a_run_takes_the_encoder_of_the_run_that_it_starts_from(trained_run, sample_records, tmp_path):
+    settings = config(tmp_path / "run", sample_records, 1, weights=None)
+    settings.train.start_from = str(trained_run)
+    source = load_run(trained_run).config.model
+    model = plan_run(settings).config.model
+    assert (model.encoder, model.weights) == (source.encoder, str(trained_run))
+    settings.model.encoder = "mobilenetv3small"
+    assert plan_run(settings).config.model.weights == "imagenet"  # another encoder, refused when the run is restored
