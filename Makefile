@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-wheel fuzz audit lint docs install clean
+.PHONY: demo test test-slow test-clusters test-wheel fuzz audit lint docs install clean
 
 # A Python that is named, in the environment or on the command line, must be that of .venv.
 ifneq ($(origin PYTHON),file)
@@ -49,7 +49,12 @@ test: lint
 	$(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist worksteal -rs
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow -rs
+	$(BIN)/python -m pytest -m 'slow and not cluster' -rs
+
+# The jobs on Flink, Spark and Prism, which are fetched into TFCAPTION_CLUSTERS (default: ~/.cache/tfcaption, 2 GB).
+# Needs root, java, mvn, go and ip; what cannot be had is skipped by name. Takes minutes: its last line says how many.
+test-clusters: $(INSTALLED)
+	$(BIN)/python -m pytest tests/clusters -m cluster -rs
 
 # The suite against the wheel, in an empty folder: all of it on the first Python of 3.11 to 3.13 that is installed, what
 # can depend on the version of Python on the others. WHEEL_PYTHONS names others; WHEEL_TESTS other tests for all.

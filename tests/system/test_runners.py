@@ -4,8 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
-import sysconfig
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,9 +17,9 @@ from beam_jobs import build_records, extract_features
 from beam_jobs.execution.options import beam_options
 from beam_jobs.execution.runner import run_pipeline
 from tests.conftest import tree_bytes
+from tests.support.installed import install
 from tfcaption.runtime.errors import UsageError
 
-ROOT = Path(__file__).parents[2]
 PORTABLE = ["--runner=PortableRunner", "--job_endpoint=embed"]
 LOOPBACK = [*PORTABLE, "--environment_type=LOOPBACK"]
 
@@ -111,18 +109,7 @@ def test_a_runner_that_loses_records_is_refused_with_the_reason(sample, tmp_path
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Python of an environment with the sdist installed, this environment's dependencies, and no checkout."""
-    folder = tmp_path_factory.mktemp("installed")
-    build = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", folder, "sdist", "--dist-dir", folder]
-    subprocess.run(build, cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-    (site,) = folder.glob("venv/lib/python*/site-packages")
-    # A line of a .pth file is only put on the path: the editable installation of the checkout does not come with it.
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
-    (archive,) = folder.glob("tfcaption-*.tar.gz")
-    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--target", site, archive]
-    subprocess.run([sys.executable, "-m", "pip", *install], check=True)
-    return folder / "venv" / "bin" / "python"
+    return install(tmp_path_factory.mktemp("installed"))
 
 
 @contextmanager

@@ -1,0 +1,112 @@
+"""The jobs on real engines: the bytes of FnApiRunner, and after a kill complete output or none."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from beam_jobs import caption_images
+from tests.clusters import engines
+from tests.clusters.fetching import Unavailable
+from tests.conftest import tree_bytes
+from tests.support.fake_export import write_export
+from tests.support.installed import install
+from tfcaption.records.dataset_info import CAPTIONS_FILE, DATASET_FILE, FEATURES_FILE
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+JOBS = {"build_records": DATASET_FILE, "extract_features": FEATURES_FILE, "caption_images": CAPTIONS_FILE}
+VICTIMS = ["worker-1", "pool-1"]
+PATIENCE = 300  # seconds, for a job
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    return install(tmp_path_factory.mktemp("installed"))
+
+
+@pytest.fixture(scope="module", params=["prism", "flink", "spark"])
+def engine(request, python, tmp_path_factory):
+    start = time.monotonic()
+    try:
+        with getattr(engines, request.param)(tmp_path_factory.mktemp(request.param), python) as running:
+            yield running
+    except Unavailable as error:
+        pytest.skip(f"{request.param}: {error}")
+    print(f"{request.param}: {time.monotonic() - start:.0f} s")
+
+
+@pytest.fixture(scope="module")
+def jobs(sample, sample_records, pooled, tmp_path_factory):
+    """Command -> its arguments without the output, and the output that FnApiRunner gives."""
+    images, texts = map(str, sample)
+    export = write_export(tmp_path_factory.mktemp("export") / "mean")
+    captioning = ["--model", str(export), "--images", images, "--shards=4"]
+    captions = tmp_path_factory.mktemp("captions") / "captions"
+    assert caption_images.main([*captioning, "--output", str(captions)]) == 0
+    building = ["--images", images, "--captions", texts, "--image_size=32", "--min_count=1", "--shards=3"]
+    extracting = ["--records", str(sample_records), "--stage=pooled", "--weights=random", "--batch_size=16"]
+    return {
+        "build_records": (building, tree_bytes(sample_records)),
+        "extract_features": (extracting, tree_bytes(pooled)),
+        "caption_images": (captioning, tree_bytes(captions)),
+    }
+
+
+def launched(engine, job, arguments, output):
+    command = [sys.executable, "-m", f"beam_jobs.{job}", *arguments, "--output", str(output), *engine.flags]
+    with output.with_name("log").open("ab") as log:
+        environment = {**os.environ, **engine.environment}
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+
+
+def ended(process, output):
+    """Its exit status; what it said where it does not end."""
+    try:
+        return process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"did not end in {PATIENCE} s: {output.with_name('log').read_text()[-3000:]}")
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_has_the_bytes_of_the_local_runner(engine, job, jobs, tmp_path):
+    arguments, expected = jobs[job]
+    output = tmp_path / "out"
+    status = ended(launched(engine, job, arguments, output), output)
+    assert status == 0, (tmp_path / "log").read_text()[-3000:]
+    assert tree_bytes(output) == expected
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_a_job_whose_worker_is_killed_is_complete_or_absent_and_a_rerun_has_the_same_bytes(
+    engine, victim, job, jobs, tmp_path
+):
+    if victim not in engine.starters:
+        pytest.skip("this engine has one host")
+    arguments, expected = jobs[job]
+    output = tmp_path / "out"
+    number = victim.rpartition("-")[2]
+    pool = engine.processes.log(f"pool-{number}")
+    before = pool.stat().st_size
+    process = launched(engine, job, arguments, output)
+    while pool.stat().st_size == before and process.poll() is None:  # until the pool was asked for a worker
+        time.sleep(0.05)
+    assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+    time.sleep(1)
+    engine.processes.kill(victim)
+    try:
+        status = ended(process, output)
+    finally:
+        engine.start(victim)
+    complete = (output / JOBS[job]).exists()
+    assert complete == (status == 0)
+    if complete:
+        assert tree_bytes(output) == expected
+    again = ended(launched(engine, job, [*arguments, "--overwrite"], output), output)
+    assert again == 0, (tmp_path / "log").read_text()[-3000:]
+    assert tree_bytes(output) == expected
+    shutil.rmtree(output)
