@@ -62,7 +62,7 @@ def prism(logs: Path, python: Path) -> Iterator[Engine]:
 @contextmanager
 def flink(logs: Path, python: Path) -> Iterator[Engine]:
     """A job manager, and two hosts that have a task manager of one slot and a worker pool each."""
-    libraries, job_server = fetching.libraries("flink"), fetching.job_server("flink")
+    home, job_server = fetching.distribution("flink"), fetching.job_server("flink")
     with new_hosts(WORKERS) as (manager, *others), Processes(logs) as processes:
         url = f"http://{manager.address}:8081"
         engine = Engine(
@@ -72,7 +72,7 @@ def flink(logs: Path, python: Path) -> Iterator[Engine]:
             ],
             processes,
         )
-        command = [*_JAVA, "-cp", libraries]
+        command = [*_JAVA, "-cp", f"{home}/jars/*"]
         entry = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
         config = _flink_config(logs / "manager", manager, manager)
         processes.start("manager", manager, *command, entry, "--configDir", config)
@@ -100,7 +100,7 @@ def flink(logs: Path, python: Path) -> Iterator[Engine]:
 @contextmanager
 def spark(logs: Path, python: Path) -> Iterator[Engine]:
     """A master, and two hosts that have a worker of one core and a worker pool each."""
-    libraries, job_server = fetching.libraries("spark"), fetching.job_server("spark")
+    home, job_server = fetching.distribution("spark"), fetching.job_server("spark")
     with new_hosts(WORKERS) as (manager, *others), Processes(logs) as processes:
         url, page = f"spark://{manager.address}:7077", f"http://{manager.address}:8080/json/"
         engine = Engine(
@@ -108,7 +108,7 @@ def spark(logs: Path, python: Path) -> Iterator[Engine]:
             processes,
             environment={"SPARK_LOCAL_IP": manager.address},
         )
-        command = [*_JAVA, "-cp", libraries]
+        command = [*_JAVA, "-cp", f"{home}/jars/*"]
         options = ["--host", manager.address, "--port", "7077", "--webui-port", "8080"]
         processes.start("manager", manager, *command, "org.apache.spark.deploy.master.Master", *options)
         _wait(processes, "manager", lambda: _read(page))
@@ -121,6 +121,8 @@ def spark(logs: Path, python: Path) -> Iterator[Engine]:
                 processes.start(
                     *(name, host, *command, "org.apache.spark.deploy.worker.Worker", *options),
                     SPARK_LOCAL_IP=host.address,
+                    SPARK_HOME=str(home),
+                    SPARK_SCALA_VERSION="2.12",
                 )
                 _wait(processes, name, lambda: _read(page).count('"ALIVE"') > before)
 

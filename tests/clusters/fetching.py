@@ -40,11 +40,12 @@ def prism() -> Path:
     return _cached(f"prism-{version}", install) / "prism"
 
 
-def libraries(engine: str) -> str:
-    """The class path of `flink` or `spark`."""
+def distribution(engine: str) -> Path:
+    """The folder of `flink` or `spark`, whose folder `jars` holds all its archives."""
     package, inside = _LIBRARIES[engine]
 
     def unpack(folder: Path) -> None:
+        (folder / "jars").mkdir()
         with tempfile.TemporaryDirectory(dir=folder.parent) as downloaded:
             _run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", downloaded, package)
             (archive,) = Path(downloaded).iterdir()
@@ -52,9 +53,9 @@ def libraries(engine: str) -> str:
                 for member in members:
                     if member.isfile() and f"/{inside}/" in member.name and member.name.endswith(".jar"):
                         member.name = Path(member.name).name
-                        members.extract(member, folder, filter="data")
+                        members.extract(member, folder / "jars", filter="data")
 
-    return f"{_cached(package.replace('==', '-'), unpack)}/*"
+    return _cached(package.replace("==", "-"), unpack)
 
 
 def job_server(engine: str) -> Path:
