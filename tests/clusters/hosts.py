@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from tests.clusters.fetching import Unavailable
 
 _NETWORK = f"10.{os.getpid() // 256 % 256}.{os.getpid() % 256}"  # several clusters may run beside each other
@@ -98,6 +100,10 @@ class Processes:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def at_work(self, name: str) -> bool:
+        """Whether a process that a program started holds two or more connections, as a worker with a bundle does."""
+        return any(_connections(child.pid) > 1 for child in psutil.Process(self._running[name].pid).children())
+
     def ended(self, name: str) -> bool:
         """Whether a program has ended by itself."""
         return self._running[name].poll() is not None
@@ -105,3 +111,14 @@ class Processes:
     def log(self, name: str) -> Path:
         """What it said so far."""
         return self.logs / f"{name}.log"
+
+
+def _connections(pid: int) -> int:
+    """TCP connections of a process, in whichever namespace it lives."""
+    established = set()
+    with suppress(OSError):  # it may just end
+        for table in ("tcp", "tcp6"):
+            rows = [line.split() for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]]
+            established |= {f"socket:[{row[9]}]" for row in rows if row[3] == "01"}
+        return sum(str(link.readlink()) in established for link in Path(f"/proc/{pid}/fd").iterdir())
+    return 0
