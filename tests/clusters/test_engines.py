@@ -91,7 +91,7 @@ def test_a_job_whose_worker_is_killed_is_complete_or_absent_and_a_rerun_has_the_
     output = tmp_path / "out"
     number = victim.rpartition("-")[2]
     process = launched(engine, job, arguments, output)
-    # A pool that is killed before its worker has connected is waited for for ever by the task manager of Beam 2.62.
+    # The worker has connected. Flink waits for minutes for one whose pool is killed.
     while not engine.processes.at_work(f"pool-{number}"):
         assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
         time.sleep(0.05)
