@@ -209,7 +209,7 @@ def test_a_frozen_encoder_extracts_trains_evaluates_and_exports(kind, records, t
     check_export(run, records, tmp_path / "export")
 
 
-@pytest.mark.parametrize("kind", kinds(TRAINABLE, fast=("file",)))
+@pytest.mark.parametrize("kind", kinds(TRAINABLE, fast=()))
 def test_a_fine_tuned_encoder_moves_above_its_cut_and_nowhere_else(kind, records, tmp_path):
     encoder, _, flags = made(kind, tmp_path / "original")
     stored = extracted(records, tmp_path / "trunk", "trunk", encoder, *flags)
@@ -266,6 +266,7 @@ def test_it_trains_in_bfloat16_and_compiled(kind, mode, records, tmp_path):
     check_frozen(trunk_before, trunk_after)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_and_moves_without_the_file_of_its_encoder(records, tmp_path):
     (tmp_path / "there").mkdir()
     encoder = keras_file(tmp_path / "there" / "small.keras")
