@@ -50,7 +50,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser = command_parser(
         "beam_jobs.extract_features",
         EXAMPLES,
-        usage="--records DIR --output DIR --stage STAGE [--encoder ENCODER] --weights WEIGHTS [options] [Beam options]",
+        usage="--records DIR --output DIR --stage STAGE [--encoder ENCODER] [--weights WEIGHTS] [options] [Beam ones]",
     )
     parser.add_argument("--records", required=True, help="folder that build_records wrote")
     parser.add_argument("--output", required=True, help="folder for the features")
@@ -94,7 +94,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         "(default: %(default)s)",
     )
     parser.add_argument(
-        "--weights", help="weights of a named encoder: imagenet (downloaded by Keras), a file, or random"
+        "--weights", help="of a named encoder: imagenet (the default, downloaded by Keras), a file, or random"
     )
     parser.add_argument("--batch_size", type=int, default=64, help="photos per call (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace complete features")
@@ -109,7 +109,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         parser.error("--run has an encoder and weights of its own: leave --encoder, --weights and --encoder_input out")
     arguments.encoder = arguments.encoder or [DEFAULT_ENCODER]
     if not arguments.run and not arguments.weights and not all(map(is_file, arguments.encoder)):
-        parser.error("--weights is needed: imagenet (downloaded by Keras), a file, or random")
+        arguments.weights = "imagenet"
     return arguments, flags
 
 

@@ -124,8 +124,11 @@ def test_configs_are_listed_with_their_purpose_and_result_and_one_is_printed_as_
     for name, path in named_configs().items():
         place = lines.index(name)
         first, second, *_ = path.read_text().splitlines()
-        assert [first, second] == [f"# {lines[place + 1].strip()}", f"# result: {lines[place + 2].strip()}"]
-    assert len(lines) == 3 * len(named_configs())
+        assert first == f"# {lines[place + 1].strip()}"
+        if second.startswith("# result: "):
+            assert second == f"# result: {lines[place + 2].strip()}"
+    measured = [path for path in named_configs().values() if "\n# result: " in path.read_text()]
+    assert len(lines) == 2 * len(named_configs()) + len(measured) and measured
     assert main(["configs", "small"]) == 0 and capsys.readouterr().out == named_configs()["small"].read_text()
     assert main(["configs", "smal"]) == 1
     assert capsys.readouterr().err == "error: smal: no such config file; did you mean small?\n"

@@ -235,7 +235,7 @@ def test_a_kill_at_any_moment_leaves_only_complete_shards_and_a_rerun_gives_iden
 
 
 def test_a_partial_batch_gives_the_features_of_a_full_one(sample_records):
-    extractor = FeatureExtractor(image_size=32, weights="random", stage="pooled", batch_size=8)
+    extractor = FeatureExtractor(new_encoder(), stage="pooled", batch_size=8)
     jpegs = [record.jpeg for _, record in read_all(sample_records)[1].values()][:8]
     whole = extractor(jpegs)
     assert whole.dtype == np.float16 and whole.shape == (8, 2048)

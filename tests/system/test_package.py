@@ -35,6 +35,7 @@ def test_a_template_offers_options_of_its_command_and_all_that_it_needs(job):
     assert flags == []
     # Each with its own default, as a template hands them on; one that may be left out has none.
     chosen = {name: getattr(arguments, name) for name in parameters.keys() - required.keys()}
+    chosen |= {name: value[0] for name, value in chosen.items() if isinstance(value, list)}  # a template hands on one
     left_out = {name for name in chosen if chosen[name] is None and "auto" not in str(parameters[name].get("regexes"))}
     values = required | {name: "auto" if value is None else value for name, value in chosen.items()}
     values = {name: value for name, value in values.items() if name not in left_out}

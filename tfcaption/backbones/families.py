@@ -15,7 +15,7 @@ INPUTS: tuple[EncoderInput, ...] = get_args(EncoderInput)
 MEANINGS: dict[EncoderInput, str] = {
     "caffe": "BGR from 0 to 255, less the ImageNet means (ResNet, VGG)",
     "tf": "RGB from -1 to 1 (ResNetV2, MobileNet, Inception, Xception)",
-    "torch": "RGB from 0 to 1, standardized by ImageNet's means and deviations (DenseNet, models of PyTorch)",
+    "torch": "RGB from 0 to 1, standardized by ImageNet's means and deviations (DenseNet, most models of PyTorch)",
     "0..255": "RGB from 0 to 255, not normalized at all",
     "inside": "RGB from 0 to 255, normalized by the encoder's own layers (EfficientNet, ConvNeXt)",
 }

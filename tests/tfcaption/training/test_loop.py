@@ -42,6 +42,7 @@ def test_a_run_directory_holds_what_later_commands_need(trained_run):
     run = load_run(trained_run)
     expected = config(trained_run, run.config.data.records, 2, run.config.data.features)
     expected.train.shown_photos = 2
+    expected.model.encoder = "resnet50"  # null takes it from the features
     assert run.config == expected
 
 
@@ -272,7 +273,7 @@ def test_a_training_that_was_refused_before_its_first_step_takes_the_mended_comm
     wrong = config(tmp_path / "run", sample_records, 1, pooled, glove=str(tmp_path / "none.txt"))
     with pytest.raises(ValueError, match=r"none\.txt"):
         train(wrong)
-    mended = config(tmp_path / "run", sample_records, 1, pooled)
+    mended = config(tmp_path / "run", sample_records, 1, pooled, encoder="resnet50")
     with open_run(mended) as run:
         assert run.config == load_run(tmp_path / "run").config == mended
 
