@@ -50,7 +50,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser = command_parser(
         "beam_jobs.extract_features",
         EXAMPLES,
-        usage="--records DIR --output DIR --stage STAGE [--encoder ENCODER] [--weights WEIGHTS] [options] [Beam ones]",
+        usage="--records DIR --output DIR --stage STAGE [--encoder ENCODER] [options] [Beam options]",
     )
     parser.add_argument("--records", required=True, help="folder that build_records wrote")
     parser.add_argument("--output", required=True, help="folder for the features")
