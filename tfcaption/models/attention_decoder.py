@@ -1,13 +1,13 @@
 """The attention decoder: every word attends to the regions of its photo."""
 
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import ModelConfig
-from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
+from tfcaption.models.decoder import Decoder, DecoderOptions, DecoderOutput, Memory, State
 from tfcaption.models.layers import MASKED_SCORE, as_regions, dropout, masked_mean, real_regions, relu
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
@@ -46,17 +46,9 @@ class AttentionDecoder(Decoder):
 
     stage: Stage = "map"
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        embedding: np.ndarray,
-        *,
-        shape: tuple[int, ...],
-        masked: bool = False,
-        use_cudnn: bool | str,
-        max_tokens: int,
-    ) -> None:
-        super().__init__(config, embedding, shape=shape, masked=masked, use_cudnn=use_cudnn, max_tokens=max_tokens)
+    def __init__(self, config: ModelConfig, embedding: np.ndarray, **options: Unpack[DecoderOptions]) -> None:
+        super().__init__(config, embedding, **options)
+        use_cudnn = options["use_cudnn"]
         self.additive = config.attention_score == "bahdanau"
         units = config.gru_units
         self.feature_norm = keras.layers.LayerNormalization(name="feature_norm")

@@ -4,7 +4,7 @@ A new decoder is a subclass of `Decoder`, an entry of `models.captioner.DECODERS
 and the feature stages that it can train from in `runs.directory.trainable_stages`.
 """
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, NotRequired, TypeAlias, TypedDict, Unpack
 
 import keras
 import numpy as np
@@ -31,32 +31,31 @@ class DecoderOutput(NamedTuple):
     attention: tf.Tensor | None
 
 
+class DecoderOptions(TypedDict):
+    """What every decoder is told about its input, its captions and the device."""
+
+    shape: tuple[
+        int, ...
+    ]  # of a photo's features at `stage`: (channels,), (height, width, channels), (regions, channels)
+    masked: NotRequired[bool]  # whether regions that are all zeros are padding; False if left out
+    use_cudnn: bool | str  # `auto`, or False where the step is compiled, since XLA cannot compile the cuDNN kernel
+    max_tokens: int  # of a caption
+
+
 class Decoder(keras.layers.Layer):
     """Base of all decoders: word embeddings in, logits out.
 
     Args:
         config: sizes.
         embedding: initial embedding matrix, (vocabulary, units) float32.
-        shape: of one photo's features at `stage`: (channels,), (height, width, channels) or (regions, channels).
-        masked: whether regions that are all zeros are padding.
-        use_cudnn: `auto`, or False where the step is compiled, since XLA cannot compile the cuDNN kernel.
-        max_tokens: of a caption.
+        options: what every decoder is told, see `DecoderOptions`.
     """
 
     stage: Stage = "pooled"  # the encoder's stage that the decoder takes
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        embedding: np.ndarray,
-        *,
-        shape: tuple[int, ...],
-        masked: bool = False,
-        use_cudnn: bool | str,
-        max_tokens: int,
-    ) -> None:
+    def __init__(self, config: ModelConfig, embedding: np.ndarray, **options: Unpack[DecoderOptions]) -> None:
         super().__init__(name="decoder")
-        self.channels, self.masked = shape[-1], masked
+        self.channels, self.masked = options["shape"][-1], options.get("masked", False)
         self.rate = config.dropout
         vocabulary_size, self.embedding_units = embedding.shape
         self.embedding = keras.layers.Embedding(

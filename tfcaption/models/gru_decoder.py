@@ -1,11 +1,13 @@
 """The GRU decoder: the photo as one vector."""
 
+from typing import Unpack
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import ModelConfig
-from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
+from tfcaption.models.decoder import Decoder, DecoderOptions, DecoderOutput, Memory, State
 from tfcaption.models.layers import dropout, relu
 from tfcaption.models.token_layout import TokenLayout
 
@@ -24,17 +26,9 @@ class GruDecoder(Decoder):
     (captions, gru_units).
     """
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        embedding: np.ndarray,
-        *,
-        shape: tuple[int, ...],
-        masked: bool = False,
-        use_cudnn: bool | str,
-        max_tokens: int,
-    ) -> None:
-        super().__init__(config, embedding, shape=shape, masked=masked, use_cudnn=use_cudnn, max_tokens=max_tokens)
+    def __init__(self, config: ModelConfig, embedding: np.ndarray, **options: Unpack[DecoderOptions]) -> None:
+        super().__init__(config, embedding, **options)
+        use_cudnn = options["use_cudnn"]
         # Linear: a tanh saturates within the first epoch, and then every photo gets the same caption.
         self.state_projection = keras.layers.Dense(config.gru_units, name="state_projection")
         self.feature_norm = keras.layers.LayerNormalization(name="feature_norm")

@@ -1,13 +1,13 @@
 """The transformer decoder (Vaswani et al. 2017, arXiv:1706.03762), with layer normalisation before each part."""
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, Unpack
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import ModelConfig
-from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
+from tfcaption.models.decoder import Decoder, DecoderOptions, DecoderOutput, Memory, State
 from tfcaption.models.layers import MASKED_SCORE, as_regions, dropout, real_regions
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
@@ -35,20 +35,11 @@ class TransformerDecoder(Decoder):
 
     stage: Stage = "map"
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        embedding: np.ndarray,
-        *,
-        shape: tuple[int, ...],
-        masked: bool = False,
-        use_cudnn: bool | str,
-        max_tokens: int,
-    ) -> None:
-        super().__init__(config, embedding, shape=shape, masked=masked, use_cudnn=use_cudnn, max_tokens=max_tokens)
-        self.max_tokens, self.units = max_tokens, config.transformer_units
+    def __init__(self, config: ModelConfig, embedding: np.ndarray, **options: Unpack[DecoderOptions]) -> None:
+        super().__init__(config, embedding, **options)
+        self.max_tokens, self.units = options["max_tokens"], config.transformer_units
         self.word_projection = keras.layers.Dense(self.units, name="word_projection")
-        self.position_embedding = keras.layers.Embedding(max_tokens, self.units, name="position_embedding")
+        self.position_embedding = keras.layers.Embedding(self.max_tokens, self.units, name="position_embedding")
         self.feature_norm = keras.layers.LayerNormalization(name="feature_norm")
         self.region_projection = keras.layers.Dense(self.units, activation="relu", name="region_projection")
         self._layers_count = config.transformer_layers
