@@ -103,7 +103,8 @@ def plan_run(config: Config) -> Run:
     features = load_features_info(as_path(config.data.features)) if config.data.features else None
     config = config.model_copy(update={"model": resolve_encoder(config.model, features, _model_before(config))})
     check_imported(config)
-    features = load_features(config, info)
+    if features is not None:
+        _check_features(config, info, features)
     if not _has_started(path):
         _check_encoder(config.model, info.settings.image_size)
     return Run(path, config, info, words, features)
@@ -195,6 +196,12 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
     if config.data.features is None:
         return None
     features = load_features_info(as_path(config.data.features))
+    _check_features(config, info, features)
+    return features
+
+
+def _check_features(config: Config, info: DatasetInfo, features: FeaturesInfo) -> None:
+    """Refuse features that a config cannot train from."""
     stage, stages = features.settings.stage, trainable_stages(config.model)
     named = not all(map(is_file, (*features.encoder, *config.model.encoders)))  # files are told apart by fingerprints
     if features.encoder_names != config.model.encoder_names and named:
@@ -220,7 +227,6 @@ def load_features(config: Config, info: DatasetInfo) -> FeaturesInfo | None:
             f"data.features={config.data.features}: made from other records than data.records={config.data.records}; "
             f"extract them again with {again}"
         )
-    return features
 
 
 def _check_input(config: Config, features: FeaturesInfo) -> None:
