@@ -38,14 +38,15 @@ def open_runs(runs: Sequence[Run], dataset: Dataset, checkpoint: str) -> tuple[l
             raise RunError(f"{other.path}: trained on other records than {first.path}")
     captioners, checkpoints = zip(*(load_captioner(run, checkpoint) for run in runs), strict=True)
     stored = dataset.features
-    if not stored or any(each.encoder.fingerprint(dataset.stage) != stored.settings.weights for each in captioners):
-        if imports := [run.path for run in runs if run.config.model.imports_features]:
-            raise RunError(
-                f"{imports[0]}: reads features that were made elsewhere, so it goes together only with runs on the "
-                "same features"
-            )
-        dataset = load_run_dataset(first, dataset.records)
-    return list(captioners), ", ".join(checkpoints), dataset
+    if stored and all(each.encoder.fingerprint(dataset.stage) == stored.settings.weights for each in captioners):
+        return list(captioners), ", ".join(checkpoints), dataset
+    if imports := [run.path for run in runs if run.config.model.imports_features]:
+        raise RunError(
+            f"{imports[0]}: reads features that were made elsewhere, so it goes together only with runs on the same "
+            "features"
+        )
+    photos = load_run_dataset(first, dataset.records) if stored else dataset
+    return list(captioners), ", ".join(checkpoints), photos
 
 
 @contextmanager
