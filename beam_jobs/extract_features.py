@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from beam_jobs.execution.command import import_beam, run_job
+from beam_jobs.execution.command import features_summary, import_beam, run_job
 from tfcaption.backbones.errors import EncoderError
 from tfcaption.backbones.families import INPUTS, is_file
 from tfcaption.backbones.settings import EncoderSettings
@@ -160,21 +160,11 @@ def _check(encoder: EncoderSettings, info: DatasetInfo) -> None:
         raise EncoderError(f"--{error.option} {error}") from error
 
 
-def summary(info: FeaturesInfo, seconds: float) -> str:
-    """A human-readable line: photos, settings, size and speed."""
-    shards = [shard for split in info.splits.values() for shard in split]
-    photos, size = sum(shard.records for shard in shards), sum(shard.bytes for shard in shards)
-    return (
-        f"{photos:,} photos, {info.settings}, {len(shards):,} shards, {size / 1e6:,.1f} MB "
-        f"in {seconds:.1f} s: {photos / max(seconds, 1e-9):,.1f} photos/s"
-    )
-
-
 @reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    return run_job(extract_features, summary, arguments, flags, noun="features")
+    return run_job(extract_features, features_summary, arguments, flags, noun="features")
 
 
 if __name__ == "__main__":

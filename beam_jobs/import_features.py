@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from beam_jobs.execution.command import import_beam, run_job
-from beam_jobs.extract_features import summary
+from beam_jobs.execution.command import features_summary, import_beam, run_job
 from tfcaption.records.dataset_info import FeaturesInfo, load_dataset_info
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import is_local
@@ -104,7 +103,7 @@ def import_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Feat
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    return run_job(import_features, summary, arguments, flags, noun="features")
+    return run_job(import_features, features_summary, arguments, flags, noun="features")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from tfcaption.records.dataset_info import FeaturesInfo
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import locked
 
@@ -57,3 +58,13 @@ def import_beam() -> None:
     import apache_beam  # noqa: F401  # here: a wrong path is an error before it
 
     logging.disable(logging.NOTSET)
+
+
+def features_summary(info: FeaturesInfo, seconds: float) -> str:
+    """A line on features as written, for people: photos, settings, size and speed."""
+    shards = [shard for split in info.splits.values() for shard in split]
+    photos, size = sum(shard.records for shard in shards), sum(shard.bytes for shard in shards)
+    return (
+        f"{photos:,} photos, {info.settings}, {len(shards):,} shards, {size / 1e6:,.1f} MB "
+        f"in {seconds:.1f} s: {photos / max(seconds, 1e-9):,.1f} photos/s"
+    )
