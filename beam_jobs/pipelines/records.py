@@ -1,15 +1,14 @@
-"""The Beam pipeline of `build_records`: captions -> vocabulary; photos and token ids -> shards -> dataset.json.
+"""The Beam pipeline of `build_records`: captions -> words -> vocabulary; `record_shards.py` has the steps after that.
 
 Captions travel in chunks of 50,000, and the worker process that gets a chunk imports TensorFlow to tokenize it (4 s,
 0.5 GB). A data set like Flickr8k is one chunk, so one process pays once. Every other process never imports TensorFlow:
 it only reads photos and writes shards, and looks token ids up in a plain dictionary.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -18,57 +17,33 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.errors import JobFailed, SourceError
-from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejection
-from beam_jobs.execution.output_folder import RECORDS, complete_output, remove_file, remove_previous
+from beam_jobs.execution.finish import REJECTED, rejection
+from beam_jobs.execution.output_folder import RECORDS, remove_previous
 from beam_jobs.execution.paths import as_path
-from beam_jobs.execution.progress import ProgressCounter
-from beam_jobs.execution.reading import read_if_exists, read_photo, read_shard
+from beam_jobs.execution.reading import read_if_exists, read_shard
 from beam_jobs.execution.rejections import check_rejected, named_reasons
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import write_shard, write_text
+from beam_jobs.pipelines.record_shards import BuildContext, TokenizedPhoto, add_shard_steps
 from beam_jobs.sources.base import CaptionedPhoto, Listing, Location
-from tfcaption.preprocessing.photos import PhotoError, prepare_photo
 from tfcaption.records.dataset_info import (
     REJECTED_FILE,
     DatasetInfo,
     RecordSettings,
     Rejection,
-    ShardInfo,
     load_dataset_info,
     rejected_lines,
 )
-from tfcaption.records.examples import PhotoRecord, encode_record
-from tfcaption.records.sharding import automatic_shard_count, order_key, shard_index, shard_name
-from tfcaption.records.statistics import ShardStatistics, Totals, VocabularyCounts, build_dataset_info
-from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, encode_words, vocabulary_words
+from tfcaption.records.sharding import automatic_shard_count, shard_index, shard_name
+from tfcaption.records.statistics import Totals, VocabularyCounts
+from tfcaption.records.vocabulary import SPECIAL_TOKENS, vocabulary_words
 from tfcaption.runtime.errors import UsageError
-from tfcaption.runtime.folder_lock import end_with_holder
 
 CAPTIONS_PER_CHUNK = 50_000
 MOST_PHOTOS_PER_SHARD = 10_000  # a worker sorts the words of a shard's photos in memory, some 4 KB a photo
 _COUNTS = "counts"
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class TokenizedPhoto:
-    """A photo that is not read yet, and the words of each of its captions."""
-
-    photo: CaptionedPhoto
-    words: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True)
-class BuildContext:
-    """What the final step must know of the build."""
-
-    settings: RecordSettings
-    totals: Totals
-    photo_files: list[str]  # names of the files that list the photos, in the output folder
-    rejection_file: str  # name of the file with the rejections of the listing
-    output: str
-    max_rejected: float | None
 
 
 def check_listing(listing: Listing, *, output: str, max_rejected: float | None) -> None:
@@ -150,27 +125,15 @@ def add_steps(
         | "CountWords" >> beam.CombineGlobally(_merge_counts)
         | "Vocabulary" >> beam.Map(_count_vocabulary, settings.min_count)
     )
-    # No beam.Flatten: FnApiRunner (2.77) loses what a worker sends through one beyond 10 MB.
-    written = (
-        tokenized["photos"]
-        | "ToShards" >> beam.GroupByKey()
-        | "WriteShard"
-        >> beam.ParDo(WriteShard(settings, output), pvalue.AsSingleton(vocabulary)).with_outputs(
-            REJECTED, main="shards"
-        )
+    listed = (
+        pipeline
+        | "Rejections" >> beam.Create([rejection_file])
+        | "ReadRejections" >> beam.FlatMap(_read_rejections, output)
     )
-    build = BuildContext(
-        settings, Totals(listing.photos_in, listing.captions_in), photo_files, rejection_file, output, max_rejected
-    )
-    add_final_step(
-        pipeline,
-        _finish,
-        pvalue.AsList(written["shards"]),
-        pvalue.AsList(tokenized[REJECTED]),
-        pvalue.AsList(written[REJECTED]),
-        pvalue.AsSingleton(vocabulary),
-        build=build,
-    )
+    totals = pipeline | "Totals" >> beam.Create([Totals(listing.photos_in, listing.captions_in)])
+    build = BuildContext(settings, output, max_rejected, temporary_files=(*photo_files, rejection_file))
+    rejections = {"listed": listed, "tokenized": tokenized[REJECTED]}
+    add_shard_steps(tokenized["photos"], vocabulary, totals, rejections, build=build)
 
 
 def _shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
@@ -229,6 +192,10 @@ def _read_photos(name: str, output: str) -> list[CaptionedPhoto]:
     ]
 
 
+def _read_rejections(name: str, output: str) -> Iterator[Rejection]:
+    return (Rejection(**json.loads(data)) for data in read_shard(output, name))
+
+
 class Tokenize(beam.DoFn):
     """A chunk of photos -> (shard name, TokenizedPhoto) for each; word counts of the training split; rejections.
 
@@ -284,101 +251,3 @@ def _count_vocabulary(word_counts: dict[str, int], min_count: int) -> Vocabulary
             "captioner could learn none; name a lower --min_count, or add captions"
         )
     return VocabularyCounts.of(words, word_counts)
-
-
-class WriteShard(beam.DoFn):
-    """(shard name, its photos) -> the shard's file; yields its ShardStatistics, and the rejected photos."""
-
-    def __init__(self, settings: RecordSettings, output: str) -> None:
-        self._settings, self._output = settings, output
-
-    def setup(self) -> None:
-        """Let this worker end with its job, or it would write into the next job's output."""
-        end_with_holder(self._output)
-
-    def process(
-        self, element: tuple[str, Iterable[TokenizedPhoto | None]], vocabulary: VocabularyCounts
-    ) -> Iterator[Any]:
-        """Read, resize, encode and write the photos of one shard, in the order of a seeded hash."""
-        name, group = element
-        settings = self._settings
-        statistics = ShardStatistics(name.partition("-")[0], ShardInfo(name=name, records=0, bytes=0, sha256=""))
-        rejected: list[pvalue.TaggedOutput] = []
-        word_ids = {word: i for i, word in enumerate(vocabulary.words) if i >= len(SPECIAL_TOKENS)}
-        ordered = sorted(
-            (photo for photo in group if photo is not None),
-            key=lambda tokenized: order_key(tokenized.photo.id, seed=settings.seed),
-        )
-        progress = ProgressCounter(self._output, name)
-
-        def serialized() -> Iterator[bytes]:
-            for tokenized in ordered:
-                photo = tokenized.photo
-                try:
-                    data = read_photo(*photo.location)
-                    jpeg = prepare_photo(data, image_size=settings.image_size, resize=settings.resize)
-                except PhotoError as error:
-                    captions = len(photo.captions)
-                    rejected.append(rejection("photo", photo.id, error.reason, error.detail, captions=captions))
-                else:
-                    ids = [encode_words(w, word_ids, settings.max_words) for w in tokenized.words]
-                    statistics.add(tokenized.words, ids)
-                    statistics.digests[photo.id] = hashlib.blake2b(data, digest_size=16).digest()
-                    yield encode_record(
-                        PhotoRecord(
-                            photo_id=photo.id,
-                            jpeg=jpeg,
-                            captions=list(photo.captions),
-                            token_ids=ids,
-                            source_ids=list(photo.source_ids),
-                        )
-                    )
-                progress.add()
-
-        statistics.info = write_shard(self._output, name, serialized())
-        progress.close()
-        yield statistics
-        yield from rejected
-
-
-def _finish(
-    _: None,
-    shards: list[ShardStatistics],
-    captions_rejected: list[Rejection],
-    photos_rejected: list[Rejection],
-    vocabulary: VocabularyCounts,
-    *,
-    build: BuildContext,
-) -> None:
-    """Check that nothing was lost, and write the description of the records, `dataset.json` last."""
-    listed = (Rejection(**json.loads(data)) for data in read_shard(build.output, build.rejection_file))
-    rejections = [*listed, *captions_rejected, *photos_rejected]
-    write_text(build.output, REJECTED_FILE, rejected_lines(rejections))
-    write_text(build.output, VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary.words))
-    info = build_dataset_info(shards, rejections, build.settings, vocabulary, build.totals)
-    file = FileSystems.join(build.output, REJECTED_FILE)
-    check_rejected(rejections, "photo", info.photos_in, build.max_rejected, file)
-    check_rejected(rejections, "caption", info.captions_in, build.max_rejected, file)
-    if not info.splits["train"].photos:
-        raise JobFailed(f"no photo is left for the training split: {named_reasons(photos_rejected)}")
-    _check_conservation(info, rejections)
-    complete_output(build.output, RECORDS, info)
-    for name in (*build.photo_files, build.rejection_file):
-        remove_file(build.output, name)
-
-
-def _check_conservation(info: DatasetInfo, rejections: Iterable[Rejection]) -> None:
-    """Check photos and captions; the captions of a rejected photo count as rejected."""
-    splits = info.splits.values()
-    check_conservation(
-        "photos",
-        info.photos_in,
-        written=sum(split.photos for split in splits),
-        rejected=sum(info.rejected_photos.values()),
-    )
-    check_conservation(
-        "captions",
-        info.captions_in,
-        written=sum(split.captions for split in splits),
-        rejected=sum(info.rejected_captions.values()) + sum(rejected.captions for rejected in rejections),
-    )

@@ -12,7 +12,7 @@ from PIL import Image
 
 from beam_jobs.build_records import main, summary
 from beam_jobs.execution.rejections import rejections_allowed
-from beam_jobs.pipelines import records
+from beam_jobs.pipelines import record_shards, records
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.photos import encoded, heif, picture
 from tests.support.records import build, damage, read_all
@@ -288,12 +288,12 @@ def test_a_shard_too_large_to_sort_in_memory_is_refused(source, tmp_path, capsys
 
 
 def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, capsys, monkeypatch):
-    class Lossy(records.WriteShard):
+    class Lossy(record_shards.WriteShard):
         def process(self, element, vocabulary):
             name, group = element
             yield from super().process((name, [photo for photo in group if photo][1:]), vocabulary)
 
-    monkeypatch.setattr(records, "WriteShard", Lossy)
+    monkeypatch.setattr(record_shards, "WriteShard", Lossy)
     assert build(source, tmp_path / "out") == 1
     assert "conservation check" in capsys.readouterr().err
     assert not (tmp_path / "out" / "dataset.json").exists()
@@ -301,7 +301,7 @@ def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, cap
 
 def test_a_worker_that_does_not_tokenize_never_imports_tensorflow(tmp_path):
     code = (
-        "import sys, beam_jobs.pipelines.records as p; from beam_jobs.sources import base as sources\n"
+        "import sys, beam_jobs.pipelines.record_shards as p; from beam_jobs.sources import base as sources\n"
         "from tfcaption.records.dataset_info import RecordSettings\n"
         "from tfcaption.records.statistics import VocabularyCounts\n"
         "from tfcaption.records.vocabulary import SPECIAL_TOKENS\n"

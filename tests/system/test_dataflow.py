@@ -73,7 +73,7 @@ def groups(job):
 def test_the_steps_have_names(job):
     names = {step.unique_name.partition("/")[0] for step in job.components.transforms.values()}
     expected = {"Listing", "ReadListing", "Tokenize", "CountWords", "Vocabulary", "ToShards", "WriteShard"}
-    expected |= {"Once", "Finish"}
+    expected |= {"Rejections", "ReadRejections", "Totals", "Once", "Finish"}
     assert {name for name in names if not name.startswith("ref_AppliedPTransform")} == expected
 
 

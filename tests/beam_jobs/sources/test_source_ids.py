@@ -5,7 +5,8 @@ from dataclasses import astuple
 
 from PIL import Image
 
-from beam_jobs.pipelines.records import Tokenize, WriteShard, _read_photos, _write_listing
+from beam_jobs.pipelines.record_shards import WriteShard
+from beam_jobs.pipelines.records import Tokenize, _read_photos, _write_listing
 from beam_jobs.sources.reader import read_source
 from tfcaption.records.dataset_info import RecordSettings
 from tfcaption.records.examples import ids_of
