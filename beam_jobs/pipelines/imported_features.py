@@ -35,7 +35,7 @@ from beam_jobs.execution.shard_writer import TEMPORARY_MARK, write_shard, write_
 from beam_jobs.sources.feature_files import find_files, match_photos
 from beam_jobs.sources.feature_forms import UNKNOWN_FORM, FeatureForm, PhotoShape, common_form
 from beam_jobs.sources.feature_tables import FeatureColumns, photo_names, read_rows
-from beam_jobs.sources.feature_values import FeatureError, FeatureLocation, read_features
+from beam_jobs.sources.feature_values import NO_ARRAY, FeatureError, FeatureLocation, read_features
 from tfcaption.records.dataset_info import (
     IMPORTED,
     REJECTED_FILE,
@@ -50,6 +50,7 @@ from tfcaption.records.dataset_info import (
 )
 from tfcaption.records.examples import feature_record, features_size, ids_of
 from tfcaption.records.tfrecord import RecordError
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.runtime.progress import Progress
 
@@ -92,9 +93,9 @@ def run(
         The description of the features, as written; None for a dry run or a template.
 
     Raises:
-        UsageError: the job must not write into `output`.
+        UsageError: the job must not write into `output`, or an option is not for such files.
         RecordError: the records are missing or damaged.
-        SourceError: there are no features, or not of every photo.
+        SourceError: there are no features, or not of every photo, or it is not clear which array holds them.
         JobFailed: features cannot be used; `rejected.jsonl` in `output` names each photo.
     """
     info = load_dataset_info(as_path(request.records))
@@ -106,6 +107,7 @@ def run(
     }
     photos = {photo: source_ids for shard in photos_of.values() for photo, source_ids in shard.items()}
     arrays, tables = find_files(as_path(request.source))
+    _check_options(request, arrays)
     names = arrays if arrays else _names_in_tables(tables, request.columns)
     name_of = _match(request, photos, names)
     remove_previous(output, FEATURES)
@@ -127,6 +129,20 @@ def run(
         return None
     remove_partial_files(output, FEATURES)
     return load_features_info(as_path(output))
+
+
+def _check_options(request: ImportRequest, arrays: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse options of the other kind of files, and a first file in which the array of features is not found."""
+    if request.key and not arrays:
+        raise UsageError(f"--key {request.key}: is for .npz files, and --input {request.source} holds .parquet files")
+    if arrays and request.columns != FeatureColumns():
+        raise UsageError(f"--columns: is for .parquet files, and --input {request.source} holds .npy or .npz files")
+    if arrays:
+        try:
+            read_features(str(arrays[min(arrays)][0]), request.key)
+        except FeatureError as error:
+            if error.reason == NO_ARRAY:  # of one file only, any other fault is named when all are read
+                raise SourceError(f"--input {error.detail}") from error
 
 
 def _names_in_tables(tables: Sequence[Path], columns: FeatureColumns) -> dict[str, list[Path]]:

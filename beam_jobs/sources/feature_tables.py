@@ -12,7 +12,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from beam_jobs.errors import SourceError
-from beam_jobs.sources.feature_values import COUNT_NAMES, FEATURES_NAMES, FeatureError, checked_features
+from beam_jobs.sources.feature_values import COUNT_NAMES, FEATURES_NAMES, NO_ARRAY, FeatureError, checked_features
 from tfcaption.records.photo_names import PHOTO_COLUMNS, usual_column
 
 TABLE_SUFFIX = ".parquet"
@@ -99,7 +99,7 @@ def _columns(path: Path, schema: Any, given: FeatureColumns) -> FeatureColumns:
 def _features(cell: Any, count: int | None, shape: Sequence[int] | None) -> np.ndarray:
     """Checked features of one cell: a list of lists, or a flat list with a shape or a number of regions."""
     if not cell.is_valid or not hasattr(cell, "values"):
-        raise FeatureError("no array of features", "the row has none" if not cell.is_valid else f"a {cell.type}")
+        raise FeatureError(NO_ARRAY, "the row has none" if not cell.is_valid else f"a {cell.type}")
     values, sizes = cell.values, [len(cell.values)]
     while _is_list(values.type):
         lengths = pyarrow.compute.unique(pyarrow.compute.list_value_length(values)).to_pylist()

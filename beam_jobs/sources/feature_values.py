@@ -14,6 +14,7 @@ ARRAY_SUFFIXES = (".npy", ".npz")
 MAX_BYTES = 1 << 28  # of one photo's file, or of its array
 # Names of arrays and columns in use, the first one that there is counts.
 FEATURES_NAMES = ("features", "x", "feat", "feature")
+NO_ARRAY = "no array of features"  # a reason of `FeatureError`
 COUNT_NAMES = ("num_bbox", "num_boxes")  # of the regions that a padded array holds
 
 
@@ -85,7 +86,7 @@ def _from_archive(archive: zipfile.ZipFile, key: str | None) -> np.ndarray:
         arrays = {name: array for name in members if (array := _array_or_none(load, name)) is not None}
         return checked_features(_only(arrays, list(members)))
     if chosen not in members:
-        raise FeatureError("no array of features", f"no array {chosen}; it holds {', '.join(members)}")
+        raise FeatureError(NO_ARRAY, f"no array {chosen}; it holds {', '.join(members)}")
     count = next((load(name) for name in COUNT_NAMES if name in members), None)
     if count is not None and (count.size != 1 or count.dtype.kind not in "iuf"):
         raise FeatureError("wrong number of regions", f"{' or '.join(COUNT_NAMES)} is {count!s:.40}")
@@ -106,7 +107,7 @@ def _array_or_none(load: Callable[[str], np.ndarray], name: str) -> np.ndarray |
 def _only(arrays: Mapping[str, np.ndarray], names: list[str]) -> np.ndarray:
     if len(arrays) != 1:
         found = f"several arrays of floating point numbers: {', '.join(arrays)}" if arrays else f"of {', '.join(names)}"
-        raise FeatureError("no array of features", f"{found}; name one with --key")
+        raise FeatureError(NO_ARRAY, f"{found}; name one with --key")
     (array,) = arrays.values()
     return array
 

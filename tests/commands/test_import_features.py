@@ -190,6 +190,33 @@ def test_photos_are_found_by_folders_endings_and_numbers_of_coco(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("kind", "flags", "message"),
+    [
+        ("npz", ["--key", "patches"], "no array patches; it holds regions, boxes"),
+        ("npz", [], "several arrays of floating point numbers: regions, boxes; name one with --key"),
+        ("npz", ["--columns", "features=x"], "--columns: is for .parquet files"),
+        ("parquet", ["--key", "x"], "--key x: is for .npz files"),
+    ],
+)
+def test_options_that_do_not_fit_the_files_are_refused_before_all_are_read(
+    regions, sample_records, tmp_path, capsys, kind, flags, message
+):
+    source = tmp_path / "input"
+    source.mkdir()
+    if kind == "npz":
+        for photo, values in regions.items():
+            np.savez(source / f"{photo}.npz", regions=values, boxes=values)
+    else:
+        pq.write_table(
+            pa.table({"photo": [*regions], "x": [each.tolist() for each in regions.values()]}), source / "x.parquet"
+        )
+    assert job(sample_records, source, tmp_path / "out", *flags) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists() or not [*(tmp_path / "out").glob("*.tfrecord*")]
+
+
+@pytest.mark.parametrize(
     ("files", "message"),
     [
         ([], "no features; name a folder"),
