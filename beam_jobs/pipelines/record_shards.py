@@ -70,7 +70,6 @@ def add_shard_steps(
         rejections: name of an earlier step, of small letters -> what it rejected; see `Rejection`.
         build: what the steps must know.
     """
-    # No beam.Flatten: FnApiRunner (2.77) loses what a worker sends through one beyond 10 MB.
     written = (
         photos
         | "ToShards" >> beam.GroupByKey()

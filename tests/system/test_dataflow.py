@@ -77,11 +77,6 @@ def test_the_steps_have_names(job):
     assert {name for name in names if not name.startswith("ref_AppliedPTransform")} == expected
 
 
-def test_no_flatten_can_lose_data(job):
-    kinds = {step.spec.urn for step in job.components.transforms.values()}
-    assert common_urns.primitives.FLATTEN.urn not in kinds and GROUP_BY_KEY in kinds
-
-
 def test_no_pixel_is_shuffled(job):
     assert {"ToShards"} < {step.unique_name for step in groups(job)}
     for step in groups(job):
