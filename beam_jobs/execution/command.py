@@ -5,13 +5,30 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
-from tfcaption.records.dataset_info import FeaturesInfo
+from tfcaption.backbones.families import is_file
+from tfcaption.records.dataset_info import NAMED_WEIGHTS, FeaturesInfo
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import locked
+from tfcaption.runtime.paths import is_local
 
 Info = TypeVar("Info")
+# Arguments of the jobs whose values are paths; weights and encoders may be names instead.
+_PATHS = (
+    "images",
+    "captions",
+    "held_out",
+    "records",
+    "features",
+    "input",
+    "model",
+    "run",
+    "weights",
+    "encoder",
+    "output",
+)
 
 
 def run_job(
@@ -41,7 +58,7 @@ def run_job(
     if (encoding := sys.getfilesystemencoding()) != "utf-8":
         raise UsageError(f"names of photos would be read as {encoding}; set PYTHONUTF8=1")
     with locked(arguments.output):
-        info = job(arguments, flags)
+        info = job(_readable_elsewhere(arguments, flags), flags)
     if info is None:
         print("nothing ran: a dry run, or a template")
         return 0
@@ -50,6 +67,26 @@ def run_job(
     if next_step:
         print(f"next: {next_step}")
     return 0
+
+
+def _readable_elsewhere(arguments: argparse.Namespace, flags: Sequence[str]) -> argparse.Namespace:
+    """The arguments with absolute local paths where `--runner` is given: its workers may start in another folder."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--runner")
+    if parser.parse_known_args(list(flags))[0].runner is None:
+        return arguments
+    paths: dict[str, str | list[str]] = {}
+    for name, value in vars(arguments).items():
+        if name in _PATHS and value:
+            several = isinstance(value, list)
+            paths[name] = [_absolute(name, each) for each in value] if several else _absolute(name, value)
+    return argparse.Namespace(**{**vars(arguments), **paths})
+
+
+def _absolute(argument: str, value: str) -> str:
+    """A local path made absolute; URLs, and names of encoders and weights, stay."""
+    is_name = (argument == "weights" and value in NAMED_WEIGHTS) or (argument == "encoder" and not is_file(value))
+    return value if is_name or not is_local(value) else str(Path(value).absolute())
 
 
 def import_beam() -> None:

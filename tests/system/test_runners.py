@@ -133,14 +133,19 @@ def worker_pool(python, folder):
 
 
 @pytest.mark.slow
-def test_workers_of_an_installed_package_give_the_same_bytes(installed, sample, sample_records, pooled, tmp_path):
+def test_workers_of_an_installed_package_give_the_same_bytes(
+    installed, sample, sample_records, pooled, tmp_path, monkeypatch
+):
     code = "import beam_jobs, tfcaption; print(beam_jobs.__file__, tfcaption.__file__, sep='\\n')"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     found = subprocess.run([installed, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert all(Path(path).is_relative_to(installed.parents[1]) for path in found.stdout.split()) and found.stdout
-    with worker_pool(installed, tmp_path) as flags:
-        assert build(sample, tmp_path / "records", *flags) == 0
-        assert extract(sample_records, tmp_path / "pooled", *flags) == 0
+    (tmp_path / "pool").mkdir()
+    monkeypatch.chdir(tmp_path)  # the workers start in the folder of their pool
+    with worker_pool(installed, tmp_path / "pool") as flags:
+        relative = [os.path.relpath(folder) for folder in sample]
+        assert build(relative, "records", *flags) == 0
+        assert extract(os.path.relpath(sample_records), "pooled", *flags) == 0
     assert tree_bytes(tmp_path / "records") == tree_bytes(sample_records)
     assert tree_bytes(tmp_path / "pooled") == tree_bytes(pooled)
-    assert (tmp_path / "pool.log").read_text().count("Starting worker") >= 2
+    assert (tmp_path / "pool" / "pool.log").read_text().count("Starting worker") >= 2
