@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.worker import sdk_worker_main
 
 from beam_jobs.errors import JobFailed
+from beam_jobs.execution.engine_failure import first_cause
 from beam_jobs.execution.progress import progress_shown
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.process import stderr_to_file
@@ -28,7 +30,10 @@ _JOB_SERVER_OPTIONS = {
     "FlinkRunner": "--flink_job_server_jar FILE",
     "SparkRunner": "--spark_job_server_jar FILE",
 }
-_WAITING_THREAD = "run_worker"  # Beam's name for the thread that waits for a worker process
+# Names that Beam gives: the method that starts a job server, the thread that waits for a worker process, and the one
+# that reads a job's messages, whose errors the main thread has, too.
+_STARTS_JOB_SERVER = "create_job_service"
+_WAITING_THREAD, _READING_THREAD = "run_worker", "wait_until_finish_read"
 
 
 def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> bool:
@@ -45,8 +50,8 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
         False where nothing ran: a dry run, or a template for others to start.
 
     Raises:
-        UsageError: the runner cannot be started, such as one that would have to be downloaded.
-        JobFailed: a step raised it, or a worker process ended too early.
+        UsageError: the runner cannot be started, such as one that would have to be downloaded, or refuses the job.
+        JobFailed: a step raised it, a worker process ended too early, or the job of an engine failed.
     """
     with stderr_to_file("tfcaption-workers-") as log:
         try:
@@ -67,6 +72,14 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
             if failure:
                 log.unlink()
                 raise JobFailed(failure[1]) from None
+            if isinstance(pipeline.runner, PortableRunner):
+                cause = first_cause(error, log)
+                with log.open("a", encoding="utf-8") as file:
+                    traceback.print_exception(error, file=file)
+                raise JobFailed(
+                    f"{_named(pipeline)}: the job failed: {cause}; run it again once that is fixed. What its job "
+                    f"server said is in {log}; the engine has the logs of the workers"
+                ) from None
             print(f"the log of the workers is in {log}", file=sys.stderr)
             raise
 
@@ -78,13 +91,19 @@ def _started(pipeline: beam.Pipeline) -> Any:
     except (OSError, RuntimeError, ValueError, grpc.FutureTimeoutError, grpc.RpcError) as error:
         if not isinstance(pipeline.runner, PortableRunner):
             raise
+        problem = " ".join(f"{type(error).__name__}: {error}".split())
+        if not any(step.name == _STARTS_JOB_SERVER for step in traceback.extract_tb(error.__traceback__)):
+            raise UsageError(f"{_named(pipeline)}: the job is refused ({problem})") from error
         name = type(pipeline.runner).__name__
         option = _JOB_SERVER_OPTIONS.get(name, "--job_endpoint HOST:PORT of one that runs")
-        problem = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(
-            f"--runner={name}: its job server cannot be started ({problem}); name it with {option}, or leave --runner "
-            "out to run on this machine"
+            f"{_named(pipeline)}: its job server cannot be started ({problem}); name it with {option}, or leave "
+            "--runner out to run on this machine"
         ) from error
+
+
+def _named(pipeline: beam.Pipeline) -> str:
+    return f"--runner={type(pipeline.runner).__name__}"
 
 
 @contextmanager
@@ -103,7 +122,8 @@ def _worker_deaths_raised(log: Path) -> Iterator[None]:
 
     def notice(failure: Any) -> None:
         if failure.thread is None or failure.thread.name != _WAITING_THREAD:
-            thread_hook(failure)
+            if failure.thread is None or failure.thread.name != _READING_THREAD:
+                thread_hook(failure)
             return
         deaths.append(str(failure.exc_value))
         if len(deaths) == 1:

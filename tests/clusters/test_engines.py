@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -18,7 +20,7 @@ from tfcaption.records.dataset_info import CAPTIONS_FILE, DATASET_FILE, FEATURES
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 JOBS = {"build_records": DATASET_FILE, "extract_features": FEATURES_FILE, "caption_images": CAPTIONS_FILE}
-VICTIMS = ["worker-1", "pool-1"]
+VICTIMS = ["worker", "pool"]
 PATIENCE = 300  # seconds, for a job
 
 
@@ -33,6 +35,9 @@ def engine(request, python, tmp_path_factory):
     try:
         with getattr(engines, request.param)(tmp_path_factory.mktemp(request.param), python) as running:
             yield running
+            for job in running.jobs:
+                with suppress(ProcessLookupError):  # all that it started has ended, too
+                    os.killpg(job.pid, signal.SIGKILL)
     except Unavailable as error:
         pytest.skip(f"{request.param}: {error}")
     print(f"{request.param}: {time.monotonic() - start:.0f} s")
@@ -59,7 +64,9 @@ def launched(engine, job, arguments, output):
     command = [sys.executable, "-m", f"beam_jobs.{job}", *arguments, "--output", str(output), *engine.flags]
     with output.with_name("log").open("ab") as log:
         environment = {**os.environ, **engine.environment}
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+        job = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+    engine.jobs.append(job)
+    return job
 
 
 def ended(process, output):
@@ -69,6 +76,17 @@ def ended(process, output):
     except subprocess.TimeoutExpired:
         process.kill()
         pytest.fail(f"did not end in {PATIENCE} s: {output.with_name('log').read_text()[-3000:]}")
+
+
+def at_work(engine, victim, output):
+    """Whether a step works on photos, and the worker on the host of `victim` has all its connections.
+
+    One that dies before that leaves Flink waiting for minutes: see `docs/upstream/README.md`.
+    """
+    pools = [name for name in engine.starters if name.startswith("pool")]
+    pool = f"pool-{victim.rpartition('-')[2]}"
+    # On Prism, which has one pool, all connections of a worker are one.
+    return any((output / ".progress").glob("*")) and (len(pools) == 1 or engine.processes.at_work(pool))
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -85,22 +103,26 @@ def test_a_job_has_the_bytes_of_the_local_runner(engine, job, jobs, tmp_path):
 def test_a_job_whose_worker_is_killed_is_complete_or_absent_and_a_rerun_has_the_same_bytes(
     engine, victim, job, jobs, tmp_path
 ):
-    if victim not in engine.starters:
-        pytest.skip("this engine has one host")
+    kind, victim = victim, max((name for name in engine.starters if name.startswith(victim)), default=None)
+    if victim is None:
+        pytest.skip(f"this engine has no {kind}")
     arguments, expected = jobs[job]
     output = tmp_path / "out"
-    number = victim.rpartition("-")[2]
     process = launched(engine, job, arguments, output)
-    # The worker has connected. Flink waits for minutes for one whose pool is killed.
-    while not engine.processes.at_work(f"pool-{number}"):
+    while not at_work(engine, victim, output):
         assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
-        time.sleep(0.05)
+        time.sleep(0.01)
     engine.processes.kill(victim)
+    killed = time.monotonic()
     try:
         status = ended(process, output)
     finally:
         engine.start(victim)
     complete = (output / JOBS[job]).exists()
+    seconds = time.monotonic() - killed
+    errors = [line for line in (tmp_path / "log").read_text().splitlines() if line.startswith("error: ")]
+    print(f"{job}, {victim} killed: ended after {seconds:.0f} s, {'complete' if complete else errors}")
+    assert complete or errors
     assert complete == (status == 0)
     if complete:
         assert tree_bytes(output) == expected

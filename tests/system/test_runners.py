@@ -1,6 +1,7 @@
 """The jobs on every runner that works on this machine: identical bytes, or a refusal with its reason."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from apache_beam.runners.portability.prism_runner import PrismJobServer
 from apache_beam.utils.subprocess_server import JavaJarServer
 
 from beam_jobs import build_records, extract_features
+from beam_jobs.errors import JobFailed
 from beam_jobs.execution.options import beam_options
 from beam_jobs.execution.runner import run_pipeline
 from tests.conftest import tree_bytes
@@ -96,6 +98,33 @@ def test_a_runner_that_cannot_be_downloaded_is_one_line_with_the_cure(name, opti
     with pytest.raises(UsageError, match=message) as caught:
         run_pipeline(pipeline, str(tmp_path), total=1, unit="photos", label="writing")
     assert "\n" not in str(caught.value)
+
+
+def break_photo(number):
+    raise ValueError(f"photo {number} broke")
+
+
+def run_broken(output, *flags):
+    pipeline = beam.Pipeline(options=beam_options([*PORTABLE, *flags], output=str(output)))
+    _ = pipeline | beam.Create([7]) | "Break" >> beam.Map(break_photo)
+    run_pipeline(pipeline, str(output), total=1, unit="photos", label="writing")
+
+
+def test_a_job_that_fails_on_an_engine_is_one_line_with_the_first_cause_and_the_log(tmp_path):
+    cause = (
+        r"--runner=PortableRunner: the job failed: ValueError: photo 7 broke .while running 'Break'.; .* is in (\S+);"
+    )
+    with pytest.raises(JobFailed, match=cause) as caught:
+        run_broken(tmp_path, "--environment_type=LOOPBACK")
+    assert "\n" not in str(caught.value)
+    log = Path(re.search(cause, str(caught.value))[1])
+    assert "in break_photo" in log.read_text()
+    log.unlink()
+
+
+def test_a_job_that_an_engine_refuses_says_so_and_does_not_blame_the_job_server(tmp_path):
+    with pytest.raises(UsageError, match=r"the job is refused \(ValueError: Unknown environment type: MOON\)$"):
+        run_broken(tmp_path, "--environment_type=MOON")
 
 
 @pytest.mark.parametrize("name", ["DaskRunner", "BundleBasedDirectRunner"])
