@@ -1,6 +1,7 @@
 """The output folder of a job: complete output is kept, incomplete output resumed or removed, other files kept."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
@@ -127,7 +128,8 @@ def prepare_output(
 
 
 def complete_output(output: str, kind: OutputKind, description: BaseModel) -> None:
-    """Write the description, which makes the output complete, and remove the partial settings."""
+    """Remove what killed workers have half written, write the description, and remove the partial settings."""
+    _remove_half_written(output, kind)
     write_text(output, kind.description, description.model_dump_json(indent=1) + "\n")
     if kind.partial:
         remove_file(output, kind.partial)
@@ -152,9 +154,16 @@ def remove_previous(output: str, kind: OutputKind) -> None:
 
 def remove_partial_files(output: str, kind: OutputKind) -> None:
     """Remove only the half-written files of a killed run."""
-    own_files, _ = _files(output, kind)
-    delete_files(path for path in own_files if TEMPORARY_MARK in FileSystems.split(path)[1])
+    _remove_half_written(output, kind)
     remove_progress(output)
+
+
+def _remove_half_written(output: str, kind: OutputKind) -> None:
+    own_files, _ = _files(output, kind)
+    for path in own_files:
+        if TEMPORARY_MARK in FileSystems.split(path)[1]:
+            with suppress(FileNotFoundError):  # a worker that an engine has given up has just ended
+                delete_files([path])
 
 
 def remove_file(output: str, name: str) -> None:

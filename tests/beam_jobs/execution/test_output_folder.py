@@ -54,6 +54,12 @@ def prepared(output, settings=SETTINGS, *, overwrite=False):
     return set(tree_bytes(output))
 
 
+def test_complete_output_holds_no_half_of_a_shard_that_an_engine_wrote_again(output):
+    (output / "notes.txt.incomplete-ab12").write_bytes(b"a user's")
+    complete(output)
+    assert set(tree_bytes(output)) == {SHARD, CAPTIONS.description, "notes.txt.incomplete-ab12"}
+
+
 def test_shards_of_the_same_settings_are_kept_and_half_written_ones_removed(output):
     assert prepared(output) == {SHARD, CAPTIONS.partial}
     complete(output)
@@ -124,8 +130,8 @@ def test_complete_output_is_kept_unless_overwritten_whatever_the_name_of_its_fol
         assert paths_in(folder) == []
         prepare_output(folder, CAPTIONS, Info, SETTINGS, overwrite=False)
         write_text(folder, SHARD, "shard")
-        write_text(folder, f"{SHARD}.incomplete-ab12", "half")
         complete_output(folder, CAPTIONS, Info(settings=SETTINGS))
+        write_text(folder, f"{SHARD}.incomplete-ab12", "half")  # by a worker that ended after its job
     with pytest.raises(UsageError, match="is complete"):
         check_writable(output, CAPTIONS, overwrite=False)
     prepare_output(output, CAPTIONS, Info, SETTINGS, overwrite=False)
