@@ -37,6 +37,8 @@ EXAMPLES = """examples:
   python -m beam_jobs.build_records --images photos/ --captions text/ --output records/ \\
       --image_size 96 --min_count 3 --direct_num_workers 1
 
+Run the same command again to resume after a stop: only shards that are missing or whose photos or captions changed are
+made. A file that changed under the same name is noticed only if it was rejected; add --overwrite.
 All other options are Apache Beam's own (--runner, --direct_num_workers, ...)."""
 
 
@@ -62,7 +64,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument("--images", required=True, help="folder of the photos, or a folder above it")
     parser.add_argument("--captions", required=True, help="file or folder of the captions")
     parser.add_argument("--output", required=True, help="folder for the records")
-    parser.add_argument("--overwrite", action="store_true", help="replace complete records")
+    parser.add_argument("--overwrite", action="store_true", help="replace complete records; keep no shard")
     parser.add_argument(
         "--image_size", type=int, default=224, help="side of the photos in pixels (default: %(default)s)"
     )
@@ -154,7 +156,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
 
     from beam_jobs.execution import output_folder, paths
     from beam_jobs.execution.options import beam_options
-    from beam_jobs.execution.rejections import named_reasons
+    from beam_jobs.execution.rejections import RejectionCounts, named_reasons
     from beam_jobs.pipelines import records
     from beam_jobs.sources import held_out
     from beam_jobs.sources.reader import read_source
@@ -191,14 +193,22 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         f"{len(listing.photos):,} photos, {listing.captions_in:,} captions; {'; '.join(listing.notes)}",
         flush=True,
     )
+    rejected = RejectionCounts.of(listing.rejections)
     for kind_rejected in ("photo", "caption"):
-        if reasons := named_reasons(each for each in listing.rejections if each.kind == kind_rejected):
+        if reasons := named_reasons(rejected.select(kind_rejected)):
             print(f"{kind_rejected}s rejected before any photo is read: {reasons}", flush=True)
     for warning in listing.warnings:
         print(f"WARNING: {warning}", flush=True)
     settings = settings.model_copy(update={"source": listing.source})
     records.check_listing(listing, output=arguments.output, max_rejected=arguments.max_rejected)
-    return records.run(listing, settings, options, output=arguments.output, max_rejected=arguments.max_rejected)
+    return records.run(
+        listing,
+        settings,
+        options,
+        output=arguments.output,
+        max_rejected=arguments.max_rejected,
+        overwrite=arguments.overwrite,
+    )
 
 
 def _compared(complete: RecordSettings, settings: RecordSettings) -> str:

@@ -7,6 +7,7 @@ import apache_beam as beam
 from apache_beam import pvalue
 
 from beam_jobs.errors import JobFailed
+from beam_jobs.execution.rejection_files import line_in_file
 from tfcaption.records.dataset_info import DatasetInfo, Rejection, ShardInfo
 
 REJECTED = "rejected"  # the tagged output of rejections
@@ -14,8 +15,12 @@ REJECTED = "rejected"  # the tagged output of rejections
 
 def rejection(kind: str, name: str, reason: str, detail: str = "", *, captions: int = 0) -> pvalue.TaggedOutput:
     """A rejected photo or caption, for the output `REJECTED` of a step; see `Rejection`."""
-    rejected = Rejection(kind=kind, id=name, reason=reason, detail=detail, captions=captions)
-    return pvalue.TaggedOutput(REJECTED, rejected)
+    return rejected(Rejection(kind=kind, id=name, reason=reason, detail=detail, captions=captions))
+
+
+def rejected(rejection: Rejection) -> pvalue.TaggedOutput:
+    """A rejection, for the output `REJECTED` of a step."""
+    return pvalue.TaggedOutput(REJECTED, line_in_file(rejection))
 
 
 def add_final_step(

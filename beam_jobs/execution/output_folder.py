@@ -1,6 +1,6 @@
 """The output folder of a job: complete output is kept, incomplete output resumed or removed, other files kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from beam_jobs.execution.paths import as_path, delete_files, paths_in
 from beam_jobs.execution.progress import remove_progress
 from beam_jobs.execution.reading import read_if_exists
+from beam_jobs.execution.rejection_files import is_rejection_file
 from beam_jobs.execution.shard_writer import TEMPORARY_MARK, write_text
 from tfcaption.records.dataset_info import (
     CAPTIONS_FILE,
@@ -20,7 +21,7 @@ from tfcaption.records.dataset_info import (
     REJECTED_FILE,
 )
 from tfcaption.records.folder_kinds import EXPORT_FILE, RUN_FILE, describe_folder
-from tfcaption.records.sharding import is_shard_name
+from tfcaption.records.sharding import is_shard_name, is_sidecar_name
 from tfcaption.records.vocabulary import VOCABULARY_FILE
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import LOCK_FILE
@@ -77,7 +78,7 @@ def check_writable(output: str, kind: OutputKind, *, overwrite: bool, compared: 
     """
     own_files, other_files = _files(output, kind)
     for path in other_files:
-        name = FileSystems.split(path)[1]
+        name = _name(path)
         if name in (RUN_FILE, EXPORT_FILE):
             raise UsageError(f"--output {output}: is {describe_folder(as_path(output))}; name a new folder")
         if any(name in other.files for other in (RECORDS, FEATURES, CAPTIONS)):
@@ -127,6 +128,11 @@ def prepare_output(
     write_text(output, kind.partial, settings.model_dump_json(indent=1) + "\n")
 
 
+def is_complete(output: str, kind: OutputKind) -> bool:
+    """Whether the description is there."""
+    return FileSystems.exists(FileSystems.join(output, kind.description))
+
+
 def complete_output(output: str, kind: OutputKind, description: BaseModel) -> None:
     """Remove what killed workers have half written, write the description, and remove the partial settings."""
     _remove_half_written(output, kind)
@@ -144,26 +150,55 @@ def read_description(output: str, kind: OutputKind, description: type[Descriptio
     return _read(output, kind, kind.description, description.model_validate_json)
 
 
-def remove_previous(output: str, kind: OutputKind) -> None:
-    """Remove the files of an earlier run, the description first, so that the rest never looks complete."""
+def remove_previous(output: str, kind: OutputKind, *, keep_shards: bool = False) -> None:
+    """Remove the files of an earlier run, the description first, so that the rest never looks complete.
+
+    Args:
+        output: the folder.
+        kind: what the job writes.
+        keep_shards: leave shards, and what says how they were made.
+    """
     own_files, _ = _files(output, kind)
     description = FileSystems.join(output, kind.description)
-    delete_files(sorted(own_files, key=lambda path: path != description))
+    removed = [path for path in own_files if not (keep_shards and _of_shard(path))]
+    delete_files(sorted(removed, key=lambda path: path != description))
     remove_progress(output)
 
 
 def remove_partial_files(output: str, kind: OutputKind) -> None:
-    """Remove only the half-written files of a killed run."""
-    _remove_half_written(output, kind)
+    """Remove only the half-written files of a killed run, and those that are of no use without it."""
+    own_files, _ = _files(output, kind)
+    _remove(path for path in own_files if not _of_shard(path) and _name(path) not in kind.files)
     remove_progress(output)
 
 
 def _remove_half_written(output: str, kind: OutputKind) -> None:
     own_files, _ = _files(output, kind)
-    for path in own_files:
-        if TEMPORARY_MARK in FileSystems.split(path)[1]:
-            with suppress(FileNotFoundError):  # a worker that an engine has given up has just ended
-                delete_files([path])
+    _remove(path for path in own_files if TEMPORARY_MARK in _name(path))
+
+
+def _remove(paths: Iterable[str]) -> None:
+    for path in paths:
+        with suppress(FileNotFoundError):  # a worker that an engine has given up has just ended
+            delete_files([path])
+
+
+def remove_leftovers(output: str, kind: OutputKind, shards: Iterable[str]) -> None:
+    """Remove all that complete output does not need: other shards, and files that only serve a rerun.
+
+    Args:
+        output: the folder.
+        kind: what the job wrote.
+        shards: names of the shards that the description names.
+    """
+    needed = kind.files | set(shards)
+    own_files, _ = _files(output, kind)
+    _remove(path for path in own_files if _name(path) not in needed)
+
+
+def remove_rejection_files(output: str) -> None:
+    """Remove the sorted parts of `rejected.jsonl` of a job that failed."""
+    _remove(path for path in paths_in(output) if is_rejection_file(_name(path)))
 
 
 def remove_file(output: str, name: str) -> None:
@@ -178,10 +213,21 @@ def _files(output: str, kind: OutputKind) -> tuple[list[str], list[str]]:
     own_files: list[str] = []
     other_files: list[str] = []
     for path in paths_in(output):
-        name = FileSystems.split(path)[1].partition(TEMPORARY_MARK)[0]
+        name = _name(path).partition(TEMPORARY_MARK)[0]
         if name != LOCK_FILE:
-            (own_files if name in kind.files or is_shard_name(name) else other_files).append(path)
+            own = name in kind.files or is_shard_name(name) or is_sidecar_name(name)
+            (own_files if own else other_files).append(path)
     return own_files, other_files
+
+
+def _name(path: str) -> str:
+    return FileSystems.split(path)[1]
+
+
+def _of_shard(path: str) -> bool:
+    """Whether a file is a shard, or the file beside one."""
+    name = _name(path)
+    return (is_shard_name(name) and not is_rejection_file(name)) or is_sidecar_name(name)
 
 
 def _previous_settings(

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from apache_beam.metrics import Metrics
+
 from tfcaption.runtime.paths import is_local
 from tfcaption.runtime.progress import Progress
 
+KEPT_SHARDS = Metrics.counter("tfcaption", "kept_shards")  # shards of an earlier run, which a job does not write again
 _FOLDER = ".progress"
 _SECONDS_BETWEEN_UPDATES = 0.5
 

@@ -1,7 +1,9 @@
 """Rejected photos and captions: counted and named for people, and how many of them fail a job."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from bisect import insort
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Self
 
 from beam_jobs.errors import JobFailed
 from tfcaption.records.dataset_info import Rejection
@@ -11,6 +13,71 @@ USUAL_SHARE = 0.01
 FEW, FEW_SHARE = 5, 0.1
 # Reason for a caption that the authors of the data set marked as unusable; such captions fail no job.
 MARKED = "marked by the data set"
+_NAMED = 3  # names that a message has of each reason
+
+
+@dataclass
+class _Rejected:
+    """The rejections of one kind with one reason."""
+
+    count: int = 0
+    captions: int = 0
+    names: list[str] = field(default_factory=list)  # the smallest, one more than a message has
+
+    def add(self, other: "_Rejected") -> None:
+        self.count += other.count
+        self.captions += other.captions
+        for name in other.names:
+            insort(self.names, name)
+        del self.names[_NAMED + 1 :]
+
+
+@dataclass
+class RejectionCounts:
+    """How many rejections there are of each kind and reason, of how many captions, and their first names."""
+
+    found: dict[tuple[str, str], _Rejected] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rejections: Iterable[Rejection]) -> Self:
+        """The counts of some rejections."""
+        counts = cls()
+        for rejection in rejections:
+            counts.add(rejection)
+        return counts
+
+    def add(self, rejection: Rejection) -> None:
+        """Count one more."""
+        key = (rejection.kind, rejection.reason)
+        self.found.setdefault(key, _Rejected()).add(_Rejected(1, rejection.captions, [rejection.id]))
+
+    def merge(self, other: "RejectionCounts") -> None:
+        """Add those of other rejections."""
+        for key, rejected in other.found.items():
+            self.found.setdefault(key, _Rejected()).add(rejected)
+
+    def select(self, kind: str, *, without: Collection[str] = ()) -> "RejectionCounts":
+        """Those of one kind, without some reasons."""
+        chosen = {key: found for key, found in self.found.items() if key[0] == kind and key[1] not in without}
+        return RejectionCounts(chosen)
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return sum(found.count for found in self.found.values())
+
+    @property
+    def captions(self) -> int:
+        """The captions that were rejected with their photos."""
+        return sum(found.captions for found in self.found.values())
+
+    @property
+    def reasons(self) -> dict[str, dict[str, int]]:
+        """Kind -> reason -> how many."""
+        by_kind: dict[str, dict[str, int]] = {}
+        for (kind, reason), found in sorted(self.found.items()):
+            by_kind.setdefault(kind, {})[reason] = found.count
+        return by_kind
 
 
 def rejections_allowed(total: int, share: float | None) -> int:
@@ -25,21 +92,23 @@ def rejections_allowed(total: int, share: float | None) -> int:
     return int(max(USUAL_SHARE * total, min(FEW, FEW_SHARE * total)))
 
 
-def named_reasons(rejections: Iterable[Rejection]) -> str:
+def named_reasons(rejections: RejectionCounts) -> str:
     """`2 missing photo (a.jpg, b.jpg), 1 truncated (c.jpg)`; empty without rejections."""
-    names: dict[str, list[str]] = defaultdict(list)
-    for rejection in rejections:
-        names[rejection.reason].append(rejection.id)
-    return ", ".join(f"{len(found):,} {reason} ({some_of(sorted(found))})" for reason, found in sorted(names.items()))
+    by_reason: dict[str, _Rejected] = {}
+    for (_, reason), found in rejections.found.items():
+        by_reason.setdefault(reason, _Rejected()).add(found)
+    return ", ".join(
+        f"{found.count:,} {reason} ({some_of(found.names, _NAMED)})" for reason, found in sorted(by_reason.items())
+    )
 
 
-def some_of(names: Sequence[str], most: int = 3) -> str:
+def some_of(names: Sequence[str], most: int = _NAMED) -> str:
     """The first of some names, as a terminal can print them."""
     text = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
     return text.encode(errors="backslashreplace").decode()
 
 
-def check_rejected(rejections: Iterable[Rejection], kind: str, total: int, share: float | None, file: str) -> None:
+def check_rejected(rejections: RejectionCounts, kind: str, total: int, share: float | None, file: str) -> None:
     """Check that not too many photos or captions were rejected.
 
     Args:
@@ -52,10 +121,10 @@ def check_rejected(rejections: Iterable[Rejection], kind: str, total: int, share
     Raises:
         JobFailed: there are more; the message has the reasons and the first names.
     """
-    found = [each for each in rejections if each.kind == kind and each.reason != MARKED]
+    found = rejections.select(kind, without=[MARKED])
     allowed = rejections_allowed(total, share)
-    if len(found) > allowed:
+    if found.total > allowed:
         raise JobFailed(
-            f"{len(found):,} of {total:,} {kind}s were rejected ({named_reasons(found)}), and --max_rejected allows "
+            f"{found.total:,} of {total:,} {kind}s were rejected ({named_reasons(found)}), and --max_rejected allows "
             f"{allowed:,}{f'; {file} names each' if file else ''}. Fix them, or raise --max_rejected."
         )

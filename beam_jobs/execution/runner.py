@@ -14,13 +14,15 @@ from typing import Any
 import apache_beam as beam
 import grpc
 import psutil
+from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import TestOptions
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.worker import sdk_worker_main
 
 from beam_jobs.errors import JobFailed
 from beam_jobs.execution.engine_failure import first_cause
-from beam_jobs.execution.progress import progress_shown
+from beam_jobs.execution.output_folder import remove_rejection_files
+from beam_jobs.execution.progress import KEPT_SHARDS, progress_shown
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.process import stderr_to_file
 
@@ -37,7 +39,7 @@ _WAITING_THREAD, _READING_THREAD = "run_worker", "wait_until_finish_read"
 
 
 def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> bool:
-    """Run a pipeline to its end.
+    """Run a pipeline to its end, and say how many shards of an earlier run it kept.
 
     Args:
         pipeline: the pipeline with all its steps.
@@ -53,6 +55,14 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
         UsageError: the runner cannot be started, such as one that would have to be downloaded, or refuses the job.
         JobFailed: a step raised it, a worker process ended too early, or the job of an engine failed.
     """
+    try:
+        return _run(pipeline, output, total=total, unit=unit, label=label)
+    except JobFailed:
+        remove_rejection_files(output)
+        raise
+
+
+def _run(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> bool:
     with stderr_to_file("tfcaption-workers-") as log:
         try:
             with progress_shown(output, total=total, unit=unit, label=label), _worker_deaths_raised(log):
@@ -60,6 +70,7 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
                 if pipeline.options.view_as(TestOptions).dry_run or not getattr(result, "has_job", True):
                     return False
                 result.wait_until_finish()
+                _say_kept_shards(result)
                 return True
         except UsageError:
             log.unlink()
@@ -82,6 +93,13 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
                 ) from None
             print(f"the log of the workers is in {log}", file=sys.stderr)
             raise
+
+
+def _say_kept_shards(result: Any) -> None:
+    with suppress(Exception):  # a runner without counters says nothing
+        found = result.metrics().query(MetricsFilter().with_name(KEPT_SHARDS.metric_name.name))["counters"]
+        if kept := sum(counter.result for counter in found):
+            print(f"shards of an earlier run that are kept: {kept:,}", flush=True)
 
 
 def _started(pipeline: beam.Pipeline) -> Any:

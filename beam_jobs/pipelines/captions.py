@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,15 +21,24 @@ from pydantic import BaseModel, ConfigDict
 from beam_jobs.errors import JobFailed
 from beam_jobs.execution import paths
 from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejection
-from beam_jobs.execution.output_folder import CAPTIONS, complete_output, prepare_output, read_description, remove_file
-from beam_jobs.execution.progress import ProgressCounter
+from beam_jobs.execution.output_folder import (
+    CAPTIONS,
+    complete_output,
+    is_complete,
+    prepare_output,
+    read_description,
+    remove_file,
+    remove_leftovers,
+)
+from beam_jobs.execution.progress import KEPT_SHARDS, ProgressCounter
 from beam_jobs.execution.reading import read_if_exists, read_photo
+from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, merge_rejections
 from beam_jobs.execution.runner import run_pipeline
-from beam_jobs.execution.shard_writer import ShardDigest, atomic_file, write_text
+from beam_jobs.execution.shard_writer import ShardDigest, atomic_file
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.preprocessing.photos import PhotoError, photos_below
 from tfcaption.records.captions import PhotoCaptions
-from tfcaption.records.dataset_info import REJECTED_FILE, Rejection, ShardInfo, rejected_lines
+from tfcaption.records.dataset_info import ShardInfo
 from tfcaption.records.sharding import automatic_shard_count, shard_index, shard_name
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
@@ -209,11 +218,12 @@ def add_steps(pipeline: beam.Pipeline, ids: Sequence[str], context: CaptioningCo
         | "Shards" >> beam.Create(shards, reshuffle=True)
         | "CaptionShard" >> beam.ParDo(CaptionShard(context, shared)).with_outputs(REJECTED, main="shards")
     )
+    rejected_files = written[REJECTED] | "RejectedFiles" >> RejectionFiles(context.output)
     add_final_step(
         pipeline,
         _finish,
         pvalue.AsList(written["shards"]),
-        pvalue.AsList(written[REJECTED]),
+        pvalue.AsList(rejected_files),
         photos_in=len(ids),
         context=context,
     )
@@ -241,6 +251,7 @@ class CaptionShard(beam.DoFn):
         progress = ProgressCounter(self._context.output, name)
         existing = self._existing_shard(name, ids)
         if existing:
+            KEPT_SHARDS.inc()
             progress.add(len(ids))
         shard, rejected = existing or self._write_shard(name, ids, progress)
         progress.close()
@@ -304,20 +315,22 @@ def _rejection(photo: str, error: PhotoError) -> pvalue.TaggedOutput:
 def _finish(
     _: None,
     shards: list[ShardInfo],
-    rejections: list[Rejection],
+    rejected_files: list[RejectionFile],
     *,
     photos_in: int,
     context: CaptioningContext,
 ) -> None:
     """Check that nothing was lost, and write the description of the captions last."""
-    info = CaptionsInfo(
-        settings=context.settings,
-        photos_in=photos_in,
-        captioned=sum(shard.records for shard in shards),
-        rejected=dict(sorted(Counter(rejected.reason for rejected in rejections).items())),
-        shards=sorted(shards, key=lambda shard: shard.name),
-    )
-    check_conservation("shards", context.settings.shards, written=len(shards))
-    check_conservation("photos", photos_in, written=info.captioned, rejected=len(rejections))
-    write_text(context.output, REJECTED_FILE, rejected_lines(rejections))
-    complete_output(context.output, CAPTIONS, info)
+    if not is_complete(context.output, CAPTIONS):  # a runner may try this step again
+        rejections = merge_rejections(rejected_files, context.output)
+        info = CaptionsInfo(
+            settings=context.settings,
+            photos_in=photos_in,
+            captioned=sum(shard.records for shard in shards),
+            rejected=rejections.reasons.get("photo", {}),
+            shards=sorted(shards, key=lambda shard: shard.name),
+        )
+        check_conservation("shards", context.settings.shards, written=len(shards))
+        check_conservation("photos", photos_in, written=info.captioned, rejected=rejections.total)
+        complete_output(context.output, CAPTIONS, info)
+    remove_leftovers(context.output, CAPTIONS, (shard.name for shard in shards))

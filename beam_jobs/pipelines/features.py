@@ -19,7 +19,7 @@ from beam_jobs.errors import JobFailed
 from beam_jobs.execution.finish import add_final_step, check_conservation, shards_by_split
 from beam_jobs.execution.output_folder import FEATURES, complete_output, prepare_output
 from beam_jobs.execution.paths import as_path
-from beam_jobs.execution.progress import ProgressCounter
+from beam_jobs.execution.progress import KEPT_SHARDS, ProgressCounter
 from beam_jobs.execution.reading import read_shard
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import ShardDigest, write_shard
@@ -249,6 +249,7 @@ class ExtractShard(beam.DoFn):
         progress = ProgressCounter(self._context.output, shard.name)
         written = self._intact_shard(split, shard.name)
         if written is not None:
+            KEPT_SHARDS.inc()
             progress.add(written.records)
         else:
             written = write_shard(self._context.output, shard.name, self._features(split, shard.name, progress))

@@ -29,6 +29,7 @@ from beam_jobs.execution.output_folder import (
 from beam_jobs.execution.paths import as_path, open_file
 from beam_jobs.execution.progress import ProgressCounter
 from beam_jobs.execution.reading import read_shard
+from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, merge_rejections
 from beam_jobs.execution.rejections import named_reasons, some_of
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import TEMPORARY_MARK, write_shard, write_text
@@ -46,7 +47,6 @@ from tfcaption.records.dataset_info import (
     ShardInfo,
     load_dataset_info,
     load_features_info,
-    rejected_lines,
 )
 from tfcaption.records.examples import feature_record, features_size, ids_of
 from tfcaption.records.tfrecord import RecordError
@@ -246,11 +246,12 @@ def add_steps(
         | "Shards" >> beam.Create(shards, reshuffle=True)
         | "ImportShard" >> beam.ParDo(ImportShard(request, output)).with_outputs(REJECTED, main="written")
     )
+    rejected_files = written[REJECTED] | "RejectedFiles" >> RejectionFiles(output)
     add_final_step(
         pipeline,
         _finish,
         pvalue.AsList(written.written),
-        pvalue.AsList(written[REJECTED]),
+        pvalue.AsList(rejected_files),
         info=info,
         request=request,
         output=output,
@@ -312,7 +313,7 @@ class ImportShard(beam.DoFn):
 def _finish(
     _: None,
     shards: list[ImportedShard],
-    rejected: list[Rejection],
+    rejected_files: list[RejectionFile],
     *,
     info: DatasetInfo,
     request: ImportRequest,
@@ -323,12 +324,14 @@ def _finish(
     splits = shards_by_split(info, ((shard.split, shard.info) for shard in shards))
     shapes = [shape for shard in shards for shape in shard.shapes]
     photos = sum(split.photos for split in info.splits.values())
-    check_conservation("photos", photos, written=len(shapes), rejected=len(rejected))
+    check_conservation(
+        "photos", photos, written=len(shapes), rejected=sum(file.counts.total for file in rejected_files)
+    )
     form, other = common_form(shapes)
-    if rejections := [*rejected, *other]:
-        write_text(output, REJECTED_FILE, rejected_lines(rejections))
+    if rejected_files or other:
+        rejections = merge_rejections(rejected_files, output, other)
         raise JobFailed(
-            f"the features of {len(rejections):,} of {photos:,} photos cannot be used ({named_reasons(rejections)}); "
+            f"the features of {rejections.total:,} of {photos:,} photos cannot be used ({named_reasons(rejections)}); "
             f"{FileSystems.join(output, REJECTED_FILE)} names each. Compute them again, or build records without these "
             "photos"
         )

@@ -1,37 +1,33 @@
 """The second half of the pipeline of `build_records`: photos and their words -> shards -> `dataset.json`."""
 
 import hashlib
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam import pvalue
 from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.errors import JobFailed
-from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejection
-from beam_jobs.execution.output_folder import RECORDS, complete_output, remove_file
-from beam_jobs.execution.progress import ProgressCounter
+from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejected
+from beam_jobs.execution.output_folder import RECORDS, complete_output, is_complete, remove_leftovers
+from beam_jobs.execution.progress import KEPT_SHARDS, ProgressCounter
 from beam_jobs.execution.reading import read_photo
-from beam_jobs.execution.rejections import check_rejected, named_reasons
+from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, merge_rejections
+from beam_jobs.execution.rejections import RejectionCounts, check_rejected, named_reasons
 from beam_jobs.execution.shard_writer import write_shard, write_text
+from beam_jobs.pipelines.finished_shard import FinishedShard, fingerprint, remove_finished
 from beam_jobs.sources.base import CaptionedPhoto
 from tfcaption.preprocessing.photos import PhotoError, prepare_photo
-from tfcaption.records.dataset_info import (
-    REJECTED_FILE,
-    DatasetInfo,
-    RecordSettings,
-    Rejection,
-    ShardInfo,
-    rejected_lines,
-)
+from tfcaption.records.dataset_info import REJECTED_FILE, DatasetInfo, RecordSettings, Rejection
 from tfcaption.records.examples import PhotoRecord, encode_record
 from tfcaption.records.sharding import order_key
-from tfcaption.records.statistics import ShardStatistics, Totals, VocabularyCounts, build_dataset_info
+from tfcaption.records.statistics import Statistics, Totals, VocabularyCounts, build_dataset_info
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, encode_words
 from tfcaption.runtime.folder_lock import end_with_holder
+
+_DIGESTS = "digests"
 
 
 @dataclass(frozen=True)
@@ -49,14 +45,13 @@ class BuildContext:
     settings: RecordSettings
     output: str
     max_rejected: float | None
-    temporary_files: tuple[str, ...] = ()  # names in the output folder, removed when the records are complete
 
 
 def add_shard_steps(
     photos: beam.PCollection,
     vocabulary: beam.PCollection,
     totals: beam.PCollection,
-    rejections: Mapping[str, beam.PCollection],
+    rejections: Iterable[beam.PCollection],
     *,
     build: BuildContext,
 ) -> None:
@@ -67,7 +62,7 @@ def add_shard_steps(
             written.
         vocabulary: one VocabularyCounts.
         totals: one Totals.
-        rejections: name of an earlier step, of small letters -> what it rejected; see `Rejection`.
+        rejections: the output `REJECTED` of each earlier step.
         build: what the steps must know.
     """
     written = (
@@ -75,22 +70,34 @@ def add_shard_steps(
         | "ToShards" >> beam.GroupByKey()
         | "WriteShard"
         >> beam.ParDo(WriteShard(build.settings, build.output), pvalue.AsSingleton(vocabulary)).with_outputs(
-            REJECTED, main="shards"
+            REJECTED, _DIGESTS, main="shards"
         )
+    )
+    duplicates = (
+        written[_DIGESTS] | "ToDigests" >> beam.GroupByKey() | "FindDuplicates" >> beam.FlatMap(_in_several_splits)
+    )
+    rejected_files = (
+        [written[REJECTED], *rejections]
+        | "Rejected" >> beam.Flatten()
+        | "RejectedFiles" >> RejectionFiles(build.output)
     )
     add_final_step(
         photos.pipeline,
         _finish,
-        pvalue.AsList(written["shards"]),
+        pvalue.AsIter(written["shards"]),
+        pvalue.AsList(duplicates),
         pvalue.AsSingleton(vocabulary),
         pvalue.AsSingleton(totals),
-        *map(pvalue.AsList, [written[REJECTED], *rejections.values()]),
+        pvalue.AsList(rejected_files),
         build=build,
     )
 
 
 class WriteShard(beam.DoFn):
-    """(shard name, its photos) -> the shard's file; yields its ShardStatistics, and the rejected photos."""
+    """(shard name, its photos) -> the shard's file; yields (split, Statistics), and rejected photos.
+
+    The output `digests` has (hash of a photo's file, (photo id, split)).
+    """
 
     def __init__(self, settings: RecordSettings, output: str) -> None:
         self._settings, self._output = settings, output
@@ -102,35 +109,65 @@ class WriteShard(beam.DoFn):
     def process(
         self, element: tuple[str, Iterable[TokenizedPhoto | None]], vocabulary: VocabularyCounts
     ) -> Iterator[Any]:
-        """Read, resize, encode and write the photos of one shard, in the order of a seeded hash."""
+        """Write the photos of one shard in the order of a seeded hash, or keep the shard that exists."""
         name, group = element
-        settings = self._settings
-        statistics = ShardStatistics(name.partition("-")[0], ShardInfo(name=name, records=0, bytes=0, sha256=""))
-        rejected: list[pvalue.TaggedOutput] = []
-        word_ids = {word: i for i, word in enumerate(vocabulary.words) if i >= len(SPECIAL_TOKENS)}
-        ordered = sorted(
+        photos = sorted(
             (photo for photo in group if photo is not None),
-            key=lambda tokenized: order_key(tokenized.photo.id, seed=settings.seed),
+            key=lambda tokenized: order_key(tokenized.photo.id, seed=self._settings.seed),
         )
         progress = ProgressCounter(self._output, name)
+        made_from = fingerprint(self._settings, vocabulary, photos)
+        finished = self._kept(name, made_from, photos)
+        if finished:
+            KEPT_SHARDS.inc()
+            progress.add(len(photos))
+        else:
+            remove_finished(self._output, name)  # or it would vouch for the next shard of that name
+            finished = self._write(name, photos, vocabulary, progress, made_from)
+            finished.write(self._output)
+        progress.close()
+        split = name.partition("-")[0]
+        yield split, finished.statistics
+        yield from map(rejected, finished.rejections)
+        for photo_id, digest in finished.digests.items():
+            yield pvalue.TaggedOutput(_DIGESTS, (digest, (photo_id, split)))
+
+    def _kept(self, name: str, made_from: str, photos: Sequence[TokenizedPhoto]) -> FinishedShard | None:
+        """The shard in the output folder; None unless it was made from the same and would be rejected the same."""
+        finished = FinishedShard.read(self._output, name, made_from)
+        if finished:
+            rejected = {each.id: each for each in finished.rejections}
+            for tokenized in photos:
+                before = rejected.get(tokenized.photo.id)
+                if before and self._prepared(tokenized.photo) != before:  # it may be readable now
+                    return None
+        return finished
+
+    def _write(
+        self,
+        name: str,
+        photos: Sequence[TokenizedPhoto],
+        vocabulary: VocabularyCounts,
+        progress: ProgressCounter,
+        made_from: str,
+    ) -> FinishedShard:
+        finished = FinishedShard(made_from=made_from, statistics=Statistics(), digests={}, rejections=[])
+        word_ids = {word: i for i, word in enumerate(vocabulary.words) if i >= len(SPECIAL_TOKENS)}
 
         def serialized() -> Iterator[bytes]:
-            for tokenized in ordered:
+            for tokenized in photos:
                 photo = tokenized.photo
-                try:
-                    data = read_photo(*photo.location)
-                    jpeg = prepare_photo(data, image_size=settings.image_size, resize=settings.resize)
-                except PhotoError as error:
-                    captions = len(photo.captions)
-                    rejected.append(rejection("photo", photo.id, error.reason, error.detail, captions=captions))
+                prepared = self._prepared(photo)
+                if isinstance(prepared, Rejection):
+                    finished.rejections.append(prepared)
                 else:
-                    ids = [encode_words(w, word_ids, settings.max_words) for w in tokenized.words]
-                    statistics.add(tokenized.words, ids)
-                    statistics.digests[photo.id] = hashlib.blake2b(data, digest_size=16).digest()
+                    ids = [encode_words(w, word_ids, self._settings.max_words) for w in tokenized.words]
+                    finished.statistics.add(tokenized.words, ids)
+                    finished.digests[photo.id] = prepared.digest
                     yield encode_record(
                         PhotoRecord(
                             photo_id=photo.id,
-                            jpeg=jpeg,
+                            jpeg=prepared.jpeg,
                             captions=list(photo.captions),
                             token_ids=ids,
                             source_ids=list(photo.source_ids),
@@ -138,38 +175,64 @@ class WriteShard(beam.DoFn):
                     )
                 progress.add()
 
-        statistics.info = write_shard(self._output, name, serialized())
-        progress.close()
-        yield statistics
-        yield from rejected
+        finished.statistics.shards.append(write_shard(self._output, name, serialized()))
+        return finished
+
+    def _prepared(self, photo: CaptionedPhoto) -> "_Prepared | Rejection":
+        """Read and resize a photo."""
+        try:
+            data = read_photo(*photo.location)
+            jpeg = prepare_photo(data, image_size=self._settings.image_size, resize=self._settings.resize)
+        except PhotoError as error:
+            captions = len(photo.captions)
+            return Rejection(kind="photo", id=photo.id, reason=error.reason, detail=error.detail, captions=captions)
+        return _Prepared(jpeg, hashlib.blake2b(data, digest_size=16).hexdigest())
+
+
+class _Prepared(NamedTuple):
+    """A photo as its record holds it."""
+
+    jpeg: bytes
+    digest: str  # of its file
+
+
+def _in_several_splits(element: tuple[str, Iterable[tuple[str, str]]]) -> Iterator[dict[str, str]]:
+    """The photos with one content, as photo id -> split, if more than one split has them."""
+    photos = dict(element[1])
+    if len(set(photos.values())) > 1:
+        yield photos
 
 
 def _finish(
     _: None,
-    shards: list[ShardStatistics],
+    shards: Iterable[tuple[str, Statistics]],
+    duplicates: list[dict[str, str]],
     vocabulary: VocabularyCounts,
     totals: Totals,
-    photos_rejected: list[Rejection],
-    *before: list[Rejection],
+    rejected_files: list[RejectionFile],
+    *,
     build: BuildContext,
 ) -> None:
     """Check that nothing was lost, and write the description of the records, `dataset.json` last."""
-    rejections = [*itertools.chain(photos_rejected, *before)]
-    write_text(build.output, REJECTED_FILE, rejected_lines(rejections))
-    write_text(build.output, VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary.words))
-    info = build_dataset_info(shards, rejections, build.settings, vocabulary, totals)
-    file = FileSystems.join(build.output, REJECTED_FILE)
-    check_rejected(rejections, "photo", info.photos_in, build.max_rejected, file)
-    check_rejected(rejections, "caption", info.captions_in, build.max_rejected, file)
-    if not info.splits["train"].photos:
-        raise JobFailed(f"no photo is left for the training split: {named_reasons(photos_rejected)}")
-    _check_conservation(info, rejections)
-    complete_output(build.output, RECORDS, info)
-    for name in build.temporary_files:
-        remove_file(build.output, name)
+    output = build.output
+    splits: dict[str, Statistics] = {}
+    for split, statistics in shards:
+        splits.setdefault(split, Statistics()).merge(statistics)
+    if not is_complete(output, RECORDS):  # a runner may try this step again
+        rejections = merge_rejections(rejected_files, output)
+        write_text(output, VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary.words))
+        info = build_dataset_info(splits, rejections.reasons, build.settings, vocabulary, totals, duplicates)
+        file = FileSystems.join(output, REJECTED_FILE)
+        check_rejected(rejections, "photo", info.photos_in, build.max_rejected, file)
+        check_rejected(rejections, "caption", info.captions_in, build.max_rejected, file)
+        if not info.splits["train"].photos:
+            raise JobFailed(f"no photo is left for the training split: {named_reasons(rejections.select('photo'))}")
+        _check_conservation(info, rejections)
+        complete_output(output, RECORDS, info)
+    remove_leftovers(output, RECORDS, (shard.name for split in splits.values() for shard in split.shards))
 
 
-def _check_conservation(info: DatasetInfo, rejections: Iterable[Rejection]) -> None:
+def _check_conservation(info: DatasetInfo, rejections: RejectionCounts) -> None:
     """Check photos and captions; the captions of a rejected photo count as rejected."""
     splits = info.splits.values()
     check_conservation(
@@ -182,5 +245,5 @@ def _check_conservation(info: DatasetInfo, rejections: Iterable[Rejection]) -> N
         "captions",
         info.captions_in,
         written=sum(split.captions for split in splits),
-        rejected=sum(info.rejected_captions.values()) + sum(rejected.captions for rejected in rejections),
+        rejected=sum(info.rejected_captions.values()) + rejections.captions,
     )

@@ -21,7 +21,8 @@ from beam_jobs.execution.finish import REJECTED, rejection
 from beam_jobs.execution.output_folder import RECORDS, remove_previous
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.reading import read_if_exists, read_shard
-from beam_jobs.execution.rejections import check_rejected, named_reasons
+from beam_jobs.execution.rejection_files import line_in_file
+from beam_jobs.execution.rejections import RejectionCounts, check_rejected, named_reasons
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import write_shard, write_text
 from beam_jobs.pipelines.record_shards import BuildContext, TokenizedPhoto, add_shard_steps
@@ -63,11 +64,12 @@ def check_listing(listing: Listing, *, output: str, max_rejected: float | None) 
     keeps_records = read_if_exists(output, RECORDS.description) is not None
     file = "" if keeps_records else FileSystems.join(output, REJECTED_FILE)
     try:
-        check_rejected(listing.rejections, "photo", listing.photos_in, max_rejected, file)
-        check_rejected(listing.rejections, "caption", listing.captions_in, max_rejected, file)
+        rejected = RejectionCounts.of(listing.rejections)
+        check_rejected(rejected, "photo", listing.photos_in, max_rejected, file)
+        check_rejected(rejected, "caption", listing.captions_in, max_rejected, file)
         if not any(photo.split == "train" for photo in listing.photos):
             found = ", ".join(f"{count:,} in {split}" for split, count in _split_sizes(listing).items()) or "no photo"
-            lost = named_reasons(listing.rejections)
+            lost = named_reasons(rejected)
             cure = "; add photos, or divide them anew by --shares" if listing.photos else ""
             raise SourceError(f"no photo is left for the training split: {found}{lost and f'; {lost}'}{cure}")
     except (JobFailed, SourceError):
@@ -77,9 +79,17 @@ def check_listing(listing: Listing, *, output: str, max_rejected: float | None) 
 
 
 def run(
-    listing: Listing, settings: RecordSettings, options: PipelineOptions, *, output: str, max_rejected: float | None
+    listing: Listing,
+    settings: RecordSettings,
+    options: PipelineOptions,
+    *,
+    output: str,
+    max_rejected: float | None,
+    overwrite: bool = False,
 ) -> DatasetInfo | None:
     """Write the records of a data set.
+
+    Shards that an earlier run wrote are kept if they were made from the same settings, photos and captions.
 
     Args:
         listing: its photos and captions.
@@ -87,6 +97,7 @@ def run(
         options: Beam's.
         output: folder for the records, any path that Beam's filesystems know; records in it are replaced.
         max_rejected: see `check_listing`.
+        overwrite: keep no shard.
 
     Returns:
         The description of the records, as written; None for a dry run or a template.
@@ -95,7 +106,7 @@ def run(
         UsageError: the shards would be too large.
         JobFailed: too much was rejected, or records were lost.
     """
-    remove_previous(output, RECORDS)
+    remove_previous(output, RECORDS, keep_shards=not overwrite)
     pipeline = beam.Pipeline(options=options)
     add_steps(pipeline, listing, settings, output=output, max_rejected=max_rejected)
     finished = run_pipeline(pipeline, output, total=len(listing.photos), unit="photos", label="writing records")
@@ -131,8 +142,8 @@ def add_steps(
         | "ReadRejections" >> beam.FlatMap(_read_rejections, output)
     )
     totals = pipeline | "Totals" >> beam.Create([Totals(listing.photos_in, listing.captions_in)])
-    build = BuildContext(settings, output, max_rejected, temporary_files=(*photo_files, rejection_file))
-    rejections = {"listed": listed, "tokenized": tokenized[REJECTED]}
+    build = BuildContext(settings, output, max_rejected)
+    rejections = [listed, tokenized[REJECTED]]
     add_shard_steps(tokenized["photos"], vocabulary, totals, rejections, build=build)
 
 
@@ -170,7 +181,7 @@ def _chunks(photos: Iterable[CaptionedPhoto]) -> Iterator[list[CaptionedPhoto]]:
 def _write_listing(
     output: str, prefix: str, chunks: Iterable[Sequence[Item]], as_json: Callable[[Item], Any]
 ) -> list[str]:
-    """Write each chunk into a file that is named as a shard, so that the next run removes it; returns the names.
+    """Write each chunk into a file that is named as a shard, so that the final step removes it; returns the names.
 
     Args:
         output: the job's output folder.
@@ -192,8 +203,8 @@ def _read_photos(name: str, output: str) -> list[CaptionedPhoto]:
     ]
 
 
-def _read_rejections(name: str, output: str) -> Iterator[Rejection]:
-    return (Rejection(**json.loads(data)) for data in read_shard(output, name))
+def _read_rejections(name: str, output: str) -> Iterator[tuple[int, bytes]]:
+    return (line_in_file(Rejection(**json.loads(data))) for data in read_shard(output, name))
 
 
 class Tokenize(beam.DoFn):

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from beam_jobs.execution.rejections import named_reasons
+from beam_jobs.execution.rejections import RejectionCounts, named_reasons
 from beam_jobs.sources.base import Listing, path_below
 from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.runtime.paths import entries_below, is_hidden, is_local
@@ -50,8 +50,9 @@ def name_unread(
                 known.add(own_path)
                 reason, _, detail = (problem or _reason(path, root, text_endings)).partition(": ")
                 listing.reject("file", path_below(root, path), reason, detail)
-    if warned := named_reasons(each for each in listing.rejections if each.kind == "file" and each.reason in _WARNED):
-        listing.warnings.append(f"files that are not used: {warned}")
+    warned = RejectionCounts.of(each for each in listing.rejections if each.kind == "file" and each.reason in _WARNED)
+    if warned.total:
+        listing.warnings.append(f"files that are not used: {named_reasons(warned)}")
 
 
 def _reason(path: Path, root: Path, text_endings: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
-from beam_jobs.execution.rejections import named_reasons, some_of
+from beam_jobs.execution.rejections import RejectionCounts, named_reasons, some_of
 from beam_jobs.sources.accounting import name_unread
 from beam_jobs.sources.advice import advice, count_photos
 from beam_jobs.sources.base import (
@@ -271,7 +271,7 @@ def _read_captions(
     if repeated:
         listing.notes.append(f"captions that several files hold, counted once: {len(repeated):,} ({some_of(repeated)})")
     if not listing.captions_in:
-        reasons = named_reasons(listing.rejections)
+        reasons = named_reasons(RejectionCounts.of(listing.rejections))
         raise SourceError(f"{files[0]}: " + (f"holds no captions: {reasons}" if reasons else "is empty"))
     for faulty, where in unknown.items():
         if check_splits and faulty in (column, "split", columns.split):

@@ -311,8 +311,8 @@ def test_a_worker_that_does_not_tokenize_never_imports_tensorflow(tmp_path):
         "photo = p.TokenizedPhoto(sources.CaptionedPhoto('a', location, ('a',), 'train'), (('a',),))\n"
         "vocabulary = VocabularyCounts([*SPECIAL_TOKENS, 'a'], [])\n"
         "element = ('train-00000-of-00001.tfrecord', [photo])\n"
-        "result, = p.WriteShard(s, sys.argv[2]).process(element, vocabulary)\n"
-        "print(result.info.records, 'tensorflow' in sys.modules)"
+        "(_, result), _digest = p.WriteShard(s, sys.argv[2]).process(element, vocabulary)\n"
+        "print(result.shards[0].records, 'tensorflow' in sys.modules)"
     )
     photo = tmp_path / "a.png"
     photo.write_bytes(encoded(picture()))

@@ -7,10 +7,13 @@ import pytest
 
 from beam_jobs import build_records
 from beam_jobs.execution.options import beam_options
+from beam_jobs.pipelines.record_shards import TokenizedPhoto, WriteShard
 from beam_jobs.pipelines.records import Tokenize, add_steps
 from beam_jobs.sources.base import Listing
 from beam_jobs.sources.reader import read_source
 from tfcaption.records.dataset_info import RecordSettings
+from tfcaption.records.statistics import VocabularyCounts
+from tfcaption.records.vocabulary import SPECIAL_TOKENS
 
 pytest.importorskip("apitools", reason="needs apache-beam[gcp]: pip install 'tfcaption[gcp]'")
 from apache_beam import coders
@@ -27,15 +30,18 @@ FLAGS = [
 GROUP_BY_KEY = common_urns.primitives.GROUP_BY_KEY.urn
 
 
-def records_job(listing, output, flags=FLAGS):
-    """The job of build_records, as its runner would submit it."""
-    settings = RecordSettings(
+def records_settings(listing):
+    return RecordSettings(
         **{"source": listing.source, "image_size": 32, "resize": "squash", "min_count": 1, "max_words": 9, "seed": 0},
         **{"shards": 3, "shares": {}, "pillow_version": ""},
     )
+
+
+def records_job(listing, output, flags=FLAGS):
+    """The job of build_records, as its runner would submit it."""
     output.mkdir()
     pipeline = beam.Pipeline(options=beam_options(flags, output=str(output)))
-    add_steps(pipeline, listing, settings, output=str(output), max_rejected=0.01)
+    add_steps(pipeline, listing, records_settings(listing), output=str(output), max_rejected=0.01)
     return pipeline.run().job.proto_pipeline
 
 
@@ -73,15 +79,14 @@ def groups(job):
 def test_the_steps_have_names(job):
     names = {step.unique_name.partition("/")[0] for step in job.components.transforms.values()}
     expected = {"Listing", "ReadListing", "Tokenize", "CountWords", "Vocabulary", "ToShards", "WriteShard"}
-    expected |= {"Rejections", "ReadRejections", "Totals", "Once", "Finish"}
+    expected |= {"Rejections", "ReadRejections", "Totals", "ToDigests", "FindDuplicates"}
+    expected |= {"Rejected", "RejectedFiles", "Once", "Finish"}
     assert {name for name in names if not name.startswith("ref_AppliedPTransform")} == expected
 
 
-def test_no_pixel_is_shuffled(job):
-    assert {"ToShards"} < {step.unique_name for step in groups(job)}
-    for step in groups(job):
-        # The one step that opens photos comes after all of them.
-        assert not [name for name in upstream(job, step) if name.startswith("WriteShard")], step.unique_name
+def test_photos_go_to_their_shards_before_they_are_opened(job):
+    (step,) = [step for step in groups(job) if step.unique_name == "ToShards"]
+    assert not [name for name in upstream(job, step) if name.startswith("WriteShard")]
     (finish,) = [step for step in job.components.transforms.values() if step.unique_name == "Finish"]
     assert [name for name in upstream(job, finish) if name.startswith("WriteShard")]  # so that the search can find it
 
@@ -93,6 +98,16 @@ def test_a_few_hundred_bytes_per_photo_are_shuffled(listing):
     coder = coders.TupleCoder([coders.StrUtf8Coder(), coders.FastPrimitivesCoder()])
     letters = sum(len(caption) for photo in listing.photos for caption in photo.captions)
     assert sum(len(coder.encode(element)) for element in shuffled) < 5 * letters + 60 * 600
+
+
+def test_less_than_a_hundred_bytes_per_photo_follow_a_shard(listing, tmp_path):
+    tokenized = [TokenizedPhoto(photo, tuple(("a",) for _ in photo.captions)) for photo in listing.photos]
+    vocabulary = VocabularyCounts.of([*SPECIAL_TOKENS, "a"], {"a": 1})
+    write = WriteShard(records_settings(listing), str(tmp_path))
+    _, *of_photos = write.process(("train-00000-of-00001.tfrecord", tokenized), vocabulary)
+    assert len(of_photos) == len(listing.photos)
+    coder = coders.FastPrimitivesCoder()
+    assert sum(len(coder.encode(output.value)) for output in of_photos) < 100 * len(of_photos)
 
 
 def test_keys_have_the_same_bytes_on_every_worker(job):

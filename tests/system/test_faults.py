@@ -144,7 +144,7 @@ def assert_complete_or_absent(output):
 
 @pytest.fixture
 def stuck_job(sample, tmp_path):
-    """A job with two workers, one of them in the middle of a shard: the job, its output, and a pipe that it reads."""
+    """A job in the middle of a shard, after another shard: the job, its photos, output, and a pipe that it reads."""
     images = shutil.copytree(sample[0], tmp_path / "images")
     output = tmp_path / "out"
     process = launched("beam_jobs.build_records", *building((images, sample[1]), output, "--direct_num_workers=2"))
@@ -160,7 +160,8 @@ def stuck_job(sample, tmp_path):
             return None
 
     pipe = wait_for(opened, process)
-    yield process, output, pipe
+    wait_for(lambda: list(output.glob("*-of-*.json")), process)
+    yield process, (images, photo), output, pipe
     os.close(pipe)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -173,17 +174,22 @@ def nobody_reads(pipe, seconds):
     return bool(poll.poll(seconds * 1000))
 
 
-def test_workers_of_a_killed_job_end_with_it_and_a_rerun_gives_the_same_bytes(
+def test_workers_of_a_killed_job_end_with_it_and_a_rerun_keeps_its_shards_and_gives_the_same_bytes(
     stuck_job, sample, sample_records, capsys
 ):
-    process, output, pipe = stuck_job
+    process, (images, photo), output, pipe = stuck_job
     assert build_records.main(building(sample, output)) == 1
     assert f"in use by process {process.pid} on" in capsys.readouterr().err
     assert not nobody_reads(pipe, 0)
     process.kill()
     assert nobody_reads(pipe, 1.5)  # Beam's workers would go on for some seconds
     assert not (output / DATASET_FILE).exists()
-    assert build_records.main([*building(sample, output), *IN_MEMORY]) == 0
+    kept = {path.stem: (output / f"{path.stem}.tfrecord").stat().st_ino for path in output.glob("*-of-*.json")}
+    photo.unlink()
+    shutil.copy(sample[0] / photo.name, photo)
+    assert build_records.main([*building((images, sample[1]), output), *IN_MEMORY]) == 0
+    assert f"shards of an earlier run that are kept: {len(kept)}\n" in capsys.readouterr().out and 0 < len(kept) < 5
+    assert {name: (output / f"{name}.tfrecord").stat().st_ino for name in kept} == kept
     assert tree_bytes(output) == tree_bytes(sample_records)
 
 
@@ -227,7 +233,8 @@ def test_records_killed_at_random_moments_are_complete_or_absent_and_a_rerun_giv
         if victims == "worker" and code:
             assert "error: a worker process ended before its work" in (tmp_path / "log").read_text()
         assert_complete_or_absent(output)
-        assert build_records.main([*arguments, "--overwrite"]) == 0
+        overwrite = ["--overwrite"] if (output / DATASET_FILE).exists() else []
+        assert build_records.main([*arguments, *overwrite]) == 0
         assert tree_bytes(output) == tree_bytes(expected)
         shutil.rmtree(output)
 
@@ -424,7 +431,6 @@ def test_on_a_slow_and_flaky_filesystem_each_failure_is_named_and_reruns_come_to
         "records": (build_records.main, [*building(sample, output), *IN_MEMORY], sample_records),
         "features": (extract_features.main, [*features_job(sample_records, output), "--batch_size=16"], pooled),
     }[job]
-    # A rerun makes all records anew, but goes on with features where the last one stopped.
     Flaky.failures, Flaky.chance, Flaky.share = 0, random.Random(7), {"records": 1 / 16, "features": 1 / 4}[job]
     for _ in range(30):
         if main(arguments) == 0:

@@ -5,7 +5,7 @@ Imports no TensorFlow: the caller passes the tokenizer.
 
 import io
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +22,13 @@ from tfcaption.records.dataset_info import (
     DatasetInfo,
     RecordSettings,
     Rejection,
+    ShardInfo,
     load_dataset_info,
 )
 from tfcaption.records.examples import PhotoRecord, decode_record
 from tfcaption.records.reading import SalvagedShard, salvage_shard
 from tfcaption.records.sharding import automatic_shard_count, is_shard_name, order_key, shard_index, shard_name
-from tfcaption.records.statistics import ShardStatistics, Totals, VocabularyCounts, build_dataset_info
+from tfcaption.records.statistics import Statistics, Totals, VocabularyCounts, build_dataset_info
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, load_vocabulary
 from tfcaption.runtime.paths import atomic_path
@@ -51,7 +52,7 @@ class Repair:
 class _Contents:
     """The contents of all intact shards."""
 
-    shards: list[ShardStatistics] = field(default_factory=list)
+    splits: dict[str, Statistics] = field(default_factory=dict)
     words: dict[int, str] = field(default_factory=dict)  # token id -> word
     word_counts: Counter[str] = field(default_factory=Counter)  # in the training split
     image_size: int = 0
@@ -59,11 +60,15 @@ class _Contents:
 
     @property
     def photos(self) -> int:
-        return sum(shard.info.records for shard in self.shards)
+        return sum(shard.records for shard in self.shards)
 
     @property
     def captions(self) -> int:
-        return sum(shard.lengths.total() for shard in self.shards)
+        return sum(split.lengths.total() for split in self.splits.values())
+
+    @property
+    def shards(self) -> list[ShardInfo]:
+        return [shard for split in self.splits.values() for shard in split.shards]
 
 
 def repair_records(folder: Path, tokenize: Tokenize, given: Mapping[str, Any] | None = None) -> Repair:
@@ -160,19 +165,20 @@ def _belong(photos: Sequence[PhotoRecord], name: str, seed: int) -> bool:
 
 
 def _add_shard(contents: _Contents, shard: SalvagedShard, photos: Sequence[PhotoRecord], tokenize: Tokenize) -> None:
-    statistics = ShardStatistics(_parse_name(shard.info.name)[0], shard.info)
+    split = _parse_name(shard.info.name)[0]
+    statistics = contents.splits.setdefault(split, Statistics())
+    statistics.shards.append(shard.info)
     tokenized = iter(tokenize([caption for photo in photos for caption in photo.captions]))
     for photo in photos:
         captions = [next(tokenized) for _ in photo.captions]
         statistics.add(captions, photo.token_ids)
         for words, ids in zip(captions, photo.token_ids, strict=True):
             contents.words.update(zip(ids[1:-1], words, strict=False))  # a truncated caption has more words than ids
-            if statistics.split == "train":
+            if split == "train":
                 contents.word_counts.update(words)
     if photos:
         with Image.open(io.BytesIO(photos[0].jpeg)) as image:
             contents.image_size = image.width
-    contents.shards.append(statistics)
 
 
 def _settings(contents: _Contents, names: Sequence[str], given: Mapping[str, Any], repair: Repair) -> RecordSettings:
@@ -198,7 +204,7 @@ def _shards_option(contents: _Contents, names: Sequence[str]) -> int | None:
     """`--shards` of the build; None for auto, if that explains the number of shards by the photos per intact shard."""
     counts = Counter(_parse_name(name)[0] for name in names)
     for split, count in counts.items():
-        photos = [shard.info.records for shard in contents.shards if shard.split == split]
+        photos = [shard.records for shard in contents.shards if _parse_name(shard.name)[0] == split]
         if automatic_shard_count(round(count * sum(photos) / max(len(photos), 1))) != count:
             return max(counts.values())
     return None
@@ -247,7 +253,10 @@ def _rebuild_info(
         captions=info.captions_in if info else contents.captions + rejected_captions,
     )
     vocabulary = VocabularyCounts.of(words, contents.word_counts)
-    rebuilt = build_dataset_info(contents.shards, rejections, settings, vocabulary, totals)
+    reasons: dict[str, Counter[str]] = defaultdict(Counter)
+    for rejection in rejections:
+        reasons[rejection.kind][rejection.reason] += 1
+    rebuilt = build_dataset_info(contents.splits, reasons, settings, vocabulary, totals)
     if info:
         for name in ("rejected_photos", "rejected_captions", "unused_photos", "unused_files", "duplicates"):
             setattr(rebuilt, name, getattr(info, name))
@@ -263,9 +272,9 @@ def _lost_photos(info: DatasetInfo | None, contents: _Contents, repair: Repair) 
         return False
     written = {shard.name: shard.records for split in info.splits.values() for shard in split.shards}
     repair.rebuild = {
-        shard.info.name: f"{shard.info.records:,} photos, but {written[shard.info.name]:,} were written"
+        shard.name: f"{shard.records:,} photos, but {written[shard.name]:,} were written"
         for shard in contents.shards
-        if shard.info.records != written[shard.info.name]
+        if shard.records != written[shard.name]
     }
     repair.lost.append(f"{missing:,} photos that {DATASET_FILE} counts")
     return True

@@ -214,11 +214,14 @@ def _load_description(folder: Path, name: str, kind: type[Description], content:
         raise RecordError(f"{path}: {error}; run {command} again") from error
 
 
+def rejection_order(rejection: Rejection) -> tuple[str, str, str, str]:
+    """Sort key of a line of `rejected.jsonl`, so that the order does not depend on the workers."""
+    return rejection.kind, rejection.id, rejection.reason, rejection.detail
+
+
 def rejected_lines(rejections: Iterable[Rejection]) -> str:
-    """The text of `rejected.jsonl`, in an order that does not depend on the workers."""
-    ordered = sorted(
-        rejections, key=lambda rejection: (rejection.kind, rejection.id, rejection.reason, rejection.detail)
-    )
+    """The text of `rejected.jsonl`, in its order."""
+    ordered = sorted(rejections, key=rejection_order)
     lines = "".join(json.dumps(rejection.model_dump(), ensure_ascii=False) + "\n" for rejection in ordered)
     # Some readers of lines end a line at these, which JSON leaves as they are; a file's name may have them.
     lines = lines.translate({ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})

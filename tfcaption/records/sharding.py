@@ -16,6 +16,16 @@ def is_shard_name(name: str) -> bool:
     return SHARD_PATTERN.fullmatch(name) is not None
 
 
+def sidecar_name(shard: str) -> str:
+    """`train-00000-of-00008.json`, which says how a shard was made until the records are complete."""
+    return f"{shard.rpartition('.')[0]}.json"
+
+
+def is_sidecar_name(name: str) -> bool:
+    """Whether `sidecar_name` gives such a name."""
+    return name.endswith(".json") and is_shard_name(f"{name}l")
+
+
 def automatic_shard_count(photos: int) -> int:
     """The smallest power of two with at most 512 photos per shard (about 10 MB at 224 pixels), at most 65,536.
 

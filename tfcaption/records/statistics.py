@@ -1,26 +1,24 @@
 """Statistics of shards, and `dataset.json` built from them."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tfcaption.records.dataset_info import SPLITS, DatasetInfo, RecordSettings, Rejection, ShardInfo, SplitInfo
+from tfcaption.records.dataset_info import SPLITS, DatasetInfo, RecordSettings, ShardInfo, SplitInfo
 from tfcaption.records.vocabulary import OOV
 
 
 @dataclass
-class ShardStatistics:
-    """Statistics of one shard, added up in `dataset.json`."""
+class Statistics:
+    """Statistics of photos and their captions, added up in `dataset.json`; their size does not grow with the photos."""
 
-    split: str
-    info: ShardInfo
+    shards: list[ShardInfo] = field(default_factory=list)  # that hold the photos
     lengths: Counter[int] = field(default_factory=Counter)  # tokens of a caption -> number of captions
     longest: Counter[int] = field(default_factory=Counter)  # tokens of a photo's longest caption -> number of photos
     words: int = 0
     oov_words: int = 0
     truncated: int = 0
     captions_per_photo: int = 0
-    digests: dict[str, bytes] = field(default_factory=dict)  # photo id -> hash of its file
 
     def add(self, captions: Sequence[Sequence[str]], token_ids: Sequence[list[int]]) -> None:
         """Count the captions of one photo.
@@ -36,6 +34,16 @@ class ShardStatistics:
             self.words += len(ids) - 2
             self.oov_words += ids.count(OOV)
             self.truncated += len(words) > len(ids) - 2
+
+    def merge(self, other: "Statistics") -> None:
+        """Add those of other photos."""
+        self.shards += other.shards
+        self.lengths += other.lengths
+        self.longest += other.longest
+        self.words += other.words
+        self.oov_words += other.oov_words
+        self.truncated += other.truncated
+        self.captions_per_photo = max(self.captions_per_photo, other.captions_per_photo)
 
 
 @dataclass(frozen=True)
@@ -62,66 +70,53 @@ class Totals:
 
 
 def build_dataset_info(
-    shards: Sequence[ShardStatistics],
-    rejections: Sequence[Rejection],
+    splits: Mapping[str, Statistics],
+    reasons: Mapping[str, Mapping[str, int]],
     settings: RecordSettings,
     vocabulary: VocabularyCounts,
     totals: Totals,
+    duplicates: Iterable[Mapping[str, str]] = (),
 ) -> DatasetInfo:
     """The description of a data set.
 
     Args:
-        shards: statistics of all shards, in any order.
-        rejections: photos and captions that were not written.
+        splits: statistics of each split.
+        reasons: kind -> reason -> number of rejections.
         settings: options of `build_records`.
         vocabulary: words and their counts.
         totals: photos and captions, written and rejected.
+        duplicates: groups of photos with identical files in more than one split, as photo id -> split, in any order.
     """
-    splits = {split: _describe(split, shards) for split in SPLITS}
-    splits = {split: info for split, info in splits.items() if info.shards}
-    reasons = {
-        kind: dict(sorted(Counter(r.reason for r in rejections if r.kind == kind).items()))
-        for kind in ("photo", "caption", "unused", "file")
-    }
+    described = {split: _describe(splits[split]) for split in SPLITS if split in splits}
     return DatasetInfo(
         settings=settings,
-        splits=splits,
+        splits=described,
         vocabulary_size=len(vocabulary.words),
-        max_length=max((max(split.caption_lengths, default=0) for split in splits.values()), default=0),
-        captions_per_photo=max((shard.captions_per_photo for shard in shards), default=0),
+        max_length=max((max(split.caption_lengths, default=0) for split in described.values()), default=0),
+        captions_per_photo=max((split.captions_per_photo for split in splits.values()), default=0),
         photos_in=totals.photos,
         captions_in=totals.captions,
-        rejected_photos=reasons["photo"],
-        rejected_captions=reasons["caption"],
-        unused_photos=reasons["unused"],
-        unused_files=reasons["file"],
+        rejected_photos=_sorted(reasons, "photo"),
+        rejected_captions=_sorted(reasons, "caption"),
+        unused_photos=_sorted(reasons, "unused"),
+        unused_files=_sorted(reasons, "file"),
         word_counts=vocabulary.counts,
-        duplicates=_duplicates(shards),
+        duplicates=sorted((dict(sorted(group.items())) for group in duplicates), key=list),
     )
 
 
-def _duplicates(shards: Iterable[ShardStatistics]) -> list[dict[str, str]]:
-    """Photos with identical files in more than one split, as photo id -> split, in the order of their ids."""
-    splits_by_digest: dict[bytes, dict[str, str]] = defaultdict(dict)
-    for shard in shards:
-        for photo, digest in shard.digests.items():
-            splits_by_digest[digest][photo] = shard.split
-    duplicates = (found for found in splits_by_digest.values() if len(set(found.values())) > 1)
-    return sorted((dict(sorted(found.items())) for found in duplicates), key=list)
+def _sorted(reasons: Mapping[str, Mapping[str, int]], kind: str) -> dict[str, int]:
+    return dict(sorted(reasons.get(kind, {}).items()))
 
 
-def _describe(split: str, shards: Iterable[ShardStatistics]) -> SplitInfo:
-    mine = sorted((shard for shard in shards if shard.split == split), key=lambda shard: shard.info.name)
-    lengths = sum((shard.lengths for shard in mine), Counter())
-    longest = sum((shard.longest for shard in mine), Counter())
-    words = sum(shard.words for shard in mine)
+def _describe(split: Statistics) -> SplitInfo:
     return SplitInfo(
-        photos=sum(shard.info.records for shard in mine),
-        captions=sum(lengths.values()),
-        tokens=sum(length * count for length, count in lengths.items()),
-        oov_rate=sum(shard.oov_words for shard in mine) / max(words, 1),
-        truncated_captions=sum(shard.truncated for shard in mine),
-        caption_lengths=dict(sorted(lengths.items())),
-        longest_caption_lengths=dict(sorted(longest.items())),
-        shards=[shard.info for shard in mine],
+        photos=sum(shard.records for shard in split.shards),
+        captions=sum(split.lengths.values()),
+        tokens=sum(length * count for length, count in split.lengths.items()),
+        oov_rate=split.oov_words / max(split.words, 1),
+        truncated_captions=split.truncated,
+        caption_lengths=dict(sorted(split.lengths.items())),
+        longest_caption_lengths=dict(sorted(split.longest.items())),
+        shards=sorted(split.shards, key=lambda shard: shard.name),
     )

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from beam_jobs.build_records import main
-from beam_jobs.execution.rejections import check_rejected
+from beam_jobs.execution.rejections import RejectionCounts, check_rejected
 from beam_jobs.sources import SourceError, reader
 from beam_jobs.sources.base import CaptionLine, Columns, Source, text_lines
 from beam_jobs.sources.flickr import Flickr8k
@@ -483,7 +483,7 @@ def test_captions_that_vizwiz_marks_are_left_out_counted_and_fail_no_job(images,
         *(("marked by the data set", f"{name}: is_rejected") for name in ("a.jpg", "b.jpg")),
     ]
     assert [(r.kind, r.id) for r in listing.rejections if r.kind != "caption"] == [("unused", "a.jpg")]
-    check_rejected(listing.rejections, "caption", listing.captions_in, 0, "")
+    check_rejected(RejectionCounts.of(listing.rejections), "caption", listing.captions_in, 0, "")
 
 
 @pytest.mark.parametrize(
