@@ -41,6 +41,14 @@ class SamplingOptions:
     same_for_each_photo: bool = False
 
 
+@dataclass(frozen=True)
+class BatchPart:
+    """Which of several equal parts of a batch the photos are, where replicas share one."""
+
+    index: tf.Tensor | int = 0
+    count: int = 1
+
+
 class SamplingState(NamedTuple):
     """State of sampling between two time steps; the first axis has photos * count captions."""
 
@@ -66,6 +74,7 @@ def sample(
     *,
     seed: tf.Tensor,
     dropout_seed: tf.Tensor | None = None,
+    part: BatchPart = BatchPart(),
     compiled: bool = False,
 ) -> Hypotheses:
     """Sample captions token by token; equal seeds give equal captions.
@@ -76,6 +85,7 @@ def sample(
         options: limits, number of captions, temperature and top-p.
         seed: (2,) int32.
         dropout_seed: (2,) int32 in training, for dropout of the photo in `Decoder.start`; None otherwise.
+        part: the random numbers are those that the photos would get in the whole batch.
         compiled: as for `beam_search`.
 
     Returns:
@@ -91,7 +101,8 @@ def sample(
         if options.same_for_each_photo:
             uniform = tf.tile(tf.random.stateless_uniform((count, 1), step_seed, 1e-20), (photos, 1))
         else:
-            uniform = tf.random.stateless_uniform((photos * count, 1), step_seed, 1e-20)
+            uniform = tf.random.stateless_uniform((part.count * photos * count, 1), step_seed, 1e-20)
+            uniform = uniform[part.index * photos * count :][: photos * count]
 
         def extend(tokens: tf.Tensor, decoder_state: State, photo_indices: tf.Tensor, uniform: tf.Tensor) -> NextToken:
             previous = tf.where(state.time > 0, tokens[:, tf.maximum(state.time - 1, 0)], START)

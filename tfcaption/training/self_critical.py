@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.decoding.sampling import SamplingOptions, sample
+from tfcaption.decoding.sampling import BatchPart, SamplingOptions, sample
 from tfcaption.metrics.bleu import ReferenceNgrams, sentence_bleu
 from tfcaption.metrics.cider import Cider, TfIdf
 from tfcaption.metrics.tokens import Tokens
@@ -51,12 +51,22 @@ class SelfCritical:
         self._cider = Cider(photos)
         self._reference_vectors: dict[bytes, TfIdf] = {}  # a cache: references come back every epoch
 
-    def __call__(self, batch: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Sample captions for a batch of photos.
+    def __call__(
+        self,
+        batch: dict[str, tf.Tensor],
+        seed: tf.Tensor,
+        *,
+        dropout_seed: tf.Tensor | None = None,
+        part: BatchPart = BatchPart(),  # noqa: B008 (frozen)
+    ) -> dict[str, tf.Tensor]:
+        """Sample captions for a replica's part of a batch of photos.
 
         Args:
             batch: `inputs` (photos, ...), and `tokens` (photos, captions, time), the references.
-            seed: (2,) int32, of sampling and of the photo's dropout; the captions must be trained with the same seed.
+            seed: (2,) int32, of sampling, equal on all replicas.
+            dropout_seed: (2,) int32, of the photo's dropout, another one on each replica; None: `seed`. The captions
+                must be trained with the same one.
+            part: which part of the global batch it is.
 
         Returns:
             `inputs` as in `batch`; `tokens` (photos, samples, max_tokens + 1), the sampled captions; and `weights`
@@ -68,7 +78,8 @@ class SelfCritical:
             features,
             self._options,
             seed=tf.random.experimental.stateless_fold_in(seed, SAMPLING_STREAM),
-            dropout_seed=seed,
+            dropout_seed=seed if dropout_seed is None else dropout_seed,
+            part=part,
             compiled=self._compiled,
         ).tokens
         weights = tf.numpy_function(self.advantages, [sampled, batch["tokens"]], tf.float32)

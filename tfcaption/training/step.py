@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfcaption.config import TrainConfig
+from tfcaption.decoding.sampling import BatchPart
 from tfcaption.input_pipeline.parsing import Batch
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.loss import TokenSums
@@ -156,9 +157,7 @@ class Trainer:
         batch = next(batches)
         self.position.assign_add(1)
         if self._objective:
-            batch = self.strategy.run(
-                lambda batch, index: self._objective(batch, self._seed(index)), args=(batch, index)
-            )
+            batch = self.strategy.run(self._sample, args=(batch, index))
         return batch, *self._count(batch)
 
     def _update(self, sums: TokenSums, captions: tf.Tensor, gradients: Any, norm: tf.Tensor) -> tf.Tensor:
@@ -243,7 +242,11 @@ class Trainer:
         """Sums of this replica's part of a batch, and its gradients, times the loss scale."""
         # Already a mean here, since a sum over thousands of tokens overflows float16.
         return self._compiled_gradients(
-            batch["inputs"], batch["tokens"], batch.get("weights"), self._seed(index), self.loss_scale.value / tokens
+            batch["inputs"],
+            batch["tokens"],
+            batch.get("weights"),
+            self._seed(index, _replica()),
+            self.loss_scale.value / tokens,
         )
 
     def _clipped(self, gradients: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -270,11 +273,21 @@ class Trainer:
         """Compiled: sums of one replica's batch."""
         return self.captioner.token_sums(self.captioner.encode(inputs, self._stage), tokens)
 
-    def _seed(self, index: tf.Tensor | int = 0) -> tf.Tensor:
+    def _sample(self, batch: Batch, index: tf.Tensor | int) -> Batch:
+        """The batch to train on, of captions that the objective samples for this replica's part."""
+        assert self._objective is not None  # `_take` sees to it
+        part = BatchPart(_replica(), self.strategy.num_replicas_in_sync)
+        return self._objective(batch, self._seed(index, 0), dropout_seed=self._seed(index, part.index), part=part)
+
+    def _seed(self, index: tf.Tensor | int, replica: tf.Tensor | int) -> tf.Tensor:
         """(2,) int32, different in each step, replica and batch of a step (`index`)."""
-        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
         first = self._config.seed + 1_000_003 * replica + 10_000_019 * index
         return tf.stack([first, tf.cast(self.step, tf.int32)])
+
+
+def _replica() -> tf.Tensor:
+    """The number of this replica among all, () int32."""
+    return tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
 
 
 def _repeated(

@@ -10,7 +10,7 @@ from tests.support.models import WORDS
 from tests.tfcaption.decoding.test_beam_search import FEATURES, forced_totals, log_probabilities, search
 from tfcaption.decoding import sampling
 from tfcaption.decoding.options import LENGTH_ALPHA
-from tfcaption.decoding.sampling import SamplingOptions
+from tfcaption.decoding.sampling import BatchPart, SamplingOptions
 from tfcaption.records.vocabulary import END, OOV, PAD, START
 
 
@@ -113,3 +113,15 @@ def test_samples_of_a_photo_do_not_depend_on_the_photos_beside_it(model):
     same, apart = (sample(model, twice, **options | {"same_for_each_photo": flag}).tokens for flag in (True, False))
     assert (same[0] == same[1]).numpy().all() and not (apart[0] == apart[1]).numpy().all()
     assert len({tuple(tokens) for tokens in same[0].numpy().tolist()}) > 1  # the samples of one photo differ
+
+
+def test_the_parts_of_a_batch_get_the_samples_of_the_whole_batch(model):
+    features = tf.concat([FEATURES, FEATURES], 0)
+    options, seed = SamplingOptions(max_tokens=8, count=3), tf.constant((1, 2))
+    whole = sampling.sample(model, features, options, seed=seed).tokens.numpy()
+    halves = [
+        sampling.sample(model, FEATURES, options, seed=seed, part=BatchPart(tf.constant(index), 2)).tokens.numpy()
+        for index in range(2)
+    ]
+    np.testing.assert_array_equal(np.concatenate(halves), whole)
+    assert (halves[0] != halves[1]).any()

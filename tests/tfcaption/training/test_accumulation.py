@@ -98,8 +98,8 @@ def test_each_batch_of_a_step_has_a_dropout_of_its_own():
 def test_captions_of_each_batch_are_sampled_with_another_seed_and_trained_with_it():
     seeds = []
 
-    def objective(batch, seed):
-        """Trains on the batch itself and notes the seed."""
+    def objective(batch, seed, *, dropout_seed, part):
+        """Trains on the batch itself and notes the seed, which is that of dropout on the first replica."""
         tf.numpy_function(lambda value: seeds.append(tuple(value.tolist())), [seed], ())
         return batch
 
