@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -59,13 +60,51 @@ def figures(run):
     return [{key: value for key, value in line.items() if "seconds" not in key} for line in lines]
 
 
-def launched(tmp_path, settings, **environment):
+def launched(tmp_path, settings, name="config", **environment):
     """`tfcaption.train` in a process of its own."""
-    save_config(settings, tmp_path / "config.yaml")
-    command = [sys.executable, "-m", "tfcaption.train", "--config", str(tmp_path / "config.yaml")]
+    save_config(settings, tmp_path / f"{name}.yaml")
+    command = [sys.executable, "-m", "tfcaption.train", "--config", str(tmp_path / f"{name}.yaml")]
     return subprocess.Popen(
         command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def hosts_of(tmp_path, settings, jobs, **environment):
+    """A process for each host of a cluster that trains; of several settings, each host gets its own.
+
+    Args:
+        jobs: `chief`, `worker` or `evaluator` of each; an evaluator is not started.
+    """
+    cluster = {}
+    for job, port in zip(jobs, free_ports(len(jobs)), strict=True):
+        cluster.setdefault(job, []).append(f"localhost:{port}")
+    tasks = [{"type": job, "index": jobs[:place].count(job)} for place, job in enumerate(jobs) if job != "evaluator"]
+    each = settings if isinstance(settings, list) else [settings] * len(tasks)
+    return [
+        launched(
+            tmp_path,
+            of_host,
+            f"host-{place}",
+            TF_CONFIG=json.dumps({"cluster": cluster, "task": task}),
+            **environment,
+        )
+        for place, (task, of_host) in enumerate(zip(tasks, each, strict=True))
+    ]
+
+
+def outputs_of(processes):
+    """Wait for the end of all; (standard output, standard error) of each."""
+    return [process.communicate(timeout=600) for process in processes]
 
 
 def wait_for_steps(run, least, process):

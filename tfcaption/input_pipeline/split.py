@@ -6,7 +6,6 @@ from tfcaption.input_pipeline.options import CachePolicy
 from tfcaption.records.dataset import Dataset
 from tfcaption.records.examples import FEATURES, PHOTO_JPEG, Stage
 from tfcaption.records.reading import DamagedRecordSkipper, check_shards
-from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import left_right_tokens
 from tfcaption.runtime.hosts import Host
 
@@ -64,14 +63,8 @@ def open_split(
     """
     info, features = dataset.info, dataset.features
     described = info.split(name, dataset.records)
-    shards = dataset.shards(name)
-    shares = [shards[index :: host.count] for index in range(host.count)]
+    shares = dataset.shares(name, host.count)
     photos = [sum(shard.records for shard in share) for share in shares]
-    if name == "train" and not all(photos):
-        raise RecordError(
-            f"{dataset.folder}: split {name} has too few shards for {host.count} hosts; "
-            f"build the records again with --shards {host.count * 8}"
-        )
     mine = shares[host.index]
     check_shards(
         dataset.folder, mine, description=dataset.description_file, job=dataset.job, check_sizes=skipper is None

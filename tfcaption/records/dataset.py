@@ -14,6 +14,7 @@ from tfcaption.records.dataset_info import (
     load_features_info,
 )
 from tfcaption.records.examples import Stage
+from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import load_vocabulary
 
 
@@ -69,6 +70,21 @@ class Dataset:
         """All shards of a split; raises RecordError where there is no such split."""
         described = self.info.split(split, self.records)
         return self.features.splits[split] if self.features else described.shards
+
+    def shares(self, split: str, hosts: int) -> list[list[ShardInfo]]:
+        """The shards of a split that each of several hosts reads.
+
+        Raises:
+            RecordError: there is no such split, or a host would have no photo to train on.
+        """
+        shards = self.shards(split)
+        shares = [shards[index::hosts] for index in range(hosts)]
+        if split == "train" and not all(any(shard.records for shard in share) for share in shares):
+            raise RecordError(
+                f"{self.folder}: split {split} has too few shards for {hosts} hosts ({len(shards)}); start fewer "
+                f"hosts, or build the records again with --shards {hosts * 8}"
+            )
+        return shares
 
 
 def load_dataset(records: Path, features: Path | None = None) -> Dataset:

@@ -75,13 +75,18 @@ class Run:
         return Dataset(self.info, self.words, as_path(data.records), features, self.features)
 
 
-def plan_run(config: Config) -> Run:
+def plan_run(config: Config, hosts: int = 1) -> Run:
     """The run that a config describes; checks its data and writes nothing.
 
+    Args:
+        config: the run.
+        hosts: how many train it together.
+
     Raises:
-        ConfigError: `data.augment` is set for stored features, or the encoder cannot be used.
+        ConfigError: `data.augment` is set for stored features, the batch cannot be split over the hosts, or the encoder
+            cannot be used.
         RecordError: the records or features are missing or incomplete, have no training photo, no dev photo or no
-            word, or do not fit the config.
+            word, do not fit the config, or have too few shards for the hosts.
     """
     data = config.data
     if data.features is not None and data.augment != "none":
@@ -107,7 +112,14 @@ def plan_run(config: Config) -> Run:
         _check_features(config, info, features)
     if not _has_started(path):
         _check_encoder(config.model, info.settings.image_size)
-    return Run(path, config, info, words, features)
+    run = Run(path, config, info, words, features)
+    if data.batch_size_photos % hosts:
+        raise ConfigError(
+            f"data.batch_size_photos={data.batch_size_photos} cannot be split evenly over {hosts} hosts; set a "
+            f"multiple of {hosts}"
+        )
+    run.dataset.shares("train", hosts)
+    return run
 
 
 def _model_before(config: Config) -> ModelConfig | None:
@@ -162,10 +174,10 @@ def open_run(config: Config, host: Host = Host()) -> Iterator[Run]:  # noqa: B00
         ConfigError, RecordError: as `plan_run` raises them.
     """
     if not host.writes:
-        yield plan_run(config)
+        yield plan_run(config, host.count)
         return
     with locked(config.run):
-        yield _create(plan_run(config))
+        yield _create(plan_run(config, host.count))
 
 
 def _create(run: Run) -> Run:

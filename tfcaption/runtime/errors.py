@@ -17,5 +17,9 @@ class TrainingFailed(TfcaptionError):
     """A training run that must not continue; the last checkpoint is kept."""
 
 
+class HostLost(TfcaptionError):
+    """Another host of the training run cannot be reached; the last checkpoint is kept."""
+
+
 class Preempted(TfcaptionError):
     """A training run that was asked to stop and has saved a checkpoint."""

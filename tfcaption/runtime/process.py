@@ -89,9 +89,9 @@ def start_tensorflow(*, multi_worker: bool = False) -> None:
         import tensorflow as tf  # here, while its messages go into a file
 
         set_keras(KERAS_SETTINGS)  # keras.json may hold others
+        tf.get_logger().setLevel("ERROR")  # otherwise it warns of every graph traced for a new shape
         if not multi_worker:
             tf.config.list_logical_devices()
-            tf.get_logger().setLevel("ERROR")  # otherwise it warns of every graph traced for a new shape
             tf.zeros((), tf.float16)  # oneDNN prints once, at the first float16, that it does not support them
 
 

@@ -4,13 +4,15 @@ Writes nothing, and prints nothing but damaged records that are skipped (`data.d
 """
 
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfcaption.backbones.building import building
 from tfcaption.backbones.errors import EncoderError
-from tfcaption.config import ModelConfig
+from tfcaption.config import ModelConfig, flat_config
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import NO_CACHE, BatchOptions, CachePolicy
 from tfcaption.input_pipeline.split import Split, batches_per_epoch, open_split
@@ -23,6 +25,7 @@ from tfcaption.runs.directory import Run, RunError, check_weights, load_run
 from tfcaption.runtime.hosts import Host
 from tfcaption.runtime.paths import as_path
 from tfcaption.training.distribution import distributed_batches, host_batch_size, make_strategy
+from tfcaption.training.exchange import Exchange
 from tfcaption.training.precision import ComputeMode, resolve_mode
 from tfcaption.training.self_critical import SelfCritical
 from tfcaption.training.step import Batches, Trainer
@@ -38,6 +41,7 @@ class Training:
     train_split: Split
     dev_split: Split
     trainer: Trainer
+    exchange: Exchange  # between the hosts
     skipper: DamagedRecordSkipper | None  # of damaged records; None: they are errors
     notes: list[str] = field(default_factory=list)  # for the console
 
@@ -95,10 +99,13 @@ def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
         RecordError: shards are missing, or features were extracted with other weights.
         EncoderError, GloveError: weights or word vectors cannot be loaded.
         RunError: `train.start_from` has no checkpoint or another model.
+        UsageError: another host has another config, other data, or other means.
     """
     config = run.config
     strategy = make_strategy(config, host)
+    exchange = Exchange(strategy, host)
     mode = resolve_mode(config.train)
+    exchange.check_equal(_facts(run, mode), "start all hosts with the same command, version, data and kind of device")
     skipper = DamagedRecordSkipper() if config.data.damaged == "skip" else None
     train_split, dev_split = (open_training_split(name, run, mode, host, skipper) for name in ("train", "dev"))
     with strategy.scope(), building(mode.precision, seed=config.train.seed):
@@ -122,7 +129,20 @@ def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
             total_steps=config.train.epochs * -(-steps // config.train.accumulate_steps),
             objective=_objective(run, captioner, mode, skipper),
         )
-    return Training(run, host, strategy, train_split, dev_split, trainer, skipper, notes)
+    return Training(run, host, strategy, train_split, dev_split, trainer, exchange, skipper, notes)
+
+
+def _facts(run: Run, mode: ComputeMode) -> dict[str, Any]:
+    """What must be equal on all hosts, and may lie in another folder on each."""
+    folders = ("run", "data.records", "data.features")
+    return {
+        **{name: value for name, value in flat_config(run.config).items() if name not in folders},
+        "data.records (fingerprint)": run.info.fingerprint(),
+        "data.features (settings)": run.features and run.features.settings.model_dump(mode="json"),
+        "precision": mode.precision,
+        "XLA": mode.xla,
+        "the version of tfcaption": version("tfcaption"),
+    }
 
 
 def _start(path: str) -> Run:
@@ -148,9 +168,16 @@ def open_training_split(
     )
 
 
-def open_whole_split(name: str, run: Run, mode: ComputeMode, skipper: DamagedRecordSkipper | None) -> Split:
-    """All shards of a split, a row a photo, to be read once."""
-    return open_split(name, run.dataset, buckets=_buckets(run, mode), cache=NO_CACHE, by_photo=True, skipper=skipper)
+def open_split_once(
+    name: str,
+    run: Run,
+    mode: ComputeMode,
+    skipper: DamagedRecordSkipper | None,
+    host: Host = Host(),  # noqa: B008 (frozen)
+) -> Split:
+    """A host's share of a split, or all of it, a row a photo, to be read once."""
+    buckets = _buckets(run, mode)
+    return open_split(name, run.dataset, buckets=buckets, cache=NO_CACHE, by_photo=True, skipper=skipper, host=host)
 
 
 def _buckets(run: Run, mode: ComputeMode) -> int:
@@ -197,7 +224,7 @@ def _objective(
     train = run.config.train
     if train.objective != "cider":
         return None
-    split = open_whole_split("train", run, mode, skipper)
+    split = open_split_once("train", run, mode, skipper)
     photos = read_token_ids(split.files, skipper)
     return SelfCritical(
         captioner,

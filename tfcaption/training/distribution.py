@@ -1,4 +1,4 @@
-"""Replicas and hosts: the strategy, batches for its replicas, and what all hosts agree on."""
+"""Replicas and hosts: the strategy, and batches for its replicas."""
 
 import os
 from pathlib import Path
@@ -15,15 +15,16 @@ def make_strategy(config: Config, host: Host) -> tf.distribute.Strategy:
     """The strategy over the devices of all hosts.
 
     Raises:
-        ConfigError: the global batch cannot be split over the replicas, or several hosts cannot train this config.
+        ConfigError: the global batch cannot be split over the replicas.
     """
     several = host.count > 1
     strategy = tf.distribute.MultiWorkerMirroredStrategy() if several else tf.distribute.MirroredStrategy(_devices())
     replicas, photos = strategy.num_replicas_in_sync, config.data.batch_size_photos
     if photos % replicas:
-        raise ConfigError(f"data.batch_size_photos={photos} cannot be split evenly over {replicas} replicas")
-    if several and config.train.early_stopping_metric != "dev_loss":
-        raise ConfigError("train.early_stopping_metric must be dev_loss where several hosts train")
+        raise ConfigError(
+            f"data.batch_size_photos={photos} cannot be split evenly over {replicas} replicas; set a multiple of "
+            f"{replicas}"
+        )
     return strategy
 
 
@@ -72,13 +73,3 @@ def device_name() -> str:
     lines = cpu_info.read_text(encoding="utf-8").splitlines() if cpu_info.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"CPU with {len(os.sched_getaffinity(0))} threads{f' ({models[0]})' if models else ''}"
-
-
-def agree(strategy: tf.distribute.Strategy, host: Host, *, stop: bool, steps: int) -> tuple[bool, int]:
-    """Whether any host was asked to stop, and the mean number of steps of the next call: equal on all hosts."""
-    if host.count == 1:
-        return stop, steps
-    mine = tf.constant([float(stop), float(steps)])
-    total = strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda: tf.identity(mine)), axis=None).numpy()
-    mean = total / strategy.num_replicas_in_sync
-    return mean[0] > 0, max(1, int(mean[1]))

@@ -29,7 +29,7 @@ class Logs:
         self._metrics = MetricsLog(run, epoch=state.epoch, step=state.step) if writes else None
         self._tensorboard = TensorBoardLog(run) if writes else None
         count = training.run.config.train.shown_photos
-        shows = count and writes and training.host.count == 1 and not state.finished
+        shows = count and writes and not state.finished
         self._shown_photos = ShownPhotos(training, count) if shows else None
         if self._tensorboard:
             self._tensorboard.add_config(training.run.config)

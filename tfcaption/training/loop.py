@@ -1,5 +1,6 @@
 """The training loop: epochs, checkpoints, requests to stop."""
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +16,15 @@ from tfcaption.runs.about import write_about
 from tfcaption.runs.directory import CHECKPOINTS, Run
 from tfcaption.runs.encoders import save_encoder
 from tfcaption.runtime.errors import Preempted, TrainingFailed
-from tfcaption.runtime.hosts import Host
+from tfcaption.runtime.hosts import Host, wait_for_hosts
 from tfcaption.runtime.paths import local_mirror
 from tfcaption.runtime.process import StopRequest, stop_signals
 from tfcaption.runtime.progress import Progress
-from tfcaption.training.assemble import Training, assemble, open_whole_split
+from tfcaption.training.assemble import Training, assemble, open_split_once
 from tfcaption.training.callbacks import Callbacks
 from tfcaption.training.console import describe, epoch_line, extraction_advice, print_lines, verdict
-from tfcaption.training.distribution import agree, device_name
+from tfcaption.training.distribution import device_name
+from tfcaption.training.exchange import explain_lost_hosts
 from tfcaption.training.logs import Logs
 from tfcaption.training.state import TrainingState
 from tfcaption.training.step import Batches, StepSums
@@ -53,9 +55,11 @@ def train_run(
     Raises:
         TrainingFailed: the loss is no longer a number.
         Preempted: by SIGTERM or Ctrl-C, after a checkpoint was saved.
+        HostLost: another host did not start, or has ended.
         TfcaptionError: as `assemble` raises them, before any long work; later, a checkpoint cannot be written.
     """
-    with stop_signals() as stop, local_mirror(run.path) as directory:
+    wait_for_hosts(host)
+    with stop_signals() as stop, explain_lost_hosts(host), local_mirror(run.path) as directory:
         training = assemble(run, host)
         if host.writes:
             save_encoder(directory.folder, training.trainer.captioner.encoder)
@@ -66,6 +70,9 @@ def train_run(
         if training.train_split.stage == "photo" and run.config.data.augment == "none" and host.writes:
             print_lines(*extraction_advice(run, training.trainer.captioner.encoder))
         state = TrainingState(training.trainer, run.config.train, directory, writes=host.writes)
+        training.exchange.check_equal(
+            state.facts(), f"all hosts must see the same checkpoints: put {run.path} on a disk that they share"
+        )
         if state.finished:
             print_lines(f"{run.path}: is finished; nothing to do")
         elif state.restored_from:
@@ -73,7 +80,8 @@ def train_run(
             print_lines(f"resuming in epoch {state.epoch + 1} after step {state.step:,} from {checkpoint}")
         logs = Logs(directory.folder, training, state)
         told = Callbacks(callbacks, training.trainer.captioner)
-        train(training, state, logs, stop, told)
+        with training.exchange.watched():
+            train(training, state, logs, stop, told)
         print_lines(verdict(training, state, stopped_by_callback=told.stop))
         return run.path
 
@@ -112,7 +120,7 @@ def train(
             print_lines(epoch_line(state.epoch, metrics, is_best=is_best))
             callbacks.end_epoch(state.epoch - 1, metrics)
             # Callbacks of several hosts see other times, and must end the run together.
-            ended, _ = agree(training.strategy, training.host, stop=callbacks.stop, steps=calls.steps)
+            ended, _ = training.exchange.agree(stop=callbacks.stop, steps=calls.steps)
     callbacks.end()
 
 
@@ -125,7 +133,7 @@ class CallLength:
     def adapt(self, *, steps: int, seconds: float, stop: bool) -> bool:
         """Adapt to the last call; returns whether any host was asked to stop."""
         pace = min(MAX_STEPS_PER_CALL, max(1, int(SECONDS_PER_CALL * steps / seconds)))
-        stop, self.steps = agree(self._training.strategy, self._training.host, stop=stop, steps=pace)
+        stop, self.steps = self._training.exchange.agree(stop=stop, steps=pace)
         return stop
 
 
@@ -175,21 +183,33 @@ def evaluate_epoch(training: Training, state: TrainingState, batches: Batches, c
         }
         if training.run.config.train.early_stopping_metric != "dev_loss":
             metrics |= _dev_scores(training)
-    return metrics | {"dev_seconds": time.monotonic() - start}
+    # The last bit of a sum may differ between kinds of hosts, and with it what is best.
+    return training.exchange.first(metrics) | {"dev_seconds": time.monotonic() - start}
 
 
 def _dev_scores(training: Training) -> dict[str, float]:
-    """BLEU-4 and CIDEr-D of greedy captions of the dev split."""
-    run = training.run
-    split = open_whole_split("dev", run, training.trainer.mode, training.skipper)
-    predictions = caption_split(
-        training.trainer.captioner,
-        split,
-        run.words,
-        batch_size_photos=run.config.data.batch_size_photos,
-        options=CaptionOptions(beam=1, no_repeat_ngram=0),
-    )
-    scores = corpus_scores(predictions.captions, read_references(split.files, split.skipper))
+    """BLEU-4 and CIDEr-D of greedy captions of the dev split, of which each host captions its share.
+
+    The first host computes the scores; those of all others are zero, and are not used.
+    """
+    run, mode, host = training.run, training.trainer.mode, training.host
+    share = open_split_once("dev", run, mode, training.skipper, host)
+    captions: dict[str, str] = {}
+    if share.photos:
+        captions = caption_split(
+            training.trainer.captioner,
+            share,
+            run.words,
+            batch_size_photos=run.config.data.batch_size_photos // host.count,
+            options=CaptionOptions(beam=1, no_repeat_ngram=0),
+        ).captions
+    captions = {
+        key: value for text in training.exchange.gather(json.dumps(captions)) for key, value in json.loads(text).items()
+    }
+    if not host.writes:
+        return {"dev_bleu_4": 0.0, "dev_cider": 0.0}
+    whole = open_split_once("dev", run, mode, training.skipper)
+    scores = corpus_scores(captions, read_references(whole.files, whole.skipper))
     return {"dev_bleu_4": scores["bleu_4"], "dev_cider": scores["cider"]}
 
 

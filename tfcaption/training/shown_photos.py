@@ -16,7 +16,7 @@ from tfcaption.preprocessing.captioned_picture import draw_beside
 from tfcaption.preprocessing.tokenizer import Vocabulary
 from tfcaption.records.examples import decode_record
 from tfcaption.records.reading import read_records
-from tfcaption.training.assemble import Training, open_whole_split
+from tfcaption.training.assemble import Training, open_split_once
 
 
 class _Photo(NamedTuple):
@@ -35,7 +35,7 @@ class ShownPhotos:
 
     def __init__(self, training: Training, count: int) -> None:
         captioner, run = training.trainer.captioner, training.run
-        split = open_whole_split("dev", run, training.trainer.mode, training.skipper)
+        split = open_split_once("dev", run, training.trainer.mode, training.skipper)
         self._inputs: tf.Tensor | None = None
         self._photos: dict[str, _Photo] = {}
         for batch in make_batches(split, BatchOptions(count)).take(1):

@@ -1,6 +1,7 @@
 """Training state that is saved with the weights: epoch, best score, running sums; decides early stopping."""
 
 import math
+import zlib
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -86,6 +87,11 @@ class TrainingState:
     def loss(self) -> float:
         """Training loss per token in the running epoch."""
         return self.sums["loss"] / max(self.sums["tokens"], 1)
+
+    def facts(self) -> dict[str, int]:
+        """What hosts that train together must have in common, by the names that a user reads."""
+        weights = b"".join(variable.numpy().tobytes() for variable in self._trainer.variables)
+        return {"the step to resume after": self.step, "the sum of the weights": zlib.crc32(weights)}
 
     def add_steps(self, steps: Sequence[StepSums], seconds: float) -> list[dict[str, float | int]]:
         """Add the steps of one call to the epoch's sums.

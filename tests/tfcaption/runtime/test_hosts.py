@@ -1,11 +1,16 @@
-"""TF_CONFIG: which machine trains and writes, and which is refused."""
+"""TF_CONFIG: which machine trains and writes, which is refused, and how machines wait for each other."""
 
 import json
+import socket
+import threading
+import time
 
 import pytest
 
-from tfcaption.runtime.errors import UsageError
-from tfcaption.runtime.hosts import Host, find_host
+from tests.support.runs import free_ports
+from tfcaption.runtime import hosts
+from tfcaption.runtime.errors import HostLost, UsageError
+from tfcaption.runtime.hosts import Host, find_host, wait_for_hosts
 
 
 def host(monkeypatch, described):
@@ -63,6 +68,8 @@ def test_the_chief_or_else_the_first_worker_writes(monkeypatch, described, expec
         (roles("worker", -1, worker=2), "task.index is -1, but"),
         (roles("worker", 0, chief=1), "task.index is 0, but cluster names 0 of type worker"),
         ({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker"}}, "task.index is None"),
+        ({"cluster": {"worker": ["a:1", "b"]}, "task": {"type": "worker", "index": 0}}, "cluster names 'b', which is"),
+        ({"cluster": {"worker": ["a:x"]}, "task": {"type": "worker", "index": 0}}, "cluster names 'a:x', which is"),
     ],
 )
 def test_a_machine_that_would_not_train_or_has_no_place_is_refused_in_one_line(monkeypatch, described, message):
@@ -71,3 +78,53 @@ def test_a_machine_that_would_not_train_or_has_no_place_is_refused_in_one_line(m
     text = str(caught.value)
     assert text.startswith(f"TF_CONFIG: {message}") or (text.startswith("TF_CONFIG: ") and message in text)
     assert text.endswith("unset TF_CONFIG to train on this machine alone") and "\n" not in text
+
+
+def cluster_of(count):
+    addresses = tuple(f"localhost:{port}" for port in free_ports(count))
+    return [Host(index, count, addresses) for index in range(count)]
+
+
+def test_hosts_wait_until_all_are_there_in_whatever_order_they_start():
+    cluster = cluster_of(3)
+    servers, ended = [], []
+
+    def start(host):
+        wait_for_hosts(host, seconds=10)
+        ended.append(host.index)
+        servers.append(hosts._listen(host))  # as TensorFlow does then
+
+    threads = [threading.Thread(target=start, args=(host,)) for host in reversed(cluster)]
+    for thread in threads[:2]:
+        thread.start()
+    time.sleep(0.3)
+    assert not ended
+    threads[2].start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(ended) == [0, 1, 2]
+    for server in servers:
+        server.close()
+
+
+def test_a_host_says_for_whom_it_waits_and_gives_up_at_last(capsys, monkeypatch):
+    monkeypatch.setattr(hosts, "_SILENT_SECONDS", 0.1)
+    first, second, third = cluster_of(3)
+    with hosts._listen(second), pytest.raises(HostLost) as caught:
+        wait_for_hosts(first, seconds=0.4)
+    missing = f"host 2 ({third.addresses[2]})"
+    assert capsys.readouterr().out == f"waiting for {missing} of 3\n"
+    assert str(caught.value).startswith(f"{missing} did not start within 0 minutes; start the same command on all 3")
+    nowhere = Host(0, 2, (first.addresses[0], "no-such-host.invalid:1"))
+    with pytest.raises(HostLost, match=r"host 1 \(no-such-host.invalid:1\) did not start"):
+        wait_for_hosts(nowhere, seconds=0.01)
+    wait_for_hosts(Host())
+
+
+def test_a_port_that_another_program_has_is_named():
+    host, _ = cluster_of(2)
+    with (
+        socket.create_server(("", int(host.addresses[0].rpartition(":")[2]))),
+        pytest.raises(UsageError, match=r"TF_CONFIG: host 0 \(localhost:\d+\) cannot listen at its port: Address al"),
+    ):
+        wait_for_hosts(host, seconds=1)

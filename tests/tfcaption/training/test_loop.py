@@ -2,27 +2,21 @@
 
 import json
 import shutil
-import socket
 import time
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.conftest import tree_bytes
 from tests.support.models import new_encoder
 from tests.support.runs import config, evaluate, figures, launched, step_losses, train, wait_for_steps
-from tests.support.splits import batches_of, opened
-from tests.support.trainers import PLAIN
 from tfcaption.caption import main as caption
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.runs.checkpoints import load_captioner
-from tfcaption.runs.directory import RunError, load_features, load_run, open_run, plan_run
+from tfcaption.runs.directory import RunError, load_run, open_run
 from tfcaption.runtime.command import EXIT_PREEMPTED
 from tfcaption.runtime.errors import TrainingFailed
-from tfcaption.training.step import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -124,82 +118,6 @@ def test_asked_to_stop_it_saves_exits_with_its_own_code_and_goes_on_within_the_e
     assert stopped < len(step_losses(trained_run))
     train(config(run, sample_records, 2, pooled))
     assert step_losses(run) == step_losses(trained_run) and figures(run) == figures(trained_run)
-
-
-DEAD_PROXIES = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:9")
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("localhost", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("jobs", "accumulate_steps"),
-    [(("worker", "worker"), 1), (("worker", "worker"), 2), (("chief", "worker", "evaluator"), 1)],
-    ids=["two workers", "two workers, accumulating", "a chief, a worker and an evaluator"],
-)
-def test_two_hosts_train_as_one_process_does_on_the_same_global_batches(
-    jobs, accumulate_steps, sample_records, pooled, info, tmp_path
-):
-    run = tmp_path / "run"
-    settings = config(run, sample_records, 2, pooled, dropout=0.0)
-    settings.train.learning_rate, settings.train.accumulate_steps = 1e-4, accumulate_steps
-    cluster = {}
-    for job, port in zip(jobs, free_ports(len(jobs)), strict=True):
-        cluster.setdefault(job, []).append(f"localhost:{port}")
-    tasks = [{"type": job, "index": jobs[:place].count(job)} for place, job in enumerate(jobs) if job != "evaluator"]
-    processes = [
-        launched(tmp_path, settings, TF_CONFIG=json.dumps({"cluster": cluster, "task": task}), **DEAD_PROXIES)
-        for task in tasks
-    ]
-    outputs = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    settings.run = str(tmp_path / "alone")
-    alone = one_process_with_the_hosts_batches(settings, info, hosts=2)
-    np.testing.assert_allclose([line["loss"] for line in step_losses(run)], alone, rtol=1e-5)
-    assert [line["epoch"] for line in figures(run)] == [1, 2]
-
-
-def one_process_with_the_hosts_batches(settings, info, hosts):
-    """Losses of one replica that is given the batches of all hosts, put together by hand."""
-    from tfcaption.training.assemble import new_captioner
-
-    data = settings.data
-    features = load_features(settings, info)
-    iterators = []
-    for host in range(hosts):
-        split = opened(data.features, info, "train", features, buckets=1, cache="auto", host=host, hosts=hosts)
-        batches = batches_of(
-            split, batch_size_photos=data.batch_size_photos // hosts, shuffle_seed=0, epochs=settings.train.epochs
-        )
-        iterators.append(list(batches.as_numpy_iterator()))
-    keras.utils.set_random_seed(0)
-    subject = Trainer(
-        new_captioner(plan_run(settings), compiled=False)[0],
-        tf.distribute.get_strategy(),
-        settings.train,
-        PLAIN,
-        stage="pooled",
-    )
-    batches = []
-    for parts in zip(*iterators, strict=True):
-        longest = max(part["tokens"].shape[-1] for part in parts)
-        tokens = [np.pad(p["tokens"], [(0, 0), (0, 0), (0, longest - p["tokens"].shape[-1])]) for p in parts]
-        batches.append({"inputs": np.concatenate([p["inputs"] for p in parts]), "tokens": np.concatenate(tokens)})
-    spec = {"inputs": tf.TensorSpec((None, 2048), tf.float16), "tokens": tf.TensorSpec((None, None, None), tf.int32)}
-    data = iter(tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec))
-    losses = []
-    for _ in range(settings.train.epochs):
-        sums = subject.train_steps(data, len(batches) // settings.train.epochs)
-        losses += [each.loss / each.tokens for each in sums if each.tokens]
-    return losses
 
 
 @pytest.mark.slow
