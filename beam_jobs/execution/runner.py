@@ -1,5 +1,6 @@
 """Runs a pipeline to its end with progress, and stops at once when a worker process dies."""
 
+import logging
 import os
 import re
 import signal
@@ -32,6 +33,7 @@ _JOB_SERVER_OPTIONS = {
     "FlinkRunner": "--flink_job_server_jar FILE",
     "SparkRunner": "--spark_job_server_jar FILE",
 }
+_JOB_SERVER_LOGGERS = ("FlinkJarJobServer", "SparkJarJobServer")
 # Names that Beam gives: the method that starts a job server, the thread that waits for a worker process, and the one
 # that reads a job's messages, whose errors the main thread has, too.
 _STARTS_JOB_SERVER = "create_job_service"
@@ -65,7 +67,11 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
 def _run(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> bool:
     with stderr_to_file("tfcaption-workers-") as log:
         try:
-            with progress_shown(output, total=total, unit=unit, label=label), _worker_deaths_raised(log):
+            with (
+                progress_shown(output, total=total, unit=unit, label=label),
+                _worker_deaths_raised(log),
+                _job_server_logged(),
+            ):
                 result = _started(pipeline)
                 if pipeline.options.view_as(TestOptions).dry_run or not getattr(result, "has_job", True):
                     return False
@@ -122,6 +128,19 @@ def _started(pipeline: beam.Pipeline) -> Any:
 
 def _named(pipeline: beam.Pipeline) -> str:
     return f"--runner={type(pipeline.runner).__name__}"
+
+
+@contextmanager
+def _job_server_logged() -> Iterator[None]:
+    """Let what a job server says reach the log; Beam hands it on as messages of a level that is not shown."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, _JOB_SERVER_LOGGERS)}
+    for logger in levels:
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 @contextmanager

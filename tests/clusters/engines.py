@@ -2,7 +2,6 @@
 
 import os
 import socket
-import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -42,7 +41,6 @@ class Engine:
     processes: Processes
     environment: dict[str, str] = field(default_factory=dict)  # of a job
     starters: dict[str, Callable[[], None]] = field(default_factory=dict)  # victims -> what starts them, up to ready
-    jobs: list[subprocess.Popen[bytes]] = field(default_factory=list)  # each in a process group of its own
 
     def start(self, name: str) -> None:
         """Start one of `starters`, which was killed or never ran."""

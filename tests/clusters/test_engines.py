@@ -35,9 +35,6 @@ def engine(request, python, tmp_path_factory):
     try:
         with getattr(engines, request.param)(tmp_path_factory.mktemp(request.param), python) as running:
             yield running
-            for job in running.jobs:
-                with suppress(ProcessLookupError):  # all that it started has ended, too
-                    os.killpg(job.pid, signal.SIGKILL)
     except Unavailable as error:
         pytest.skip(f"{request.param}: {error}")
     print(f"{request.param}: {time.monotonic() - start:.0f} s")
@@ -60,13 +57,22 @@ def jobs(sample, sample_records, pooled, tmp_path_factory):
     }
 
 
-def launched(engine, job, arguments, output):
-    command = [sys.executable, "-m", f"beam_jobs.{job}", *arguments, "--output", str(output), *engine.flags]
-    with output.with_name("log").open("ab") as log:
-        environment = {**os.environ, **engine.environment}
-        job = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
-    engine.jobs.append(job)
-    return job
+@pytest.fixture
+def launch(engine):
+    """Starts a job on the engine; whatever is left of a job when the test ends is killed."""
+    jobs = []
+
+    def start(job, arguments, output):
+        command = [sys.executable, "-m", f"beam_jobs.{job}", *arguments, "--output", str(output), *engine.flags]
+        settings = {"env": {**os.environ, **engine.environment}, "start_new_session": True}
+        with output.with_name("log").open("ab") as log:
+            jobs.append(subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, **settings))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        with suppress(ProcessLookupError):  # nothing is left
+            os.killpg(job.pid, signal.SIGKILL)
 
 
 def ended(process, output):
@@ -90,10 +96,10 @@ def at_work(engine, victim, output):
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_job_has_the_bytes_of_the_local_runner(engine, job, jobs, tmp_path):
+def test_a_job_has_the_bytes_of_the_local_runner(launch, job, jobs, tmp_path):
     arguments, expected = jobs[job]
     output = tmp_path / "out"
-    status = ended(launched(engine, job, arguments, output), output)
+    status = ended(launch(job, arguments, output), output)
     assert status == 0, (tmp_path / "log").read_text()[-3000:]
     assert tree_bytes(output) == expected
 
@@ -101,14 +107,14 @@ def test_a_job_has_the_bytes_of_the_local_runner(engine, job, jobs, tmp_path):
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_a_job_whose_worker_is_killed_is_complete_or_absent_and_a_rerun_has_the_same_bytes(
-    engine, victim, job, jobs, tmp_path
+    engine, launch, victim, job, jobs, tmp_path
 ):
     kind, victim = victim, max((name for name in engine.starters if name.startswith(victim)), default=None)
     if victim is None:
         pytest.skip(f"this engine has no {kind}")
     arguments, expected = jobs[job]
     output = tmp_path / "out"
-    process = launched(engine, job, arguments, output)
+    process = launch(job, arguments, output)
     while not at_work(engine, victim, output):
         assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
         time.sleep(0.01)
@@ -126,7 +132,7 @@ def test_a_job_whose_worker_is_killed_is_complete_or_absent_and_a_rerun_has_the_
     assert complete == (status == 0)
     if complete:
         assert tree_bytes(output) == expected
-    again = ended(launched(engine, job, [*arguments, "--overwrite"], output), output)
+    again = ended(launch(job, [*arguments, "--overwrite"], output), output)
     assert again == 0, (tmp_path / "log").read_text()[-3000:]
     assert tree_bytes(output) == expected
     shutil.rmtree(output)
