@@ -15,6 +15,7 @@ from tfcaption.runtime.progress import Progress
 
 KEPT_SHARDS = Metrics.counter("tfcaption", "kept_shards")  # shards of an earlier run, which a job does not write again
 _FOLDER = ".progress"
+_TOTAL = "total"
 _SECONDS_BETWEEN_UPDATES = 0.5
 
 
@@ -42,15 +43,22 @@ class ProgressCounter:
             self._stream.close()
 
 
+def announce_total(output: str, total: int) -> None:
+    """Say how many items the job has, from a worker that finds out."""
+    folder = Path(output) / _FOLDER
+    if folder.is_dir():
+        (folder / _TOTAL).write_text(str(total))
+
+
 @contextmanager
-def progress_shown(output: str, *, total: int, unit: str, label: str) -> Iterator[None]:
+def progress_shown(output: str, *, total: int | None, unit: str, label: str) -> Iterator[None]:
     """Show what all `ProgressCounter`s of an output folder have counted, until the block ends.
 
     Until the first item is counted, it says that workers start: they import Beam, some also TensorFlow.
 
     Args:
         output: the job's output folder; on another filesystem nothing is shown.
-        total: items of the job.
+        total: items of the job; None: a worker announces it before the first item is done.
         unit: name of the items, plural.
         label: what is being done.
     """
@@ -66,7 +74,9 @@ def progress_shown(output: str, *, total: int, unit: str, label: str) -> Iterato
         since = time.monotonic()
         while not _items_done(folder) and not ended.wait(_SECONDS_BETWEEN_UPDATES):
             since = time.monotonic()
-        with Progress(total, unit=unit, label=label, since=since) as progress:
+        if (known := total if total is not None else _announced(folder)) is None:
+            return  # the job failed before
+        with Progress(known, unit=unit, label=label, since=since) as progress:
             while not ended.wait(_SECONDS_BETWEEN_UPDATES):
                 progress.update(_items_done(folder))
             progress.update(_items_done(folder))
@@ -87,5 +97,10 @@ def remove_progress(output: str) -> None:
         shutil.rmtree(Path(output) / _FOLDER, ignore_errors=True)
 
 
+def _announced(folder: Path) -> int | None:
+    path = folder / _TOTAL
+    return int(path.read_text()) if path.exists() else None
+
+
 def _items_done(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+    return sum(file.stat().st_size for file in folder.iterdir() if file.name != _TOTAL)

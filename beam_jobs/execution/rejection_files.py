@@ -60,22 +60,16 @@ def is_rejection_file(name: str) -> bool:
     return name.startswith(_PREFIX) and is_shard_name(name)
 
 
-def merge_rejections(files: Iterable[RejectionFile], output: str, more: Iterable[Rejection] = ()) -> RejectionCounts:
-    """Merge all files, and some more rejections, into `rejected.jsonl`, which is empty where there are none.
-
-    Returns:
-        The counts of all.
-    """
-    more = sorted(more, key=rejection_order)
-    counts = RejectionCounts.of(more)
+def merge_rejections(files: Iterable[RejectionFile], output: str) -> RejectionCounts:
+    """Merge all files into `rejected.jsonl`, which is empty where there are none; returns the counts of all."""
+    counts = RejectionCounts()
     with ExitStack() as stack:
         streams = []
-        lines = (rejected_lines([rejection]).encode() for rejection in more)
         for file in files:
             counts.merge(file.counts)
             streams.append(stack.enter_context(open_file(FileSystems.join(output, file.name))))
         merged = stack.enter_context(atomic_file(output, REJECTED_FILE))
-        for line in heapq.merge(*streams, lines, key=_line_order):
+        for line in heapq.merge(*streams, key=_line_order):
             merged.write(line)
     return counts
 

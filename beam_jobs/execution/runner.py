@@ -40,13 +40,13 @@ _STARTS_JOB_SERVER = "create_job_service"
 _WAITING_THREAD, _READING_THREAD = "run_worker", "wait_until_finish_read"
 
 
-def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> bool:
+def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int | None, unit: str, label: str) -> bool:
     """Run a pipeline to its end, and say how many shards of an earlier run it kept.
 
     Args:
         pipeline: the pipeline with all its steps.
         output: the job's output folder; where it is local, progress is shown.
-        total: items of the job.
+        total: items of the job; None: see `progress_shown`.
         unit: name of the items, plural.
         label: what is being done, for the progress.
 
@@ -64,7 +64,7 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int, unit: str,
         raise
 
 
-def _run(pipeline: beam.Pipeline, output: str, *, total: int, unit: str, label: str) -> bool:
+def _run(pipeline: beam.Pipeline, output: str, *, total: int | None, unit: str, label: str) -> bool:
     with stderr_to_file("tfcaption-workers-") as log:
         try:
             with (

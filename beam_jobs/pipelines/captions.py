@@ -1,28 +1,28 @@
-"""The Beam pipeline of `caption_images`: photos -> shards of captions -> captions.json. Nothing is shuffled."""
+"""The Beam pipeline of `caption_images`: photos -> shards of captions -> captions.json.
+
+One worker finds the photos. Only their names go to the workers that read and caption them.
+"""
 
 import itertools
 import json
-import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
-from apache_beam.io.filesystem import FileSystem
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 from pydantic import BaseModel, ConfigDict
 
 from beam_jobs.errors import JobFailed
-from beam_jobs.execution import paths
 from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejection
 from beam_jobs.execution.output_folder import (
     CAPTIONS,
+    check_writable,
+    compare_settings,
     complete_output,
     is_complete,
     prepare_output,
@@ -30,24 +30,23 @@ from beam_jobs.execution.output_folder import (
     remove_file,
     remove_leftovers,
 )
-from beam_jobs.execution.progress import KEPT_SHARDS, ProgressCounter
+from beam_jobs.execution.progress import KEPT_SHARDS, ProgressCounter, announce_total
 from beam_jobs.execution.reading import read_if_exists, read_photo
 from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, merge_rejections
 from beam_jobs.execution.runner import run_pipeline
-from beam_jobs.execution.shard_writer import ShardDigest, atomic_file
+from beam_jobs.execution.shard_writer import ShardDigest, atomic_file, write_text
+from beam_jobs.sources.photo_walk import PhotoWalk
 from tfcaption.decoding.options import CaptionOptions
-from tfcaption.preprocessing.photos import PhotoError, photos_below
+from tfcaption.preprocessing.photos import PhotoError
 from tfcaption.records.captions import PhotoCaptions
 from tfcaption.records.dataset_info import ShardInfo
 from tfcaption.records.sharding import automatic_shard_count, shard_index, shard_name
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
-from tfcaption.runtime.paths import as_path
+from tfcaption.runtime.paths import as_path, is_local
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.serving.model_folder import find_model
 from tfcaption.serving.photo_captioner import PhotoCaptioner, caption_photos
-
-_WILDCARD = re.compile(r"[*?[]")
 
 
 class CaptionSettings(BaseModel):
@@ -57,7 +56,7 @@ class CaptionSettings(BaseModel):
     model: str  # sha256 of the run's weights or of the export
     search: CaptionOptions
     batch_size: int  # photos per call, since the last bit of a float32 may depend on it
-    shards: int
+    shards: int | None  # None: not known before all photos are found
 
 
 class CaptionsInfo(BaseModel):
@@ -88,7 +87,9 @@ class CaptioningContext:
 
     settings: CaptionSettings
     model: str  # run directory or export, which every worker can read
-    root: str  # folder that the photos are below
+    walk: PhotoWalk
+    shards: int | None  # as the user says
+    complete_shards: int | None  # of complete captions in the output folder, which this run may complete
     output: str
 
 
@@ -111,60 +112,24 @@ def run(
         UsageError, ExportError, RunError: there is no usable run or export, or not with these options.
         JobFailed: photos were lost.
     """
-    root, ids = list_photos(request.images)
+    walk = PhotoWalk.of(request.images)
+    if is_local(request.images) and next(walk.ids(), None) is None:
+        raise UsageError(walk.nothing_found)
     shared = Shared()
     captioner = shared.acquire(lambda: open_captioner(request.model, request.search, batch_size=request.batch_size))
     settings = CaptionSettings(
-        model=captioner.fingerprint(),
-        search=captioner.options,
-        batch_size=request.batch_size,
-        shards=request.shards or automatic_shard_count(len(ids)),
+        model=captioner.fingerprint(), search=captioner.options, batch_size=request.batch_size, shards=None
     )
-    prepare_output(output, CAPTIONS, CaptionsInfo, settings, overwrite=overwrite)
-    remove_file(output, CAPTIONS.description)  # photos may have come or gone since
+    complete = None if overwrite else read_description(output, CAPTIONS, CaptionsInfo)
+    complete_shards = complete.settings.shards if complete else None
+    compared = settings.model_copy(update={"shards": request.shards or complete_shards}) if complete else settings
+    prepare_output(output, CAPTIONS, CaptionsInfo, compared, overwrite=overwrite)
+    write_text(output, CAPTIONS.partial, settings.model_dump_json(indent=1) + "\n")  # shards of any number are kept
     pipeline = beam.Pipeline(options=options)
-    add_steps(pipeline, ids, CaptioningContext(settings, request.model, root, output), shared)
-    finished = run_pipeline(pipeline, output, total=len(ids), unit="photos", label="captioning")
+    context = CaptioningContext(settings, request.model, walk, request.shards, complete_shards, output)
+    add_steps(pipeline, context, shared)
+    finished = run_pipeline(pipeline, output, total=None, unit="photos", label="captioning")
     return load_captions_info(output) if finished else None
-
-
-def list_photos(images: str) -> tuple[str, list[str]]:
-    """Find the photos of a folder or pattern.
-
-    Args:
-        images: a folder, with all folders below it, a file, or a pattern below a folder; any path that Beam's
-            filesystems know. What exists is not a pattern, such as a folder `photos [1]`.
-
-    Returns:
-        The folder above all photos, and their sorted ids: the paths below that folder, with `/`.
-
-    Raises:
-        UsageError: there is no photo, or the name of one is not printable.
-    """
-    if paths.as_path(images).is_file():
-        folder, pattern = paths.as_path(images).parent, ""
-        ids = [paths.as_path(images).name]
-    else:
-        folder, pattern = _folder_and_pattern(images)
-        photos = photos_below(folder) if _WILDCARD.search(pattern.partition("/")[0]) or not pattern else []
-        matches = re.compile(FileSystem.translate_pattern(pattern or "**")).match
-        ids = [photo for photo in (path.relative_to(folder).as_posix() for path in photos) if matches(photo)]
-    if not ids:
-        raise UsageError(f"--images {images}: no photo found; name a folder or a pattern such as 'photos/*.jpg'")
-    for photo in ids:
-        if not photo.isprintable():  # nor could a line of JSON hold it, where its bytes are not UTF-8
-            raise UsageError(f"--images {images}: {photo!r} is not a printable name; rename it")
-    return str(folder), sorted(ids)
-
-
-def _folder_and_pattern(images: str) -> tuple[Path, str]:
-    """The longest leading part of a pattern that is a folder, whatever its name, and the pattern below it."""
-    parts = images.split("/")
-    for count in range(len(parts), 0, -1):
-        folder = paths.as_path("/".join(parts[:count]) or "/")
-        if folder.is_dir():
-            return folder, "/".join(parts[count:])
-    return Path(), images
 
 
 def open_captioner(model: str, search: Mapping[str, Any], *, batch_size: int) -> PhotoCaptioner:
@@ -199,34 +164,77 @@ def load_captions_info(output: str) -> CaptionsInfo:
     return info
 
 
-def add_steps(pipeline: beam.Pipeline, ids: Sequence[str], context: CaptioningContext, shared: Shared) -> None:
+def add_steps(pipeline: beam.Pipeline, context: CaptioningContext, shared: Shared) -> None:
     """Add all steps of the job to an empty pipeline, for any runner.
 
     Args:
         pipeline: an empty pipeline.
-        ids: of the photos, sorted.
         context: what every worker must know.
         shared: holds one captioner in each worker process.
     """
-    count = context.settings.shards
-    ids_by_shard: dict[int, list[str]] = defaultdict(list)
-    for photo in ids:
-        ids_by_shard[shard_index(photo, shards=count, seed=0)].append(photo)
-    shards = [(shard_name("captions", index, count, suffix="jsonl"), ids_by_shard[index]) for index in range(count)]
+    ids = pipeline | "Walk" >> beam.Create([None]) | "FindPhotos" >> beam.FlatMap(_find_photos, context.walk)
+    counted = ids | "Count" >> beam.combiners.Count.Globally() | "Plan" >> beam.Map(_plan, context)
+    plan = pvalue.AsSingleton(counted)
+    photos = ids | "KeyByShard" >> beam.Map(_with_shard, plan)
+    shards = pipeline | "Shards" >> beam.Create([None]) | "AllShards" >> beam.FlatMap(_all_shards, plan)
     written = (
-        pipeline
-        | "Shards" >> beam.Create(shards, reshuffle=True)
+        [photos, shards]
+        | "PhotosAndShards" >> beam.Flatten()
+        | "ToShards" >> beam.GroupByKey()
         | "CaptionShard" >> beam.ParDo(CaptionShard(context, shared)).with_outputs(REJECTED, main="shards")
     )
     rejected_files = written[REJECTED] | "RejectedFiles" >> RejectionFiles(context.output)
     add_final_step(
-        pipeline,
-        _finish,
-        pvalue.AsList(written["shards"]),
-        pvalue.AsList(rejected_files),
-        photos_in=len(ids),
-        context=context,
+        pipeline, _finish, pvalue.AsList(written["shards"]), pvalue.AsList(rejected_files), plan, context=context
     )
+
+
+def _find_photos(_: None, walk: PhotoWalk) -> Iterator[str]:
+    try:
+        yield from walk.ids()
+    except UsageError as error:
+        raise JobFailed(str(error)) from error
+
+
+@dataclass(frozen=True)
+class CaptionPlan:
+    """What is known once all photos are found."""
+
+    photos: int
+    shards: int
+
+    def shard_name(self, index: int) -> str:
+        """The name of a shard."""
+        return shard_name("captions", index, self.shards, suffix="jsonl")
+
+
+def _plan(photos: int, context: CaptioningContext) -> CaptionPlan:
+    """Decide the number of shards before the first is written; from here on, earlier captions are not complete."""
+    output = context.output
+    if not photos:
+        raise JobFailed(context.walk.nothing_found)
+    plan = CaptionPlan(photos, context.shards or automatic_shard_count(photos))
+    if context.complete_shards not in (None, plan.shards):
+        before, now = (
+            context.settings.model_copy(update={"shards": shards}) for shards in (context.complete_shards, plan.shards)
+        )
+        remove_file(output, CAPTIONS.partial)
+        try:
+            check_writable(output, CAPTIONS, overwrite=False, compared=compare_settings(before, now))
+        except UsageError as error:
+            raise JobFailed(str(error)) from error
+    remove_file(output, CAPTIONS.description)  # photos may have come or gone since
+    announce_total(output, photos)
+    return plan
+
+
+def _with_shard(photo: str, plan: CaptionPlan) -> tuple[str, str | None]:
+    return plan.shard_name(shard_index(photo, shards=plan.shards, seed=0)), photo
+
+
+def _all_shards(_: None, plan: CaptionPlan) -> Iterator[tuple[str, str | None]]:
+    """Each shard, since one without photos is written, too."""
+    return ((plan.shard_name(index), None) for index in range(plan.shards))
 
 
 class CaptionShard(beam.DoFn):
@@ -245,9 +253,10 @@ class CaptionShard(beam.DoFn):
         if self._captioner.fingerprint() != self._settings.model:
             raise JobFailed(f"--model {model}: not the same on every worker; name a path that all can read")
 
-    def process(self, element: tuple[str, list[str]]) -> Iterator[Any]:
+    def process(self, element: tuple[str, Iterable[str | None]]) -> Iterator[Any]:
         """Caption and write one shard, or keep the shard that exists."""
-        name, ids = element
+        name, group = element
+        ids = sorted(photo for photo in group if photo is not None)
         progress = ProgressCounter(self._context.output, name)
         existing = self._existing_shard(name, ids)
         if existing:
@@ -304,7 +313,7 @@ class CaptionShard(beam.DoFn):
     def _captions(self, ids: Sequence[str]) -> Iterator[tuple[str, PhotoCaptions | PhotoError]]:
         remaining = iter(ids)
         while batch := list(itertools.islice(remaining, self._settings.batch_size)):
-            readers = [partial(read_photo, FileSystems.join(self._context.root, photo)) for photo in batch]
+            readers = [partial(read_photo, FileSystems.join(self._context.walk.root, photo)) for photo in batch]
             yield from zip(batch, caption_photos(self._captioner, readers), strict=True)
 
 
@@ -316,21 +325,21 @@ def _finish(
     _: None,
     shards: list[ShardInfo],
     rejected_files: list[RejectionFile],
+    plan: CaptionPlan,
     *,
-    photos_in: int,
     context: CaptioningContext,
 ) -> None:
     """Check that nothing was lost, and write the description of the captions last."""
     if not is_complete(context.output, CAPTIONS):  # a runner may try this step again
         rejections = merge_rejections(rejected_files, context.output)
         info = CaptionsInfo(
-            settings=context.settings,
-            photos_in=photos_in,
+            settings=context.settings.model_copy(update={"shards": plan.shards}),
+            photos_in=plan.photos,
             captioned=sum(shard.records for shard in shards),
             rejected=rejections.reasons.get("photo", {}),
             shards=sorted(shards, key=lambda shard: shard.name),
         )
-        check_conservation("shards", context.settings.shards, written=len(shards))
-        check_conservation("photos", photos_in, written=info.captioned, rejected=rejections.total)
+        check_conservation("shards", plan.shards, written=len(shards))
+        check_conservation("photos", plan.photos, written=info.captioned, rejected=rejections.total)
         complete_output(context.output, CAPTIONS, info)
     remove_leftovers(context.output, CAPTIONS, (shard.name for shard in shards))

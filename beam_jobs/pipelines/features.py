@@ -71,7 +71,8 @@ class ExtractionContext:
     encoder: EncoderSettings
     run: str | None
     described: dict[str, Any]  # the encoder, as features.json names it
-    source: str  # folder of the records, or of features of an earlier stage
+    records: str  # folder of the records
+    source: str  # the same, or folder of features of an earlier stage
     output: str
 
 
@@ -122,11 +123,12 @@ def run(
         request.encoder,
         request.run,
         _described(request, extractor.encoder),
+        request.records,
         request.features or request.records,
         output,
     )
     pipeline = beam.Pipeline(options=options)
-    add_steps(pipeline, info, context, shared)
+    add_steps(pipeline, context, shared)
     photos = sum(split.photos for split in info.splits.values())
     finished = run_pipeline(pipeline, output, total=photos, unit="photos", label="extracting features")
     return load_features_info(as_path(output)) if finished else None
@@ -199,26 +201,32 @@ def _left_right_tokens(request: FeatureRequest) -> list[int]:
     return left_right_tokens(load_vocabulary(as_path(request.records))) if request.views > 1 else []
 
 
-def add_steps(pipeline: beam.Pipeline, info: DatasetInfo, context: ExtractionContext, shared: Shared) -> None:
+def add_steps(pipeline: beam.Pipeline, context: ExtractionContext, shared: Shared) -> None:
     """Add all steps of the job to an empty pipeline, for any runner.
 
     Args:
         pipeline: an empty pipeline.
-        info: the description of the records.
         context: what every worker must know.
         shared: holds one FeatureExtractor in each worker process.
     """
-    shards = [(split, shard) for split, described in info.splits.items() for shard in described.shards]
     written = (
         pipeline
-        | "Shards" >> beam.Create(shards, reshuffle=True)
+        | "Records" >> beam.Create([context.records])
+        | "Shards" >> beam.FlatMap(record_shards)
+        | "Spread" >> beam.Reshuffle()
         | "ExtractShard" >> beam.ParDo(ExtractShard(context, shared))
     )
-    add_final_step(pipeline, _finish, pvalue.AsList(written), info=info, context=context)
+    add_final_step(pipeline, _finish, pvalue.AsList(written), context=context)
+
+
+def record_shards(records: str) -> Iterator[tuple[str, str]]:
+    """(split, name) of all shards of records; a worker reads them, since a pipeline must stay small."""
+    for split, described in load_dataset_info(as_path(records)).splits.items():
+        yield from ((split, shard.name) for shard in described.shards)
 
 
 class ExtractShard(beam.DoFn):
-    """(split, record shard) -> its feature shard; yields (split, ShardInfo)."""
+    """(split, name of a record shard) -> its feature shard; yields (split, ShardInfo)."""
 
     def __init__(self, context: ExtractionContext, shared: Shared) -> None:
         self._context, self._settings, self._shared = context, context.settings, shared
@@ -243,16 +251,16 @@ class ExtractShard(beam.DoFn):
                 "same on every worker; name a file that all can read"
             )
 
-    def process(self, element: tuple[str, ShardInfo]) -> Iterator[tuple[str, ShardInfo]]:
+    def process(self, element: tuple[str, str]) -> Iterator[tuple[str, ShardInfo]]:
         """Read, extract and write one shard, or keep the shard that exists."""
-        split, shard = element
-        progress = ProgressCounter(self._context.output, shard.name)
-        written = self._intact_shard(split, shard.name)
+        split, name = element
+        progress = ProgressCounter(self._context.output, name)
+        written = self._intact_shard(split, name)
         if written is not None:
             KEPT_SHARDS.inc()
             progress.add(written.records)
         else:
-            written = write_shard(self._context.output, shard.name, self._features(split, shard.name, progress))
+            written = write_shard(self._context.output, name, self._features(split, name, progress))
         progress.close()
         yield split, written
 
@@ -309,8 +317,9 @@ class ExtractShard(beam.DoFn):
                 raise JobFailed(f"{name}, {photo_id}: {problem}") from error
 
 
-def _finish(_: None, shards: list[tuple[str, ShardInfo]], *, info: DatasetInfo, context: ExtractionContext) -> None:
+def _finish(_: None, shards: list[tuple[str, ShardInfo]], *, context: ExtractionContext) -> None:
     """Check that nothing was lost, and write the description of the features last."""
+    info = load_dataset_info(as_path(context.records))
     splits = shards_by_split(info, shards)
     for name, split in info.splits.items():
         check_conservation(f"photos of {name}", split.photos, written=sum(shard.records for shard in splits[name]))

@@ -5,6 +5,7 @@ stored, into one file in the output folder, so that workers need not read whole 
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,12 @@ from beam_jobs.execution.output_folder import (
 from beam_jobs.execution.paths import as_path, open_file
 from beam_jobs.execution.progress import ProgressCounter
 from beam_jobs.execution.reading import read_shard
-from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, merge_rejections
+from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, line_in_file, merge_rejections
 from beam_jobs.execution.rejections import named_reasons, some_of
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import TEMPORARY_MARK, write_shard, write_text
 from beam_jobs.sources.feature_files import find_files, match_photos
-from beam_jobs.sources.feature_forms import UNKNOWN_FORM, FeatureForm, PhotoShape, common_form
+from beam_jobs.sources.feature_forms import UNKNOWN_FORM, CommonForm, FeatureForm, Looks
 from beam_jobs.sources.feature_tables import FeatureColumns, photo_names, read_rows
 from beam_jobs.sources.feature_values import NO_ARRAY, FeatureError, FeatureLocation, read_features
 from tfcaption.records.dataset_info import (
@@ -54,6 +55,7 @@ from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.runtime.progress import Progress
 
+_LOOKS = "looks"
 _COPIED_ROWS = f"{FEATURES.partial}{TEMPORARY_MARK}rows"  # a later run removes it, whatever ends this one
 
 
@@ -74,7 +76,7 @@ class ImportedShard:
 
     split: str
     info: ShardInfo
-    shapes: list[PhotoShape]
+    looks: Counter[Looks]
     sha256: str  # of all values
 
 
@@ -244,18 +246,35 @@ def add_steps(
     written = (
         pipeline
         | "Shards" >> beam.Create(shards, reshuffle=True)
-        | "ImportShard" >> beam.ParDo(ImportShard(request, output)).with_outputs(REJECTED, main="written")
+        | "ImportShard" >> beam.ParDo(ImportShard(request, output)).with_outputs(REJECTED, _LOOKS, main="written")
     )
-    rejected_files = written[REJECTED] | "RejectedFiles" >> RejectionFiles(output)
+    counts = written.written | "Looks" >> beam.Map(lambda shard: shard.looks)
+    form = counts | "SumLooks" >> beam.CombineGlobally(_sum) | "CommonForm" >> beam.Map(CommonForm)
+    other = written[_LOOKS] | "FindOthers" >> beam.FlatMap(_others, pvalue.AsSingleton(form))
+    rejected_files = (
+        [written[REJECTED], other] | "Rejected" >> beam.Flatten() | "RejectedFiles" >> RejectionFiles(output)
+    )
     add_final_step(
         pipeline,
         _finish,
         pvalue.AsList(written.written),
+        pvalue.AsSingleton(form),
         pvalue.AsList(rejected_files),
         info=info,
         request=request,
         output=output,
     )
+
+
+def _sum(counts: Iterable[Counter[Looks]]) -> Counter[Looks]:
+    return sum(counts, Counter())
+
+
+def _others(looks: Mapping[str, Looks], form: CommonForm) -> Iterator[tuple[int, bytes]]:
+    """The rejections of photos of one shard that look otherwise than most."""
+    for photo, look in looks.items():
+        if fault := form.fault(look):
+            yield line_in_file(Rejection(kind="photo", id=photo, reason=fault[0], detail=fault[1]))
 
 
 class ImportShard(beam.DoFn):
@@ -272,7 +291,7 @@ class ImportShard(beam.DoFn):
         """Read the features of the shard's photos and write them; photos without usable ones are left out."""
         split, shard, locations = element
         rejections: list[pvalue.TaggedOutput] = []
-        shapes: list[PhotoShape] = []
+        looks: dict[str, Looks] = {}
         digest = hashlib.sha256()
         progress = ProgressCounter(self._output, shard.name)
 
@@ -284,7 +303,7 @@ class ImportShard(beam.DoFn):
                 except FeatureError as error:
                     rejections.append(rejection("photo", photo, error.reason, error.detail))
                 else:
-                    shapes.append(PhotoShape(photo, values.shape, values.ndim == 3 and not values.any(-1).all()))
+                    looks[photo] = (values.shape, values.ndim == 3 and not values.any(-1).all())
                     digest.update(f"{values.shape}".encode() + values.tobytes())
                     yield feature_record(serialized, values.tobytes())
                 progress.add()
@@ -292,7 +311,8 @@ class ImportShard(beam.DoFn):
         written = write_shard(self._output, shard.name, records())
         progress.close()
         yield from rejections
-        yield ImportedShard(split, written, shapes, digest.hexdigest())
+        yield pvalue.TaggedOutput(_LOOKS, looks)
+        yield ImportedShard(split, written, Counter(looks.values()), digest.hexdigest())
 
     def _records(self, name: str) -> Iterator[bytes]:
         try:
@@ -313,6 +333,7 @@ class ImportShard(beam.DoFn):
 def _finish(
     _: None,
     shards: list[ImportedShard],
+    form: CommonForm,
     rejected_files: list[RejectionFile],
     *,
     info: DatasetInfo,
@@ -322,14 +343,11 @@ def _finish(
     """Check that nothing was lost and that all photos' features have one form; write the description last."""
     shards = sorted(shards, key=lambda shard: shard.info.name)
     splits = shards_by_split(info, ((shard.split, shard.info) for shard in shards))
-    shapes = [shape for shard in shards for shape in shard.shapes]
     photos = sum(split.photos for split in info.splits.values())
-    check_conservation(
-        "photos", photos, written=len(shapes), rejected=sum(file.counts.total for file in rejected_files)
-    )
-    form, other = common_form(shapes)
-    if rejected_files or other:
-        rejections = merge_rejections(rejected_files, output, other)
+    rejected = sum(file.counts.total for file in rejected_files) - form.faulty  # those are in the shards
+    check_conservation("photos", photos, written=sum(shard.info.records for shard in shards), rejected=rejected)
+    if rejected_files:
+        rejections = merge_rejections(rejected_files, output)
         raise JobFailed(
             f"the features of {rejections.total:,} of {photos:,} photos cannot be used ({named_reasons(rejections)}); "
             f"{FileSystems.join(output, REJECTED_FILE)} names each. Compute them again, or build records without these "
@@ -338,7 +356,7 @@ def _finish(
     digest = hashlib.sha256()
     for shard in shards:
         digest.update(shard.sha256.encode())
-    settings = _settings(info, form, weights=digest.hexdigest())
+    settings = _settings(info, form.form, weights=digest.hexdigest())
     complete_output(
         output,
         FEATURES,

@@ -2,19 +2,15 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from tfcaption.records.dataset_info import Rejection
 from tfcaption.records.examples import Stage
 
-
-class PhotoShape(NamedTuple):
-    """What one photo's features look like."""
-
-    photo: str  # id
-    shape: tuple[int, ...]
-    empty_regions: bool  # of a grid: whether one is all zeros
+Looks = tuple[tuple[int, ...], bool]
+"""Shape of a photo's features, and whether a region of a grid is all zeros."""
 
 
 class FeatureForm(NamedTuple):
@@ -28,41 +24,70 @@ class FeatureForm(NamedTuple):
 UNKNOWN_FORM = FeatureForm("map", [])
 
 
-def common_form(photos: Sequence[PhotoShape]) -> tuple[FeatureForm, list[Rejection]]:
-    """The form that fits the features of most photos, and a rejection of each photo with another form.
+@dataclass(frozen=True)
+class CommonForm:
+    """The form that fits the features of most photos. Grids of one size stay a grid; of several sizes they are regions.
 
-    Grids of one size stay a grid; of several sizes they are regions.
+    Args:
+        counts: looks of photos -> how many look like that.
     """
-    if not photos:
-        return UNKNOWN_FORM, []
-    pooled = _most_common(len(each.shape) == 1 for each in photos)
-    channels = _most_common(each.shape[-1] for each in photos if (len(each.shape) == 1) == pooled)
-    rejections, fitting = [], []
-    for each in photos:
-        shape = "x".join(map(str, each.shape))
-        reason, usual = "", ""
-        if (len(each.shape) == 1) != pooled:
-            reason, usual = "wrong rank", "one vector" if pooled else "regions"
-        elif each.shape[-1] != channels:
-            reason, usual = "other number of channels", f"{channels:,} channels"
-        if reason:
-            detail = f"{shape}, most photos have {usual}"
-            rejections.append(Rejection(kind="photo", id=each.photo, reason=reason, detail=detail))
+
+    counts: Mapping[Looks, int]
+
+    @cached_property
+    def _pooled(self) -> bool:
+        return _most_common((len(shape) == 1, count) for (shape, _), count in self.counts.items())
+
+    @cached_property
+    def _channels(self) -> int:
+        same_rank = (each for each in self.counts.items() if (len(each[0][0]) == 1) == self._pooled)
+        return _most_common((shape[-1], count) for (shape, _), count in same_rank)
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return (len(shape) == 1) == self._pooled and shape[-1] == self._channels
+
+    @cached_property
+    def _fitting(self) -> set[tuple[int, ...]]:
+        return {shape for shape, _ in self.counts if self._fits(shape)}
+
+    @cached_property
+    def _grid(self) -> bool:
+        return len(self._fitting) == 1 and all(len(shape) == 3 for shape in self._fitting)
+
+    @cached_property
+    def form(self) -> FeatureForm:
+        """What the description of the features says."""
+        if not self.counts:
+            return UNKNOWN_FORM
+        if self._pooled:
+            return FeatureForm("pooled", [self._channels])
+        if self._grid:
+            return FeatureForm("map", [*next(iter(self._fitting))])
+        regions = {math.prod(shape[:-1]) for shape in self._fitting}
+        return FeatureForm("map", [max(regions), self._channels], varying=len(regions) > 1)
+
+    def fault(self, looks: Looks) -> tuple[str, str] | None:
+        """Reason and detail of the rejection of a photo that looks otherwise; None for one that fits."""
+        shape, empty_regions = looks
+        if (len(shape) == 1) != self._pooled:
+            reason, usual = "wrong rank", "one vector" if self._pooled else "regions"
+        elif shape[-1] != self._channels:
+            reason, usual = "other number of channels", f"{self._channels:,} channels"
+        elif empty_regions and not self._grid:
+            return "all-zero region", "of a grid, beside other shapes"
         else:
-            fitting.append(each)
-    if pooled:
-        return FeatureForm("pooled", [channels]), rejections
-    grids = {each.shape for each in fitting}
-    if len(grids) == 1 and len(fitting[0].shape) == 3:
-        return FeatureForm("map", [*fitting[0].shape]), rejections
-    rejections += [
-        Rejection(kind="photo", id=each.photo, reason="all-zero region", detail="of a grid, beside other shapes")
-        for each in fitting
-        if each.empty_regions
-    ]
-    counts = {math.prod(each.shape[:-1]) for each in fitting}
-    return FeatureForm("map", [max(counts), channels], varying=len(counts) > 1), rejections
+            return None
+        return reason, f"{'x'.join(map(str, shape))}, most photos have {usual}"
+
+    @property
+    def faulty(self) -> int:
+        """How many photos look otherwise."""
+        return sum(count for looks, count in self.counts.items() if self.fault(looks))
 
 
-def _most_common(values: Iterable[Any]) -> Any:
-    return Counter(values).most_common(1)[0][0]
+def _most_common(values: Iterable[tuple[Any, int]]) -> Any:
+    """The value with the largest sum of counts; the smallest such value."""
+    sums: Counter[Any] = Counter()
+    for value, count in values:
+        sums[value] += count
+    return min(sums, key=lambda value: (-sums[value], value))

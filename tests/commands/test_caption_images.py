@@ -12,12 +12,13 @@ import pytest
 
 from beam_jobs import build_records
 from beam_jobs.caption_images import main, parse_arguments
-from beam_jobs.pipelines.captions import CaptionShard, list_photos, load_captions_info
+from beam_jobs.pipelines import captions as pipeline
+from beam_jobs.pipelines.captions import CaptionShard, load_captions_info
+from beam_jobs.sources.photo_walk import PhotoWalk
 from tests.conftest import tree_bytes
 from tests.support.fake_export import BEAM, expected_caption, write_export
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.records.sharding import shard_index
-from tfcaption.runtime.errors import UsageError
 from tfcaption.serving.exported_captioner import ExportedCaptioner
 from tfcaption.serving.model_folder import find_model
 
@@ -111,11 +112,17 @@ def test_a_pattern_selects_only_matching_photos(images, export, captions, tmp_pa
     assert lines(tmp_path / "all") == lines(captions)
 
 
-def test_a_folder_and_a_pattern_list_the_same_photos_in_the_same_order(tmp_path):
+def found(images):
+    """The folder above some photos, and their sorted ids."""
+    walk = PhotoWalk.of(str(images))
+    return walk.root, sorted(walk.ids())
+
+
+def test_a_folder_and_a_pattern_find_the_same_photos(tmp_path):
     (tmp_path / "a").mkdir()
     for name in ("a/b.jpg", "a-1.jpg", "c.png"):
         (tmp_path / name).write_bytes(b"a photo")
-    assert list_photos(str(tmp_path))[1] == list_photos(f"{tmp_path}/**")[1] == ["a-1.jpg", "a/b.jpg", "c.png"]
+    assert found(str(tmp_path))[1] == found(f"{tmp_path}/**")[1] == ["a-1.jpg", "a/b.jpg", "c.png"]
 
 
 def test_what_exists_is_no_pattern_whatever_its_name(tmp_path):
@@ -123,13 +130,12 @@ def test_what_exists_is_no_pattern_whatever_its_name(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"a photo")
-    assert list_photos(f"{tmp_path}/set [1]/") == (f"{tmp_path}/set [1]", ["a.jpg"])
-    assert list_photos(f"{tmp_path}/set [1]/*.jpg") == (f"{tmp_path}/set [1]", ["a.jpg"])
-    assert list_photos(f"{tmp_path}/*/*.jpg") == (f"{tmp_path}/*", ["c.jpg"])
-    assert list_photos(f"{tmp_path}/x?.jpg") == (str(tmp_path), ["x?.jpg"])
-    assert list_photos(f"{tmp_path}/set*/?.jpg") == (str(tmp_path), ["set 1/b.jpg", "set [1]/a.jpg"])
-    with pytest.raises(UsageError, match="no photo found"):
-        list_photos(f"{tmp_path}/nothing/here")
+    assert found(f"{tmp_path}/set [1]/") == (f"{tmp_path}/set [1]", ["a.jpg"])
+    assert found(f"{tmp_path}/set [1]/*.jpg") == (f"{tmp_path}/set [1]", ["a.jpg"])
+    assert found(f"{tmp_path}/*/*.jpg") == (f"{tmp_path}/*", ["c.jpg"])
+    assert found(f"{tmp_path}/x?.jpg") == (str(tmp_path), ["x?.jpg"])
+    assert found(f"{tmp_path}/set*/?.jpg") == (str(tmp_path), ["set 1/b.jpg", "set [1]/a.jpg"])
+    assert found(f"{tmp_path}/nothing/here")[1] == []
 
 
 def test_a_rerun_keeps_intact_shards(images, export, captions, tmp_path):
@@ -178,6 +184,45 @@ def test_captions_of_another_model_are_kept_unless_overwritten(images, export, c
     assert models[0] != models[1] and lines(copy) == lines(captions)
 
 
+def test_captions_are_kept_unless_overwritten_where_more_photos_need_more_shards(
+    images, export, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(pipeline, "automatic_shard_count", lambda photos: 1 + photos // 43)
+    photos, output = shutil.copytree(images, tmp_path / "photos"), tmp_path / "out"
+    arguments = [str(export), "--images", str(photos), "--output", str(output), "--batch_size=8"]
+    assert main(arguments) == 0
+    before = tree_bytes(output)
+    shutil.copy(next((photos / "a").glob("scene_*")), photos / "new.jpg")
+    assert main(arguments) == 1
+    message = "is complete (captions.json exists), with other settings: shards was 1, is 2; add --overwrite to replace"
+    assert message in capsys.readouterr().err and tree_bytes(output) == before
+    assert main([*arguments, "--overwrite"]) == 0
+    assert {path.name for path in output.glob("captions-*")} == {f"captions-0000{i}-of-00002.jsonl" for i in (0, 1)}
+
+
+def test_a_rerun_removes_shards_of_another_number(images, export, captions, tmp_path):
+    output = shutil.copytree(captions, tmp_path / "out")
+    (output / "captions.json").rename(output / "captions.incomplete.json")
+    settings = json.loads((output / "captions.incomplete.json").read_text())["settings"]
+    (output / "captions.incomplete.json").write_text(json.dumps(settings | {"shards": None}))
+    assert job(images, export, output, "--shards=2") == 0
+    assert {path.name for path in output.glob("captions-*")} == {f"captions-0000{i}-of-00002.jsonl" for i in (0, 1)}
+    assert lines(output) == lines(captions)
+
+
+@pytest.mark.parametrize(("name", "message"), [(None, "no photo found"), ("a\n.jpg", "is not a printable name")])
+def test_what_only_the_step_that_finds_photos_sees_is_a_clear_error(
+    name, message, images, export, tmp_path, capsys, monkeypatch
+):
+    """As in an object store, whose photos are not looked for before the pipeline runs."""
+    monkeypatch.setattr(pipeline, "is_local", lambda path: False)
+    (tmp_path / "photos").mkdir()
+    if name:
+        shutil.copy(images / "empty.png", tmp_path / "photos" / name)
+    assert job(tmp_path / "photos", export, tmp_path / "out") == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_folders_with_files_of_other_jobs_or_people_are_never_written_into(
     sample_records, images, export, tmp_path, capsys
 ):
@@ -205,7 +250,7 @@ def test_lost_photos_fail_the_conservation_check(images, export, tmp_path, capsy
     original = CaptionShard.process
 
     def lossy(self, element):
-        yield from original(self, (element[0], element[1][1:]))
+        yield from original(self, (element[0], [photo for photo in element[1] if photo][1:]))
 
     monkeypatch.setattr(CaptionShard, "process", lossy)
     assert job(images, export, tmp_path / "out") == 1

@@ -1,16 +1,21 @@
-"""Two hundred thousand photos: a worker's memory does not grow with the data, and nothing is lost."""
+"""Two hundred thousand photos, a million rejections: a worker's memory does not grow with them, and nothing is lost."""
 
+import json
 import os
+import resource
 import subprocess
 import sys
 import threading
 from collections import defaultdict
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 
+from beam_jobs.execution.options import beam_options
+from beam_jobs.execution.rejection_files import RejectionFiles, line_in_file, merge_rejections
 from tests.support.photos import picture
-from tfcaption.records.dataset_info import load_dataset_info
+from tfcaption.records.dataset_info import Rejection, load_dataset_info
 
 PHOTOS, CAPTIONS = 200_000, 5
 DIFFERENT = 50  # files; all photos are links to them
@@ -100,3 +105,41 @@ def test_a_worker_s_memory_does_not_grow_while_it_writes_two_hundred_thousand_ph
     # FnApiRunner sends a worker its share of the shuffle in one message, before the first shard.
     share = large.peak["worker"] - watches[PHOTOS // 10].peak["worker"]
     assert share < 3e-3 * (PHOTOS - PHOTOS // 10), share
+
+
+class RejectMany(beam.DoFn):
+    """A thousand rejections of each number."""
+
+    def process(self, number):
+        for index in range(1000):
+            rejection = Rejection(kind="photo", id=f"{number}/{index}.jpg", reason="truncated", detail="x" * 50)
+            yield line_in_file(rejection)
+
+
+def finish(_, files, output):
+    """The final step of a job; says how much memory (MB) merging took at most, and how much the worker had before."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000
+    counts = merge_rejections(files, output)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000
+    Path(output, "peak.json").write_text(json.dumps({"rejections": counts.total, "before": before, "peak": peak}))
+
+
+@pytest.mark.slow
+def test_a_million_rejections_pass_through_no_worker_as_a_whole(tmp_path):
+    found = {}
+    for thousands in (10, 1000):
+        output = str(tmp_path / str(thousands))
+        Path(output).mkdir()
+        options = beam_options(["--direct_num_workers=2"], output=output)
+        with beam.Pipeline(options=options) as pipeline:
+            rejections = pipeline | beam.Create(range(thousands), reshuffle=True) | beam.ParDo(RejectMany())
+            files = rejections | RejectionFiles(output)
+            _ = pipeline | "Once" >> beam.Create([None]) | beam.Map(finish, beam.pvalue.AsList(files), output)
+        found[thousands] = json.loads(Path(output, "peak.json").read_text())
+        assert found[thousands]["rejections"] == 1000 * thousands
+        with Path(output, "rejected.jsonl").open() as lines:
+            assert sum(1 for _ in lines) == 1000 * thousands
+    print(found)
+    # As a list, a million rejections take 0.6 GB.
+    assert found[1000]["peak"] - found[10]["peak"] < 400, found
+    assert found[1000]["peak"] - found[1000]["before"] < 50, found

@@ -5,7 +5,7 @@ The Beam jobs and the captioners use it alike, so that a photo looks the same in
 
 import io
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -229,5 +229,10 @@ def is_photo_content(data: bytes) -> bool:
 
 def photos_below(folder: Path) -> list[Path]:
     """The photo files in a folder and in all folders below it, linked ones too, sorted; without hidden ones."""
+    return sorted(walk_photos(folder))
+
+
+def walk_photos(folder: Path) -> Iterator[Path]:
+    """The same one at a time, in no particular order."""
     found = (path for path in files_below(folder) if is_photo_name(path.name))
-    return sorted(path for path in found if not is_hidden(path.relative_to(folder)))
+    return (path for path in found if not is_hidden(path.relative_to(folder)))

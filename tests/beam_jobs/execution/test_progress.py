@@ -3,8 +3,10 @@
 import threading
 from types import SimpleNamespace
 
+import pytest
+
 from beam_jobs.execution import progress
-from beam_jobs.execution.progress import ProgressCounter, progress_shown
+from beam_jobs.execution.progress import ProgressCounter, announce_total, progress_shown
 from tfcaption.runtime import progress as runtime_progress
 
 
@@ -50,6 +52,19 @@ def test_the_wait_for_the_first_item_is_called_what_it_is_and_does_not_count_for
     # In the second since they were found, not in the 102 since the start.
     assert done == "writing records: 4/4 photos, 4.0 photos/s"
     assert not (tmp_path / ".progress").exists()
+
+
+@pytest.mark.parametrize("total", [4, None])
+def test_a_total_that_a_worker_finds_out_is_shown_and_without_it_nothing_is(total, tmp_path, capsys):
+    with progress_shown(str(tmp_path), total=None, unit="photos", label="writing"):
+        if total:
+            announce_total(str(tmp_path), total)
+            counter = ProgressCounter(str(tmp_path), "one")
+            counter.add(3)
+            counter.close()
+    starting, *done = capsys.readouterr().err.splitlines()
+    assert starting == "writing: starting workers"
+    assert [line.partition(",")[0] for line in done] == (["writing: 3/4 photos"] if total else [])
 
 
 def test_a_job_with_nothing_left_to_do_ends_its_progress(tmp_path, capsys):
