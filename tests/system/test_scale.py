@@ -140,6 +140,6 @@ def test_a_million_rejections_pass_through_no_worker_as_a_whole(tmp_path):
         with Path(output, "rejected.jsonl").open() as lines:
             assert sum(1 for _ in lines) == 1000 * thousands
     print(found)
-    # As a list, a million rejections take 0.6 GB.
-    assert found[1000]["peak"] - found[10]["peak"] < 400, found
+    # FnApiRunner sends a worker its half of all lines in one message. As a list, all take 0.6 GB.
+    assert found[1000]["peak"] - found[10]["peak"] < 500, found
     assert found[1000]["peak"] - found[1000]["before"] < 50, found
