@@ -13,8 +13,8 @@ _INSTRUCTION = re.compile(r"(\[while running '[^']*?)-ptransform-\d+'")
 _CAUSED_BY = re.compile(r"^\s*Caused by: (.*)", re.M)
 _LOGGED = re.compile(r"\b(?:panic: .*|(?:\w+\.)+\w*(?:Exception|Error)\b.*)")
 _LONGEST = 500  # characters
-# What Beam's runners in Java say of a worker process that has ended.
-_WORKER_ENDED = ("CANCELLED: client cancelled", "TimeoutException: Waited 3 minutes")
+# What Flink, Spark and Prism say of a worker process that has ended.
+_WORKER_ENDED = ("CANCELLED: client cancelled", "TimeoutException: Waited 3 minutes", "SDK worker disconnected")
 
 
 def first_cause(error: Exception, log: Path) -> str:
@@ -39,8 +39,8 @@ def first_cause(error: Exception, log: Path) -> str:
             return _one_line(_INSTRUCTION.sub(r"\1'", raised[-1]))
     causes = _CAUSED_BY.findall(message)
     cause = _one_line(causes[-1] if causes else message.strip().partition("\n")[0])
-    ended = any(sign in cause for sign in _WORKER_ENDED)
-    return f"a worker process ended before its work, killed or out of memory ({cause})" if ended else cause
+    sign = next((sign for sign in _WORKER_ENDED if sign in cause), None)
+    return f"a worker process ended before its work, killed or out of memory ({sign})" if sign else cause
 
 
 def _one_line(text: str) -> str:

@@ -44,9 +44,8 @@ INFO:PrismJobServer:goroutine 42 [running]:
         ),
         ("Pipeline a_b failed in state CANCELLED: unknown error", "it was cancelled"),
         (
-            "Pipeline a_b failed in state FAILED: io.grpc.StatusRuntimeException: CANCELLED: client cancelled",
-            "a worker process ended before its work, killed or out of memory "
-            "(io.grpc.StatusRuntimeException: CANCELLED: client cancelled)",
+            "Pipeline a_b failed in state FAILED: o.a.b.StatusRuntimeException: CANCELLED: client cancelled",
+            "a worker process ended before its work, killed or out of memory (CANCELLED: client cancelled)",
         ),
     ],
     ids=["worker", "java", "task_manager", "cancelled", "killed"],
