@@ -12,6 +12,7 @@ from tfcaption.runtime.errors import HostLost, UsageError
 
 _JOBS = ("chief", "worker")  # those that train, in TensorFlow's order
 WAIT_SECONDS = 1800.0  # for the other hosts: a cluster may start them one after the other
+_met: set[tuple[str, ...]] = set()  # the hosts of an earlier run of this process, where TensorFlow listens now
 _SILENT_SECONDS = 10.0  # before the first line that says for whom this host waits
 
 
@@ -89,7 +90,7 @@ def wait_for_hosts(host: Host, *, seconds: float = WAIT_SECONDS) -> None:
         UsageError: another program listens at this host's port.
     """
     missing = [index for index in range(host.count) if index != host.index] if host.addresses else []
-    if not missing:
+    if not missing or host.addresses in _met:
         return
     start, next_line = time.monotonic(), _SILENT_SECONDS
     with _listen(host):
@@ -104,6 +105,7 @@ def wait_for_hosts(host: Host, *, seconds: float = WAIT_SECONDS) -> None:
                 print(f"waiting for {_names(host, missing)} of {host.count}", flush=True)
                 next_line = waited + 60
             time.sleep(0.1)
+    _met.add(host.addresses)
 
 
 def _listen(host: Host) -> socket.socket:

@@ -1,6 +1,7 @@
 """Replicas and hosts: the strategy, and batches for its replicas."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import tensorflow as tf
@@ -17,8 +18,7 @@ def make_strategy(config: Config, host: Host) -> tf.distribute.Strategy:
     Raises:
         ConfigError: the global batch cannot be split over the replicas.
     """
-    several = host.count > 1
-    strategy = tf.distribute.MultiWorkerMirroredStrategy() if several else tf.distribute.MirroredStrategy(_devices())
+    strategy = _hosts_strategy(host.addresses) if host.count > 1 else _devices_strategy(_devices())
     replicas, photos = strategy.num_replicas_in_sync, config.data.batch_size_photos
     if photos % replicas:
         raise ConfigError(
@@ -28,9 +28,22 @@ def make_strategy(config: Config, host: Host) -> tf.distribute.Strategy:
     return strategy
 
 
-def _devices() -> list[str]:
+# All runs of a process share a strategy: a second one of the same devices would repeat the keys of the first one's
+# collective operations, and TensorFlow connects hosts only once.
+@cache
+def _devices_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy(devices)
+
+
+@cache
+def _hosts_strategy(addresses: tuple[str, ...]) -> tf.distribute.Strategy:
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _devices() -> tuple[str, ...]:
     """All of this machine, stated, since `MirroredStrategy` would take those of a lone host that TF_CONFIG names."""
-    return [device.name for device in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tuple(device.name for device in found)
 
 
 def host_batch_size(split: Split, config: Config, strategy: tf.distribute.Strategy, host: Host) -> int:

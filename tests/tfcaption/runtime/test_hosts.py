@@ -85,6 +85,11 @@ def cluster_of(count):
     return [Host(index, count, addresses) for index in range(count)]
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_new_process(monkeypatch):
+    monkeypatch.setattr(hosts, "_met", set())
+
+
 def test_hosts_wait_until_all_are_there_in_whatever_order_they_start():
     cluster = cluster_of(3)
     servers, ended = [], []
@@ -103,6 +108,7 @@ def test_hosts_wait_until_all_are_there_in_whatever_order_they_start():
     for thread in threads:
         thread.join(10)
     assert sorted(ended) == [0, 1, 2]
+    wait_for_hosts(cluster[0], seconds=0)  # another run of the process, in which TensorFlow has the port
     for server in servers:
         server.close()
 
