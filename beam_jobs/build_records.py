@@ -63,6 +63,12 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     )
     parser.add_argument("--images", required=True, help="folder of the photos, or a folder above it")
     parser.add_argument("--captions", required=True, help="file or folder of the captions")
+    parser.add_argument(
+        "--photos_as_named",
+        action="store_true",
+        help="the captions name the path of each photo below --images, and no folder is listed; for so many photos "
+        "that listing them takes long",
+    )
     parser.add_argument("--output", required=True, help="folder for the records")
     parser.add_argument("--overwrite", action="store_true", help="replace complete records; keep no shard")
     parser.add_argument(
@@ -154,12 +160,12 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     import_beam()
     import PIL
 
-    from beam_jobs.execution import output_folder, paths
+    from beam_jobs.execution import output_folder
     from beam_jobs.execution.options import beam_options
-    from beam_jobs.execution.rejections import RejectionCounts, named_reasons
     from beam_jobs.pipelines import records
     from beam_jobs.sources import held_out
-    from beam_jobs.sources.reader import read_source
+    from beam_jobs.sources.parts import parts_of
+    from beam_jobs.sources.reader import find_data_set
 
     options = beam_options(flags, output=arguments.output)
     shares = dict(zip(SPLITS, arguments.shares, strict=True)) if arguments.shares else None
@@ -178,7 +184,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     if not arguments.overwrite and (complete := output_folder.read_description(arguments.output, kind, DatasetInfo)):
         compared = _compared(complete.settings, settings)
     output_folder.check_writable(arguments.output, kind, overwrite=arguments.overwrite, compared=compared)
-    listing = read_source(
+    data_set = find_data_set(
         arguments.images,
         arguments.captions,
         source=arguments.source,
@@ -186,29 +192,19 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         seed=arguments.seed,
         columns=Columns(*arguments.columns),
         output=arguments.output,
+        photos_as_named=arguments.photos_as_named,
     )
-    held_out_paths = held_out.held_out_beside(paths.as_path(arguments.captions), listing.source)
-    held_out.check_held_out(listing, [*arguments.held_out, *held_out_paths], allow_overlap=arguments.allow_overlap)
-    print(
-        f"{len(listing.photos):,} photos, {listing.captions_in:,} captions; {'; '.join(listing.notes)}",
-        flush=True,
-    )
-    rejected = RejectionCounts.of(listing.rejections)
-    for kind_rejected in ("photo", "caption"):
-        if reasons := named_reasons(rejected.select(kind_rejected)):
-            print(f"{kind_rejected}s rejected before any photo is read: {reasons}", flush=True)
-    for warning in listing.warnings:
-        print(f"WARNING: {warning}", flush=True)
-    settings = settings.model_copy(update={"source": listing.source})
-    records.check_listing(listing, output=arguments.output, max_rejected=arguments.max_rejected)
-    return records.run(
-        listing,
-        settings,
-        options,
+    held_out_paths = held_out.held_out_beside(data_set.captions, data_set.layout.name)
+    job = records.RecordsJob(
+        data_set.for_workers(),
+        settings.model_copy(update={"source": data_set.layout.name}),
         output=arguments.output,
         max_rejected=arguments.max_rejected,
+        held_out=(*arguments.held_out, *map(str, held_out_paths)),
+        allow_overlap=arguments.allow_overlap,
         overwrite=arguments.overwrite,
     )
+    return records.run(job, parts_of(data_set), options)
 
 
 def _compared(complete: RecordSettings, settings: RecordSettings) -> str:

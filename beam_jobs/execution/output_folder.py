@@ -42,7 +42,8 @@ class OutputKind:
         return {self.description, self.partial, *self.others} - {""}
 
 
-RECORDS = OutputKind("records", DATASET_FILE, others=(REJECTED_FILE, VOCABULARY_FILE))
+PLAN_FILE = "plan.incomplete.json"  # what is known of the records before any photo is read, while a job runs
+RECORDS = OutputKind("records", DATASET_FILE, others=(REJECTED_FILE, VOCABULARY_FILE, PLAN_FILE))
 FEATURES = OutputKind("features", FEATURES_FILE, PARTIAL_FEATURES_FILE, others=(REJECTED_FILE,))
 CAPTIONS = OutputKind("captions", CAPTIONS_FILE, "captions.incomplete.json", others=(REJECTED_FILE,))
 
@@ -150,19 +151,21 @@ def read_description(output: str, kind: OutputKind, description: type[Descriptio
     return _read(output, kind, kind.description, description.model_validate_json)
 
 
-def remove_previous(output: str, kind: OutputKind, *, keep_shards: bool = False) -> None:
+def remove_previous(output: str, kind: OutputKind, *, keep_shards: bool = False, running: bool = False) -> None:
     """Remove the files of an earlier run, the description first, so that the rest never looks complete.
 
     Args:
         output: the folder.
         kind: what the job writes.
         keep_shards: leave shards, and what says how they were made.
+        running: a step of the job asks for it, whose plan and progress stay.
     """
     own_files, _ = _files(output, kind)
-    description = FileSystems.join(output, kind.description)
-    removed = [path for path in own_files if not (keep_shards and _of_shard(path))]
+    description, plan = (FileSystems.join(output, name) for name in (kind.description, PLAN_FILE))
+    removed = [path for path in own_files if path != plan and not (keep_shards and _of_shard(path))]
     delete_files(sorted(removed, key=lambda path: path != description))
-    remove_progress(output)
+    if not running:
+        remove_progress(output)
 
 
 def remove_partial_files(output: str, kind: OutputKind) -> None:

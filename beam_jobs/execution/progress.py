@@ -4,7 +4,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,7 +51,9 @@ def announce_total(output: str, total: int) -> None:
 
 
 @contextmanager
-def progress_shown(output: str, *, total: int | None, unit: str, label: str) -> Iterator[None]:
+def progress_shown(
+    output: str, *, total: int | None, unit: str, label: str, now_and_then: Callable[[], None] = lambda: None
+) -> Iterator[None]:
     """Show what all `ProgressCounter`s of an output folder have counted, until the block ends.
 
     Until the first item is counted, it says that workers start: they import Beam, some also TensorFlow.
@@ -61,6 +63,7 @@ def progress_shown(output: str, *, total: int | None, unit: str, label: str) -> 
         total: items of the job; None: a worker announces it before the first item is done.
         unit: name of the items, plural.
         label: what is being done.
+        now_and_then: is called until the first item is done.
     """
     if not is_local(output):
         yield
@@ -73,6 +76,7 @@ def progress_shown(output: str, *, total: int | None, unit: str, label: str) -> 
         print(f"{label}: starting workers", file=sys.stderr, flush=True)
         since = time.monotonic()
         while not _items_done(folder) and not ended.wait(_SECONDS_BETWEEN_UPDATES):
+            now_and_then()
             since = time.monotonic()
         if (known := total if total is not None else _announced(folder)) is None:
             return  # the job failed before

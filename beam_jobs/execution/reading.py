@@ -20,7 +20,7 @@ def read_photo(path: str, offset: int = 0, size: int | None = None) -> bytes:
         size: bytes; None: to the end of the file.
 
     Raises:
-        PhotoError: with the reason "unreadable".
+        PhotoError: with the reason "missing photo" where there is no such file, "unreadable" otherwise.
     """
     most = photos.MAX_BYTES + 1
     try:
@@ -29,7 +29,15 @@ def read_photo(path: str, offset: int = 0, size: int | None = None) -> bytes:
                 stream.seek(offset)
             return stream.read(most if size is None else min(size, most))
     except Exception as error:  # Beam's filesystems raise errors of many kinds
-        raise photos.PhotoError("unreadable", str(error)) from error
+        missing = isinstance(error, FileNotFoundError) or not _exists(path)
+        raise photos.PhotoError("missing photo" if missing else "unreadable", str(error)) from error
+
+
+def _exists(path: str) -> bool:
+    try:
+        return bool(FileSystems.exists(path))
+    except Exception:  # of the same kinds
+        return True
 
 
 def read_shard(folder: str, name: str) -> Iterator[bytes]:

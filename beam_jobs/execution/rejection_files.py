@@ -74,6 +74,12 @@ def merge_rejections(files: Iterable[RejectionFile], output: str) -> RejectionCo
     return counts
 
 
+def sorted_lines(lines: Iterable[bytes]) -> str:
+    """The text of `rejected.jsonl`, from all its lines at once."""
+    ordered: list[bytes] = sorted(lines, key=_line_order)
+    return b"".join(ordered).decode()
+
+
 def _write_sorted(element: tuple[int, Iterable[bytes]], output: str) -> RejectionFile:
     index, lines = element
     name = shard_name(_PREFIX, index, _FILES, suffix="jsonl")

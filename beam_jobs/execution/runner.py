@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ from apache_beam.options.pipeline_options import TestOptions
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.worker import sdk_worker_main
 
-from beam_jobs.errors import JobFailed
+from beam_jobs.errors import JobFailed, SourceError
 from beam_jobs.execution.engine_failure import first_cause
 from beam_jobs.execution.output_folder import remove_rejection_files
 from beam_jobs.execution.progress import KEPT_SHARDS, progress_shown
-from tfcaption.runtime.errors import UsageError
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.runtime.errors import FilesystemError, TfcaptionError, UsageError
 from tfcaption.runtime.process import stderr_to_file
 
 # How the program of a runner is named, which Beam downloads otherwise.
@@ -38,9 +39,20 @@ _JOB_SERVER_LOGGERS = ("FlinkJarJobServer", "SparkJarJobServer")
 # that reads a job's messages, whose errors the main thread has, too.
 _STARTS_JOB_SERVER = "create_job_service"
 _WAITING_THREAD, _READING_THREAD = "run_worker", "wait_until_finish_read"
+# Errors that a step raises for the user.
+_USER_ERRORS = {kind.__name__: kind for kind in (JobFailed, SourceError, RecordError, UsageError, FilesystemError)}
+_USER_ERROR = re.compile(rf"\b({'|'.join(_USER_ERRORS)}): (.*?)(?: \[while running|\n|$)", re.DOTALL)
 
 
-def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int | None, unit: str, label: str) -> bool:
+def run_pipeline(
+    pipeline: beam.Pipeline,
+    output: str,
+    *,
+    total: int | None,
+    unit: str,
+    label: str,
+    now_and_then: Callable[[], None] = lambda: None,
+) -> bool:
     """Run a pipeline to its end, and say how many shards of an earlier run it kept.
 
     Args:
@@ -49,6 +61,7 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int | None, uni
         total: items of the job; None: see `progress_shown`.
         unit: name of the items, plural.
         label: what is being done, for the progress.
+        now_and_then: see `progress_shown`.
 
     Returns:
         False where nothing ran: a dry run, or a template for others to start.
@@ -56,39 +69,34 @@ def run_pipeline(pipeline: beam.Pipeline, output: str, *, total: int | None, uni
     Raises:
         UsageError: the runner cannot be started, such as one that would have to be downloaded, or refuses the job.
         JobFailed: a step raised it, a worker process ended too early, or the job of an engine failed.
+        TfcaptionError: others that a step raised.
     """
     try:
-        return _run(pipeline, output, total=total, unit=unit, label=label)
-    except JobFailed:
+        return _run(pipeline, output, total=total, unit=unit, label=label, now_and_then=now_and_then)
+    except (JobFailed, SourceError, UsageError):
         remove_rejection_files(output)
         raise
 
 
-def _run(pipeline: beam.Pipeline, output: str, *, total: int | None, unit: str, label: str) -> bool:
+def _run(pipeline: beam.Pipeline, output: str, **shown: Any) -> bool:
     with stderr_to_file("tfcaption-workers-") as log:
         try:
-            with (
-                progress_shown(output, total=total, unit=unit, label=label),
-                _worker_deaths_raised(log),
-                _job_server_logged(),
-            ):
+            with progress_shown(output, **shown), _worker_deaths_raised(log), _job_server_logged():
                 result = _started(pipeline)
                 if pipeline.options.view_as(TestOptions).dry_run or not getattr(result, "has_job", True):
                     return False
                 result.wait_until_finish()
                 _say_kept_shards(result)
                 return True
-        except UsageError:
-            log.unlink()
-            raise
-        except JobFailed as error:
-            raise JobFailed(str(error).partition(" [while running")[0]) from None
+        except TfcaptionError as error:
+            if isinstance(error, UsageError):
+                log.unlink()
+            raise type(error)(str(error).partition(" [while running")[0]) from None
         except Exception as error:
             # A worker's exception comes as text, with its traceback.
-            failure = re.search(r"JobFailed: (.*?)(?: \[while running|\n|$)", str(error), re.S)
-            if failure:
+            if failure := _USER_ERROR.search(str(error)):
                 log.unlink()
-                raise JobFailed(failure[1]) from None
+                raise _USER_ERRORS[failure[1]](failure[2]) from None
             if isinstance(pipeline.runner, PortableRunner):
                 cause = first_cause(error, log)
                 with log.open("a", encoding="utf-8") as file:

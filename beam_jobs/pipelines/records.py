@@ -1,15 +1,18 @@
-"""The Beam pipeline of `build_records`: captions -> words -> vocabulary; `record_shards.py` has the steps after that.
+"""The Beam pipeline of `build_records`: photos get splits and shards, the words of the training captions are counted.
 
-Captions travel in chunks of 50,000, and the worker process that gets a chunk imports TensorFlow to tokenize it (4 s,
-0.5 GB). A data set like Flickr8k is one chunk, so one process pays once. Every other process never imports TensorFlow:
-it only reads photos and writes shards, and looks token ids up in a plain dictionary.
+`captioned_photos.py` has the steps before that, `record_shards.py` those after it. The process that starts the job only
+finds the files of the captions: workers read captions and look for photos, and whatever the splits of all photos depend
+on is added up in little memory (`sources/decision.py`).
 """
 
 import json
+import pickle
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, replace
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import apache_beam as beam
 from apache_beam import pvalue
@@ -17,139 +20,207 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.errors import JobFailed, SourceError
-from beam_jobs.execution.finish import REJECTED, rejection
-from beam_jobs.execution.output_folder import RECORDS, remove_previous
+from beam_jobs.execution.finish import REJECTED, rejected
+from beam_jobs.execution.output_folder import PLAN_FILE, RECORDS, remove_file, remove_previous
 from beam_jobs.execution.paths import as_path
-from beam_jobs.execution.reading import read_if_exists, read_shard
-from beam_jobs.execution.rejection_files import line_in_file
-from beam_jobs.execution.rejections import RejectionCounts, check_rejected, named_reasons
+from beam_jobs.execution.progress import announce_total
+from beam_jobs.execution.reading import read_if_exists
+from beam_jobs.execution.rejection_files import sorted_lines
 from beam_jobs.execution.runner import run_pipeline
-from beam_jobs.execution.shard_writer import write_shard, write_text
+from beam_jobs.execution.shard_writer import write_text
+from beam_jobs.pipelines.captioned_photos import Chunk, Merge, PhotoWords, add_photo_steps
 from beam_jobs.pipelines.record_shards import BuildContext, TokenizedPhoto, add_shard_steps
-from beam_jobs.sources.base import CaptionedPhoto, Listing, Location
+from beam_jobs.sources.assignment import SplitCounts, assign, unassigned
+from beam_jobs.sources.base import CaptionedPhoto
+from beam_jobs.sources.decision import Decision, decide
+from beam_jobs.sources.held_out import HeldOut, held_out_photos
+from beam_jobs.sources.joining import JoinFacts
+from beam_jobs.sources.parts import Part, ReadFacts
+from beam_jobs.sources.plan import Plan, check_plan, make_plan
+from beam_jobs.sources.reader import DataSet
 from tfcaption.records.dataset_info import (
     REJECTED_FILE,
+    SPLITS,
     DatasetInfo,
     RecordSettings,
     Rejection,
     load_dataset_info,
-    rejected_lines,
 )
 from tfcaption.records.sharding import automatic_shard_count, shard_index, shard_name
 from tfcaption.records.statistics import Totals, VocabularyCounts
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, vocabulary_words
 from tfcaption.runtime.errors import UsageError
 
-CAPTIONS_PER_CHUNK = 50_000
 MOST_PHOTOS_PER_SHARD = 10_000  # a worker sorts the words of a shard's photos in memory, some 4 KB a photo
 _COUNTS = "counts"
 
-Item = TypeVar("Item")
+
+@dataclass(frozen=True)
+class RecordsJob:
+    """What `build_records` is asked to do."""
+
+    data_set: DataSet
+    settings: RecordSettings  # all that decides the bytes
+    output: str  # folder for the records, any path that Beam's filesystems know; records in it are replaced
+    max_rejected: float | None = None  # see `check_plan`
+    held_out: tuple[str, ...] = ()  # see `held_out_photos`
+    allow_overlap: bool = False
+    overwrite: bool = False  # keep no shard of an earlier run
 
 
-def check_listing(listing: Listing, *, output: str, max_rejected: float | None) -> None:
-    """Check, before any photo is read, that enough of a listing is left.
-
-    Otherwise `rejected.jsonl` is written, unless the output holds complete records, which stay as they are.
-
-    Args:
-        listing: its photos, captions and rejections.
-        output: folder for the records.
-        max_rejected: largest share of photos or captions that may be rejected; None: see `rejections_allowed`.
-
-    Raises:
-        JobFailed: too much was rejected.
-        SourceError: no photo is left to train on.
-    """
-    keeps_records = read_if_exists(output, RECORDS.description) is not None
-    file = "" if keeps_records else FileSystems.join(output, REJECTED_FILE)
-    try:
-        rejected = RejectionCounts.of(listing.rejections)
-        check_rejected(rejected, "photo", listing.photos_in, max_rejected, file)
-        check_rejected(rejected, "caption", listing.captions_in, max_rejected, file)
-        if not any(photo.split == "train" for photo in listing.photos):
-            found = ", ".join(f"{count:,} in {split}" for split, count in _split_sizes(listing).items()) or "no photo"
-            lost = named_reasons(rejected)
-            cure = "; add photos, or divide them anew by --shares" if listing.photos else ""
-            raise SourceError(f"no photo is left for the training split: {found}{lost and f'; {lost}'}{cure}")
-    except (JobFailed, SourceError):
-        if file:
-            write_text(output, REJECTED_FILE, rejected_lines(listing.rejections))
-        raise
-
-
-def run(
-    listing: Listing,
-    settings: RecordSettings,
-    options: PipelineOptions,
-    *,
-    output: str,
-    max_rejected: float | None,
-    overwrite: bool = False,
-) -> DatasetInfo | None:
+def run(job: RecordsJob, parts: Sequence[Part], options: PipelineOptions) -> DatasetInfo | None:
     """Write the records of a data set.
 
-    Shards that an earlier run wrote are kept if they were made from the same settings, photos and captions.
+    Prints what is known of the data set as soon as its captions are read. Shards that an earlier run wrote are kept if
+    they were made from the same settings, photos and captions.
 
     Args:
-        listing: its photos and captions.
-        settings: all that decides the bytes.
+        job: what to do.
+        parts: all parts of the data set.
         options: Beam's.
-        output: folder for the records, any path that Beam's filesystems know; records in it are replaced.
-        max_rejected: see `check_listing`.
-        overwrite: keep no shard.
 
     Returns:
         The description of the records, as written; None for a dry run or a template.
 
     Raises:
+        SourceError: the captions cannot be used, or no photo is left to train on.
         UsageError: the shards would be too large.
         JobFailed: too much was rejected, or records were lost.
     """
-    remove_previous(output, RECORDS, keep_shards=not overwrite)
+    remove_file(job.output, PLAN_FILE)
     pipeline = beam.Pipeline(options=options)
-    add_steps(pipeline, listing, settings, output=output, max_rejected=max_rejected)
-    finished = run_pipeline(pipeline, output, total=len(listing.photos), unit="photos", label="writing records")
-    return load_dataset_info(as_path(output)) if finished else None
-
-
-def add_steps(
-    pipeline: beam.Pipeline, listing: Listing, settings: RecordSettings, *, output: str, max_rejected: float | None
-) -> None:
-    """Add all steps of the job to an empty pipeline, for any runner; see `run` for the arguments."""
-    shard_counts = _shard_counts(listing, settings.shards)
-    # The listing goes through files, since a pipeline must stay small: Dataflow takes at most 20 MB, the captions of
-    # 50,000 photos.
-    photo_files = _write_listing(output, "listing", _chunks(listing.photos), astuple)
-    (rejection_file,) = _write_listing(output, "rejections", [listing.rejections], Rejection.model_dump)
-    tokenized = (
-        pipeline
-        | "Listing" >> beam.Create(photo_files, reshuffle=True)
-        | "ReadListing" >> beam.Map(_read_photos, output)
-        | "Tokenize"
-        >> beam.ParDo(Tokenize(shard_counts, settings.seed, first=listing.photos[0].id)).with_outputs(
-            _COUNTS, REJECTED, main="photos"
+    add_steps(pipeline, job, parts)
+    announcement = Announcement(job.output)
+    try:
+        finished = run_pipeline(
+            *(pipeline, job.output),
+            total=None,
+            unit="photos",
+            label="writing records",
+            now_and_then=announcement.show,
         )
-    )
+    finally:
+        announcement.show()
+        with suppress(OSError):  # what stopped the job may be that nothing can be written
+            remove_file(job.output, PLAN_FILE)
+    return load_dataset_info(as_path(job.output)) if finished else None
+
+
+class Announcement:
+    """What workers found out about a data set, for the user.
+
+    Args:
+        output: the job's output folder.
+    """
+
+    def __init__(self, output: str) -> None:
+        self._output, self._shown = output, False
+
+    def show(self) -> None:
+        """Print it once, as soon as it is known."""
+        if not self._shown and (content := read_if_exists(self._output, PLAN_FILE)):
+            self._shown = True
+            print("\n".join(json.loads(content)), flush=True)
+
+
+def add_steps(pipeline: beam.Pipeline, job: RecordsJob, parts: Sequence[Part]) -> None:
+    """Add all steps of the job to an empty pipeline, for any runner; see `run` for the arguments."""
+    found = add_photo_steps(pipeline, job.data_set, parts)
+    read, joined = pvalue.AsSingleton(found.read), pvalue.AsSingleton(found.joined)
+    decision = pvalue.AsSingleton(found.read | "Decide" >> beam.Map(_decide, joined, data_set=job.data_set))
+    held_out = pipeline | "HeldOut" >> beam.Create([job.held_out]) | "ReadHeldOut" >> beam.Map(_read_held_out)
+    counted = found.chunks | "CountSplits" >> beam.ParDo(
+        CountSplits(job.data_set), decision, pvalue.AsSingleton(held_out)
+    ).with_outputs(_COUNTS, REJECTED, main="words")
+    counts = counted[_COUNTS] | "SumSplits" >> beam.CombineGlobally(Merge(SplitCounts))
+    rejections = [*found.rejections, counted[REJECTED]]
+    # No beam.Flatten for the plan: the final one takes the same rejections, and FnApiRunner (2.77) would then wait for
+    # itself. They are read only where the job fails.
+    plan = counts | "Plan" >> beam.Map(_plan, read, joined, decision, *map(pvalue.AsIter, rejections), job=job)
     vocabulary = (
-        tokenized[_COUNTS]
+        counted["words"]
         | "CountWords" >> beam.CombineGlobally(_merge_counts)
-        | "Vocabulary" >> beam.Map(_count_vocabulary, settings.min_count)
+        | "Vocabulary" >> beam.Map(_count_vocabulary, pvalue.AsSingleton(plan), min_count=job.settings.min_count)
     )
-    listed = (
-        pipeline
-        | "Rejections" >> beam.Create([rejection_file])
-        | "ReadRejections" >> beam.FlatMap(_read_rejections, output)
-    )
-    totals = pipeline | "Totals" >> beam.Create([Totals(listing.photos_in, listing.captions_in)])
-    build = BuildContext(settings, output, max_rejected)
-    rejections = [listed, tokenized[REJECTED]]
-    add_shard_steps(tokenized["photos"], vocabulary, totals, rejections, build=build)
+    photos = found.chunks | "ChooseShards" >> beam.ParDo(ChooseShards(job), decision, pvalue.AsSingleton(plan))
+    totals = plan | "Totals" >> beam.Map(lambda plan: Totals(plan.photos_in, plan.captions_in))
+    build = BuildContext(job.settings, job.output, job.max_rejected)
+    add_shard_steps(photos, vocabulary, totals, rejections, build=build)
 
 
-def _shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
+def _decide(read: ReadFacts, joined: JoinFacts, *, data_set: DataSet) -> Decision:
+    return decide(data_set, read, joined)
+
+
+def _read_held_out(paths: Sequence[str]) -> HeldOut:
+    return HeldOut(held_out_photos(paths))
+
+
+class CountSplits(beam.DoFn):
+    """A chunk of photos -> the words of its training captions, counted; its SplitCounts; rejections."""
+
+    def __init__(self, data_set: DataSet) -> None:
+        self._data_set = data_set
+
+    def process(self, element: bytes, decision: Decision, held_out: HeldOut) -> Iterator[Any]:
+        """Assign a split to each photo; the words of those of the training split count."""
+        chunk: Chunk = pickle.loads(element)
+        counts, words = SplitCounts(), Counter[str]()
+        for each in chunk.photos:
+            split = assign(each.photo, decision, held_out, counts)
+            if isinstance(split, Rejection):
+                yield rejected(split)
+                continue
+            if split == "train":
+                words.update(word for caption in each.words for word in caption)
+            yield from _without_words(each)
+        for rejection in unassigned(chunk.others, decision, self._data_set, counts):
+            yield rejected(rejection)
+        yield pvalue.TaggedOutput(_COUNTS, counts)
+        yield dict(words)
+
+
+def _without_words(each: PhotoWords) -> Iterator[pvalue.TaggedOutput]:
+    """Rejections of captions of which the tokenizer leaves nothing."""
+    for caption, words in zip(each.photo.captions, each.words, strict=True):
+        if not words:
+            yield rejected(Rejection(kind="caption", id=each.photo.id, reason="empty caption", detail=caption))
+    if not any(each.words):
+        yield rejected(Rejection(kind="photo", id=each.photo.id, reason="no captions"))
+
+
+def _plan(
+    counts: SplitCounts,
+    read: ReadFacts,
+    joined: JoinFacts,
+    decision: Decision,
+    *rejections: Iterable[tuple[int, bytes]],
+    job: RecordsJob,
+) -> Plan:
+    """Plan the records, tell the user, and make room for them.
+
+    Where too little is left of the data set, `rejected.jsonl` is written, unless the output holds complete records,
+    which stay as they are.
+    """
+    plan = make_plan(job.data_set, read, joined, decision, counts, allow_overlap=job.allow_overlap)
+    write_text(job.output, PLAN_FILE, json.dumps(plan.lines))
+    announce_total(job.output, plan.photos.total())
+    keeps_records = read_if_exists(job.output, RECORDS.description) is not None
+    file = "" if keeps_records else FileSystems.join(job.output, REJECTED_FILE)
+    try:
+        check_plan(plan, job.max_rejected, file)
+    except (JobFailed, SourceError):
+        if file:
+            write_text(job.output, REJECTED_FILE, sorted_lines(line for _, line in chain(*rejections)))
+        raise
+    _shard_counts(plan, job.settings.shards)
+    remove_previous(job.output, RECORDS, keep_shards=not job.overwrite, running=True)
+    return plan
+
+
+def _shard_counts(plan: Plan, shards: int | None) -> dict[str, int]:
     """Shards of each split: `shards` for the largest, the others in proportion; by their photos where it is None."""
-    sizes = _split_sizes(listing)
+    sizes = {split: plan.photos[split] for split in SPLITS if plan.photos[split]}
     if shards is None:
         return {split: automatic_shard_count(size) for split, size in sizes.items()}
     least = -(-max(sizes.values()) // MOST_PHOTOS_PER_SHARD)
@@ -160,90 +231,30 @@ def _shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
     return {split: max(1, round(shards * size / max(sizes.values()))) for split, size in sizes.items()}
 
 
-def _split_sizes(listing: Listing) -> Counter[str]:
-    return Counter(photo.split for photo in listing.photos)
+class ChooseShards(beam.DoFn):
+    """A chunk of photos -> (shard name, TokenizedPhoto) for each.
 
-
-def _chunks(photos: Iterable[CaptionedPhoto]) -> Iterator[list[CaptionedPhoto]]:
-    """Photos in chunks of about `CAPTIONS_PER_CHUNK` captions."""
-    chunk: list[CaptionedPhoto] = []
-    captions = 0
-    for photo in photos:
-        chunk.append(photo)
-        captions += len(photo.captions)
-        if captions >= CAPTIONS_PER_CHUNK:
-            yield chunk
-            chunk, captions = [], 0
-    if chunk:
-        yield chunk
-
-
-def _write_listing(
-    output: str, prefix: str, chunks: Iterable[Sequence[Item]], as_json: Callable[[Item], Any]
-) -> list[str]:
-    """Write each chunk into a file that is named as a shard, so that the final step removes it; returns the names.
-
-    Args:
-        output: the job's output folder.
-        prefix: first part of the names.
-        chunks: items to write.
-        as_json: turns an item into something that JSON can hold.
-    """
-    chunks = list(chunks)
-    names = [shard_name(prefix, index, len(chunks)) for index in range(len(chunks))]
-    for name, chunk in zip(names, chunks, strict=True):
-        write_shard(output, name, (json.dumps(as_json(item)).encode() for item in chunk))
-    return names
-
-
-def _read_photos(name: str, output: str) -> list[CaptionedPhoto]:
-    return [
-        CaptionedPhoto(photo, Location(*location), tuple(captions), split, tuple(source_ids))
-        for photo, location, captions, split, source_ids in map(json.loads, read_shard(output, name))
-    ]
-
-
-def _read_rejections(name: str, output: str) -> Iterator[tuple[int, bytes]]:
-    return (line_in_file(Rejection(**json.loads(data))) for data in read_shard(output, name))
-
-
-class Tokenize(beam.DoFn):
-    """A chunk of photos -> (shard name, TokenizedPhoto) for each; word counts of the training split; rejections.
-
-    The chunk of the photo `first` also gives (shard name, None) for every shard, so that empty shards are written.
+    The first chunk also gives (shard name, None) for every shard, so that empty shards are written.
     """
 
-    def __init__(self, shards: dict[str, int], seed: int, *, first: str) -> None:
-        self._shards, self._seed, self._first = shards, seed, first
+    def __init__(self, job: RecordsJob) -> None:
+        self._shards, self._seed = job.settings.shards, job.settings.seed
 
-    def process(self, chunk: list[CaptionedPhoto]) -> Iterator[Any]:
-        """Tokenize all captions of the chunk in one TensorFlow call."""
-        import tensorflow as tf  # here: only the process that tokenizes pays for TensorFlow
-
-        from tfcaption.preprocessing.tokenizer import tokenize
-
-        if chunk[0].id == self._first:
-            for split, count in self._shards.items():
-                yield from ((shard_name(split, index, count), None) for index in range(count))
-        captions = [caption for photo in chunk for caption in photo.captions]
-        tokenized = iter(tokenize(tf.constant(captions)).to_list())
-        counts: Counter[str] = Counter()
-        for photo in chunk:
-            words = [tuple(word.decode() for word in next(tokenized)) for _ in photo.captions]
-            kept = [(caption, w) for caption, w in zip(photo.captions, words, strict=True) if w]
-            for caption, w in zip(photo.captions, words, strict=True):
-                if not w:
-                    yield rejection("caption", photo.id, "empty caption", caption)
-            if not kept:
-                yield rejection("photo", photo.id, "no captions")
-                continue
-            if photo.split == "train":
-                counts.update(word for _, w in kept for word in w)
-            index = shard_index(photo.id, shards=self._shards[photo.split], seed=self._seed)
-            name = shard_name(photo.split, index, self._shards[photo.split])
-            photo = replace(photo, captions=tuple(caption for caption, _ in kept))
-            yield name, TokenizedPhoto(photo, tuple(w for _, w in kept))
-        yield pvalue.TaggedOutput(_COUNTS, dict(counts))
+    def process(self, element: bytes, decision: Decision, plan: Plan) -> Iterator[tuple[str, TokenizedPhoto | None]]:
+        """Choose the shard of each photo by a hash of its id."""
+        chunk: Chunk = pickle.loads(element)
+        shards = _shard_counts(plan, self._shards)
+        if chunk.first:
+            for name, count in shards.items():
+                yield from ((shard_name(name, index, count), None) for index in range(count))
+        for photo, words in chunk.photos:
+            split, _ = decision.split_of(photo.id, photo.evidence)
+            kept = [(caption, said) for caption, said in zip(photo.captions, words, strict=True) if said]
+            if split and kept:
+                captions, said = zip(*kept, strict=True)
+                index = shard_index(photo.id, shards=shards[split], seed=self._seed)
+                captioned = CaptionedPhoto(photo.id, photo.location, captions, split, photo.source_ids)
+                yield shard_name(split, index, shards[split]), TokenizedPhoto(captioned, said)
 
 
 def _merge_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
@@ -253,7 +264,8 @@ def _merge_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(merged)
 
 
-def _count_vocabulary(word_counts: dict[str, int], min_count: int) -> VocabularyCounts:
+def _count_vocabulary(word_counts: dict[str, int], _: Plan, *, min_count: int) -> VocabularyCounts:
+    """The vocabulary, once the plan is known to be sound."""
     words = vocabulary_words(word_counts, min_count)
     if len(words) == len(SPECIAL_TOKENS):
         most = max(word_counts.values(), default=0)

@@ -1,8 +1,7 @@
-"""The interface of a caption layout, and the listing of a data set that reading it gives."""
+"""The interface of a caption layout, and what its captions and photos are."""
 
-import functools
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.text_files import file_lines
-from tfcaption.preprocessing.photos import MAX_BYTES, is_photo_content, is_photo_name
+from tfcaption.preprocessing.photos import MAX_BYTES, is_photo_content
 from tfcaption.records.dataset_info import Rejection
-from tfcaption.records.photo_names import spelling
 from tfcaption.runtime.paths import entries_below, files_in, is_hidden
 
 
@@ -40,24 +38,17 @@ class CaptionedPhoto:
 
 @dataclass
 class Listing:
-    """The photos of a data set, and the photos and captions that were rejected before any photo was read."""
+    """What reading captions and looking for photos gives besides them."""
 
-    photos: list[CaptionedPhoto] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # for the user, e.g. how the splits were decided
-    warnings: list[str] = field(default_factory=list)  # for the user: what the data set lacks
+    notes: list[str] = field(default_factory=list)  # for the user
     captions_in: int = 0  # accepted + rejected
-    accounted: set[Path] = field(default_factory=set)  # files read as captions or lists of photos, or named as unread
-    source: str = ""  # name of the layout
+    accounted: set[Path] = field(default_factory=set)  # files read as captions or lists of photos
+    files: list[Path] = field(default_factory=list)  # caption files, as the user is told them
 
     def reject(self, kind: str, name: str, reason: str, detail: str = "", *, captions: int = 0) -> None:
         """Add a rejection; see `Rejection` for the arguments."""
         self.rejections.append(Rejection(kind=kind, id=name, reason=reason, detail=detail, captions=captions))
-
-    @property
-    def photos_in(self) -> int:
-        """Accepted and rejected photos, without those that are in no split."""
-        return len(self.photos) + sum(rejection.kind == "photo" for rejection in self.rejections)
 
 
 class CaptionLine(NamedTuple):
@@ -70,6 +61,7 @@ class CaptionLine(NamedTuple):
     source_id: str | None = None  # what results call the photo, if that is not its name: its number in COCO's `images`
     file: Path | None = None  # that holds the caption, if its name or folder may say a split
     column: str = "split"  # that says `split`; in one of another name, words that name no split are no fault
+    key: str = ""  # unique in the data set, as the file says; of several captions of one key the first counts
 
 
 class Columns(NamedTuple):
@@ -112,11 +104,14 @@ class Source(ABC):
 
     @abstractmethod
     def files(self, captions: Path) -> list[Path]:
-        """The caption files of this layout in `captions`, a file or a folder; empty for another layout."""
+        """The caption files of this layout in `captions`, a file or a folder; empty for another layout.
+
+        A layout of very many small files gives the folder that holds them instead.
+        """
 
     @abstractmethod
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
-        """The captions of all files, in their order.
+        """The captions of some of these files, in their order. Workers read each file by itself.
 
         Adds every caption to `listing.captions_in`, and rejects there each caption that it cannot yield.
 
@@ -124,20 +119,25 @@ class Source(ABC):
             SourceError: a file does not hold what its name says.
         """
 
-    def photos(self, images: Path, captioned: Collection[str], listing: Listing) -> dict[str, list[Location]]:
-        """Path below `images`, with `/` between folders -> locations of that photo, usually one.
-
-        Args:
-            images: path that the user gives.
-            captioned: file names that have captions.
-            listing: gets the parts of files that are not photos.
+    def photo_files(self, images: Path) -> list[Path]:
+        """Files that hold photos themselves, each read by `photos`; empty where photos are files below `images`.
 
         Raises:
             SourceError: `images` cannot hold photos of this layout.
         """
         if not images.is_dir():
             raise SourceError(f"--images {images}: is a file; name the folder of the photos")
-        return _locations_below(images, captioned)
+        return []
+
+    def photos(self, file: Path, listing: Listing, *, captioned: bool) -> Iterator[tuple[str, Location]]:
+        """What may be a photo in one of `photo_files`: path in it, with `/` between folders, and location.
+
+        Args:
+            file: one of `photo_files`.
+            listing: gets the parts of the file that are not photos.
+            captioned: the file is one of `files`, too, so `read` has named those parts.
+        """
+        return iter(())
 
 
 def path_below(folder: Path, file: Path) -> str:
@@ -179,24 +179,6 @@ def visible_files(path: Path, *, below: bool = False) -> list[Path]:
         return [path]
     files = (file for file, problem in entries_below(path) if not problem) if below else files_in(path)
     return sorted(file for file in files if not is_hidden(file.relative_to(path)))
-
-
-def _locations_below(images: Path, captioned: Collection[str]) -> dict[str, list[Location]]:
-    """Path below `images` -> its location, without hidden files.
-
-    A file without the ending of a photo is one if captions name it, or if they name it with such an ending and its
-    content is a photo.
-    """
-
-    @functools.cache
-    def without_ending() -> set[str]:
-        return {spelling(Path(name).stem) for name in captioned if is_photo_name(name)}
-
-    return {
-        path_below(images, path): [Location(str(path))]
-        for path in visible_files(images, below=True)
-        if is_photo_name(path.name, captioned) or (spelling(path.name) in without_ending() and holds_photo(path))
-    }
 
 
 def holds_photo(path: Path) -> bool:

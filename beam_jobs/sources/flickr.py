@@ -21,7 +21,6 @@ class Numbered(Source):
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
-        line_of: dict[str, int] = {}
         (path,) = files
         for number, text in text_lines(path, listing):
             where = f"{path.name}:{number}"
@@ -29,11 +28,8 @@ class Numbered(Source):
             name, hash_sign, index = key.strip().rpartition("#")
             if not tab or not hash_sign or not name or not index.isdecimal():
                 listing.reject("caption", where, "malformed line", f"not NAME#K<TAB>CAPTION: {text[:80]!r}")
-            elif key in line_of:
-                listing.reject("caption", where, "duplicate id", f"{key} is also in line {line_of[key]}")
             else:
-                line_of[key] = number
-                yield CaptionLine(where, name, caption)
+                yield CaptionLine(where, name, caption, key=key)
 
 
 class Flickr8k(Numbered):

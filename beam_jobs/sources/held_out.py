@@ -1,12 +1,11 @@
-"""Photos that other data sets hold out for evaluation, and the check that no training split holds them."""
+"""Photos that other data sets hold out for evaluation, which no training split should hold."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
-from beam_jobs.sources.base import Listing
 from beam_jobs.sources.flickr import Flickr8k
 from beam_jobs.sources.matching import file_name, suffixes
 from beam_jobs.sources.text_files import photo_names
@@ -56,35 +55,24 @@ def held_out_beside(captions: Path, source: str) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def check_held_out(listing: Listing, paths: Sequence[str | Path], *, allow_overlap: bool) -> None:
-    """Check that no photo of the training split is held out elsewhere.
+class HeldOut:
+    """Photos that other data sets hold out, found under any name that the photos of a data set may have.
 
     Args:
-        listing: of the data set; if overlap is allowed, a note with the number of photos is added to it.
-        paths: see `held_out_photos`.
-        allow_overlap: accept such photos.
-
-    Raises:
-        SourceError: there are such photos; the message has their number and examples.
+        photos: see `held_out_photos`.
     """
-    held_out = held_out_photos(paths)
-    training = [photo.id for photo in listing.photos if photo.split == "train"]
-    ends = {end: where for name, where in held_out.items() for end in suffixes(name)}
-    overlap = []
-    for name in training:  # either name may have more folders
-        same = comparable(name)
-        if where := ends.get(same) or next((held_out[end] for end in suffixes(same) if end in held_out), ""):
-            overlap.append((name, where))
-    if not overlap:
-        return
-    examples = "; ".join(f"{name}, {where}" for name, where in overlap[:3])
-    more = "; ..." if len(overlap) > 3 else ""
-    text = f"photos of the training split that are held out elsewhere: {len(overlap):,} ({examples}{more})"
-    if not allow_overlap:
-        raise SourceError(
-            f"{text}. A captioner trained on them scores too high there: remove their captions, or add --allow_overlap"
-        )
-    listing.notes.append(text)
+
+    def __init__(self, photos: Mapping[str, str]) -> None:
+        self._photos = photos
+        self._ends = {end: where for name, where in photos.items() for end in suffixes(name)}
+
+    def where(self, photo_id: str) -> str:
+        """Where a photo is held out; empty if it is not."""
+        if not self._photos:
+            return ""
+        same = comparable(photo_id)  # either name may have more folders
+        found = (self._photos[end] for end in suffixes(same) if end in self._photos)
+        return self._ends.get(same) or next(found, "")
 
 
 def _names(path: Path) -> Iterator[tuple[str, str]]:

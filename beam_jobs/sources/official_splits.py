@@ -1,60 +1,137 @@
-"""The splits that a data set itself names: in its captions, in lists of photos, by names of files, by folders."""
+"""The splits that a data set itself names: in its captions, in lists of photos, by names of files, by folders.
 
-from collections.abc import Collection, Iterable, Mapping
+What a data set says of one photo is its `Evidence`. Photos with equal evidence are counted together, so that the rules
+need little memory, however many photos there are.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.rejections import some_of
 from beam_jobs.sources.base import path_below
-from beam_jobs.sources.matching import match_names
-from beam_jobs.sources.splits import named_split, splits_in
-from beam_jobs.sources.text_files import file_lines, normal_name, photo_names
-from tfcaption.preprocessing.photos import is_photo_name
+from beam_jobs.sources.counting import Distinct, Some
+from beam_jobs.sources.splits import EXACT_BELOW, named_split, splits_in
 from tfcaption.records.dataset_info import SPLITS
 
 BY_HASH = "--shares TRAIN DEV TEST divides all photos by a hash"
 BY_COLUMN = "--columns PHOTO CAPTION SPLIT names the column of a table that decides"
 _LIST_ENDINGS = (".txt", ".lst", ".csv")
 _CAPTION_ENDINGS = (*_LIST_ENDINGS, ".tsv", ".json", ".jsonl", ".tar")
-_LINES_TO_TRY = 200  # of a file that may be a list
 
 
-@dataclass
-class Evidence:
-    """What a data set says about the split of one photo."""
+class SplitList(NamedTuple):
+    """A file that lists the photos of a split, or may do so."""
+
+    path: Path
+    split: str
+    tried: int  # different names among its first lines
+
+
+class Evidence(NamedTuple):
+    """What a data set says about the split of a photo."""
 
     split: str | None = None  # by the captions
-    files: set[Path] = field(default_factory=set)  # that hold the captions, where their names may say a split
-    folder: str | None = None  # of the photo below --images and in its name; None: the photo was not found
+    lists: frozenset[int] = frozenset()  # parts of the lists that name the photo
+    files: frozenset[str] = (
+        frozenset()
+    )  # splits that names of the files with its captions say; "" for one that says none
+    # Folders of the photo below --images and in its name that are named after a split; None: the photo was not found.
+    folders: frozenset[str] | None = None
 
 
 @dataclass
-class SplitLists:
-    """Files that list the photos of a split."""
+class Alike:
+    """The photos with one evidence."""
 
-    files: dict[Path, str] = field(default_factory=dict)  # -> split
-    split_of: dict[str, str] = field(default_factory=dict)  # photo id -> split
-    without_captions: dict[str, Path] = field(default_factory=dict)  # listed name of no photo with captions -> file
+    photos: Some = field(default_factory=Some)  # (order, id)
+    ids: Some = field(default_factory=Some)
+    folders: Distinct = field(default_factory=Distinct)  # paths
+    usable: int = 0  # photos that are not rejected
+    usable_ids: set[str] | None = field(default_factory=set)  # None: too many to divide them exactly
+
+    def merge(self, other: "Alike") -> None:
+        """Add other photos."""
+        self.photos.merge(other.photos)
+        self.ids.merge(other.ids)
+        self.folders.update(other.folders.first)
+        self.usable += other.usable
+        few = self.usable < EXACT_BELOW and self.usable_ids is not None and other.usable_ids is not None
+        self.usable_ids = {*(self.usable_ids or ()), *(other.usable_ids or ())} if few else None
+
+    def use(self, photo_id: str) -> None:
+        """Count a photo that is not rejected."""
+        self.usable += 1
+        if self.usable_ids is not None:
+            self.usable_ids.add(photo_id)
+            if self.usable >= EXACT_BELOW:
+                self.usable_ids = None
 
 
 @dataclass
+class ListFacts:
+    """What is known of the names in a file that may list photos."""
+
+    known: int = 0  # different names among its first lines that mean photos
+    names_photos: bool = False  # one of these is the name of a photo's file
+    faults: Some = field(default_factory=Some)  # (list, line), what is wrong with it
+
+    def merge(self, other: "ListFacts") -> None:
+        """Add other names."""
+        self.known += other.known
+        self.names_photos |= other.names_photos
+        self.faults.merge(other.faults)
+
+
+@dataclass
+class SplitFacts:
+    """All evidence of a data set."""
+
+    alike: dict[Evidence, Alike] = field(default_factory=dict)
+    lists: dict[int, ListFacts] = field(default_factory=dict)
+    in_two_lists: dict[tuple[int, int], Some] = field(default_factory=dict)  # ((list, line), what is wrong)
+    in_two_files: Some = field(default_factory=Some)  # (order, what is wrong)
+
+    def merge(self, other: "SplitFacts") -> None:
+        """Add the evidence of other photos."""
+        for evidence, alike in other.alike.items():
+            self.alike.setdefault(evidence, Alike()).merge(alike)
+        for part, facts in other.lists.items():
+            self.lists.setdefault(part, ListFacts()).merge(facts)
+        for pair, found in other.in_two_lists.items():
+            self.in_two_lists.setdefault(pair, Some()).merge(found)
+        self.in_two_files.merge(other.in_two_files)
+
+
+@dataclass(frozen=True)
 class OfficialSplits:
     """The splits that a data set names."""
 
-    split_of: dict[str, str]  # photo id -> split
-    unlisted: list[str]  # splits among which a hash divides the other photos; empty: those are unused
+    split_of: Mapping[Evidence, str]
+    unlisted: tuple[str, ...]  # splits among which a hash divides the other photos; empty: those are unused
     said_by: str  # for people; empty: nothing names a split
 
 
+NO_SPLITS = OfficialSplits({}, SPLITS, "")
+
+
 def official_splits(
-    photos: Mapping[str, Evidence], lists: SplitLists, captions: Path, *, column: str = "", column_decides: bool = False
+    facts: SplitFacts,
+    lists: Mapping[int, SplitList],
+    files: Collection[Path],
+    captions: Path,
+    *,
+    column: str = "",
+    column_decides: bool = False,
 ) -> OfficialSplits:
-    """The split of each photo: by the captions, lists and names of files, or else by folders.
+    """The split for each evidence: by the captions, lists and names of files, or else by folders.
 
     Args:
-        photos: id -> evidence, of all photos with captions.
-        lists: see `read_split_lists`.
+        facts: of all photos with captions.
+        lists: part -> list, see `accepted_lists`.
+        files: that hold captions, where their names may say a split.
         captions: file or folder of the captions, as the user gives it.
         column: what says the split in the captions, for people.
         column_decides: the user named that column, so the names of files do not count.
@@ -62,153 +139,145 @@ def official_splits(
     Raises:
         SourceError: two of these contradict each other, or names speak of splits and leave those of some photos open.
     """
-    files = sorted({file for photo in photos.values() for file in photo.files})
-    of_file = {} if column_decides else _splits_of_files(files, captions)
-    said = [(f"`{column}` in the captions", {name: photo.split for name, photo in photos.items() if photo.split})]
-    said.append((f"the lists {some_of([path.name for path in lists.files])}", lists.split_of))
+    files = sorted(files)
+    of_file = {} if column_decides else splits_of_files(files, captions)
     examples = _examples((path_below(captions, file), split) for file, split in of_file.items())
+
+    def by_list(evidence: Evidence) -> str | None:
+        return next((lists[part].split for part in sorted(evidence.lists) if part in lists), None)
+
+    said: list[tuple[str, Callable[[Evidence], str | None]]] = [
+        (f"`{column}` in the captions", lambda evidence: evidence.split),
+        (f"the lists {some_of([each.path.name for _, each in sorted(lists.items())])}", by_list),
+    ]
     if len(of_file) == len(files):
-        said.append((f"names of files ({examples})", _by_file(photos, of_file)))
-    said = [(source, split_of) for source, split_of in said if split_of]
-    open_photos = photos.keys() - {name for _, split_of in said for name in split_of}
-    if len(of_file) < len(files) and any(photos[name].files & of_file.keys() for name in open_photos):
+        if facts.in_two_files:
+            raise SourceError(facts.in_two_files.first[0][1])
+        said.append((f"names of files ({examples})", lambda evidence: next(iter(evidence.files), None)))
+    said = [(source, split_by) for source, split_by in said if any(map(split_by, facts.alike))]
+    decided = [evidence for evidence in facts.alike if any(split_by(evidence) for _, split_by in said)]
+    open_to_all = facts.alike.keys() - set(decided)
+    if len(of_file) < len(files) and any(evidence.files - {""} for evidence in open_to_all):
         others = some_of([path_below(captions, file) for file in files if file not in of_file])
         raise SourceError(
             f"{captions}: some files are named after splits ({examples}), but not {others}; rename or remove it, or "
             f"{BY_COLUMN}, or {BY_HASH}"
         )
     if said:
-        unlisted = _without_list(lists) if [split_of for _, split_of in said] == [lists.split_of] else []
-        return OfficialSplits(_agreed(said), unlisted, " and ".join(source for source, _ in said))
+        only_lists = [split_by for _, split_by in said] == [by_list]
+        listed = {each.split for each in lists.values()}
+        unlisted = tuple(split for split in SPLITS if split not in listed) if only_lists else ()
+        return OfficialSplits(_agreed(facts, said), unlisted, " and ".join(source for source, _ in said))
     _check_neighbours(files, captions)
-    return _by_folder(photos)
+    return _by_folder(facts)
 
 
-def read_split_lists(
-    folder: Path, official: Mapping[str, str], photos: Collection[str], captions: Collection[Path]
-) -> SplitLists:
-    """Read the files in a folder that list the photos of a split.
+def possible_lists(folder: Path, captions: Collection[Path]) -> dict[Path, str]:
+    """Text files in a folder whose names say one split, and which may list its photos: file -> split.
 
     Args:
         folder: of the captions.
-        official: split -> name of the file that lists its photos, by the layout. If none of them exists, any text file
-            whose name says a split (`train.txt`, `Flickr_8k.testImages.txt`) and whose lines name photos with captions
-            is a list.
-        photos: ids of the photos with captions.
         captions: files that are no lists.
-
-    Raises:
-        SourceError: a line is not a photo's name, or a photo is in two splits.
     """
-    lists = SplitLists({folder / name: split for split, name in official.items() if (folder / name).is_file()})
-    if not lists.files:
-        lists.files = _possible_lists(folder, photos, captions)
-    where_of: dict[str, str] = {}
-    for path, split in lists.files.items():
-        where_in_list = {name: where for where, name in photo_names(path)}
-        matches = match_names(where_in_list, photos)
-        for name, where in where_in_list.items():
-            if name in matches.ambiguous:
-                raise SourceError(f"{where}: {name} may be several photos; write their paths below the folder")
-            photo = matches.path_of.get(name, name)
-            if lists.split_of.setdefault(photo, split) != split:
-                raise SourceError(f"{where}: {name} is in two splits, see {where_of[photo]}; remove one of them")
-            where_of[photo] = where
-            if name not in matches.path_of:
-                lists.without_captions[name] = path
-    for name in lists.without_captions:
-        del lists.split_of[name]
-    return lists
-
-
-def _possible_lists(folder: Path, photos: Collection[str], captions: Collection[Path]) -> dict[Path, str]:
     found = {}
     for path in sorted(folder.iterdir()):
         splits = splits_in(path.stem)
         if len(splits) == 1 and path.suffix.lower() in _LIST_ENDINGS and path not in captions and path.is_file():
-            names = set()
-            for number, (_, line) in enumerate(file_lines(path)):
-                if number == _LINES_TO_TRY:
-                    break
-                names.add(normal_name(line.decode(errors="replace").strip()))
-            known = match_names(names, photos).path_of
-            if len(known) > len(names) / 2 or any(map(is_photo_name, known)):
-                found[path] = splits.pop()
+            found[path] = splits.pop()
     return found
 
 
-def _without_list(lists: SplitLists) -> list[str]:
-    return [split for split in SPLITS if split not in lists.files.values()]
+def accepted_lists(
+    lists: Mapping[int, tuple[SplitList, str]], facts: SplitFacts, *, official: bool
+) -> dict[int, SplitList]:
+    """The lists of photos among the files that may be some: those of which most names mean photos.
+
+    Args:
+        lists: part -> file, and the first fault in it.
+        facts: of all photos with captions.
+        official: the layout says that all of them are.
+
+    Raises:
+        SourceError: a line is not a photo's name, or a photo is in two splits.
+    """
+    accepted, faults = {}, Some()
+    for part, (each, fault) in lists.items():
+        known = facts.lists.get(part, ListFacts())
+        if official or known.known > each.tried / 2 or known.names_photos:
+            accepted[part] = each
+            if fault:
+                faults.add(((part, -1), fault))
+            faults.merge(known.faults)
+    for pair, found in facts.in_two_lists.items():
+        if accepted.keys() >= set(pair):
+            faults.merge(found)
+    if faults:
+        raise SourceError(faults.first[0][1])
+    return accepted
 
 
-def _agreed(said: list[tuple[str, dict[str, str]]]) -> dict[str, str]:
-    """Photo id -> split, from several sources."""
-    (first, all_splits), *others = said
-    all_splits = dict(all_splits)
-    for source, split_of in others:
-        for name, split in split_of.items():
-            if all_splits.setdefault(name, split) != split:
-                raise SourceError(
-                    f"{name} is in two splits: {all_splits[name]} by {first}, {split} by {source}; correct one, "
-                    f"or {BY_COLUMN}, or {BY_HASH}"
-                )
-    return all_splits
+def _agreed(facts: SplitFacts, said: list[tuple[str, Callable[[Evidence], str | None]]]) -> dict[Evidence, str]:
+    """Evidence -> split, from several sources."""
+    first = said[0][0]
+    agreed: dict[Evidence, str] = {}
+    contradictions = []
+    for evidence, alike in facts.alike.items():
+        for number, (source, split_by) in enumerate(said):
+            split = split_by(evidence)
+            if split and agreed.setdefault(evidence, split) != split:
+                order, name = alike.photos.first[0]
+                text = f"{name} is in two splits: {agreed[evidence]} by {first}, {split} by {source}"
+                contradictions.append((number, order, text))
+    if contradictions:
+        raise SourceError(f"{min(contradictions)[-1]}; correct one, or {BY_COLUMN}, or {BY_HASH}")
+    return agreed
 
 
-def _splits_of_files(files: Collection[Path], captions: Path) -> dict[Path, str]:
+def splits_of_files(files: Collection[Path], captions: Path) -> dict[Path, str]:
     """File -> the split that its name says, or else its folder below `captions`; what all files share says nothing."""
     if not files:
         return {}
     folders = {file: frozenset(path_below(captions, file).split("/")[:-1]) for file in files}
     shared = set.intersection(*(splits_in(file.stem) for file in files))
-    of_folder = _splits_of_folders(folders.values())
+    said_by_all = frozenset.intersection(*folders.values())
     said = {}
     for file in files:
         of_name = splits_in(file.stem) - shared
-        split = of_name.pop() if len(of_name) == 1 else of_folder[folders[file]]
+        split = of_name.pop() if len(of_name) == 1 else _split_of_folders(folders[file] - said_by_all)
         if split:
             said[file] = split
     return said
 
 
-def _splits_of_folders(paths: Collection[frozenset[str]]) -> dict[frozenset[str], str]:
-    """Folders of a path -> the split that they say, or ""; folders that all paths share say nothing."""
-    shared = frozenset.intersection(*paths) if paths else frozenset()
-    found = {}
-    for folders in set(paths):
-        splits = {split for folder in folders - shared if (split := named_split(folder))}
-        found[folders] = splits.pop() if len(splits) == 1 else ""
-    return found
+def _split_of_folders(folders: Iterable[str]) -> str:
+    """The split that some folders say; empty if it is not one."""
+    splits = {split for folder in folders if (split := named_split(folder))}
+    return splits.pop() if len(splits) == 1 else ""
 
 
-def _by_file(photos: Mapping[str, Evidence], of_file: Mapping[Path, str]) -> dict[str, str]:
-    split_of: dict[str, str] = {}
-    for name, photo in photos.items():
-        splits = {of_file[file]: file.name for file in sorted(photo.files)}
-        if len(splits) > 1:
-            raise SourceError(f"{name} is in two splits, see {' and '.join(splits.values())}; remove one of them")
-        if splits:
-            (split_of[name],) = splits
-    return split_of
-
-
-def _by_folder(photos: Mapping[str, Evidence]) -> OfficialSplits:
+def _by_folder(facts: SplitFacts) -> OfficialSplits:
     """Each photo's split by the folders that hold it, if those of all photos say one and they are several splits."""
-    folder_of = {name: photo.folder for name, photo in photos.items() if photo.folder is not None}
-    folders = {folder: frozenset(folder.split("/")) for folder in folder_of.values()}
-    said = _splits_of_folders([*folders.values()])
-    named = {folder: said[parts] for folder, parts in sorted(folders.items()) if said[parts]}
-    if not named:
-        return OfficialSplits({}, [*SPLITS], "")
-    examples = _examples(named.items())
-    if others := [name for name, folder in folder_of.items() if folder not in named]:
+    found = {evidence: alike for evidence, alike in facts.alike.items() if evidence.folders is not None}
+    folders = [evidence.folders for evidence in found if evidence.folders is not None]
+    shared = frozenset.intersection(*folders) if folders else frozenset()
+    said = {evidence: _split_of_folders((evidence.folders or frozenset()) - shared) for evidence in found}
+    if not any(said.values()):
+        return NO_SPLITS
+    named, others = Distinct(), Some()
+    for evidence, alike in found.items():
+        if said[evidence]:
+            named.update((folder, said[evidence]) for folder in alike.folders.first)
+        else:
+            others.merge(alike.ids)
+    examples = _examples(named.first)
+    if others:
         raise SourceError(
             f"--images: folders are named after splits ({examples}), but other photos are in none of them "
-            f"({len(others):,}: {some_of(sorted(others))}); move them, or {BY_COLUMN}, or {BY_HASH}"
+            f"({others.count:,}: {others.names()}); move them, or {BY_COLUMN}, or {BY_HASH}"
         )
-    if len({*named.values()}) == 1:
-        return OfficialSplits({}, [*SPLITS], "")
-    return OfficialSplits({name: named[folder] for name, folder in folder_of.items()}, [], f"folders ({examples})")
+    if len({*said.values()}) == 1:
+        return NO_SPLITS
+    return OfficialSplits(said, (), f"folders ({examples})")
 
 
 def _check_neighbours(files: Collection[Path], captions: Path) -> None:

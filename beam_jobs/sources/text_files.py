@@ -73,10 +73,19 @@ def photo_names(path: Path) -> Iterator[tuple[str, str]]:
     """
     for number, line in file_lines(path):
         where = f"{path}, line {number}"
-        try:
-            name = line.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{where}: not UTF-8; save the file as UTF-8") from error
-        if not (normal := normal_name(name)):
-            raise SourceError(f"{where}: {name[:80]!r} {UNSAFE_NAME}")
-        yield where, normal
+        yield where, listed_name(where, line)
+
+
+def listed_name(where: str, line: bytes) -> str:
+    """The photo's name in a line of a file that lists photos.
+
+    Raises:
+        SourceError: it is not UTF-8 or not a safe name; the message begins with `where`.
+    """
+    try:
+        name = line.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{where}: not UTF-8; save the file as UTF-8") from error
+    if not (normal := normal_name(name)):
+        raise SourceError(f"{where}: {name[:80]!r} {UNSAFE_NAME}")
+    return normal

@@ -1,18 +1,18 @@
 """WebDataset's tar files as a caption layout: photos and captions are read in place."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.reading import read_photo
 from beam_jobs.sources.accounting import NO_PHOTO, OTHER
-from beam_jobs.sources.base import CaptionLine, Columns, Listing, Location, Source, path_below, visible_files
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Location, Source, visible_files
 from beam_jobs.sources.caption_values import captions_of_files
 from beam_jobs.sources.pairing import TEXT_ENDINGS, ending, is_text, photos_of_texts
 from beam_jobs.sources.tar_members import Member, is_tar, members
 from tfcaption.preprocessing.photos import UNREAD_SUFFIXES, is_photo_content, is_photo_name
-from tfcaption.runtime.paths import is_hidden, is_local
+from tfcaption.runtime.paths import is_hidden
 
 MAX_TEXT_BYTES = 1_000_000  # of a caption member
 
@@ -39,29 +39,24 @@ class WebDataset(Source):
                     for line in captions_of_files(contents, listing, columns):
                         yield line._replace(photo=f"{path}/{photo}", file=path)
 
-    def photos(self, images: Path, captioned: Collection[str], listing: Listing) -> dict[str, list[Location]]:
-        """See `Source.photos`."""
+    def photo_files(self, images: Path) -> list[Path]:
+        """See `Source.photo_files`."""
         tars = _tar_files(images)
         if not tars:
             raise SourceError(f"--images {images}: holds no .tar; name the path of --captions")
-        locations: dict[str, list[Location]] = defaultdict(list)
-        read = {_own_path(path) for path in listing.accounted}
-        for path in tars:
-            if _own_path(path) not in read:  # its captions are not among those that the user names
-                _captioned_members(path, listing)
-            for member in members(path):
-                if is_photo_name(member.path, captioned) and not member.problem:
-                    location = Location(str(path), member.offset, member.size)
-                    locations[f"{path_below(images, path)}/{member.path}"].append(location)
-        return locations
+        return tars
+
+    def photos(self, file: Path, listing: Listing, *, captioned: bool) -> Iterator[tuple[str, Location]]:
+        """See `Source.photos`."""
+        if not captioned:
+            _captioned_members(file, listing)
+        for member in members(file):
+            if not member.problem and not is_text(member.path):
+                yield member.path, Location(str(file), member.offset, member.size)
 
 
 def _tar_files(path: Path) -> list[Path]:
     return [file for file in visible_files(path, below=True) if is_tar(file)]
-
-
-def _own_path(path: Path) -> Path:
-    return path.resolve() if is_local(path) else path
 
 
 def _captioned_members(path: Path, listing: Listing) -> dict[str, list[Member]]:

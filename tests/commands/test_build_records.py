@@ -189,12 +189,12 @@ def test_no_training_photo_is_an_error_that_says_where_the_photos_went(source, t
 
 
 @pytest.fixture
-def no_pipeline(monkeypatch):
-    """A pipeline that starts fails the test."""
-    monkeypatch.setattr(records, "run_pipeline", lambda *_, **__: pytest.fail("the pipeline started"))
+def no_photo_read(monkeypatch):
+    """A photo that is read fails the test."""
+    monkeypatch.setattr(record_shards, "read_photo", lambda *_: pytest.fail("a photo was read"))
 
 
-def test_rejections_known_from_the_captions_fail_before_any_photo_is_read(source, tmp_path, capsys, no_pipeline):
+def test_rejections_known_from_the_captions_fail_before_any_photo_is_read(source, tmp_path, capsys, no_photo_read):
     for file in source.images.glob("[ab].jpg"):
         file.unlink()
     output = tmp_path / "out"
@@ -211,7 +211,7 @@ def test_rejections_known_from_the_captions_fail_before_any_photo_is_read(source
 
 
 def test_captions_that_do_not_fit_their_photos_leave_the_records_that_overwrite_would_replace(
-    source, sample_records, tmp_path, capsys, no_pipeline
+    source, sample_records, tmp_path, capsys, no_photo_read
 ):
     output = shutil.copytree(sample_records, tmp_path / "out")
     for file in source.images.glob("[ab].jpg"):

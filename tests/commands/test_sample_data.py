@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from beam_jobs.sources.reader import read_source
 from tests.conftest import tree_bytes
+from tests.support.sources import read_source
 from tfcaption.sample.drawing import draw_scene
 from tfcaption.sample.scenes import ALL_SCENES, PLACES, SUBJECTS, Scene
 from tfcaption.sample.subjects import COLOURS

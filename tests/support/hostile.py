@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from beam_jobs.sources import SourceError
-from beam_jobs.sources.reader import read_source
 from beam_jobs.sources.text_files import normal_name
+from tests.support.sources import read_source
 from tfcaption.preprocessing import photos
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import SPLITS, rejected_lines

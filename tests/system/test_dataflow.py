@@ -1,19 +1,24 @@
 """Jobs for Google Cloud Dataflow: built and rewritten by its runner, never submitted."""
 
+import pickle
 from pathlib import Path
 
 import apache_beam as beam
 import pytest
+from apache_beam.pvalue import TaggedOutput
 
 from beam_jobs import build_records
 from beam_jobs.execution.options import beam_options
+from beam_jobs.pipelines.captioned_photos import JoinPhotos, ReadPart
 from beam_jobs.pipelines.record_shards import TokenizedPhoto, WriteShard
-from beam_jobs.pipelines.records import Tokenize, add_steps
-from beam_jobs.sources.base import Listing
-from beam_jobs.sources.reader import read_source
+from beam_jobs.pipelines.records import RecordsJob, add_steps
+from beam_jobs.sources.parts import ReadFacts, parts_of
+from beam_jobs.sources.reader import find_data_set
+from tests.support.sources import read_source
 from tfcaption.records.dataset_info import RecordSettings
 from tfcaption.records.statistics import VocabularyCounts
 from tfcaption.records.vocabulary import SPECIAL_TOKENS
+from tfcaption.sample_data import write_sample
 
 pytest.importorskip("apitools", reason="needs apache-beam[gcp]: pip install 'tfcaption[gcp]'")
 from apache_beam import coders
@@ -30,29 +35,24 @@ FLAGS = [
 GROUP_BY_KEY = common_urns.primitives.GROUP_BY_KEY.urn
 
 
-def records_settings(listing):
-    return RecordSettings(
-        **{"source": listing.source, "image_size": 32, "resize": "squash", "min_count": 1, "max_words": 9, "seed": 0},
-        **{"shards": 3, "shares": {}, "pillow_version": ""},
-    )
+SETTINGS = RecordSettings(
+    **{"source": "flickr8k", "image_size": 32, "resize": "squash", "min_count": 1, "max_words": 9, "seed": 0},
+    **{"shards": 3, "shares": {}, "pillow_version": ""},
+)
 
 
-def records_job(listing, output, flags=FLAGS):
+def records_job(images, captions, output, flags=FLAGS):
     """The job of build_records, as its runner would submit it."""
     output.mkdir()
+    data_set = find_data_set(images, captions)
     pipeline = beam.Pipeline(options=beam_options(flags, output=str(output)))
-    add_steps(pipeline, listing, records_settings(listing), output=str(output), max_rejected=0.01)
+    add_steps(pipeline, RecordsJob(data_set.for_workers(), SETTINGS, str(output)), parts_of(data_set))
     return pipeline.run().job.proto_pipeline
 
 
 @pytest.fixture(scope="module")
-def listing(sample):
-    return read_source(*sample)
-
-
-@pytest.fixture(scope="module")
-def job(listing, tmp_path_factory):
-    return records_job(listing, tmp_path_factory.mktemp("job") / "out")
+def job(sample, tmp_path_factory):
+    return records_job(*sample, tmp_path_factory.mktemp("job") / "out")
 
 
 def producers(job):
@@ -78,8 +78,10 @@ def groups(job):
 
 def test_the_steps_have_names(job):
     names = {step.unique_name.partition("/")[0] for step in job.components.transforms.values()}
-    expected = {"Listing", "ReadListing", "Tokenize", "CountWords", "Vocabulary", "ToShards", "WriteShard"}
-    expected |= {"Rejections", "ReadRejections", "Totals", "ToDigests", "FindDuplicates"}
+    expected = {"Parts", "ReadPart", "SumRead", "ByName", "JoinPhotos", "SumJoined", "Decide", "HeldOut"}
+    expected |= {"ReadHeldOut", "CountSplits", "SumSplits", "Plan", "ChooseShards", "Totals"}
+    expected |= {"CountWords", "Vocabulary", "ToShards", "WriteShard"}
+    expected |= {"ToDigests", "FindDuplicates"}
     expected |= {"Rejected", "RejectedFiles", "Once", "Finish"}
     assert {name for name in names if not name.startswith("ref_AppliedPTransform")} == expected
 
@@ -91,21 +93,29 @@ def test_photos_go_to_their_shards_before_they_are_opened(job):
     assert [name for name in upstream(job, finish) if name.startswith("WriteShard")]  # so that the search can find it
 
 
-def test_a_few_hundred_bytes_per_photo_are_shuffled(listing):
-    tokenize = Tokenize({"train": 3, "dev": 1, "test": 1}, seed=0, first=listing.photos[0].id)
-    shuffled = [element for element in tokenize.process(listing.photos) if isinstance(element, tuple)]
-    assert len(shuffled) == 60 + 5  # one element for each shard, so that empty shards are written
-    coder = coders.TupleCoder([coders.StrUtf8Coder(), coders.FastPrimitivesCoder()])
-    letters = sum(len(caption) for photo in listing.photos for caption in photo.captions)
-    assert sum(len(coder.encode(element)) for element in shuffled) < 5 * letters + 60 * 600
+def test_a_few_hundred_bytes_per_photo_are_shuffled(sample):
+    data_set = find_data_set(*sample)
+    found = [each for part in parts_of(data_set) for each in ReadPart(data_set).process(part)]
+    read = ReadFacts()
+    for each in found:
+        if isinstance(each, TaggedOutput) and isinstance(each.value, ReadFacts):
+            read.merge(each.value)
+    batches = [batch for bucket, batch in (each for each in found if isinstance(each, tuple)) if bucket == 0]
+    assert len(batches) == sum(isinstance(each, tuple) for each in found)  # of 60 photos there is one bucket
+    joined = [each for each in JoinPhotos(data_set).process((0, batches), read) if isinstance(each, bytes)]
+    (chunk,) = map(pickle.loads, joined)
+    letters = sum(len(caption) for photo, _ in chunk.photos for caption in photo.captions)
+    assert len(chunk.photos) == 60 and chunk.first
+    assert sum(map(len, batches)) < 5 * letters + 60 * 600 and sum(map(len, joined)) < 5 * letters + 60 * 600
 
 
-def test_less_than_a_hundred_bytes_per_photo_follow_a_shard(listing, tmp_path):
-    tokenized = [TokenizedPhoto(photo, tuple(("a",) for _ in photo.captions)) for photo in listing.photos]
+def test_less_than_a_hundred_bytes_per_photo_follow_a_shard(sample, tmp_path):
+    photos = read_source(*sample).photos
+    tokenized = [TokenizedPhoto(photo, tuple(("a",) for _ in photo.captions)) for photo in photos]
     vocabulary = VocabularyCounts.of([*SPECIAL_TOKENS, "a"], {"a": 1})
-    write = WriteShard(records_settings(listing), str(tmp_path))
+    write = WriteShard(SETTINGS, str(tmp_path))
     _, *of_photos = write.process(("train-00000-of-00001.tfrecord", tokenized), vocabulary)
-    assert len(of_photos) == len(listing.photos)
+    assert len(of_photos) == len(photos)
     coder = coders.FastPrimitivesCoder()
     assert sum(len(coder.encode(output.value)) for output in of_photos) < 100 * len(of_photos)
 
@@ -130,9 +140,9 @@ def test_workers_get_the_package_and_run_in_the_image(job):
     assert b"workflow.tar.gz" in staged and b"pickled_main_session" not in staged
 
 
-def test_the_job_does_not_grow_with_the_data(listing, job, tmp_path):
-    longer = Listing(listing.photos * 50, listing.rejections * 50, source=listing.source)
-    assert abs(records_job(longer, tmp_path / "out").ByteSize() - job.ByteSize()) < 500
+def test_the_job_does_not_grow_with_the_data(job, tmp_path):
+    images, texts = write_sample(tmp_path, photos=600, seed=3)
+    assert abs(records_job(images, texts, tmp_path / "out").ByteSize() - job.ByteSize()) < 500
 
 
 def test_an_output_that_the_workers_do_not_share_is_refused(sample, tmp_path, capsys):

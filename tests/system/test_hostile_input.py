@@ -96,7 +96,7 @@ def test_any_captions_are_read_or_rejected_by_name_and_none_is_lost(folder, layo
 
     assert len(hostile.check_captions(folder, layout, SOUND[layout]).photos) > 0
     check()
-    assert outcomes == {"Listing", "SourceError"}
+    assert outcomes == {"ReadDataSet", "SourceError"}
 
 
 KEYS = ["image", "caption", "captions", "split", "images", "annotations", "id", "image_id", "file_name"]

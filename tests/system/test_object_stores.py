@@ -12,6 +12,7 @@ from beam_jobs import build_records, caption_images, extract_features, import_fe
 from beam_jobs.execution.options import beam_options
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.shard_writer import write_text
+from beam_jobs.sources.base import Columns, Listing
 from beam_jobs.sources.folder import Folder
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.fake_export import write_export
@@ -77,7 +78,10 @@ def test_a_folder_in_a_store_may_have_brackets_in_its_name(store):
     beam_options(flags, output="out")
     for name in ("photos/[1]/a.JPG", "photos/[1]/a.txt", "photos/[1]/b.txt", "photos/1/c.jpg"):
         put(name, b"any")
-    (captions,) = Folder().files(as_path(f"{url}/photos"))
+    (folder,) = Folder().files(as_path(f"{url}/photos"))
+    listing = Listing()
+    assert len([*Folder().read([folder], listing, Columns())]) == 1
+    (captions,) = listing.accounted
     assert str(captions) == f"{url}/photos/[1]/a.txt" and captions.stat().st_size == len(b"any")
     assert captions.parent.is_dir() and not as_path(f"{url}/photos/[0-9]").is_dir()
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from beam_jobs.sources.reader import read_source
 from tests.support.photos import encoded, picture
+from tests.support.sources import read_source
 from tests.support.tars import member, photo, write_tar
 
 PHOTO = encoded(picture(8, 8))

@@ -7,9 +7,8 @@ from PIL import Image
 
 from beam_jobs.build_records import main
 from beam_jobs.sources import SourceError, held_out
-from beam_jobs.sources.base import CaptionedPhoto, Listing, Location
-from beam_jobs.sources.reader import read_source
 from tests.conftest import IN_MEMORY
+from tests.support.sources import read_source
 from tfcaption.records.tfrecord import RecordError
 
 
@@ -58,12 +57,10 @@ def test_comparable_names_are_equal_for_one_photo_and_differ_for_others(one, oth
 
 def test_names_with_more_or_fewer_folders_are_one_photo_and_names_in_other_folders_are_not(tmp_path):
     names = ["data/a/001.jpg", "b/001.jpg", "c/002.jpg", "003.jpg", "004.jpg"]
-    photos = [CaptionedPhoto(name, Location(name), ("A dog .",), "train") for name in names]
     (tmp_path / "test.txt").write_text("a/001.jpg\nx/b/001.jpg\nd/002.jpg\nx/003.jpg\n")
-    listing = Listing(photos)
-    held_out.check_held_out(listing, [tmp_path / "test.txt"], allow_overlap=True)
-    (note,) = listing.notes
-    assert ": 3 (data/a/001.jpg, " in note and "; b/001.jpg, " in note and "; 003.jpg, " in note
+    photos = held_out.HeldOut(held_out.held_out_photos([tmp_path / "test.txt"]))
+    found = {name: where.rpartition("line ")[2] for name in names if (where := photos.where(name))}
+    assert found == {"data/a/001.jpg": "1", "b/001.jpg": "2", "003.jpg": "4"}
 
 
 def test_a_training_split_with_listed_photos_is_refused_with_their_number_and_names(flickr30k, tmp_path, capsys):
@@ -104,10 +101,9 @@ def test_dev_and_test_photos_of_records_are_held_out_and_training_photos_are_not
     shutil.copytree(texts, other)
     for split, source in {"train": "test", "test": "train", "dev": "dev"}.items():
         (other / f"Flickr_8k.{split}Images.txt").write_text((texts / f"Flickr_8k.{source}Images.txt").read_text())
-    listing = read_source(images, other)
     count = len((texts / "Flickr_8k.testImages.txt").read_text().split())
     with pytest.raises(SourceError, match=f"held out elsewhere: {count} .*, test of {sample_records}"):
-        held_out.check_held_out(listing, [sample_records], allow_overlap=False)
+        read_source(images, other, held_out=held_out.held_out_photos([sample_records]))
 
 
 def test_a_path_that_is_neither_a_list_nor_records_is_an_error_that_names_it(tmp_path):

@@ -11,8 +11,9 @@ from beam_jobs.execution.rejections import RejectionCounts, check_rejected
 from beam_jobs.sources import SourceError, reader
 from beam_jobs.sources.base import CaptionLine, Columns, Source, text_lines
 from beam_jobs.sources.flickr import Flickr8k
-from beam_jobs.sources.reader import ENTRY_POINTS, LAYOUTS, read_source
+from beam_jobs.sources.reader import ENTRY_POINTS, LAYOUTS
 from tests.conftest import IN_MEMORY
+from tests.support.sources import read_source
 from tfcaption.records.dataset_info import load_dataset_info
 
 NAMES = [f"{letter}.jpg" for letter in "abcdef"]

@@ -7,8 +7,8 @@ import pytest
 
 from beam_jobs.sources import SourceError
 from beam_jobs.sources.base import Columns
-from beam_jobs.sources.reader import read_source
 from beam_jobs.sources.splits import named_split, splits_in
+from tests.support.sources import read_source
 from tfcaption.records.dataset_info import SPLITS
 
 BY_HASH = dict(zip(SPLITS, (0.5, 0.25, 0.25), strict=True))

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from beam_jobs.sources import SourceError
-from beam_jobs.sources.reader import LAYOUTS, read_source
+from beam_jobs.sources import SourceError, joining
+from beam_jobs.sources.reader import LAYOUTS
 from beam_jobs.sources.splits import divide
-from tests.support.sources import SmallDataset
+from tests.support.sources import SmallDataset, read_source
 from tfcaption.records.dataset_info import SPLITS
 from tfcaption.records.sharding import hash_share
 
@@ -245,3 +245,32 @@ def test_training_captions_that_are_all_the_same_are_a_warning(source):
     assert warning.startswith("all training captions (12) are the same") and warning.endswith("? A photo .")
     source.lines[0] = b"a.jpg#0\tAnother photo ."
     assert len(source.read().warnings) == 1
+
+
+def test_an_unused_photo_of_the_same_name_takes_no_captioned_one_away(source):
+    source.photo("thumbnails/z.jpg")
+    source.photo("../z.jpg")
+    source.lines.append(b"z.jpg#0\tA photo of z .")
+    with (source.texts / "Flickr_8k.trainImages.txt").open("a") as stream:
+        stream.write("z.jpg\n")
+    listing = source.read()
+    assert [photo.location.path for photo in listing.photos if photo.id == "z.jpg"] == [
+        str(source.images.parent / "z.jpg")
+    ]
+    assert rejections(listing, "photo") == [("z.jpg", "no captions")] and listing.photos_in == 12
+
+
+def test_a_photo_with_too_many_captions_is_refused_by_name(source, monkeypatch):
+    monkeypatch.setattr(joining, "MOST_CAPTIONS", 3)
+    source.lines += [f"a.jpg#{k}\tA photo .".encode() for k in range(2, 5)]
+    with pytest.raises(SourceError, match=r"Flickr8k.token.txt:22: a.jpg has more than 3 captions; does the first of"):
+        source.read()
+
+
+def test_photos_as_named_are_not_looked_for(source, tmp_path):
+    source.photo("extra.jpg")
+    (tmp_path / "captions.csv").write_text("image,caption\nbelow/a.jpg,A dog .\nbelow/gone.jpg,A cat .\n")
+    listing = read_source(source.images.parent, tmp_path / "captions.csv", photos_as_named=True)
+    locations = {photo.id: photo.location.path for photo in listing.photos}
+    assert locations == {f"below/{name}.jpg": str(source.images / f"{name}.jpg") for name in ("a", "gone")}
+    assert listing.rejections == []

@@ -1,18 +1,14 @@
 """The numbers of photos in COCO's files reach the records, so that results in COCO's format can be scored."""
 
 import json
-from dataclasses import astuple
 
 from PIL import Image
 
-from beam_jobs.pipelines.record_shards import WriteShard
-from beam_jobs.pipelines.records import Tokenize, _read_photos, _write_listing
-from beam_jobs.sources.reader import read_source
-from tfcaption.records.dataset_info import RecordSettings
+from beam_jobs.build_records import main
+from tests.conftest import IN_MEMORY
+from tests.support.sources import read_source
 from tfcaption.records.examples import ids_of
 from tfcaption.records.reading import read_records
-from tfcaption.records.statistics import VocabularyCounts
-from tfcaption.records.vocabulary import SPECIAL_TOKENS
 
 
 def write_json(path, content):
@@ -51,22 +47,15 @@ def test_karpathys_photos_have_their_numbers_in_coco(tmp_path):
     assert [photo.source_ids for photo in read_source(tmp_path, tmp_path).photos] == [("391895",), ()]
 
 
-def test_the_steps_of_the_job_hand_the_numbers_on(tmp_path):
+def test_the_job_writes_the_numbers_into_the_records(tmp_path):
     photos(tmp_path, "a.jpg")
     annotations = [{"image_id": 23431, "caption": "A dog ."}]
     write_json(
         tmp_path / "captions_val.json",
         {"images": [{"id": 23431, "file_name": "a.jpg"}], "annotations": annotations},
     )
-    listing = read_source(tmp_path, tmp_path, shares={"train": 1.0, "dev": 0.0, "test": 0.0})
-    output = str(tmp_path)
-    (name,) = _write_listing(output, "listing", [listing.photos], astuple)
-    (chunk,) = [_read_photos(name, output)]
-    *_, (shard, photo), _counts = Tokenize({"train": 1}, 0, first="a.jpg").process(chunk)
-    settings = RecordSettings(
-        source="coco", image_size=32, resize="squash", min_count=1, max_words=9, seed=0, shards=1, shares={},
-        pillow_version="",
-    )  # fmt: skip
-    vocabulary = VocabularyCounts.of([*SPECIAL_TOKENS, "a", "dog"], {"a": 1, "dog": 1})
-    list(WriteShard(settings, output).process((shard, [photo]), vocabulary))
-    assert [ids_of(record) for record in read_records([f"{output}/{shard}"])] == [("a.jpg", ["23431"])]
+    output = tmp_path / "out"
+    folders = ["--images", str(tmp_path), "--captions", str(tmp_path), "--output", str(output)]
+    assert main([*folders, "--shares", "1", "0", "0", "--min_count=1", "--image_size=32", *IN_MEMORY]) == 0
+    (shard,) = output.glob("*.tfrecord")
+    assert [ids_of(record) for record in read_records([str(shard)])] == [("a.jpg", ["23431"])]

@@ -11,10 +11,10 @@ from beam_jobs.build_records import main
 from beam_jobs.execution.reading import read_photo
 from beam_jobs.sources import SourceError
 from beam_jobs.sources.base import Columns
-from beam_jobs.sources.reader import read_source
 from beam_jobs.sources.tar_members import members
 from tests.conftest import IN_MEMORY
 from tests.support.records import read_all
+from tests.support.sources import read_source
 from tests.support.tars import member, photo, sample, write_tar
 from tfcaption.preprocessing import photos
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from beam_jobs.pipelines import captions as caption_images
-from beam_jobs.sources.reader import read_source
 from tests.support.records import write_plain_records
+from tests.support.sources import read_source
 from tfcaption.caption import _print as print_captions
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.evaluate import main

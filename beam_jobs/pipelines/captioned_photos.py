@@ -1,0 +1,194 @@
+"""The first half of the pipeline of `build_records`: parts of a data set -> photos with captions, words and evidence.
+
+All that names a photo meets in its group of names (see `sources/grouping.py`), and several groups share a bucket, of
+some 50,000 captions. The worker process that gets a bucket imports TensorFlow to tokenize it (4 s, 0.5 GB). A data set
+like Flickr8k is one bucket, so one process pays once. Every other process never imports TensorFlow.
+"""
+
+import pickle
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import apache_beam as beam
+from apache_beam import pvalue
+
+from beam_jobs.execution.finish import REJECTED, rejected
+from beam_jobs.sources.grouping import bucket_of, group_key
+from beam_jobs.sources.items import Item
+from beam_jobs.sources.joining import Group, JoinContext, JoinedPhoto, JoinFacts, UncaptionedPhoto, UnreadList
+from beam_jobs.sources.parts import Part, ReadFacts, read_part
+from beam_jobs.sources.reader import DataSet
+from tfcaption.records.dataset_info import Rejection
+
+ITEMS_PER_BATCH = 2_000  # that travel together, since each element of a pipeline has its cost
+BUFFERED_ITEMS = 50_000  # of all buckets, at most
+PHOTOS_PER_CHUNK = 1_000
+_FACTS = "facts"
+
+Facts = TypeVar("Facts", ReadFacts, JoinFacts)
+
+
+class PhotoWords(NamedTuple):
+    """A photo and the words of each of its captions, which may be none."""
+
+    photo: JoinedPhoto
+    words: tuple[tuple[str, ...], ...]
+
+
+@dataclass
+class Chunk:
+    """Some photos of a data set, and what else their groups leave to be decided."""
+
+    photos: list[PhotoWords]
+    others: list[UncaptionedPhoto | UnreadList]
+    first: bool = False  # the only chunk of a data set of which that is true
+
+
+@dataclass
+class CaptionedPhotos:
+    """Collections of a pipeline."""
+
+    chunks: beam.PCollection  # pickled `Chunk`s, one at least
+    read: beam.PCollection  # one ReadFacts
+    joined: beam.PCollection  # one JoinFacts
+    rejections: list[beam.PCollection]  # the output `REJECTED` of each step
+
+
+def add_photo_steps(pipeline: beam.Pipeline, data_set: DataSet, parts: Sequence[Part]) -> CaptionedPhotos:
+    """Add the steps that read a data set and join its captions, photos and lists, for any runner.
+
+    Args:
+        pipeline: an empty one.
+        data_set: what to read.
+        parts: all its parts.
+    """
+    read = (
+        pipeline
+        | "Parts" >> beam.Create(parts, reshuffle=True)
+        | "ReadPart" >> beam.ParDo(ReadPart(data_set)).with_outputs(_FACTS, REJECTED, main="items")
+    )
+    read_facts = read[_FACTS] | "SumRead" >> beam.CombineGlobally(Merge(ReadFacts))
+    joined = (
+        read["items"]
+        | "ByName" >> beam.GroupByKey()
+        | "JoinPhotos"
+        >> beam.ParDo(JoinPhotos(data_set), pvalue.AsSingleton(read_facts)).with_outputs(
+            _FACTS, REJECTED, main="chunks"
+        )
+    )
+    join_facts = joined[_FACTS] | "SumJoined" >> beam.CombineGlobally(Merge(JoinFacts))
+    return CaptionedPhotos(joined["chunks"], read_facts, join_facts, [read[REJECTED], joined[REJECTED]])
+
+
+class Merge(beam.CombineFn):
+    """Adds up facts.
+
+    Args:
+        kind: their type, with a method `merge`.
+    """
+
+    def __init__(self, kind: type[Any]) -> None:
+        self._kind = kind
+
+    def create_accumulator(self) -> Any:
+        """Facts of nothing."""
+        return self._kind()
+
+    def add_input(self, accumulator: Any, element: Any) -> Any:
+        """Add facts."""
+        accumulator.merge(element)
+        return accumulator
+
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        """Add all."""
+        merged = self._kind()
+        for each in accumulators:
+            merged.merge(each)
+        return merged
+
+    def extract_output(self, accumulator: Any) -> Any:
+        """The sum."""
+        return accumulator
+
+
+class ReadPart(beam.DoFn):
+    """A part of a data set -> (bucket, pickled items of groups), its facts, and rejections."""
+
+    def __init__(self, data_set: DataSet) -> None:
+        self._data_set = data_set
+
+    def process(self, part: Part) -> Iterator[Any]:
+        """Read the part; items travel in batches."""
+        batches: dict[int, list[tuple[str, Item]]] = defaultdict(list)
+        buffered = 0
+        if not part.number:
+            batches[0] = []  # there is one bucket at least
+        for found in read_part(part, self._data_set):
+            if isinstance(found, Rejection):
+                yield rejected(found)
+            elif isinstance(found, ReadFacts):
+                yield pvalue.TaggedOutput(_FACTS, found)
+            else:
+                name, item = found
+                bucket = bucket_of(name, self._data_set.buckets)
+                batch = batches[bucket]
+                batch.append((group_key(name), item))
+                buffered += 1
+                if len(batch) >= ITEMS_PER_BATCH:
+                    buffered -= len(batch)
+                    yield bucket, pickle.dumps(batches.pop(bucket))
+                elif buffered >= BUFFERED_ITEMS:
+                    yield from ((bucket, pickle.dumps(batch)) for bucket, batch in batches.items())
+                    batches.clear()
+                    buffered = 0
+        yield from ((bucket, pickle.dumps(batch)) for bucket, batch in batches.items())
+
+
+class JoinPhotos(beam.DoFn):
+    """(bucket, its items) -> pickled chunks of photos, facts, and rejections."""
+
+    def __init__(self, data_set: DataSet) -> None:
+        self._data_set = data_set
+
+    def process(self, element: tuple[int, Iterable[bytes]], read: ReadFacts) -> Iterator[Any]:
+        """Join the groups of a bucket, and tokenize all their captions in one TensorFlow call."""
+        bucket, batches = element
+        groups: dict[str, Group] = defaultdict(Group)
+        for batch in batches:
+            for key, item in pickle.loads(batch):
+                groups[key].add(item)
+        context, facts = JoinContext.of(self._data_set, read), JoinFacts()
+        photos: list[JoinedPhoto] = []
+        others: list[UncaptionedPhoto | UnreadList] = []
+        while groups:
+            for joined in groups.popitem()[1].join(context, facts):
+                if isinstance(joined, Rejection):
+                    yield rejected(joined)
+                elif isinstance(joined, JoinedPhoto):
+                    photos.append(joined)
+                else:
+                    others.append(joined)
+        yield pvalue.TaggedOutput(_FACTS, facts)
+        chunk = Chunk([], others, first=not bucket)
+        for tokenized in _tokenized(photos):
+            chunk.photos.append(tokenized)
+            if len(chunk.photos) == PHOTOS_PER_CHUNK:
+                yield pickle.dumps(chunk)
+                chunk = Chunk([], [])
+        if chunk.photos or chunk.others or chunk.first:
+            yield pickle.dumps(chunk)
+
+
+def _tokenized(photos: Sequence[JoinedPhoto]) -> Iterator[PhotoWords]:
+    """Photos with the words of their captions."""
+    if not photos:
+        return
+    import tensorflow as tf  # here: only a process that tokenizes pays for TensorFlow
+
+    from tfcaption.preprocessing.tokenizer import tokenize
+
+    words = iter(tokenize(tf.constant([caption for photo in photos for caption in photo.captions])).to_list())
+    for photo in photos:
+        yield PhotoWords(photo, tuple(tuple(word.decode() for word in next(words)) for _ in photo.captions))

@@ -1,0 +1,220 @@
+"""What workers read of a data set, part by part: captions, files below its folders, members of tars, lists."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from beam_jobs.errors import SourceError
+from beam_jobs.execution.paths import as_path
+from beam_jobs.execution.rejections import RejectionCounts
+from beam_jobs.sources.base import CaptionLine, Listing, path_below
+from beam_jobs.sources.counting import Distinct
+from beam_jobs.sources.items import Caption, FoundFile, FoundPhoto, Item, ListedName, Order, ReadFile
+from beam_jobs.sources.official_splits import SplitList, possible_lists
+from beam_jobs.sources.reader import DataSet
+from beam_jobs.sources.splits import named_split
+from beam_jobs.sources.text_files import UNSAFE_NAME, file_lines, is_absolute, listed_name, normal_name
+from tfcaption.records.dataset_info import Rejection
+from tfcaption.runtime.errors import TfcaptionError
+from tfcaption.runtime.paths import entries_below, is_hidden, is_local
+
+LINES_TO_TRY = 200  # of a file that may be a list
+
+
+class Part(NamedTuple):
+    """What one worker reads."""
+
+    number: int  # parts of captions come first, in the order of the files
+    read: str  # "captions", "files" below a folder, "members" of a file with photos, or "list" of photos
+    path: Path
+    split: str = ""  # of a list
+    captioned: bool = False  # a file with photos, whose captions another part reads
+
+
+@dataclass
+class ReadFacts:
+    """What is known of a data set when all its parts are read; adds up in little memory."""
+
+    captions: int = 0  # accepted + rejected; of a line with several, the line
+    rejected: RejectionCounts = field(default_factory=RejectionCounts)
+    notes: list[tuple[int, str]] = field(default_factory=list)  # of each part
+    shown_files: Distinct = field(default_factory=Distinct)  # that hold captions, of a folder of very many
+    files: set[Path] = field(default_factory=set)  # whose names may say the splits of their captions
+    unknown_splits: dict[str, tuple[Order, str]] = field(default_factory=dict)  # column -> first that names no split
+    column: tuple[Order, str] = ((-1, 0), "")  # the last that named a split
+    lists: dict[int, tuple[SplitList, str]] = field(default_factory=dict)  # part -> list, and its first faulty line
+
+    def merge(self, other: "ReadFacts") -> None:
+        """Add those of other parts."""
+        self.captions += other.captions
+        self.rejected.merge(other.rejected)
+        self.notes = sorted([*self.notes, *other.notes])
+        self.shown_files.update(other.shown_files.first)
+        self.files |= other.files
+        for column, first in other.unknown_splits.items():
+            self.unknown_splits[column] = min(first, self.unknown_splits.get(column, first))
+        self.column = max(self.column, other.column)
+        self.lists |= other.lists
+
+
+def parts_of(data_set: DataSet) -> list[Part]:
+    """All parts of a data set.
+
+    Raises:
+        SourceError: `images` cannot hold photos of its layout.
+    """
+    images, captions, own = data_set.images, data_set.captions, OwnPaths()
+    found = [Part(0, "captions", file) for file in data_set.files]
+    if not data_set.photos_as_named:
+        read = set(map(own, data_set.files))
+        members = data_set.layout.photo_files(images)
+        found += [Part(0, "members", file, captioned=own(file) in read) for file in members]
+        found += [Part(0, "files", root) for root in dict.fromkeys((images, captions)) if root.is_dir()]
+    official = {data_set.folder / name: split for split, name in data_set.layout.split_files.items()}
+    lists = {path: split for path, split in official.items() if path.is_file()}
+    lists = lists or possible_lists(data_set.folder, data_set.files)
+    found += [Part(0, "list", path, split) for path, split in lists.items()]
+    return [part._replace(number=number) for number, part in enumerate(found)]
+
+
+def read_part(part: Part, data_set: DataSet) -> Iterator[tuple[str, Item] | Rejection | ReadFacts]:
+    """Read a part of a data set.
+
+    Yields:
+        (name whose group the item belongs to, item); rejections; at last the facts.
+
+    Raises:
+        SourceError: a file does not hold what its name says, or cannot be read.
+    """
+    facts = ReadFacts()
+    try:
+        for found in _READERS[part.read](part, data_set, facts):
+            if isinstance(found, Rejection):
+                facts.rejected.add(found)
+            yield found
+    except OSError as error:
+        if isinstance(error, TfcaptionError):
+            raise
+        raise SourceError(f"{part.path}: cannot be read: {error}") from error
+    yield facts
+
+
+Found = Iterator[tuple[str, Item] | Rejection]
+
+
+def _read_captions(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
+    layout, own = data_set.layout, OwnPaths()
+    starts = _starts(data_set)
+    listing = Listing()
+    yield part.path.name, ReadFile(own(part.path))
+    for number, line in enumerate(layout.read([part.path], listing, data_set.columns)):
+        yield from _reported(listing, own)
+        order = (part.number, number)
+        name = _normal_name(line, data_set, starts)
+        if not name:
+            detail = f"{line.photo[:80]!r} {UNSAFE_NAME}"
+            yield Rejection(kind="caption", id=line.where, reason="unsafe name", detail=detail)
+            continue
+        if line.file is not None:
+            facts.files.add(line.file)
+        if line.split not in (None, ""):
+            if named_split(str(line.split)) is not None:
+                facts.column = (order, line.column)
+            elif line.column not in facts.unknown_splits:
+                facts.unknown_splits[line.column] = (order, f"{line.where}: {line.column} {line.split!r:.80}")
+        yield name, Caption(order, name, line)
+    yield from _reported(listing, own)
+    facts.captions += listing.captions_in
+    facts.notes += [(part.number, note) for note in listing.notes]
+    facts.shown_files.update(listing.files)
+
+
+def _reported(listing: Listing, own: "OwnPaths") -> Found:
+    """What the reader of a file has reported since the last call."""
+    for path in listing.accounted:
+        yield path.name, ReadFile(own(path))
+    yield from listing.rejections
+    listing.accounted.clear()
+    listing.rejections.clear()
+
+
+def _starts(data_set: DataSet) -> tuple[str, ...]:
+    """Beginnings of absolute names that lie below the folders of photos and captions."""
+    return tuple(f"{each}/" for at in (data_set.images, data_set.folder) for each in (at, at.absolute()))
+
+
+def _normal_name(line: CaptionLine, data_set: DataSet, starts: tuple[str, ...]) -> str:
+    """A photo's name as its id has it; empty if it is unsafe.
+
+    A path that the reader made, and an absolute one below the folder of photos or captions, is taken from there.
+    """
+    name = line.photo
+    if data_set.layout.names_are_paths or is_absolute(name):
+        name = next((name.removeprefix(start) for start in starts if name.startswith(start)), name)
+    elif line.file is not None and str(line.file.parent) != starts[-2].removesuffix("/"):
+        name = f"{path_below(data_set.folder, line.file.parent)}/{name}"  # names in a table are those of its folder
+    return normal_name(name)
+
+
+def _read_files(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
+    root, own = part.path, OwnPaths()
+    output = None if data_set.output is None else own(as_path(data_set.output) / "x").removesuffix("x")
+    for path, problem in entries_below(root):
+        own_path = own(path)
+        if not (output and own_path.startswith(output)):
+            below = path_below(root, path)
+            hidden = is_hidden(path.relative_to(root))
+            yield below, FoundFile(below, str(path), own_path, problem, root == data_set.images, hidden)
+
+
+def _read_members(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
+    own, listing = OwnPaths(), Listing()
+    below = path_below(data_set.images, part.path)
+    yield part.path.name, ReadFile(own(part.path))
+    for path, location in data_set.layout.photos(part.path, listing, captioned=part.captioned):
+        yield path, FoundPhoto(f"{below}/{path}", location)
+    yield from listing.rejections
+    facts.captions += listing.captions_in
+
+
+def _read_list(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
+    tried, fault = set[str](), ""
+    yield part.path.name, ReadFile(OwnPaths()(part.path), part.number)
+    for order, (number, line) in enumerate(file_lines(part.path)):
+        where, name = f"{part.path}, line {number}", normal_name(line.decode(errors="replace").strip())
+        if order < LINES_TO_TRY:
+            tried.add(name)
+        try:
+            name = listed_name(where, line)
+        except SourceError as error:
+            fault = fault or str(error)
+        if name:
+            yield name, ListedName(part.number, order, name, where)
+    facts.lists[part.number] = SplitList(part.path, part.split, len(tried)), fault
+
+
+_READERS: dict[str, Callable[[Part, DataSet, ReadFacts], Found]] = {
+    "captions": _read_captions,
+    "files": _read_files,
+    "members": _read_members,
+    "list": _read_list,
+}
+
+
+class OwnPaths:
+    """Paths without links of folders, so that a file has one whatever way leads to it."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}  # path -> the same without links
+
+    def __call__(self, path: Path) -> str:
+        """The path of a file without links of its folders."""
+        text = str(path)
+        if not is_local(text):
+            return text
+        folder, name = os.path.split(text)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return f"{self._folders[folder]}/{name}"
