@@ -129,7 +129,8 @@ def test_keys_have_the_same_bytes_on_every_worker(job):
         if key.urn == "beam:coder:pickled_python:v1":
             assert b"Deterministic" in key.payload, step.unique_name
         else:
-            assert key.urn in (common_urns.coders.VARINT.urn, common_urns.coders.BYTES.urn), step.unique_name
+            plain = (common_urns.coders.VARINT, common_urns.coders.BYTES, common_urns.coders.STRING_UTF8)
+            assert key.urn in [kind.urn for kind in plain], step.unique_name
 
 
 def test_workers_get_the_package_and_run_in_the_image(job):
