@@ -147,11 +147,11 @@ def stuck_job(sample, tmp_path):
     """A job in the middle of a shard, after another shard: the job, its photos, output, and a pipe that it reads."""
     images = shutil.copytree(sample[0], tmp_path / "images")
     output = tmp_path / "out"
-    process = launched("beam_jobs.build_records", *building((images, sample[1]), output, "--direct_num_workers=2"))
-    wait_for((output / ".progress").is_dir, process)  # the photos are listed by now, and the workers still start
     photo = sorted(images.iterdir())[0]
     photo.unlink()
-    os.mkfifo(photo)
+    os.mkfifo(photo)  # which is no photo where the folder is listed
+    flags = ["--direct_num_workers=2", "--photos_as_named"]
+    process = launched("beam_jobs.build_records", *building((images, sample[1]), output, *flags))
 
     def opened():
         try:
@@ -187,7 +187,7 @@ def test_workers_of_a_killed_job_end_with_it_and_a_rerun_keeps_its_shards_and_gi
     kept = {path.stem: (output / f"{path.stem}.tfrecord").stat().st_ino for path in output.glob("*-of-*.json")}
     photo.unlink()
     shutil.copy(sample[0] / photo.name, photo)
-    assert build_records.main([*building((images, sample[1]), output), *IN_MEMORY]) == 0
+    assert build_records.main([*building((images, sample[1]), output, "--photos_as_named"), *IN_MEMORY]) == 0
     assert f"shards of an earlier run that are kept: {len(kept)}\n" in capsys.readouterr().out and 0 < len(kept) < 5
     assert {name: (output / f"{name}.tfrecord").stat().st_ino for name in kept} == kept
     assert tree_bytes(output) == tree_bytes(sample_records)

@@ -2,11 +2,12 @@
 
 import io
 import json
-from types import SimpleNamespace
 
 import pytest
 
+from beam_jobs.execution.options import beam_options
 from beam_jobs.pipelines import captions as caption_images
+from tests.conftest import IN_MEMORY
 from tests.support.records import write_plain_records
 from tests.support.sources import read_source
 from tfcaption.caption import _print as print_captions
@@ -62,7 +63,7 @@ def captions_of(photo):
 class Captioner:
     """Captions the three photos by their bytes, which are their ids."""
 
-    options = CaptionOptions(beam=3, nbest=2)
+    options = CaptionOptions(beam=3, nbest=3)
 
     def prepare(self, photo):
         if photo.decode() not in SAID:
@@ -105,22 +106,16 @@ def test_one_object_of_the_caption_command_may_be_indented_or_in_a_list(records,
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """The folder that caption_images writes, by its own steps, without Beam."""
+def folder(tmp_path, monkeypatch):
+    """The folder that caption_images writes."""
     (tmp_path / "photos" / "val").mkdir(parents=True)
     for photo in [*SAID, "val/no photo.jpg"]:
         (tmp_path / "photos" / photo).write_bytes(photo.encode())
     output = tmp_path / "captions"
-    output.mkdir()
-    settings = caption_images.CaptionSettings(model="0", search=CaptionOptions(beam=3, nbest=3), batch_size=2, shards=3)
-    context = caption_images.CaptioningContext(settings, "model", str(tmp_path / "photos"), str(output))
-    step = caption_images.CaptionShard(context, None)
-    step._captioner = Captioner()
-    photos = ["val/no photo.jpg", *SAID]
-    shards = {f"captions-0000{n}-of-00003.jsonl": found for n, found in enumerate([photos[:2], photos[2:], []])}
-    written = [step._write_shard(name, found, SimpleNamespace(add=lambda: None)) for name, found in shards.items()]
-    rejected = [tagged.value for _, found in written for tagged in found]
-    caption_images._finish(None, [shard for shard, _ in written], rejected, photos_in=4, context=context)
+    monkeypatch.setattr(caption_images, "open_captioner", lambda *_, **__: Captioner())
+    request = caption_images.CaptionRequest("model", str(tmp_path / "photos"), batch_size=2, shards=3)
+    info = caption_images.run(request, beam_options(IN_MEMORY, output=str(output)), output=str(output))
+    assert (info.captioned, info.rejected) == (3, {"unreadable": 1})
     return output
 
 
