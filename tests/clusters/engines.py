@@ -166,8 +166,8 @@ def _flink_config(folder: Path, manager: Host, host: Host) -> Path:
         "taskmanager.memory.task.heap.size": "512m",
         "taskmanager.memory.task.off-heap.size": "64m",
         "taskmanager.memory.managed.size": "256m",
-        "taskmanager.memory.network.min": "64m",
-        "taskmanager.memory.network.max": "64m",
+        "taskmanager.memory.network.min": "128m",
+        "taskmanager.memory.network.max": "128m",  # what Flink gives a task manager by default
         "taskmanager.memory.jvm-metaspace.size": "256m",
         "taskmanager.memory.jvm-overhead.min": "192m",
         "taskmanager.memory.jvm-overhead.max": "192m",
