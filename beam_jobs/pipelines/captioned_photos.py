@@ -132,9 +132,10 @@ class ReadPart(beam.DoFn):
                 yield pvalue.TaggedOutput(_FACTS, found)
             else:
                 name, item = found
-                bucket = bucket_of(name, self._data_set.buckets)
+                key = group_key(name)
+                bucket = bucket_of(key, self._data_set.buckets)
                 batch = batches[bucket]
-                batch.append((group_key(name), item))
+                batch.append((key, item))
                 buffered += 1
                 if len(batch) >= ITEMS_PER_BATCH:
                     buffered -= len(batch)

@@ -26,9 +26,9 @@ def group_key(name: str) -> str:
     return key
 
 
-def bucket_of(name: str, buckets: int) -> int:
-    """The bucket of a name's group, equal on every machine."""
-    data = group_key(name).encode("utf-8", "surrogatepass")
+def bucket_of(key: str, buckets: int) -> int:
+    """The bucket of a group, by its `group_key`; equal on every machine."""
+    data = key.encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") % buckets
 
 
