@@ -9,10 +9,11 @@ from PIL import Image
 from beam_jobs.build_records import main
 from beam_jobs.execution.rejections import RejectionCounts, check_rejected
 from beam_jobs.sources import SourceError, reader
-from beam_jobs.sources.base import CaptionLine, Columns, Source, text_lines
+from beam_jobs.sources.base import Columns
 from beam_jobs.sources.flickr import Flickr8k
 from beam_jobs.sources.reader import ENTRY_POINTS, LAYOUTS
 from tests.conftest import IN_MEMORY
+from tests.support.layout_cases import Lines
 from tests.support.sources import read_source
 from tfcaption.records.dataset_info import load_dataset_info
 
@@ -427,25 +428,9 @@ def test_a_photo_in_two_splits_is_an_error(images, texts):
         read_source(images, texts)
 
 
-class Lines(Source):
-    """The example of `Source`."""
-
-    name = "lines"
-    layout = "captions.lines, a photo's name and a caption a line"
-
-    def files(self, captions):
-        return sorted(captions.glob("*.lines")) if captions.is_dir() else []
-
-    def read(self, files, listing, columns):
-        for path in files:
-            for number, line in text_lines(path, listing):
-                photo, _, caption = line.partition(" ")
-                yield CaptionLine(f"{path.name}:{number}", photo, caption)
-
-
 def test_another_package_adds_a_layout_by_an_entry_point(images, texts, monkeypatch):
     write(texts / "captions.lines", [f"{name} {caption}" for name in NAMES for caption in CAPTIONS[name]])
-    entry = EntryPoint("lines", f"{__name__}:Lines", ENTRY_POINTS)
+    entry = EntryPoint("lines", f"{Lines.__module__}:{Lines.__name__}", ENTRY_POINTS)
     monkeypatch.setattr(reader, "entry_points", lambda group: [entry] if group == ENTRY_POINTS else [])
     listing = read_source(images, texts)
     assert listing.source == "lines" and {photo.id: photo.captions for photo in listing.photos} == CAPTIONS
