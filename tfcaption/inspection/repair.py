@@ -204,7 +204,7 @@ def _shards_option(contents: _Contents, names: Sequence[str]) -> int | None:
     """`--shards` of the build; None for auto, if that explains the number of shards by the photos per intact shard."""
     counts = Counter(_parse_name(name)[0] for name in names)
     for split, count in counts.items():
-        photos = [shard.records for shard in contents.shards if _parse_name(shard.name)[0] == split]
+        photos = [shard.records for shard in contents.splits.get(split, Statistics()).shards]
         if automatic_shard_count(round(count * sum(photos) / max(len(photos), 1))) != count:
             return max(counts.values())
     return None
