@@ -11,7 +11,7 @@ from beam_jobs.sources.tar_members import is_tar
 from tfcaption.records.photo_names import spelling
 from tfcaption.runtime.paths import entries_below
 
-_ENDING = re.compile(r"(?<=.)\.[a-z][a-z0-9_]{0,9}$")  # that of a photo among them; not the number in `12.5mm`
+_ENDING = re.compile(r"\.[a-z][a-z0-9_]{0,9}$")  # that of a photo among them; not the number in `12.5mm`
 # Captions of one bucket fit a worker's memory, and TensorFlow tokenizes them in one call: some 50,000, as Flickr8k has.
 BYTES_OF_TEXT, BYTES_OF_TARS = 5_000_000, 64_000_000
 MOST_BUCKETS = 65_536

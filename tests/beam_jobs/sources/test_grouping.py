@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.sources.grouping import BYTES_OF_TEXT, bucket_count, bucket_of, group_key
@@ -14,6 +14,7 @@ ENDINGS = st.sampled_from(["", ".jpg", ".JPG", ".png", ".jpeg", ".txt", ".v2", "
 
 
 @settings(max_examples=300, deadline=None)
+@example("/", "", "", " .jpg")
 @given(NAMES, ENDINGS, NAMES, ENDINGS)
 def test_a_name_and_the_path_that_it_means_are_in_one_group(name, ending, path, other):
     for one, another in ((name + ending, path + other), (name + ending, f"x/{name}{other}")):
@@ -30,7 +31,7 @@ def test_a_name_and_the_path_that_it_means_are_in_one_group(name, ending, path, 
         ("12.5mm.jpg", "12.6mm.jpg", False),
         ("img.000001.jpg", "img.000002.jpg", False),
         ("a.jpg.1", "a.jpg", False),
-        (".jpg", ".png", False),
+        ("a/.jpg", " .png", True),  # a name of spaces and its ending are spelt like a name that is an ending
     ],
 )
 def test_a_group_is_small(one, other, same):
