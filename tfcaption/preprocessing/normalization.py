@@ -17,6 +17,12 @@ _OF_WORDS = rf"\p{{L}}\p{{M}}\p{{N}}{JOINERS}"
 CHARACTER, NO_CHARACTER = f"[{_OF_WORDS}]", f"[^{_OF_WORDS}]"
 """Characters of words and all others, as classes for RE2 and `regex`."""
 
+SPACELESS = (
+    r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{Javanese}\p{Balinese}"
+    r"\p{Tai_Tham}\p{New_Tai_Lue}\p{Tai_Le}\p{Tai_Viet}ー"
+)
+"""Letters of the scripts that put no spaces between words, as the inside of a class for RE2 and `regex`; Korean does."""
+
 _MARK = rf"[\p{{M}}{JOINERS}]"
 _SYMBOL_OF_LETTERS = "℃℉№㉐-㏿"  # NFKC makes words of them: ㎏ -> kg
 _TEXT = rf"\x00-\x7f{_OF_WORDS}⁄"  # all but punctuation, symbols and spaces beyond ASCII
