@@ -21,7 +21,7 @@ SPACELESS = (
     r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{Javanese}\p{Balinese}"
     r"\p{Tai_Tham}\p{New_Tai_Lue}\p{Tai_Le}\p{Tai_Viet}ー"
 )
-"""Letters of the scripts that put no spaces between words, as the inside of a class for RE2 and `regex`; Korean does."""
+"""Scripts that put no spaces between words (Korean does), as the inside of a class for RE2 and `regex`."""
 
 _MARK = rf"[\p{{M}}{JOINERS}]"
 _SYMBOL_OF_LETTERS = "℃℉№㉐-㏿"  # NFKC makes words of them: ㎏ -> kg
