@@ -2,10 +2,13 @@
 
 import io
 import re
+import unicodedata
 from collections.abc import Container, Sequence
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
+from tfcaption.preprocessing.fonts import Font, font_for
 from tfcaption.records.display import display_text, wrapped_lines
 from tfcaption.records.examples import PhotoRecord
 
@@ -26,17 +29,7 @@ def contact_sheet(photos: Sequence[PhotoRecord], *, heading: str, vocabulary: Co
         heading: the line above them.
         vocabulary: words that are known, others get a colour of their own; None: no word gets it.
     """
-    font = ImageFont.load_default(FONT_SIZE)
-    texts = [
-        [
-            line
-            for caption in photo.captions
-            for line in wrapped_lines(
-                f"- {display_text(caption)}", CELL_WIDTH - 2 * MARGIN, font.getlength, most=LINES_PER_CAPTION
-            )
-        ]
-        for photo in photos
-    ]
+    texts = [[line for caption in photo.captions for line in _lines(caption)] for photo in photos]
     rows = -(-len(photos) // COLUMNS)
     cell_height = CELL_WIDTH + LINE_HEIGHT * (2 + max(map(len, texts), default=0))
     sheet = Image.new("RGB", (COLUMNS * CELL_WIDTH, HEADING_HEIGHT + rows * cell_height), "white")
@@ -47,6 +40,7 @@ def contact_sheet(photos: Sequence[PhotoRecord], *, heading: str, vocabulary: Co
         side = CELL_WIDTH - 2 * MARGIN
         with Image.open(io.BytesIO(photo.jpeg)) as image:
             sheet.paste(image.resize((side, side), Image.Resampling.BICUBIC), (x, y + MARGIN))
+        font = font_for(photo.photo_id, FONT_SIZE)
         (name, *_) = wrapped_lines(photo.photo_id, side, font.getlength, most=1)
         canvas.text((x, y + CELL_WIDTH), name, fill=QUIET, font=font)
         for number, line in enumerate(lines, start=1):
@@ -63,6 +57,20 @@ def is_unknown(word: str, vocabulary: Container[str]) -> bool:
     return False
 
 
+class _Line(NamedTuple):
+    """A line of a caption; all lines of one have the font that has most of its letters."""
+
+    text: str
+    font: Font
+
+
+def _lines(caption: str) -> list[_Line]:
+    text = f"- {display_text(caption)}"
+    font = font_for(text, FONT_SIZE)
+    lines = wrapped_lines(text, CELL_WIDTH - 2 * MARGIN, font.getlength, most=LINES_PER_CAPTION)
+    return [_Line(line, font) for line in lines]
+
+
 def _draw_heading(canvas: ImageDraw.ImageDraw, heading: str, *, legend: str) -> None:
     large, small = ImageFont.load_default(HEADING_SIZE), ImageFont.load_default(FONT_SIZE)
     canvas.text((MARGIN, MARGIN + 2), heading, fill=TEXT, font=large)
@@ -70,11 +78,15 @@ def _draw_heading(canvas: ImageDraw.ImageDraw, heading: str, *, legend: str) -> 
 
 
 def _draw_line(
-    canvas: ImageDraw.ImageDraw, position: tuple[float, float], line: str, vocabulary: Container[str] | None
+    canvas: ImageDraw.ImageDraw, position: tuple[float, float], line: _Line, vocabulary: Container[str] | None
 ) -> None:
-    font = ImageFont.load_default(FONT_SIZE)
     x, y = position
-    for word in line.split(" "):
+    leftwards = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in line.text)
+    if leftwards:
+        x += CELL_WIDTH - 2 * MARGIN
+    for word in line.text.split(" "):
         unknown = vocabulary is not None and is_unknown(word, vocabulary)
-        canvas.text((x, y), word, fill=UNKNOWN if unknown else TEXT, font=font)
-        x += font.getlength(f"{word} ")
+        width = line.font.getlength(f"{word} ")
+        x -= width if leftwards else 0
+        canvas.text((x, y), word, fill=UNKNOWN if unknown else TEXT, font=line.font)
+        x += 0 if leftwards else width

@@ -1,7 +1,8 @@
 """Pictures of photos with their captions."""
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from tfcaption.preprocessing.fonts import font_for
 from tfcaption.records.display import display_text, wrapped_lines
 
 PICTURE_WIDTH = 640  # pixels
@@ -33,8 +34,9 @@ def draw_beside(photo: Image.Image, caption: str, reference: str) -> Image.Image
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return wrapped_lines(display_text(text), width, ImageFont.load_default(FONT_SIZE).getlength)
+    return wrapped_lines(display_text(text), width, font_for(text, FONT_SIZE).getlength)
 
 
 def _write(sheet: Image.Image, lines: list[str], x: int, y: int, colour: str) -> None:
-    ImageDraw.Draw(sheet).multiline_text((x, y), "\n".join(lines), fill=colour, font=ImageFont.load_default(FONT_SIZE))
+    text = "\n".join(lines)
+    ImageDraw.Draw(sheet).multiline_text((x, y), text, fill=colour, font=font_for(text, FONT_SIZE))

@@ -32,7 +32,9 @@ def wrapped_lines(text: str, width: float, length: Callable[[str], float], *, mo
         if length(joined) <= width:
             line = joined
             continue
-        if line:
+        if length(word) > width:
+            word = joined  # broken anyway, as all text of a script without spaces is
+        elif line:
             lines.append(line)
         while length(word) > width and len(word) > 1:
             end = _longest_start(word, width, length)

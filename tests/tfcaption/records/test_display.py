@@ -29,7 +29,7 @@ def wide(text):
 
 
 def test_lines_are_broken_by_their_width_and_a_wide_word_inside():
-    assert wrapped_lines("iiii iiii mm mmmmm i", 12, wide) == ["iiii iiii", "mm", "mmmm", "m i"]
+    assert wrapped_lines("iiii iiii mm mmmmm i", 12, wide) == ["iiii iiii", "mm m", "mmmm", "i"]
     assert wrapped_lines("mm", 1, wide) == ["m", "m"]
     assert wrapped_lines("", 12, wide) == [""]
 

@@ -22,6 +22,7 @@ function element(name, className, text = "") {
   const node = document.createElement(name);
   node.className = className;
   node.textContent = text;
+  if (text) node.dir = "auto"; // right to left in the languages that are written so
   return node;
 }
 
@@ -45,6 +46,7 @@ function showAttention(card, attention) {
     return;
   }
   const list = element("ol", "attention");
+  list.dir = "auto";
   for (const { word, weights } of attention) {
     const side = Math.sqrt(weights.length);
     const largest = Math.max(...weights, 1e-9);  // all 0 for a word that takes the sentinel
