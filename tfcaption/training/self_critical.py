@@ -11,12 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.decoding.sampling import BatchPart, SamplingOptions, sample
-from tfcaption.metrics.bleu import ReferenceNgrams, sentence_bleu
-from tfcaption.metrics.cider import Cider, TfIdf
 from tfcaption.metrics.tokens import Tokens
 from tfcaption.models.captioner import Captioner
 from tfcaption.records.examples import Stage
-from tfcaption.records.vocabulary import END, PAD, START
+from tfcaption.records.vocabulary import PAD, START
+from tfcaption.training.rewards import CaptionRewards
 
 SAMPLING_STREAM = 1000  # differs from all dropout streams, which share the seed
 
@@ -46,10 +45,9 @@ class SelfCritical:
         compiled: bool,
     ) -> None:
         self._captioner, self._stage, self._compiled = captioner, stage, compiled
-        self._samples, self._bleu_weight = samples, bleu_weight
+        self._samples = samples
         self._options = SamplingOptions(max_tokens=max_tokens, count=samples)
-        self._cider = Cider(photos)
-        self._reference_vectors: dict[bytes, TfIdf] = {}  # a cache: references come back every epoch
+        self._rewards = CaptionRewards(photos, bleu_weight=bleu_weight)
 
     def __call__(
         self,
@@ -102,31 +100,6 @@ class SelfCritical:
         Returns:
             (photos, samples) float32.
         """
-        rewards = np.zeros((len(sampled), self._samples))
-        for photo, captions in enumerate(references):
-            if captions.any():
-                hypotheses = [tokens_to_end(tokens) for tokens in sampled[photo]]
-                rewards[photo] = self._rewards(hypotheses, captions[captions.any(1)])
+        rewards = self._rewards(sampled, references[..., 1:])
         baselines = (rewards.sum(1, keepdims=True) - rewards) / (self._samples - 1)
         return (rewards - baselines).astype(np.float32)
-
-    def _rewards(self, hypotheses: list[list[int]], references: np.ndarray) -> np.ndarray:
-        """Rewards of one photo's captions, (samples,) float64."""
-        vectors = [self._reference_vector(tokens) for tokens in references]
-        rewards = np.array([self._cider.score(self._cider.tf_idf(tokens), vectors) for tokens in hypotheses])
-        if self._bleu_weight:
-            reference_ngrams = ReferenceNgrams.of([tokens_to_end(tokens[1:]) for tokens in references])
-            rewards += self._bleu_weight * np.array([sentence_bleu(tokens, reference_ngrams) for tokens in hypotheses])
-        return rewards
-
-    def _reference_vector(self, tokens: np.ndarray) -> TfIdf:
-        key = tokens.tobytes().rstrip(b"\0")
-        if key not in self._reference_vectors:
-            self._reference_vectors[key] = self._cider.tf_idf(tokens_to_end(tokens[1:]))
-        return self._reference_vectors[key]
-
-
-def tokens_to_end(tokens: np.ndarray) -> list[int]:
-    """A caption's tokens up to and with <end>. The reward includes <end>, or captions would learn to end badly."""
-    ids = [token for token in tokens.tolist() if token != PAD]
-    return ids[: ids.index(END) + 1] if END in ids else ids

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from nltk.translate import bleu_score
 
+from tests.support.captions import tokens_to_end
 from tests.support.cider import brute_force_cider
 from tests.support.models import DECODERS, captioner, captions, features_of
 from tfcaption.config import TrainConfig
@@ -14,7 +15,6 @@ from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.decoding.sampling import SamplingOptions, sample
 from tfcaption.models.captioner import banned_token_mask
 from tfcaption.records.vocabulary import END, OOV, PAD, START
-from tfcaption.training import self_critical
 from tfcaption.training.precision import ComputeMode
 from tfcaption.training.self_critical import SelfCritical
 from tfcaption.training.step import Trainer
@@ -63,11 +63,11 @@ def test_the_bleu_weight_adds_the_mean_of_nltks_bleu_1_to_4_to_the_reward():
     )
     bleu = np.zeros((6, 3))
     for photo, caption in itertools.product(range(5), range(3)):
-        tokens = [self_critical.tokens_to_end(reference[1:]) for reference in references[photo] if reference.any()]
+        tokens = [tokens_to_end(reference[1:]) for reference in references[photo] if reference.any()]
         bleu[photo, caption] = np.mean(
             bleu_score.sentence_bleu(
                 tokens,
-                self_critical.tokens_to_end(sampled[photo, caption]),
+                tokens_to_end(sampled[photo, caption]),
                 weights=[(1 / n,) * n for n in range(1, 5)],
                 smoothing_function=bleu_score.SmoothingFunction().method2,
             )
@@ -81,11 +81,6 @@ def brute_force_cider_of(photo, caption, references):
     """CIDEr-D of one caption: the corpus mean where all other captions score 0, times the number of photos."""
     nothing = dict.fromkeys(references, "nothing")
     return len(references) * brute_force_cider(nothing | {photo: caption}, references)
-
-
-def test_only_tokens_up_to_the_end_count():
-    assert self_critical.tokens_to_end(np.array([5, 6, END, PAD, PAD])) == [5, 6, END]
-    assert self_critical.tokens_to_end(np.array([5, 6, 7])) == [5, 6, 7]
 
 
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -175,16 +170,7 @@ def test_training_by_cider_raises_the_reward_though_it_never_trains_on_a_referen
 
     def mean_reward():
         sampled = objective(batch, tf.constant([7, 7]))["tokens"].numpy()
-        references = [objective._cider.tf_idf(photo[0][1:]) for photo in TARGETS]
-        return np.mean(
-            [
-                objective._cider.score(
-                    objective._cider.tf_idf(self_critical.tokens_to_end(tokens[1:])), [references[photo]]
-                )
-                for photo in range(4)
-                for tokens in sampled[photo]
-            ]
-        )
+        return objective._rewards(sampled[..., 1:], tokens[:, :1, 1:]).mean()
 
     before = mean_reward()
     steps = trainer.train_steps(iter(data), 120)
