@@ -67,7 +67,7 @@ NEEDS_TENSORFLOW = {
     "runs": {"checkpoints", "encoders"},
     "evaluation": {"predictions", "evaluator", "opening", "candidates", "reranker"},
     "serving": {"run_captioner", "exported_captioner", "export"},
-    "training": "all but sweep",
+    "training": "all but rewards and sweep",
     "benchmarks": {"input", "training", "search", "baselines"},
 }
 # beam_jobs: each may import those before it and itself.

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.decoding.sampling import BatchPart, SamplingOptions, sample
-from tfcaption.metrics.tokens import Tokens
 from tfcaption.models.captioner import Captioner
 from tfcaption.records.examples import Stage
 from tfcaption.records.vocabulary import PAD, START
@@ -37,7 +36,7 @@ class SelfCritical:
         self,
         captioner: Captioner,
         stage: Stage,
-        photos: Iterable[Sequence[Tokens]],
+        photos: Iterable[Sequence[Sequence[int]]],
         *,
         samples: int,
         bleu_weight: float,
