@@ -160,7 +160,7 @@ class TrainConfig(_Section):
     """Objective and optimizer."""
 
     start_from: str | None = None
-    """Run whose best weights initialise this one."""
+    """Run whose best weights initialise this one. Its vocabulary may be another: weights of words go by the words."""
     objective: Literal["cross_entropy", "cider"] = "cross_entropy"
     """cider: self-critical sequence training (SCST) with a CIDEr-D reward on sampled captions. Start from a
     cross-entropy checkpoint with a fraction of its learning rate. Dropout applies to photo features only."""

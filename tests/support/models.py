@@ -24,11 +24,20 @@ DECODERS = {
 }
 
 
-def captioner(variant="frozen", seed=0, encoder_weights="random", compiled=False, image_size=32, **options):
+def captioner(
+    variant="frozen",
+    seed=0,
+    encoder_weights="random",
+    compiled=False,
+    image_size=32,
+    words=WORDS,
+    max_tokens=40,
+    **options,
+):
     keras.utils.set_random_seed(seed)
     sizes = {"gru_units": 16, "dense_units": 12, "attention_units": 8, "transformer_units": 16, "transformer_heads": 2}
     config = ModelConfig(variant=variant, weights="random", **sizes, **options)
-    embedding = np.random.default_rng(seed).normal(0, 1, (WORDS, 6)).astype(np.float32)
+    embedding = np.random.default_rng(seed).normal(0, 1, (words, 6)).astype(np.float32)
     finetuned = variant == "finetuned"
     # Building ResNet50 takes a second and everything else a few milliseconds, so captioners that never change it share
     # one. The decoder's initial weights do not depend on it.
@@ -36,7 +45,7 @@ def captioner(variant="frozen", seed=0, encoder_weights="random", compiled=False
         encoder = new_encoder(image_size, encoder_weights, finetuned=finetuned)
     else:
         encoder = Encoder([_resnet50_of_policy(image_size, keras.config.dtype_policy().name)], finetuned=False)
-    return Captioner(config, encoder=encoder, embedding=embedding, max_tokens=40, compiled=compiled)
+    return Captioner(config, encoder=encoder, embedding=embedding, max_tokens=max_tokens, compiled=compiled)
 
 
 def new_encoder(image_size=32, weights="random", *, finetuned=False):

@@ -65,8 +65,12 @@ def test_a_training_begins_with_the_best_weights_of_another_run(trained_run, sam
 def test_a_run_with_another_decoder_cannot_be_begun_with(trained_run, sample_records, pooled, tmp_path):
     other = config(tmp_path / "other", sample_records, 1, pooled, gru_units=16)
     other.train.start_from = str(trained_run)
-    with pytest.raises(RunError, match="its model is not that of this config"):
+    with pytest.raises(RunError, match=f"^train.start_from={trained_run}: has model.gru_units=32; set the same"):
         train(other)
+    settings = config(tmp_path / "wide", sample_records, 1, pooled, embedding_units=24)
+    settings.train.start_from = str(trained_run)
+    with pytest.raises(RunError, match="its word vectors have 16 units, not 24; set model.embedding_units=16"):
+        train(settings)
     other.train.start_from, other.run = str(tmp_path / "none"), str(tmp_path / "another")
     with pytest.raises(RunError, match="not a run directory"):
         train(other)

@@ -45,6 +45,7 @@ class AttentionDecoder(Decoder):
     """
 
     stage: Stage = "map"
+    sizes = ("gru_units", "dense_units", "attention_score", "attention_units", "attention_sentinel")
 
     def __init__(self, config: ModelConfig, embedding: np.ndarray, **options: Unpack[DecoderOptions]) -> None:
         super().__init__(config, embedding, **options)

@@ -46,15 +46,7 @@ class Captioner(keras.Model):
     ) -> None:
         super().__init__(name="captioner")
         self.encoder = encoder
-        decoder = DECODERS[config.decoder]
-        self.decoder = decoder(
-            config,
-            embedding,
-            shape=encoder.feature_shape(decoder.stage),
-            masked=encoder.varying and decoder.stage == "map",
-            use_cudnn=False if compiled else "auto",
-            max_tokens=max_tokens,
-        )
+        self.decoder = new_decoder(config, encoder, embedding, max_tokens=max_tokens, compiled=compiled)
         self._attention_penalty = config.attention_penalty
         self._packs_tokens = uses_packed_tokens(compiled)
         self.built = True
@@ -136,6 +128,26 @@ class Captioner(keras.Model):
         memory, state = self.decoder.start(features, photo_seed)
         state = tf.nest.map_structure(lambda values: tf.repeat(values, captions_per_photo, axis=0), state)
         return self.decoder.teacher_forced(tokens, memory, state, word_seed)
+
+
+def new_decoder(
+    config: ModelConfig,
+    encoder: Encoder | ImportedEncoder,
+    embedding: np.ndarray,
+    *,
+    max_tokens: int,
+    compiled: bool,
+) -> Decoder:
+    """The decoder of a config for the features of an encoder; arguments as those of `Captioner`."""
+    decoder = DECODERS[config.decoder]
+    return decoder(
+        config,
+        embedding,
+        shape=encoder.feature_shape(decoder.stage),
+        masked=encoder.varying and decoder.stage == "map",
+        use_cudnn=False if compiled else "auto",
+        max_tokens=max_tokens,
+    )
 
 
 def banned_token_mask(

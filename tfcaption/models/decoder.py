@@ -4,7 +4,8 @@ A new decoder is a subclass of `Decoder`, an entry of `models.captioner.DECODERS
 and the feature stages that it can train from in `runs.directory.trainable_stages`.
 """
 
-from typing import Any, NamedTuple, NotRequired, TypeAlias, TypedDict, Unpack
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, NotRequired, TypeAlias, TypedDict, Unpack
 
 import keras
 import numpy as np
@@ -20,6 +21,10 @@ Memory: TypeAlias = Any
 
 State: TypeAlias = Any
 """What a decoder passes from token to token: a nest of tensors (captions, ...)."""
+
+
+Pairs: TypeAlias = Sequence[tuple[int, int]]
+"""What two decoders have in common: (index in this one, index in the other)."""
 
 
 class DecoderOutput(NamedTuple):
@@ -52,6 +57,7 @@ class Decoder(keras.layers.Layer):
     """
 
     stage: Stage = "pooled"  # the encoder's stage that the decoder takes
+    sizes: ClassVar[tuple[str, ...]] = ()  # fields of `ModelConfig` that say which weights it has, and what they mean
 
     def __init__(self, config: ModelConfig, embedding: np.ndarray, **options: Unpack[DecoderOptions]) -> None:
         super().__init__(name="decoder")
@@ -67,6 +73,32 @@ class Decoder(keras.layers.Layer):
         )
         # Logits, softmax and loss are float32 under every precision policy.
         self.logits = Logits(vocabulary_size, dtype="float32", name="logits")
+
+    def take_weights(self, other: "Decoder", words: Pairs) -> None:
+        """Take over the weights of a decoder that has other words.
+
+        What the other one lacks, such as the weights of new words, stays as it is.
+
+        Args:
+            other: of the same class and sizes.
+            words: token ids of the words that both have.
+
+        Raises:
+            ValueError: another weight has another shape; the message names it.
+        """
+        indexed = {id(variable): (axis, pairs) for variable, axis, pairs in self._indexed_weights(other, words)}
+        for variable, source in zip(self.weights, other.weights, strict=True):
+            value = source.numpy()
+            if id(variable) in indexed:
+                axis, pairs = indexed[id(variable)]
+                value = _with_rows(variable.numpy(), value, axis, pairs)
+            if value.shape != tuple(variable.shape):
+                raise ValueError(f"{variable.path} is {tuple(variable.shape)} here and {value.shape} there")
+            variable.assign(value)
+
+    def _indexed_weights(self, other: "Decoder", words: Pairs) -> list[tuple[keras.Variable, int, Pairs]]:
+        """The weights that are taken over one by one along an axis: (weight, axis, pairs)."""
+        return [(self.embedding.embeddings, 0, words), (self.logits.kernel, 1, words), (self.logits.bias, 0, words)]
 
     def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
         """Memory and state before the first token.
@@ -108,3 +140,11 @@ class Decoder(keras.layers.Layer):
             (captions, vocabulary) float32 logits, and the next state.
         """
         raise NotImplementedError
+
+
+def _with_rows(values: np.ndarray, others: np.ndarray, axis: int, pairs: Pairs) -> np.ndarray:
+    """A copy of an array that has some rows along an axis from another one."""
+    changed = np.moveaxis(values, axis, 0).copy()
+    ours, theirs = np.array(pairs).T
+    changed[ours] = np.moveaxis(others, axis, 0)[theirs]
+    return np.moveaxis(changed, 0, axis)

@@ -26,6 +26,8 @@ class GruDecoder(Decoder):
     (captions, gru_units).
     """
 
+    sizes = ("gru_units", "dense_units")
+
     def __init__(self, config: ModelConfig, embedding: np.ndarray, **options: Unpack[DecoderOptions]) -> None:
         super().__init__(config, embedding, **options)
         use_cudnn = options["use_cudnn"]

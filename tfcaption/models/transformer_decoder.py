@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import ModelConfig
-from tfcaption.models.decoder import Decoder, DecoderOptions, DecoderOutput, Memory, State
+from tfcaption.models.decoder import Decoder, DecoderOptions, DecoderOutput, Memory, Pairs, State
 from tfcaption.models.layers import MASKED_SCORE, as_regions, dropout, real_regions
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
@@ -34,6 +34,7 @@ class TransformerDecoder(Decoder):
     """
 
     stage: Stage = "map"
+    sizes = ("transformer_units", "transformer_layers", "transformer_heads")
 
     def __init__(self, config: ModelConfig, embedding: np.ndarray, **options: Unpack[DecoderOptions]) -> None:
         super().__init__(config, embedding, **options)
@@ -60,6 +61,11 @@ class TransformerDecoder(Decoder):
         self.output_norm.build((None, self.units))
         self.logits.build((None, self.units))
         self.built = True
+
+    def _indexed_weights(self, other: Decoder, words: Pairs) -> list[tuple[keras.Variable, int, Pairs]]:
+        assert isinstance(other, TransformerDecoder)
+        positions = [(time, time) for time in range(min(self.max_tokens, other.max_tokens))]
+        return [*super()._indexed_weights(other, words), (self.position_embedding.embeddings, 0, positions)]
 
     @property
     def blocks(self) -> list["DecoderBlock"]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfcaption.backbones.building import building
+from tfcaption.backbones.building import building, random_state_restored
 from tfcaption.backbones.cutting import split
 from tfcaption.config import ModelConfig
-from tfcaption.models.captioner import Captioner
+from tfcaption.models.captioner import DECODERS, Captioner, new_decoder
 from tfcaption.models.decoder import Decoder
 from tfcaption.models.encoder import Encoder, ImportedEncoder
 from tfcaption.runs.directory import CHECKPOINTS, Run, RunError, has_encoder, is_run, load_run
@@ -76,8 +76,11 @@ def load_tuned_encoder(run: Run, checkpoint: str = "best") -> Encoder:
     return encoder
 
 
-def restore(captioner: Captioner, source: Run, words: list[str], model: ModelConfig) -> None:
+def restore(captioner: Captioner, source: Run, words: list[str], model: ModelConfig) -> str:
     """Load the best weights of another run into a captioner.
+
+    Weights of words are found by the words, so the runs may have other vocabularies. Words that the other run does not
+    know keep their initial weights.
 
     Args:
         captioner: with a decoder of the same kind and sizes.
@@ -85,28 +88,57 @@ def restore(captioner: Captioner, source: Run, words: list[str], model: ModelCon
         words: the captioner's vocabulary.
         model: the captioner's config.
 
+    Returns:
+        A line for the console on the words that both know; empty if they have one vocabulary.
+
     Raises:
-        RunError: the source has another vocabulary, encoder or decoder, or no checkpoint yet.
+        RunError: the source has another encoder or decoder, or no checkpoint yet.
     """
-    if source.words != words:
-        raise RunError(f"{source.path}: has another vocabulary; train.start_from needs a run on the same records")
-    ours, theirs = (" and ".join(each.encoder_names) for each in (model, source.config.model))
-    if ours != theirs:
-        raise RunError(
-            f"train.start_from={source.path}: has the encoder {theirs}, not {ours}; a decoder cannot go on with the "
-            "features of another encoder"
-        )
-    if model.decoder == "attention" and model.attention_sentinel != source.config.model.attention_sentinel:
-        raise RunError(  # TensorFlow would leave the weights of its sentinel unread
-            f"train.start_from={source.path}: has model.attention_sentinel="
-            f"{str(source.config.model.attention_sentinel).lower()}; set the same"
-        )
+    prefix = f"train.start_from={source.path}"
+    _check_same_model(model, source.config.model, prefix)
+    theirs = {word: index for index, word in enumerate(source.words)}
+    known = [(index, theirs[word]) for index, word in enumerate(words) if word in theirs]
     with _checkpoint(source, "best") as file:
+        units = embedding_units(file)
+        if units != captioner.decoder.embedding_units:
+            raise RunError(
+                f"{prefix}: its word vectors have {units} units, not {captioner.decoder.embedding_units}; set "
+                f"model.embedding_units={units}, or model.glove to vectors of {units}"
+            )
+        with random_state_restored():
+            trained = new_decoder(
+                source.config.model,
+                captioner.encoder,
+                np.zeros((len(source.words), units), np.float32),
+                max_tokens=source.info.max_length,
+                compiled=False,
+            )
         try:
-            _read_checkpoint(captioner.decoder, captioner.encoder, source, file)
+            _read_checkpoint(trained, captioner.encoder, source, file)
+            captioner.decoder.take_weights(trained, known)
         except (ValueError, AssertionError) as error:
             reason = str(error).partition(" Target variable")[0]  # Keras adds all values of the variable
-            raise RunError(f"train.start_from={source.path}: its model is not that of this config: {reason}") from error
+            raise RunError(f"{prefix}: its model is not that of this config: {reason}") from error
+    if words == source.words:
+        return ""
+    return f"{prefix}: knows {len(known):,} of the {len(words):,} words; the other {len(words) - len(known):,} are new"
+
+
+def _check_same_model(ours: ModelConfig, theirs: ModelConfig, prefix: str) -> None:
+    """Refuse to go on with a model of another encoder, decoder or size."""
+    encoders = [" and ".join(model.encoder_names) for model in (ours, theirs)]
+    if encoders[0] != encoders[1]:
+        raise RunError(
+            f"{prefix}: has the encoder {encoders[1]}, not {encoders[0]}; a decoder cannot go on with the features of "
+            "another encoder"
+        )
+    names = ("decoder", *DECODERS[ours.decoder].sizes)
+    settings = ours.model_dump(), theirs.model_dump()
+    others = [
+        f"model.{name}={str(settings[1][name]).lower()}" for name in names if settings[0][name] != settings[1][name]
+    ]
+    if others:
+        raise RunError(f"{prefix}: has {' and '.join(others)}; set the same")
 
 
 @contextmanager

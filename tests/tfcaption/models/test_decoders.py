@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.models import DECODERS, captioner, captions, features_of
+from tests.support.models import DECODERS, WORDS, captioner, captions, features_of
 from tfcaption.config import ModelConfig
 from tfcaption.models.captioner import DECODERS as CAPTIONER_DECODERS
 from tfcaption.records.vocabulary import START
@@ -33,6 +33,28 @@ def test_a_checkpoint_holds_all_weights_of_a_decoder(decoder, tmp_path):
     tf.train.Checkpoint(decoder=second).restore(path).assert_existing_objects_matched()
     for saved, restored in zip(first.weights, second.weights, strict=True):
         np.testing.assert_array_equal(saved, restored)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_decoder_with_another_vocabulary_says_of_shared_words_what_the_one_says_that_it_took_the_weights_of(decoder):
+    """And leaves alone the weights of words that the other one lacks; captions may be longer or shorter there."""
+    ours = [0, 1, 2, 3, 8, 5, 9, 4, 6]  # token ids here by those there, which lacks 7 and 10
+    options = {"encoder_weights": None, "image_size": 64, **DECODERS[decoder]}
+    model, other = captioner(seed=0, **options), captioner(seed=1, words=9, max_tokens=9, **options)
+    fresh = [weight.numpy() for weight in model.decoder.weights]
+    model.decoder.take_weights(other.decoder, [(id_, index) for index, id_ in enumerate(ours)])
+    tokens = captions()
+    tokens[np.isin(tokens, (7, 10))] = 5
+    features = features_of(model)
+    said = model.predict(features, tf.constant(tokens)).logits.numpy()[..., ours]
+    expected = other.predict(features, tf.constant(np.vectorize(ours.index)(tokens)))
+    np.testing.assert_allclose(said, expected.logits, rtol=1e-5, atol=1e-6)
+    for weight, before in zip(model.decoder.weights, fresh, strict=True):
+        if WORDS in before.shape:
+            axis = before.shape.index(WORDS)
+            np.testing.assert_array_equal(np.take(weight, (7, 10), axis), np.take(before, (7, 10), axis))
+        elif before.shape[0] == 40:
+            np.testing.assert_array_equal(weight[9:], before[9:])
 
 
 def test_a_step_of_some_captions_does_not_need_the_others(any_model):

@@ -4,14 +4,19 @@ import io
 import os
 
 import keras
+import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.records import read_all
+from tests.conftest import extracted
+from tests.support.records import build, read_all
 from tests.support.runs import config
+from tests.support.sources import SmallDataset
 from tfcaption.backbones.errors import EncoderError
 from tfcaption.config import updated_config
-from tfcaption.runs.directory import check_weights, open_run, plan_run
+from tfcaption.records.vocabulary import load_vocabulary
+from tfcaption.runs.checkpoints import load_captioner
+from tfcaption.runs.directory import check_weights, load_run, open_run, plan_run
 from tfcaption.training.assemble import assemble, new_captioner
 from tfcaption.training.console import describe
 
@@ -69,3 +74,34 @@ def test_augmentation_changes_training_photos_and_no_other(sample_records, tmp_p
     assert not any(photo.numpy().tobytes() in pixels for photo in train)
     assert all(photo.numpy().tobytes() in pixels for photo in dev if photo.numpy().any())
     assert "from photo with crop_flip, in memory" in describe(training)
+
+
+def test_a_run_on_other_photos_starts_from_the_words_that_both_know(
+    glove_run, glove_file, sample_records, shared_extractors, tmp_path
+):
+    """New words start as they do in any run, from the word vectors where there are some."""
+    records = tmp_path / "records"
+    assert build(SmallDataset(tmp_path), records) == 0
+    features = extracted(records, tmp_path / "features", "pooled")
+    words, before = load_vocabulary(records), load_vocabulary(sample_records)
+    new = [word for word in words if word not in before]
+    assert new and len(words) - len(new) > 4
+    (tmp_path / "glove.txt").write_text("".join([*glove_file.open(), *(f"{word} 1 2 3 4 5\n" for word in new)]))
+    settings = config(tmp_path / "run", records, 1, features, glove=str(tmp_path / "glove.txt"))
+    settings.train.start_from = str(glove_run)
+    training = assemble(plan_run(settings))
+    assert (
+        f"train.start_from={glove_run}: knows {len(words) - len(new)} of the {len(words)} words; "
+        f"the other {len(new)} are new"
+    ) in training.notes
+    ours, theirs = training.trainer.captioner.decoder, load_captioner(load_run(glove_run))[0].decoder
+    for index, word in enumerate(words):
+        vectors = [ours.embedding.embeddings.numpy()[index], ours.logits.kernel.numpy()[:, index]]
+        if word in new:
+            np.testing.assert_array_equal(vectors[0], [1, 2, 3, 4, 5])
+            assert vectors[1].any()
+        else:
+            place = before.index(word)
+            np.testing.assert_array_equal(vectors[0], theirs.embedding.embeddings.numpy()[place])
+            np.testing.assert_array_equal(vectors[1], theirs.logits.kernel.numpy()[:, place])
+    np.testing.assert_array_equal(ours.gru.cell.kernel, theirs.gru.cell.kernel)
