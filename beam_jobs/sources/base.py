@@ -1,13 +1,14 @@
 """The interface of a caption layout, and what its captions and photos are."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from beam_jobs.errors import SourceError
+from beam_jobs.sources.splits import named_split
 from beam_jobs.sources.text_files import file_lines
 from tfcaption.preprocessing.photos import MAX_BYTES, is_photo_content
 from tfcaption.records.dataset_info import Rejection
@@ -179,6 +180,19 @@ def visible_files(path: Path, *, below: bool = False) -> list[Path]:
         return [path]
     files = (file for file, problem in entries_below(path) if not problem) if below else files_in(path)
     return sorted(file for file in files if not is_hidden(file.relative_to(path)))
+
+
+def caption_files(captions: Path, accept: Callable[[Path], bool]) -> list[Path]:
+    """The files that a layout accepts in the folder of the captions, or else in folders of splits below it (`train/`).
+
+    A file named `metadata` counts in any folder below: it lies beside its photos.
+    """
+    here = [path for path in visible_files(captions) if accept(path)]
+    return here or [
+        path
+        for path in visible_files(captions, below=True)
+        if (named_split(path.parent.name) or path.stem == "metadata") and accept(path)
+    ]
 
 
 def holds_photo(path: Path) -> bool:

@@ -18,9 +18,9 @@ def caption_columns(row: Mapping[str, Any], given: str | None = None) -> list[st
         row: of a table, or a JSON object.
         given: name of the column, or what is before the numbers; None: the first one in use.
     """
+    if given and has_value(row, given):
+        return [given]
     for name in (given,) if given else CAPTION_COLUMNS:
-        if given and given in row:
-            return [given]
         numbered = re.compile(rf"{re.escape(name)}(?:[ _.-]?\d+)?", 0 if given else re.IGNORECASE)
         if columns := [column for column in row if numbered.fullmatch(str(column).strip())]:
             return columns
@@ -31,3 +31,26 @@ def split_column(row: Mapping[str, Any]) -> str | None:
     """The column of splits: the first one in use that names a split in a row, else the first one that is not empty."""
     columns = [column for key in _SPLIT_KEYS for column in row if column_key(column) == key and row[column]]
     return next((column for column in columns if named_split(str(row[column]))), next(iter(columns), None))
+
+
+def value_of(row: Mapping[str, Any], column: str) -> Any:
+    """The value of a column; None if there is none.
+
+    A name with dots leads to a nested value: `image.file_name` is that of the object `image`. Of a list of objects it
+    is the list of their values.
+    """
+    if column in row:
+        return row[column]
+    first, dot, rest = column.partition(".")
+    inner = row.get(first) if dot else None
+    if isinstance(inner, dict):
+        return value_of(inner, rest)
+    if isinstance(inner, list | tuple):
+        found = [value_of(each, rest) for each in inner if isinstance(each, dict)]
+        return [each for each in found if each is not None] or None
+    return None
+
+
+def has_value(row: Mapping[str, Any], column: str) -> bool:
+    """Whether a row has a column, which may be empty, or a nested value of that name."""
+    return column in row or value_of(row, column) is not None

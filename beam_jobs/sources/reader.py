@@ -12,10 +12,11 @@ from beam_jobs.sources.coco import Coco, Karpathy
 from beam_jobs.sources.flickr import Flickr8k, Flickr30k
 from beam_jobs.sources.folder import Folder
 from beam_jobs.sources.grouping import bucket_count
+from beam_jobs.sources.json_files import JsonFiles
 from beam_jobs.sources.table import Table
 from beam_jobs.sources.webdataset import WebDataset
 
-LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder, Table, WebDataset)
+LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder, Table, JsonFiles, WebDataset)
 ENTRY_POINTS = "tfcaption.sources"
 AUTO = "auto"
 _USUAL = Columns()

@@ -3,18 +3,17 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from beam_jobs.errors import SourceError
-from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines, visible_files
-from beam_jobs.sources.columns import caption_columns, split_column
-from beam_jobs.sources.splits import named_split
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, caption_files, text_lines
+from beam_jobs.sources.columns import caption_columns
+from beam_jobs.sources.json_files import list_rows
+from beam_jobs.sources.rows import row_captions
 from beam_jobs.sources.text_files import utf8
 from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.records.dataset_info import REJECTED_FILE
-from tfcaption.records.photo_names import PHOTO_COLUMNS, usual_column
 from tfcaption.records.tables import delimiter_of, table_reader
 
 
@@ -31,37 +30,20 @@ class Table(Source):
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        return self._tables(visible_files(captions)) or self._tables(
-            path
-            for path in visible_files(captions, below=True)
-            if named_split(path.parent.name) or path.stem == "metadata"
-        )
+        return caption_files(captions, self._is_table)
 
-    def _tables(self, paths: Iterable[Path]) -> list[Path]:
-        tables = [path for path in paths if path.suffix.lower() in self._endings]
-        tables = [path for path in tables if path.name != REJECTED_FILE]  # lies beside captions of `caption_images`
-        return [path for path in tables if path.suffix.lower() == ".jsonl" or _has_header(path)]
+    def _is_table(self, path: Path) -> bool:
+        if path.suffix.lower() not in self._endings or path.name == REJECTED_FILE:  # one of `caption_images`
+            return False
+        return path.suffix.lower() == ".jsonl" or _has_header(path)
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
         for path in files:
-            rows = _reader(path)(path, listing)
-            keys: tuple[str, list[str]] | None = None
-            for number, row in rows:
-                where = f"{path.name}:{number}"
-                if keys is None:
-                    keys = _keys(path, row, columns)
-                photo_key, caption_keys = keys[0], caption_columns(row, columns.caption) or keys[1]
-                photo = row.get(photo_key)
-                cells: list[Any] = [row.get(key) for key in caption_keys]
-                cells = [cell for cell in cells if cell not in (None, "")] or cells[:1]
-                if photo is None or cells == [None]:
-                    listing.reject("caption", where, "malformed line", f"lacks {photo_key} or {caption_keys[0]}")
-                    continue
-                listing.captions_in += len(cells) - 1
-                column = columns.split or split_column(row) or "split"
-                for cell in cells:
-                    yield CaptionLine(where, str(photo), cell, row.get(column), None, path, column)
+            numbered = _reader(path)(path, listing)
+            yield from row_captions(
+                path, ((f"{path.name}:{number}", row) for number, row in numbered), listing, columns
+            )
 
 
 def _has_header(path: Path) -> bool:
@@ -74,7 +56,7 @@ def _reader(path: Path) -> Callable[[Path, Listing], Iterator[tuple[int, dict[st
     first = _first_line(path)
     if path.suffix.lower() == ".jsonl" or first.startswith("{"):
         return _json_rows
-    return _json_list if first.startswith("[") else _csv_rows
+    return list_rows if first.startswith("[") else _csv_rows
 
 
 def _first_line(path: Path) -> str:
@@ -162,38 +144,3 @@ def _json_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, An
             yield number, row
         else:
             listing.reject("caption", f"{path.name}:{number}", "malformed line", f"not a JSON object: {line[:80]}")
-
-
-def _json_list(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The entries of a list in JSON with their numbers."""
-    try:
-        with path.open("rb") as stream:
-            rows = json.load(utf8(stream))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path}: not JSON: {error}") from error
-    for number, row in enumerate(rows, start=1):
-        listing.captions_in += 1
-        if isinstance(row, dict):
-            yield number, row
-        else:
-            listing.reject("caption", f"{path.name}:{number}", "malformed line", f"not a JSON object: {row!s:.80}")
-
-
-def _keys(path: Path, row: dict[str, Any], columns: Columns) -> tuple[str, list[str]]:
-    """Names of the columns of the photo and of the captions; checks that all given ones exist."""
-    photo = usual_column(row, PHOTO_COLUMNS) if columns.photo is None else columns.photo
-    captions = caption_columns(row, columns.caption)
-    names = [str(name) for name in row]
-    if photo in row and captions and columns.split in (None, *row):
-        return photo, captions
-    if any(map(is_photo_name, names)):
-        raise SourceError(
-            f"{path}: no header? The first row was read as names of columns: {', '.join(names)}; write a first "
-            "line such as image,caption, with the delimiter of the table"
-        )
-    lacking = "photo" if photo not in row else "split" if captions else "caption"
-    cure = ", or move the file if it holds no captions" if lacking == "caption" else ""
-    raise SourceError(
-        f"{path}: no column {getattr(columns, lacking) or f'for the {lacking}'}; it has {', '.join(names)}; "
-        f"name them with --columns PHOTO CAPTION [SPLIT]{cure}"
-    )

@@ -487,10 +487,10 @@ def test_a_list_in_json_is_a_table_where_that_is_named(images, texts):
     listing = read_source(images, path, source="table")
     assert {photo.id: photo.captions for photo in listing.photos} == CAPTIONS
     assert [(each.id, each.reason) for each in listing.rejections] == [("captions.json:7", "malformed line")]
-    with pytest.raises(SourceError, match="holds no captions of a known layout"):  # such files may also hold results
-        read_source(images, texts)
+    assert read_source(images, path).source == "json"
+    (texts / "notes.md").write_text("[]")
     with pytest.raises(SourceError, match="a known layout; these are known .--source names the one of a file"):
-        read_source(images, path)
+        read_source(images, texts / "notes.md")
     path.write_text("[{")
     with pytest.raises(SourceError, match="captions.json: not JSON"):
         read_source(images, path, source="table")
