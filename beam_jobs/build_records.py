@@ -50,8 +50,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument(
         "--source",
         default="auto",
-        help="layout of the captions: flickr8k, flickr30k, karpathy, coco, folder, table, json, webdataset, or one "
-        "of another package; auto (default) recognises it",
+        help="layout of the captions: flickr8k, flickr30k, karpathy, coco, folder, table, json, parquet, "
+        "webdataset, addresses, or one of another package; auto (default) recognises it",
     )
     parser.add_argument(
         "--columns",

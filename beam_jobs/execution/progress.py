@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from apache_beam.metrics import Metrics
@@ -16,6 +16,7 @@ from tfcaption.runtime.progress import Progress
 KEPT_SHARDS = Metrics.counter("tfcaption", "kept_shards")  # shards of an earlier run, which a job does not write again
 _FOLDER = ".progress"
 _TOTAL = "total"
+_READING = "reading"  # folder of the counters of captions, a byte for each thousand
 _SECONDS_BETWEEN_UPDATES = 0.5
 
 
@@ -30,7 +31,13 @@ class ProgressCounter:
     def __init__(self, output: str, name: str) -> None:
         folder = Path(output) / _FOLDER
         # "wb" starts at zero again, so that a shard that Beam tries again is not counted twice.
-        self._stream = (folder / name).open("wb", buffering=0) if folder.is_dir() else None
+        path = folder / name
+        self._stream = path.open("wb", buffering=0) if path.parent.is_dir() else None
+
+    @classmethod
+    def of_captions(cls, output: str, name: str) -> "ProgressCounter":
+        """A counter of captions that are read, in thousands."""
+        return cls(output, f"{_READING}/{name}")
 
     def add(self, items: int = 1) -> None:
         """Count more items as done."""
@@ -56,7 +63,8 @@ def progress_shown(
 ) -> Iterator[None]:
     """Show what all `ProgressCounter`s of an output folder have counted, until the block ends.
 
-    Until the first item is counted, it says that workers start: they import Beam, some also TensorFlow.
+    Until the first item is counted, it says that workers start: they import Beam, some also TensorFlow. Then it shows
+    how many captions were read, if `ProgressCounter.of_captions` counts some.
 
     Args:
         output: the job's output folder; on another filesystem nothing is shown.
@@ -69,15 +77,22 @@ def progress_shown(
         yield
         return
     folder = Path(output) / _FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _READING).mkdir(parents=True, exist_ok=True)
     ended = threading.Event()
 
     def watch() -> None:
         print(f"{label}: starting workers", file=sys.stderr, flush=True)
         since = time.monotonic()
-        while not _items_done(folder) and not ended.wait(_SECONDS_BETWEEN_UPDATES):
-            now_and_then()
-            since = time.monotonic()
+        with ExitStack() as stack:
+            reading: Progress | None = None
+            while not _items_done(folder) and not ended.wait(_SECONDS_BETWEEN_UPDATES):
+                if captions := 1_000 * _items_done(folder / _READING):
+                    reading = reading or stack.enter_context(
+                        Progress(None, unit="captions", label="reading captions", since=since)
+                    )
+                    reading.update(captions)
+                now_and_then()
+                since = time.monotonic()
         if (known := total if total is not None else _announced(folder)) is None:
             return  # the job failed before
         with Progress(known, unit=unit, label=label, since=since) as progress:
@@ -107,4 +122,4 @@ def _announced(folder: Path) -> int | None:
 
 
 def _items_done(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir() if file.name != _TOTAL)
+    return sum(file.stat().st_size for file in folder.iterdir() if file.name not in (_TOTAL, _READING))

@@ -13,6 +13,8 @@ USUAL_SHARE = 0.01
 FEW, FEW_SHARE = 5, 0.1
 # Reason for a caption that the authors of the data set marked as unusable; such captions fail no job.
 MARKED = "marked by the data set"
+# Reason for a photo of which the data set has the address, or for its captions; it fails no job either.
+NOT_DOWNLOADED = "not downloaded"
 _NAMED = 3  # names that a message has of each reason
 
 
@@ -112,7 +114,7 @@ def check_rejected(rejections: RejectionCounts, kind: str, total: int, share: fl
     """Check that not too many photos or captions were rejected.
 
     Args:
-        rejections: of any kind; those that the data set itself marks do not count.
+        rejections: of any kind; those that the data set itself marks, and photos not downloaded, do not count.
         kind: "photo" or "caption".
         total: photos or captions, written and rejected ones.
         share: see `rejections_allowed`.
@@ -121,7 +123,7 @@ def check_rejected(rejections: RejectionCounts, kind: str, total: int, share: fl
     Raises:
         JobFailed: there are more; the message has the reasons and the first names.
     """
-    found = rejections.select(kind, without=[MARKED])
+    found = rejections.select(kind, without=[MARKED, NOT_DOWNLOADED])
     allowed = rejections_allowed(total, share)
     if found.total > allowed:
         raise JobFailed(

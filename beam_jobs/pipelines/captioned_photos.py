@@ -7,19 +7,22 @@ like Flickr8k is one bucket, so one process pays once. Every other process never
 
 import pickle
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import apache_beam as beam
 from apache_beam import pvalue
 
 from beam_jobs.execution.finish import REJECTED, rejected
+from beam_jobs.execution.progress import ProgressCounter
 from beam_jobs.sources.grouping import bucket_of, group_key
-from beam_jobs.sources.items import Item
+from beam_jobs.sources.items import Caption, Item
 from beam_jobs.sources.joining import Group, JoinContext, JoinedPhoto, JoinFacts, UncaptionedPhoto, UnreadList
-from beam_jobs.sources.parts import Part, ReadFacts, read_part
+from beam_jobs.sources.parts import Part, ReadFacts, is_span_of_lines, lines_before, read_part
 from beam_jobs.sources.reader import DataSet
+from beam_jobs.sources.text_files import count_lines
 from tfcaption.records.dataset_info import Rejection
 
 ITEMS_PER_BATCH = 2_000  # that travel together, since each element of a pipeline has its cost
@@ -64,10 +67,15 @@ def add_photo_steps(pipeline: beam.Pipeline, data_set: DataSet, parts: Sequence[
         data_set: what to read.
         parts: all its parts.
     """
+    before: Any = {}
+    if spans := [part for part in parts if is_span_of_lines(part, data_set)]:
+        counts = pipeline | "Spans" >> beam.Create(spans, reshuffle=True) | "CountLines" >> beam.Map(_count_lines)
+        summed = counts | "AllCounts" >> beam.combiners.ToDict()
+        before = pvalue.AsSingleton(summed | "LinesBefore" >> beam.Map(partial(lines_before, spans)))
     read = (
         pipeline
         | "Parts" >> beam.Create(parts, reshuffle=True)
-        | "ReadPart" >> beam.ParDo(ReadPart(data_set)).with_outputs(_FACTS, REJECTED, main="items")
+        | "ReadPart" >> beam.ParDo(ReadPart(data_set), before).with_outputs(_FACTS, REJECTED, main="items")
     )
     read_facts = read[_FACTS] | "SumRead" >> beam.CombineGlobally(Merge(ReadFacts))
     joined = (
@@ -80,6 +88,10 @@ def add_photo_steps(pipeline: beam.Pipeline, data_set: DataSet, parts: Sequence[
     )
     join_facts = joined[_FACTS] | "SumJoined" >> beam.CombineGlobally(Merge(JoinFacts))
     return CaptionedPhotos(joined["chunks"], read_facts, join_facts, [read[REJECTED], joined[REJECTED]])
+
+
+def _count_lines(part: Part) -> tuple[int, int]:
+    return part.number, count_lines(part.path, part.span)
 
 
 class Merge(beam.CombineFn):
@@ -119,10 +131,13 @@ class ReadPart(beam.DoFn):
     def __init__(self, data_set: DataSet) -> None:
         self._data_set = data_set
 
-    def process(self, part: Part) -> Iterator[Any]:
+    def process(self, part: Part, lines_before: Mapping[int, int]) -> Iterator[Any]:
         """Read the part; items travel in batches."""
+        if part.number in lines_before:
+            part = part._replace(span=part.span._replace(lines_before=lines_before[part.number]))
         batches: dict[int, list[tuple[str, Item]]] = defaultdict(list)
-        buffered = 0
+        buffered = captions = 0
+        progress = ProgressCounter.of_captions(self._data_set.output or "", str(part.number))
         if not part.number:
             batches[0] = []  # there is one bucket at least
         for found in read_part(part, self._data_set):
@@ -132,6 +147,10 @@ class ReadPart(beam.DoFn):
                 yield pvalue.TaggedOutput(_FACTS, found)
             else:
                 name, item = found
+                if isinstance(item, Caption):
+                    captions += 1
+                    if not captions % 1_000:
+                        progress.add()
                 key = group_key(name)
                 bucket = bucket_of(key, self._data_set.buckets)
                 batch = batches[bucket]
@@ -144,6 +163,7 @@ class ReadPart(beam.DoFn):
                     yield from ((bucket, pickle.dumps(batch)) for bucket, batch in batches.items())
                     batches.clear()
                     buffered = 0
+        progress.close()
         yield from ((bucket, pickle.dumps(batch)) for bucket, batch in batches.items())
 
 

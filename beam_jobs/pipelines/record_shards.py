@@ -19,6 +19,7 @@ from beam_jobs.execution.rejections import RejectionCounts, check_rejected, name
 from beam_jobs.execution.shard_writer import write_shard, write_text
 from beam_jobs.pipelines.finished_shard import FinishedShard, fingerprint, remove_finished
 from beam_jobs.sources.base import CaptionedPhoto
+from beam_jobs.sources.unpacked_photos import remove_unpacked
 from tfcaption.preprocessing.photos import PhotoError, prepare_photo
 from tfcaption.records.dataset_info import REJECTED_FILE, DatasetInfo, RecordSettings, Rejection
 from tfcaption.records.examples import PhotoRecord, encode_record
@@ -229,6 +230,7 @@ def _finish(
             raise JobFailed(f"no photo is left for the training split: {named_reasons(rejections.select('photo'))}")
         _check_conservation(info, rejections)
         complete_output(output, RECORDS, info)
+    remove_unpacked(output)
     remove_leftovers(output, RECORDS, (shard.name for split in splits.values() for shard in split.shards))
 
 

@@ -38,6 +38,7 @@ from beam_jobs.sources.joining import JoinFacts
 from beam_jobs.sources.parts import Part, ReadFacts
 from beam_jobs.sources.plan import Plan, check_plan, make_plan
 from beam_jobs.sources.reader import DataSet
+from beam_jobs.sources.unpacked_photos import remove_unpacked
 from tfcaption.records.dataset_info import (
     REJECTED_FILE,
     SPLITS,
@@ -103,6 +104,7 @@ def run(job: RecordsJob, parts: Sequence[Part], options: PipelineOptions) -> Dat
         announcement.show()
         with suppress(OSError):  # what stopped the job may be that nothing can be written
             remove_file(job.output, PLAN_FILE)
+            remove_unpacked(job.output)
     return load_dataset_info(as_path(job.output)) if finished else None
 
 

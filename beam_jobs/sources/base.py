@@ -1,7 +1,7 @@
 """The interface of a caption layout, and what its captions and photos are."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.splits import named_split
-from beam_jobs.sources.text_files import file_lines
+from beam_jobs.sources.text_files import WHOLE, Span, file_lines
 from tfcaption.preprocessing.photos import MAX_BYTES, is_photo_content
 from tfcaption.records.dataset_info import Rejection
 from tfcaption.runtime.paths import entries_below, files_in, is_hidden
@@ -37,6 +37,10 @@ class CaptionedPhoto:
     source_ids: tuple[str, ...] = ()  # see `CaptionLine.source_id`
 
 
+def _no_unpacking(name: str, photo: bytes) -> Location:
+    raise NotImplementedError("only a job with an output folder can unpack photos")
+
+
 @dataclass
 class Listing:
     """What reading captions and looking for photos gives besides them."""
@@ -46,6 +50,7 @@ class Listing:
     captions_in: int = 0  # accepted + rejected
     accounted: set[Path] = field(default_factory=set)  # files read as captions or lists of photos
     files: list[Path] = field(default_factory=list)  # caption files, as the user is told them
+    unpack: Callable[[str, bytes], Location] = _no_unpacking  # copies a photo to where it can be read, each name once
 
     def reject(self, kind: str, name: str, reason: str, detail: str = "", *, captions: int = 0) -> None:
         """Add a rejection; see `Rejection` for the arguments."""
@@ -63,6 +68,7 @@ class CaptionLine(NamedTuple):
     file: Path | None = None  # that holds the caption, if its name or folder may say a split
     column: str = "split"  # that says `split`; in one of another name, words that name no split are no fault
     key: str = ""  # unique in the data set, as the file says; of several captions of one key the first counts
+    location: Location | None = None  # of the photo, where the file holds it, too; then `photo` says its content
 
 
 class Columns(NamedTuple):
@@ -97,6 +103,9 @@ class Source(ABC):
     name: str
     layout: str  # human-readable: how its files look
     every_photo_captioned: ClassVar[bool] = False  # True: a photo without captions is a fault; False: it is an extra
+    # True: the captions hold addresses of photos, many of which can no longer be had, so missing ones fail no job.
+    photos_were_downloaded: ClassVar[bool] = False
+    divided_by_lines: ClassVar[bool] = True  # spans of files need `Span.lines_before`
     # True: `read` gives a photo by its path, and the id is the file name, or the path where that is not unique.
     # False: it gives the name that the captions have, and that is the id.
     names_are_paths: ClassVar[bool] = False
@@ -119,6 +128,26 @@ class Source(ABC):
         Raises:
             SourceError: a file does not hold what its name says.
         """
+
+    def for_photos(self, images: Path, files: Sequence[Path]) -> "Source":
+        """The layout for photos below a folder: a copy of this one if their names say how captions name them.
+
+        Raises:
+            SourceError: they cannot be the photos of `files`.
+        """
+        return self
+
+    def can_be_divided(self, file: Path) -> bool:
+        """Whether several workers may share one of `files`, each calling `read_span` with another span."""
+        return False
+
+    def read_span(self, file: Path, span: Span, listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+        """The captions that begin in a span of one of `files`; see `read`."""
+        return self.read([file], listing, columns)
+
+    def holds_photos(self, files: Sequence[Path]) -> bool:
+        """Whether most bytes of some of `files` are those of photos, not of captions."""
+        return False
 
     def photo_files(self, images: Path) -> list[Path]:
         """Files that hold photos themselves, each read by `photos`; empty where photos are files below `images`.
@@ -158,9 +187,9 @@ def check_exists(images: Path, captions: Path) -> None:
         raise SourceError(f"--captions {captions}: no such file or folder; name the file or folder of the captions")
 
 
-def text_lines(path: Path, listing: Listing) -> Iterator[tuple[int, str]]:
+def text_lines(path: Path, listing: Listing, span: Span = WHOLE) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 file with their numbers; each counts as a caption, and one that is not UTF-8 is rejected."""
-    return decoded_lines(file_lines(path), path.name, listing)
+    return decoded_lines(file_lines(path, span), path.name, listing)
 
 
 def decoded_lines(lines: Iterable[tuple[int, bytes]], name: str, listing: Listing) -> Iterator[tuple[int, str]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
+from beam_jobs.sources.text_files import WHOLE, Span, can_be_divided
 from tfcaption.records.dataset_info import SPLITS
 
 
@@ -21,9 +22,17 @@ class Numbered(Source):
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
-        (path,) = files
-        for number, text in text_lines(path, listing):
-            where = f"{path.name}:{number}"
+        for path in files:
+            yield from self.read_span(path, WHOLE, listing, columns)
+
+    def can_be_divided(self, file: Path) -> bool:
+        """See `Source.can_be_divided`."""
+        return can_be_divided(file)
+
+    def read_span(self, file: Path, span: Span, listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+        """See `Source.read_span`."""
+        for number, text in text_lines(file, listing, span):
+            where = f"{file.name}:{number}"
             key, tab, caption = text.partition("\t")
             name, hash_sign, index = key.strip().rpartition("#")
             if not tab or not hash_sign or not name or not index.isdecimal():

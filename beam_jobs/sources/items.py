@@ -36,6 +36,7 @@ class FoundPhoto(NamedTuple):
 
     path: str
     location: Location
+    by_content: bool = False  # equal paths mean equal photos, so any of their locations will do
 
 
 class ReadFile(NamedTuple):

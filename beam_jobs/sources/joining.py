@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
-from beam_jobs.execution.rejections import RejectionCounts
+from beam_jobs.execution.rejections import NOT_DOWNLOADED, RejectionCounts
 from beam_jobs.sources.accounting import unread_reason
 from beam_jobs.sources.base import Location, holds_photo
 from beam_jobs.sources.caption_values import caption_problem, captions_in
@@ -182,7 +182,9 @@ class Group:
         locations: dict[str, list[Location]] = defaultdict(list)
         captioned = {file_name(name) for name in named}
         for member in self._all(FoundPhoto):
-            if is_photo_name(member.path, captioned):
+            if member.by_content and member.path in locations:
+                locations[member.path] = [min(*locations[member.path], member.location)]
+            elif member.by_content or is_photo_name(member.path, captioned):
                 locations[member.path].append(member.location)
         if data_set.photos_in_files:
             return {path: sorted(found) for path, found in locations.items()}
@@ -321,7 +323,8 @@ def _problem(photo: _Named, ambiguous: Mapping[Location, int], data_set: DataSet
     if not photo.captions:
         return "no captions", str(photo.locations[0]) if photo.locations else ""
     if not photo.locations:
-        return "missing photo", f"not found below {data_set.images}"
+        reason = NOT_DOWNLOADED if data_set.layout.photos_were_downloaded else "missing photo"
+        return reason, f"not found below {data_set.images}"
     if len(photo.locations) > 1:
         more = f"; and {len(photo.locations) - 5:,} more" if len(photo.locations) > 5 else ""
         return "ambiguous photo", "; ".join(map(str, sorted(photo.locations)[:5])) + more

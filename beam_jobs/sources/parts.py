@@ -1,7 +1,8 @@
 """What workers read of a data set, part by part: captions, files below its folders, members of tars, lists."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -9,18 +10,20 @@ from typing import NamedTuple
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.rejections import RejectionCounts
-from beam_jobs.sources.base import CaptionLine, Listing, path_below
+from beam_jobs.sources.base import CaptionLine, Listing, Source, path_below
 from beam_jobs.sources.counting import Distinct
 from beam_jobs.sources.items import Caption, FoundFile, FoundPhoto, Item, ListedName, Order, ReadFile
 from beam_jobs.sources.official_splits import SplitList, possible_lists
 from beam_jobs.sources.reader import DataSet
 from beam_jobs.sources.splits import named_split
-from beam_jobs.sources.text_files import UNSAFE_NAME, file_lines, is_absolute, listed_name, normal_name
+from beam_jobs.sources.text_files import UNSAFE_NAME, WHOLE, Span, file_lines, is_absolute, listed_name, normal_name
+from beam_jobs.sources.unpacked_photos import UnpackedPhotos
 from tfcaption.records.dataset_info import Rejection
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.paths import entries_below, is_hidden, is_local
 
 LINES_TO_TRY = 200  # of a file that may be a list
+BYTES_AT_ONCE = 64_000_000  # of a file of captions, where several workers can share it
 
 
 class Part(NamedTuple):
@@ -31,6 +34,7 @@ class Part(NamedTuple):
     path: Path
     split: str = ""  # of a list
     captioned: bool = False  # a file with photos, whose captions another part reads
+    span: Span = WHOLE  # of a file of captions; the lines before it are counted by `lines_before`
 
 
 @dataclass
@@ -66,7 +70,7 @@ def parts_of(data_set: DataSet) -> list[Part]:
         SourceError: `images` cannot hold photos of its layout.
     """
     images, captions, own = data_set.images, data_set.captions, OwnPaths()
-    found = [Part(0, "captions", file) for file in data_set.files]
+    found = [Part(0, "captions", file, span=span) for file in data_set.files for span in _spans(file, data_set.layout)]
     if not data_set.photos_as_named:
         read = set(map(own, data_set.files))
         members = data_set.layout.photo_files(images)
@@ -77,6 +81,34 @@ def parts_of(data_set: DataSet) -> list[Part]:
     lists = lists or possible_lists(data_set.folder, data_set.files)
     found += [Part(0, "list", path, split) for path, split in lists.items()]
     return [part._replace(number=number) for number, part in enumerate(found)]
+
+
+def _spans(file: Path, layout: Source) -> list[Span]:
+    """The spans by which workers share a file of captions."""
+    size = file.stat().st_size if not file.is_dir() else 0
+    if size <= BYTES_AT_ONCE or not layout.can_be_divided(file):
+        return [WHOLE]
+    starts = range(0, size, BYTES_AT_ONCE)
+    return [Span(start, start + BYTES_AT_ONCE if start != starts[-1] else None) for start in starts]
+
+
+def is_span_of_lines(part: Part, data_set: DataSet) -> bool:
+    """Whether the numbers of a part's lines depend on the lines of other parts."""
+    return part.span != WHOLE and data_set.layout.divided_by_lines
+
+
+def lines_before(parts: Iterable[Part], counts: Mapping[int, int]) -> dict[int, int]:
+    """Part -> how many lines are before it in its file.
+
+    Args:
+        parts: the spans of lines.
+        counts: part -> lines in it.
+    """
+    before, lines = dict[int, int](), defaultdict[Path, int](int)
+    for part in sorted(parts):
+        before[part.number] = lines[part.path]
+        lines[part.path] += counts[part.number]
+    return before
 
 
 def read_part(part: Part, data_set: DataSet) -> Iterator[tuple[str, Item] | Rejection | ReadFacts]:
@@ -109,22 +141,27 @@ def _read_captions(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
     starts = _starts(data_set)
     listing = Listing()
     yield part.path.name, ReadFile(own(part.path))
-    for number, line in enumerate(layout.read([part.path], listing, data_set.columns)):
-        yield from _reported(listing, own)
-        order = (part.number, number)
-        name = _normal_name(line, data_set, starts)
-        if not name:
-            detail = f"{line.photo[:80]!r} {UNSAFE_NAME}"
-            yield Rejection(kind="caption", id=line.where, reason="unsafe name", detail=detail)
-            continue
-        if line.file is not None:
-            facts.files.add(line.file)
-        if line.split not in (None, ""):
-            if named_split(str(line.split)) is not None:
-                facts.column = (order, line.column)
-            elif line.column not in facts.unknown_splits:
-                facts.unknown_splits[line.column] = (order, f"{line.where}: {line.column} {line.split!r:.80}")
-        yield name, Caption(order, name, line)
+    with UnpackedPhotos(data_set.output or "", f"{part.number:05d}") as unpacked:
+        if data_set.output is not None:
+            listing.unpack = unpacked.add
+        for number, line in enumerate(layout.read_span(part.path, part.span, listing, data_set.columns)):
+            yield from _reported(listing, own)
+            order = (part.number, number)
+            name = _normal_name(line, data_set, starts)
+            if not name:
+                detail = f"{line.photo[:80]!r} {UNSAFE_NAME}"
+                yield Rejection(kind="caption", id=line.where, reason="unsafe name", detail=detail)
+                continue
+            if line.file is not None:
+                facts.files.add(line.file)
+            if line.split not in (None, ""):
+                if named_split(str(line.split)) is not None:
+                    facts.column = (order, line.column)
+                elif line.column not in facts.unknown_splits:
+                    facts.unknown_splits[line.column] = (order, f"{line.where}: {line.column} {line.split!r:.80}")
+            if line.location is not None:
+                yield name, FoundPhoto(name, line.location, by_content=True)
+            yield name, Caption(order, name, line._replace(location=None))
     yield from _reported(listing, own)
     facts.captions += listing.captions_in
     facts.notes += [(part.number, note) for note in listing.notes]

@@ -7,16 +7,29 @@ from pathlib import Path
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.paths import as_path
+from beam_jobs.sources.addresses import Addresses
 from beam_jobs.sources.base import Columns, Source, check_exists
 from beam_jobs.sources.coco import Coco, Karpathy
 from beam_jobs.sources.flickr import Flickr8k, Flickr30k
 from beam_jobs.sources.folder import Folder
 from beam_jobs.sources.grouping import bucket_count
 from beam_jobs.sources.json_files import JsonFiles
+from beam_jobs.sources.parquet import Parquet
 from beam_jobs.sources.table import Table
 from beam_jobs.sources.webdataset import WebDataset
 
-LAYOUTS: tuple[type[Source], ...] = (Flickr8k, Flickr30k, Karpathy, Coco, Folder, Table, JsonFiles, WebDataset)
+LAYOUTS: tuple[type[Source], ...] = (
+    Flickr8k,
+    Flickr30k,
+    Karpathy,
+    Coco,
+    Folder,
+    Addresses,
+    Table,
+    JsonFiles,
+    WebDataset,
+    Parquet,
+)
 ENTRY_POINTS = "tfcaption.sources"
 AUTO = "auto"
 _USUAL = Columns()
@@ -87,8 +100,9 @@ def find_data_set(
     images, captions = as_path(images), as_path(captions)
     check_exists(images, captions)
     layout, files = _find_layout(source, captions)
+    layout = layout.for_photos(images, files)
     in_files = not photos_as_named and bool(layout.photo_files(images))
-    buckets = bucket_count(files)
+    buckets = bucket_count(files, with_photos=layout.holds_photos(files))
     return DataSet(
         *(layout, images, captions, tuple(files), buckets, columns, shares, seed, output, photos_as_named, in_files)
     )

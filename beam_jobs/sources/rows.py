@@ -2,15 +2,22 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from beam_jobs.errors import SourceError
-from beam_jobs.sources.base import CaptionLine, Columns, Listing
+from beam_jobs.sources.base import CaptionLine, Columns, Listing, Location
 from beam_jobs.sources.columns import caption_columns, has_value, split_column, value_of
 from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.records.photo_names import PHOTO_COLUMNS, usual_column
 
 Row = Mapping[str, Any]
+
+
+class PhotoInRow(NamedTuple):
+    """A photo that a row holds: the value of its column."""
+
+    path: str  # see `Source.names_are_paths`
+    location: Location
 
 
 def row_captions(
@@ -31,9 +38,10 @@ def row_captions(
     keys: tuple[str, list[str]] | None = None
     for where, row in rows:
         if keys is None:
-            keys = _keys(path, row, columns)
+            keys = find_columns(path, row, columns)
         photo_key, caption_keys = keys[0], caption_columns(row, columns.caption) or keys[1]
-        photo, problem = _photo_name(value_of(row, photo_key))
+        value = value_of(row, photo_key)
+        photo, problem = _photo_name(value)
         cells: list[Any] = [value_of(row, key) for key in caption_keys]
         cells = [cell for cell in cells if cell not in (None, "")] or cells[:1]
         if problem or photo is None or cells == [None]:
@@ -43,11 +51,14 @@ def row_captions(
         listing.captions_in += len(cells) - 1
         column = columns.split or split_column(row) or "split"
         for cell in cells:
-            yield CaptionLine(where, photo, cell, value_of(row, column), None, path, column)
+            line = CaptionLine(where, photo, cell, value_of(row, column), None, path, column)
+            yield line._replace(location=value.location) if isinstance(value, PhotoInRow) else line
 
 
 def _photo_name(value: Any) -> tuple[str | None, str]:
     """The name of a photo in a row's value, and what is wrong with it; the value may be a list or object with one."""
+    if isinstance(value, PhotoInRow):
+        return value.path, ""
     if isinstance(value, list | tuple):
         if len(value) > 1:
             return None, f"names {len(value):,} photos"
@@ -58,8 +69,12 @@ def _photo_name(value: Any) -> tuple[str | None, str]:
     return (None if value is None else str(value)), ""
 
 
-def _keys(path: Path, row: Row, columns: Columns) -> tuple[str, list[str]]:
-    """Names of the columns of the photo and of the captions; checks that all given ones exist."""
+def find_columns(path: Path, row: Row, columns: Columns) -> tuple[str, list[str]]:
+    """Names of the columns of the photo and of the captions.
+
+    Raises:
+        SourceError: the row lacks one, or one that the user names.
+    """
     photo = usual_column(row, PHOTO_COLUMNS) if columns.photo is None else columns.photo
     captions = caption_columns(row, columns.caption)
     has_photo = photo is not None and has_value(row, photo)

@@ -10,8 +10,8 @@ from typing import Any
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, caption_files, text_lines
 from beam_jobs.sources.columns import caption_columns
 from beam_jobs.sources.json_files import list_rows
-from beam_jobs.sources.rows import row_captions
-from beam_jobs.sources.text_files import utf8
+from beam_jobs.sources.rows import Row, row_captions
+from beam_jobs.sources.text_files import WHOLE, Span, can_be_divided, utf8
 from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.records.dataset_info import REJECTED_FILE
 from tfcaption.records.tables import delimiter_of, table_reader
@@ -40,10 +40,16 @@ class Table(Source):
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
         for path in files:
-            numbered = _reader(path)(path, listing)
-            yield from row_captions(
-                path, ((f"{path.name}:{number}", row) for number, row in numbered), listing, columns
-            )
+            yield from self.read_span(path, WHOLE, listing, columns)
+
+    def can_be_divided(self, file: Path) -> bool:
+        """See `Source.can_be_divided`; a row of CSV may have several lines."""
+        return _reader(file) is _json_rows and can_be_divided(file)
+
+    def read_span(self, file: Path, span: Span, listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+        """See `Source.read_span`."""
+        numbered = _reader(file)(file, listing, span)
+        return row_captions(file, ((f"{file.name}:{number}", row) for number, row in numbered), listing, columns)
 
 
 def _has_header(path: Path) -> bool:
@@ -52,11 +58,11 @@ def _has_header(path: Path) -> bool:
     return len(names) > 1 and (path.suffix.lower() != ".txt" or bool(caption_columns(dict.fromkeys(names))))
 
 
-def _reader(path: Path) -> Callable[[Path, Listing], Iterator[tuple[int, dict[str, Any]]]]:
+def _reader(path: Path) -> Callable[[Path, Listing, Span], Iterator[tuple[int, Row]]]:
     first = _first_line(path)
     if path.suffix.lower() == ".jsonl" or first.startswith("{"):
         return _json_rows
-    return list_rows if first.startswith("[") else _csv_rows
+    return _list_rows if first.startswith("[") else _csv_rows
 
 
 def _first_line(path: Path) -> str:
@@ -73,7 +79,7 @@ def _header(text: str) -> list[str]:
         return []
 
 
-def _csv_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_rows(path: Path, listing: Listing, span: Span) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows with the number of their last line; a row with more or fewer cells than columns is rejected.
 
     Of a table with two columns the caption may hold the delimiter without quotation marks: it is all but the photo.
@@ -133,8 +139,12 @@ def _swallows_rows(cell: str, delimiter: str) -> bool:
     return any(map(is_photo_name, starts))
 
 
-def _json_rows(path: Path, listing: Listing) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in text_lines(path, listing):
+def _list_rows(path: Path, listing: Listing, span: Span) -> Iterator[tuple[int, Row]]:
+    return list_rows(path, listing)
+
+
+def _json_rows(path: Path, listing: Listing, span: Span) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in text_lines(path, listing, span):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:

@@ -6,32 +6,72 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from beam_jobs.errors import SourceError
 
 UNSAFE_NAME = "must be a name or a path relative to the folder of the photos, without `..` and control characters"
 _ABSOLUTE = re.compile(r"[/\\]|[a-zA-Z]:[/\\]|[a-zA-Z][a-zA-Z0-9+.-]*://")
+_UTF8 = ("utf-8", "utf-8-sig")
 _UNSAFE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of surrogate pairs, separators of lines
 
 
-def file_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+class Span(NamedTuple):
+    """The part of a file that one worker reads: what begins in a range of its bytes, such as lines."""
+
+    start: int = 0
+    end: int | None = None  # None: the end of the file
+    lines_before: int = 0
+
+
+WHOLE = Span()
+
+
+def file_lines(path: Path, span: Span = WHOLE) -> Iterator[tuple[int, bytes]]:
     """The lines of a text file with their numbers; see `stream_lines`."""
     with path.open("rb") as stream:
-        yield from stream_lines(stream)
+        yield from stream_lines(stream, span)
 
 
-def stream_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def stream_lines(stream: BinaryIO, span: Span = WHOLE) -> Iterator[tuple[int, bytes]]:
     """The lines of an open text file with their numbers, as UTF-8 without line ends and blank lines.
 
-    A line ends with LF, CR LF or CR.
+    A line ends with LF, CR LF or CR. What ends with LF is in the span in which it begins, with all lines in it.
     """
-    number = 0
-    for part in utf8(stream):
-        for line in part.removesuffix(b"\n").removesuffix(b"\r").split(b"\r"):
+    number = span.lines_before
+    for lines in _lines_in(stream, span):
+        for line in lines:
             number += 1
             if line.strip():
                 yield number, line
+
+
+def count_lines(path: Path, span: Span) -> int:
+    """How many lines begin in a span, blank ones too."""
+    with path.open("rb") as stream:
+        return sum(map(len, _lines_in(stream, span)))
+
+
+def can_be_divided(path: Path) -> bool:
+    """Whether a text file can be read by spans: it need not be converted to UTF-8."""
+    with path.open("rb") as stream:
+        return json.detect_encoding(stream.read(4)) in _UTF8
+
+
+def _lines_in(stream: BinaryIO, span: Span) -> Iterator[list[bytes]]:
+    text = utf8(stream)
+    if span.start:
+        text.seek(span.start - 1)
+        text.readline()  # of the span before, unless it is the end of its last line
+    begins, next_begins = (
+        (text.tell() if span.start else 0),
+        text.tell(),
+    )  # the first line begins at its byte-order mark
+    for line in text:
+        if span.end is not None and begins >= span.end:
+            return
+        begins = next_begins = next_begins + len(line)
+        yield line.removesuffix(b"\n").removesuffix(b"\r").split(b"\r")
 
 
 def utf8(stream: BinaryIO) -> BinaryIO:
@@ -41,7 +81,7 @@ def utf8(stream: BinaryIO) -> BinaryIO:
     """
     head = stream.read(4)
     encoding = json.detect_encoding(head)  # by a byte-order mark, or by the zero bytes of the first characters
-    if encoding in ("utf-8", "utf-8-sig"):
+    if encoding in _UTF8:
         stream.seek(3 if encoding == "utf-8-sig" else 0)
         return stream
     text = (head + stream.read()).decode(encoding, errors="replace").removeprefix("\ufeff")

@@ -1,7 +1,7 @@
 """WebDataset's tar files as a caption layout: photos and captions are read in place."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from beam_jobs.errors import SourceError
@@ -38,6 +38,10 @@ class WebDataset(Source):
                         contents.append((f"{path.name}/{member.path}", stream.read(member.size)))
                     for line in captions_of_files(contents, listing, columns):
                         yield line._replace(photo=f"{path}/{photo}", file=path)
+
+    def holds_photos(self, files: Sequence[Path]) -> bool:
+        """See `Source.holds_photos`."""
+        return True
 
     def photo_files(self, images: Path) -> list[Path]:
         """See `Source.photo_files`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_jobs.sources import reader
+from beam_jobs.sources import parts, reader
 from tests.support.layout_cases import CASES, build_case
 
 EXPECTED = Path(__file__).with_suffix(".json")
@@ -24,6 +24,12 @@ def entry_points(group):
 @pytest.mark.parametrize("case", CASES)
 def test_a_data_set_gives_what_it_gave_before(case, tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "entry_points", entry_points)
+    assert build_case(case, tmp_path) == json.loads(EXPECTED.read_text())[case]
+
+
+@pytest.mark.parametrize("case", ["flickr8k, damaged", "table, JSON lines"])
+def test_workers_that_share_a_file_of_lines_give_the_same(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "BYTES_AT_ONCE", 97)
     assert build_case(case, tmp_path) == json.loads(EXPECTED.read_text())[case]
 
 

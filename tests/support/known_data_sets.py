@@ -3,17 +3,28 @@
 Each returns what must be read: photo's file name without ending -> captions.
 """
 
+import hashlib
 import json
 import zlib
 
+import pyarrow
+import pyarrow.parquet
 from PIL import Image
+
+from tests.support.photos import encoded
+from tests.support.tars import member, write_tar
+
+
+def picture(name):
+    """A JPEG of a colour of its own."""
+    number = zlib.crc32(name.encode())
+    return encoded(Image.new("RGB", (8, 8), (number & 255, number >> 8 & 255, number >> 16 & 255)), "JPEG")
 
 
 def photo(path):
-    """Draw a photo of a colour of its own."""
+    """Write the picture of a file's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    number = zlib.crc32(str(path.name).encode())
-    Image.new("RGB", (8, 8), (number & 255, number >> 8 & 255, number >> 16 & 255)).save(path, "JPEG")
+    path.write_bytes(picture(path.name))
 
 
 def text(path, content):
@@ -221,3 +232,111 @@ def kaggle_flickr30k(folder):
         lines += [f'10{number}.jpg| {k}| Two "young" , guys , {number} .' for k in range(2)]
     text(folder / "results.csv", "\n".join([*lines, "103.jpg| 4   A dog runs across the grass .", ""]))
     return {f"10{number}": [f'Two "young" , guys , {number} .'] * 2 for number in range(4)}
+
+
+def parquet(path, rows, row_group_size=2):
+    """Write a Parquet file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=row_group_size)
+
+
+def hugging_face(folder):
+    """Several files and splits, photos as structures, a list of captions a row."""
+    expected = {}
+    files = {"train-00000-of-00002": range(5), "train-00001-of-00002": range(5, 8), "test-00000-of-00001": range(8, 10)}
+    for file, numbers in files.items():
+        rows = []
+        for number in numbers:
+            expected[f"COCO_{number}"] = said = [f"A dog of {number} .", "It runs ."]
+            image = {"bytes": picture(str(number)), "path": f"COCO_{number}.jpg"}
+            rows.append({"image": image, "caption": said, "sentids": [2 * number, 2 * number + 1], "img_id": number})
+        parquet(folder / "data" / f"{file}.parquet", rows)
+    text(folder / "README.md", "dataset_info:")
+    return expected
+
+
+def hugging_face_row_for_each_caption(folder):
+    """Photos without paths, repeated for each caption, also across row groups; folders of splits."""
+    expected = {}
+    for split, names in {"train": ["a", "b"], "validation": ["c"]}.items():
+        rows = []
+        for name in names:
+            data = picture(name)
+            said = [f"The {k}th of {name} ." for k in range(5)]
+            expected[hashlib.blake2b(data, digest_size=12).hexdigest()] = said
+            rows += [{"image": {"bytes": data, "path": None}, "text": caption} for caption in said]
+        parquet(folder / "default" / split / "0000.parquet", rows)
+    return expected
+
+
+def parquet_of_paths(folder):
+    """Paths instead of photos, and captions in columns with numbers."""
+    for number in range(4):
+        photo(folder / "images" / f"{number}.jpg")
+    names = {number: {"bytes": None, "path": f"images/{number}.jpg"} for number in range(4)}
+    rows = [
+        {"image": image, "caption_0": f"Dog {number} .", "caption_1": "It runs ."} for number, image in names.items()
+    ]
+    parquet(folder / "captions.parquet", rows)
+    return {str(number): [f"Dog {number} .", "It runs ."] for number in range(4)}
+
+
+def img2dataset_parquet(folder):
+    """Every third photo could not be downloaded."""
+    rows, expected = [], {}
+    for number in range(9):
+        lost, key = number % 3 == 2, f"{number:09d}"
+        if not lost:
+            expected[key] = [f"A bus {number} ."]
+        status = {"status": "failed_to_download", "error_message": "HTTP Error 404: Not Found"}
+        rows.append(
+            {
+                **{"url": f"https://x/{number}.jpg", "caption": f"A bus {number} .", "key": key},
+                **(status if lost else {"status": "success", "error_message": None}),
+                **{"width": None if lost else 8, "exif": "{}", "sha256": "0" * 64},
+                "jpg": None if lost else picture(key),
+            }
+        )
+    parquet(folder / "00000.parquet", rows)
+    text(folder / "00000_stats.json", {"count": 9, "successes": 6, "status_dict": {"success": 6}})
+    return expected
+
+
+def img2dataset_webdataset(folder):
+    """A tar with .jpg, .txt and .json of each photo; beside it the Parquet file of all addresses, and figures."""
+    folder.mkdir(exist_ok=True)
+    members, expected = [], {}
+    for number in range(4):
+        key, caption = f"{number:09d}", f"A bus {number} ."
+        about = {"url": f"https://x/{number}.jpg", "caption": caption, "key": key, "status": "success", "width": 8}
+        members += [member(f"{key}.jpg", picture(key)), member(f"{key}.txt", caption.encode())]
+        members.append(member(f"{key}.json", json.dumps(about).encode()))
+        expected[key] = [caption]
+    write_tar(folder / "00000.tar", *members)
+    parquet(folder / "00000.parquet", [{"url": "https://x/0.jpg", "caption": "A bus 0 .", "key": "000000000"}])
+    text(folder / "00000_stats.json", {"count": 4, "successes": 4})
+    return expected
+
+
+NAMES_OF_DOWNLOADS = {
+    "line": lambda number, address: f"{number}.jpg",
+    "nine digits": lambda number, address: f"{number:09d}.jpg",
+    "crc32": lambda number, address: str(zlib.crc32(address.encode())),
+    "line and crc32": lambda number, address: f"{number}_{zlib.crc32(address.encode())}",
+    "md5": lambda number, address: f"{hashlib.md5(address.encode()).hexdigest()}.jpg",
+    "address": lambda number, address: f"bus {number}.png",
+}
+
+
+def conceptual_captions(folder, naming="line", first="caption"):
+    """Two of six photos could not be downloaded."""
+    lines, expected = [], {}
+    for number in range(6):
+        address, caption = f"https://x.org/{number}/bus%20{number}.png?w=3", f"a very typical bus {number}"
+        lines.append("\t".join((caption, address) if first == "caption" else (address, caption)))
+        if number not in (1, 4):
+            name = NAMES_OF_DOWNLOADS[naming](number, address)
+            photo(folder / "training" / name)
+            expected[name.partition(".")[0]] = [caption]
+    text(folder / "Train_GCC-training.tsv", "\n".join([*lines, ""]))
+    return expected

@@ -13,14 +13,14 @@ class Progress:
     """Prints units done of a total, rate and remaining time to standard error.
 
     Args:
-        total: number of units.
+        total: number of units; None: not known.
         unit: name of the units, in the plural ("photos").
         label: name of the work, printed in front.
         done: units that were done before, which do not count for the rate.
         since: when the work began, as `time.monotonic()` said then; None: now.
     """
 
-    def __init__(self, total: int, *, unit: str, label: str, done: int = 0, since: float | None = None) -> None:
+    def __init__(self, total: int | None, *, unit: str, label: str, done: int = 0, since: float | None = None) -> None:
         self.total, self.unit, self.label = total, unit, label
         self._done = self._before = done
         self._note = ""
@@ -45,8 +45,11 @@ class Progress:
         self._last_line = time.monotonic()
         elapsed = max(self._last_line - self._start, 1e-9)
         rate = (self._done - self._before) / elapsed
-        left = f", {(self.total - self._done) / rate:.0f} s left" if self._done < self.total and rate else ""
-        text = f"{self.label}: {self._done:,}/{self.total:,} {self.unit}, {rate:,.1f} {self.unit}/s{left}"
+        of, left = "", ""
+        if self.total is not None:
+            of = f"/{self.total:,}"
+            left = f", {(self.total - self._done) / rate:.0f} s left" if self._done < self.total and rate else ""
+        text = f"{self.label}: {self._done:,}{of} {self.unit}, {rate:,.1f} {self.unit}/s{left}"
         print(f"{text}  {self._note}".rstrip(), file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Progress":

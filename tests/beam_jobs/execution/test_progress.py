@@ -54,6 +54,28 @@ def test_the_wait_for_the_first_item_is_called_what_it_is_and_does_not_count_for
     assert not (tmp_path / ".progress").exists()
 
 
+def test_captions_that_are_read_are_counted_until_the_first_photo_is_done(tmp_path, capsys, monkeypatch):
+    clock = Clock()
+    time = SimpleNamespace(monotonic=lambda: clock.now)
+    monkeypatch.setattr(progress, "time", time)
+    monkeypatch.setattr(runtime_progress, "time", time)
+    monkeypatch.setattr(progress, "threading", SimpleNamespace(Event=lambda: clock, Thread=threading.Thread))
+    with progress_shown(str(tmp_path), total=1, unit="photos", label="writing records"):
+        readers = [ProgressCounter.of_captions(str(tmp_path), name) for name in "ab"]
+        for second in range(12):
+            assert clock.waiting.acquire(timeout=60)
+            readers[second % 2].add(2)  # thousands
+            clock.waits.release()
+        assert clock.waiting.acquire(timeout=60)
+        counter = ProgressCounter(str(tmp_path), "one")
+        counter.add()
+        clock.waits.release()
+        assert clock.waiting.acquire(timeout=60)
+    _, first, last, _ = capsys.readouterr().err.splitlines()
+    assert first == "reading captions: 22,000 captions, 2,000.0 captions/s"
+    assert last.startswith("reading captions: 24,000 captions, ")
+
+
 @pytest.mark.parametrize("total", [4, None])
 def test_a_total_that_a_worker_finds_out_is_shown_and_without_it_nothing_is(total, tmp_path, capsys):
     with progress_shown(str(tmp_path), total=None, unit="photos", label="writing"):

@@ -1,16 +1,23 @@
 """Data sets as people have them are recognised, and every caption and split is read."""
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from beam_jobs.sources import SourceError
+from beam_jobs.build_records import main
+from beam_jobs.execution.reading import read_photo
+from beam_jobs.execution.rejections import RejectionCounts, check_rejected
+from beam_jobs.sources import SourceError, parts
 from beam_jobs.sources.base import Columns
 from beam_jobs.sources.json_files import form_of
+from beam_jobs.sources.reader import find_data_set
+from tests.conftest import IN_MEMORY
 from tests.support import known_data_sets as known
 from tests.support.sources import read_source
+from tfcaption.records.dataset_info import load_dataset_info
 
 NESTED = Columns("image.file_name", "annotations.text", "meta.split")
 OFFICIAL, HALVES = {"train": 2, "dev": 1, "test": 1}, {"train": 2, "test": 2}
@@ -28,6 +35,19 @@ CASES = {
     "nested_fields, lines": ("photos", "lines", NESTED, "table", "", OFFICIAL),
     "imagefolder_of_splits": ("", "", Columns(), "table", "", HALVES),
     "imagefolder_of_all": ("", "", Columns(), "table", "", {"train": 2, "dev": 2}),
+    "hugging_face": ("", "", Columns(), "parquet", "", {"train": 8, "test": 2}),
+    "hugging_face_row_for_each_caption": ("", "", Columns(), "parquet", "", {"train": 2, "dev": 1}),
+    "parquet_of_paths": ("", "captions.parquet", Columns(), "parquet", "", None),
+    "img2dataset_parquet": ("", "", Columns(), "parquet", "", None),
+    "img2dataset_webdataset": ("", "", Columns(), "webdataset", "", None),
+    "conceptual_captions": (
+        "",
+        "",
+        Columns(),
+        "addresses",
+        "photos are named by their lines, of which the first is 0",
+        None,
+    ),
     "kaggle_flickr8k": ("Images", "", Columns(), "table", "", None),
     "kaggle_flickr30k": ("", "", Columns(), "table", "", None),
 }
@@ -37,7 +57,7 @@ CASES = {
 def test_a_data_set_is_recognised_and_read_completely(case, tmp_path):
     images, captions, columns, layout, note, splits = CASES[case]
     expected = getattr(known, case.partition(",")[0])(tmp_path)
-    found = read_source(tmp_path / images, tmp_path / captions, columns=columns)
+    found = read_source(tmp_path / images, tmp_path / captions, columns=columns, output=str(tmp_path / "out"))
     assert found.source == layout and (not note or note in found.notes)
     assert {Path(photo.id).name.partition(".")[0]: [*photo.captions] for photo in found.photos} == expected
     if splits:
@@ -105,3 +125,101 @@ def test_an_entry_of_several_photos_is_rejected_by_name(tmp_path):
     found = read_source(tmp_path, tmp_path)
     assert [(each.id, each.detail) for each in found.rejections] == [("data.json:1", "image names 2 photos")]
     assert [photo.captions for photo in found.photos] == [("One .",)]
+
+
+@pytest.mark.parametrize("first", ["caption", "address"])
+@pytest.mark.parametrize("naming", known.NAMES_OF_DOWNLOADS)
+def test_downloaded_photos_are_found_by_how_programs_name_them_and_others_fail_no_job(naming, first, tmp_path):
+    expected = known.conceptual_captions(tmp_path, naming, first)
+    found = read_source(tmp_path, tmp_path)
+    assert {Path(photo.id).name.partition(".")[0]: [*photo.captions] for photo in found.photos} == expected
+    assert Counter((each.kind, each.reason) for each in found.rejections) == {("photo", "not downloaded"): 2}
+    check_rejected(RejectionCounts.of(found.rejections), "photo", found.photos_in, 0.0, "")
+
+
+def test_photos_of_two_files_that_are_named_by_line_are_refused(tmp_path):
+    known.conceptual_captions(tmp_path)
+    (tmp_path / "Validation.tsv").write_text("a cat\thttps://x/1.jpg\n")
+    with pytest.raises(SourceError, match=r"named by their lines.*Train_GCC-training\.tsv, Validation\.tsv"):
+        read_source(tmp_path, tmp_path)
+
+
+def test_photos_in_parquet_are_copied_unchanged_and_once(tmp_path):
+    for make in (known.hugging_face, known.hugging_face_row_for_each_caption):
+        folder = tmp_path / make.__name__
+        expected = make(folder)
+        found = read_source(folder, folder, output=str(tmp_path / "out"))
+        said = {Path(photo.id).stem: read_photo(*photo.location) for photo in found.photos}
+        if make is known.hugging_face:
+            assert said == {name: known.picture(name.removeprefix("COCO_")) for name in expected}
+        else:
+            assert said == {
+                hashlib.blake2b(known.picture(n), digest_size=12).hexdigest(): known.picture(n) for n in "abc"
+            }
+
+
+@pytest.mark.parametrize("bytes_at_once", [150, 2_000])
+@pytest.mark.parametrize("case", ["hugging_face", "hugging_face_row_for_each_caption", "img2dataset_parquet"])
+def test_workers_that_share_parquet_files_by_row_groups_read_the_same(case, bytes_at_once, tmp_path, monkeypatch):
+    folder = tmp_path / "set"
+    getattr(known, case)(folder)
+    whole = read_source(folder, folder, output=str(tmp_path / "out"))
+    monkeypatch.setattr(parts, "BYTES_AT_ONCE", bytes_at_once)
+    shared = read_source(folder, folder, output=str(tmp_path / "out2"))
+    assert len(parts.parts_of(find_data_set(folder, folder))) > len([*folder.rglob("*.parquet")]) + 1
+
+    def content(found):
+        return {photo.id: (photo.captions, photo.split, read_photo(*photo.location)) for photo in found.photos}
+
+    assert content(shared) == content(whole) and shared.captions_in == whole.captions_in
+    assert sorted(map(str, shared.rejections)) == sorted(map(str, whole.rejections))
+
+
+def test_photos_of_one_name_and_other_content_are_several(tmp_path):
+    rows = [
+        {"image": {"bytes": known.picture(str(number)), "path": "/tmp/cache/0.jpg"}, "caption": f"Dog {number} ."}
+        for number in range(3)
+    ]
+    known.parquet(tmp_path / "a.parquet", [*rows, {**rows[0], "caption": "Again ."}])
+    photos = read_source(tmp_path, tmp_path, output=str(tmp_path / "out")).photos
+    assert sorted(photo.captions for photo in photos) == [("Dog 0 .", "Again ."), ("Dog 1 .",), ("Dog 2 .",)]
+    assert all(photo.id.startswith("a.parquet/") and photo.id.endswith("/0.jpg") for photo in photos)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"URL": "https://x/1.jpg", "TEXT": "A dog ."}], r"addresses of photos \(URL\).*img2dataset.*--url_col URL"),
+        (
+            [{"image": {"bytes": b"x", "path": None}, "said": [{"words": "A"}]}],
+            r"for the caption; it has .*said\.words",
+        ),
+        ([{"vector": 1.5, "caption": "A dog ."}], r"no column for the photo; it has vector, caption"),
+    ],
+)
+def test_parquet_without_photos_or_captions_is_an_error_with_the_cure(rows, message, tmp_path):
+    known.parquet(tmp_path / "a.parquet", rows)
+    with pytest.raises(SourceError, match=rf"a\.parquet: .*{message}"):
+        read_source(tmp_path, tmp_path, output=str(tmp_path / "out"))
+
+
+def test_a_parquet_file_that_is_cut_is_an_error_that_names_it(tmp_path):
+    known.parquet(tmp_path / "a.parquet", [{"image": b"x", "caption": "A dog ."}])
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(content[:-9])
+    with pytest.raises(SourceError, match=r"a\.parquet: cannot be read as Parquet.*get it again"):
+        read_source(tmp_path, tmp_path, output=str(tmp_path / "out"))
+
+
+def test_records_are_built_from_parquet_and_the_copied_photos_removed(tmp_path):
+    known.hugging_face(tmp_path / "set")
+    paths = [f"--{name}={tmp_path / 'set'}" for name in ("images", "captions")]
+    assert main([*paths, f"--output={tmp_path / 'out'}", "--image_size=32", "--min_count=1", *IN_MEMORY]) == 0
+    info = load_dataset_info(tmp_path / "out")
+    assert {split: (each.photos, each.captions) for split, each in info.splits.items() if each.photos} == {
+        "train": (8, 16),
+        "test": (2, 4),
+    }
+    assert info.settings.source == "parquet" and not [*(tmp_path / "out").rglob(".photos/*")]
+    assert main([*paths, f"--output={tmp_path / 'few'}", "--image_size=32", "--min_count=99", *IN_MEMORY]) == 1
+    assert not [*(tmp_path / "few").rglob(".photos/*")]

@@ -4,7 +4,15 @@ import io
 
 import pytest
 
-from beam_jobs.sources.text_files import normal_name, photo_names, stream_lines
+from beam_jobs.sources.text_files import (
+    Span,
+    can_be_divided,
+    count_lines,
+    file_lines,
+    normal_name,
+    photo_names,
+    stream_lines,
+)
 from tfcaption.records.photo_names import spelling
 
 LINES = ["a.jpg\tA café .", "", "b.jpg\tIt runs\u2028far\x0c, \x85well .", "c.jpg\tEnd ."]
@@ -20,6 +28,27 @@ def lines(data):
 def test_the_lines_of_a_text_do_not_depend_on_its_encoding_and_line_ends(encoding, end, last):
     data = (end.join(LINES) + end * last).encode(encoding)
     assert lines(data) == [(1, LINES[0]), (3, LINES[2]), (4, LINES[3])]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\n\n", "\r\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_spans_of_any_size_hold_each_line_once_with_its_number(end, encoding, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes((end.join(LINES) + end).encode(encoding))
+    size, whole = path.stat().st_size, [*file_lines(path)]
+    for step in range(1, size + 2):
+        found, before = [], 0
+        for start in range(0, size, step):
+            span = Span(start, start + step, before)
+            found += file_lines(path, span)
+            before += count_lines(path, span)
+        assert found == whole
+
+
+def test_only_utf_8_can_be_divided(tmp_path):
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"):
+        (tmp_path / encoding).write_text("a line", encoding=encoding)
+        assert can_be_divided(tmp_path / encoding) == encoding.startswith("utf-8")
 
 
 def test_what_is_not_utf_16_in_a_file_of_it_is_not_utf_8_either():

@@ -1,0 +1,63 @@
+"""Photos of files in which they cannot be read in place, such as Parquet: copied for the time of the job."""
+
+from contextlib import AbstractContextManager, suppress
+from types import TracebackType
+from typing import BinaryIO
+
+from apache_beam.io.filesystems import FileSystems
+
+from beam_jobs.execution.paths import as_path, delete_files
+from beam_jobs.execution.shard_writer import atomic_file
+from beam_jobs.sources.base import Location
+from tfcaption.runtime.paths import files_below
+
+_FOLDER = ".photos"  # below the output of a job
+
+
+class UnpackedPhotos:
+    """A file with the photos of one part of a data set, one after the other; it appears when the block ends.
+
+    Args:
+        output: the job's output folder.
+        name: of the file, unique for the part.
+    """
+
+    def __init__(self, output: str, name: str) -> None:
+        self._folder, self._name = FileSystems.join(output, _FOLDER), name
+        self._file: AbstractContextManager[BinaryIO] | None = None  # None: no photo came yet
+        self._stream: BinaryIO
+        self._size = 0
+        self._location_of: dict[str, Location] = {}
+
+    def add(self, name: str, photo: bytes) -> Location:
+        """Append a photo, unless one of that name is there; returns where it can be read once the block has ended.
+
+        Raises:
+            JobFailed: it cannot be written.
+        """
+        if self._file is None:
+            self._file = atomic_file(self._folder, self._name)
+            self._stream = self._file.__enter__()
+        if name not in self._location_of:
+            self._stream.write(photo)
+            self._location_of[name] = Location(FileSystems.join(self._folder, self._name), self._size, len(photo))
+            self._size += len(photo)
+        return self._location_of[name]
+
+    def __enter__(self) -> "UnpackedPhotos":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.__exit__(kind, error, trace)
+
+
+def remove_unpacked(output: str) -> None:
+    """Remove what a job has unpacked."""
+    folder = as_path(FileSystems.join(output, _FOLDER))
+    if folder.is_dir():
+        for path in [*files_below(folder)]:
+            with suppress(FileNotFoundError):  # another worker removes them
+                delete_files([str(path)])
