@@ -150,7 +150,8 @@ class Group:
             yield from _read(sorted(captions, key=lambda item: item.order), named, data_set, facts)
         if data_set.photos_as_named:
             matches = Matches({name: name for name in named})
-            locations_of = {name: [Location(str(data_set.images / name))] for name in named}
+            inside = self._locations(named, data_set)  # of files of captions
+            locations_of = {name: inside.get(name) or [Location(str(data_set.images / name))] for name in named}
         else:
             locations_of = self._locations(named, data_set)
             matches = match_names(named, locations_of)

@@ -175,6 +175,14 @@ def test_workers_that_share_parquet_files_by_row_groups_read_the_same(case, byte
     assert sorted(map(str, shared.rejections)) == sorted(map(str, whole.rejections))
 
 
+def test_photos_in_parquet_need_no_folder_of_photos(tmp_path):
+    expected = known.hugging_face(tmp_path / "set")
+    (tmp_path / "empty").mkdir()
+    for options in ({}, {"photos_as_named": True}):
+        found = read_source(tmp_path / "empty", tmp_path / "set", output=str(tmp_path / "out"), **options)
+        assert len(found.photos) == len(expected) and all(".photos" in each.location.path for each in found.photos)
+
+
 def test_photos_of_one_name_and_other_content_are_several(tmp_path):
     rows = [
         {"image": {"bytes": known.picture(str(number)), "path": "/tmp/cache/0.jpg"}, "caption": f"Dog {number} ."}
