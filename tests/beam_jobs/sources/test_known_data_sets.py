@@ -183,6 +183,22 @@ def test_photos_in_parquet_need_no_folder_of_photos(tmp_path):
         assert len(found.photos) == len(expected) and all(".photos" in each.location.path for each in found.photos)
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"image": known.picture("a"), "file_name": "folder/a.jpg"},
+        {"jpg": known.picture("a"), "key": "a.jpg", "id": 7},
+        {"images": [{"bytes": known.picture("a"), "path": "a.jpg"}]},
+        {"image": {"bytes": known.picture("a"), "path": None}, "image_id": "a.jpg"},
+    ],
+)
+def test_the_bytes_of_a_photo_and_its_name_may_be_in_any_usual_column(row, tmp_path):
+    known.parquet(tmp_path / "a.parquet", [{**row, "caption": "A dog ."}])
+    columns = Columns("images", "caption") if "images" in row else Columns()
+    (photo,) = read_source(tmp_path, tmp_path, output=str(tmp_path / "out"), columns=columns).photos
+    assert photo.id == "a.jpg" and read_photo(*photo.location) == known.picture("a")
+
+
 def test_photos_of_one_name_and_other_content_are_several(tmp_path):
     rows = [
         {"image": {"bytes": known.picture(str(number)), "path": "/tmp/cache/0.jpg"}, "caption": f"Dog {number} ."}
