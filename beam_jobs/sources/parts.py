@@ -43,7 +43,7 @@ class ReadFacts:
 
     captions: int = 0  # accepted + rejected; of a line with several, the line
     rejected: RejectionCounts = field(default_factory=RejectionCounts)
-    notes: list[tuple[int, str]] = field(default_factory=list)  # of each part
+    notes: dict[str, int] = field(default_factory=dict)  # note -> first part that has it
     shown_files: Distinct = field(default_factory=Distinct)  # that hold captions, of a folder of very many
     files: set[Path] = field(default_factory=set)  # whose names may say the splits of their captions
     unknown_splits: dict[str, tuple[Order, str]] = field(default_factory=dict)  # column -> first that names no split
@@ -54,7 +54,8 @@ class ReadFacts:
         """Add those of other parts."""
         self.captions += other.captions
         self.rejected.merge(other.rejected)
-        self.notes = sorted([*self.notes, *other.notes])
+        for note, part in other.notes.items():
+            self.notes[note] = min(part, self.notes.get(note, part))
         self.shown_files.update(other.shown_files.first)
         self.files |= other.files
         for column, first in other.unknown_splits.items():
@@ -164,7 +165,7 @@ def _read_captions(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
             yield name, Caption(order, name, line._replace(location=None))
     yield from _reported(listing, own)
     facts.captions += listing.captions_in
-    facts.notes += [(part.number, note) for note in listing.notes]
+    facts.notes = dict.fromkeys(listing.notes, part.number)
     facts.shown_files.update(listing.files)
 
 

@@ -108,7 +108,7 @@ def check_plan(plan: Plan, max_rejected: float | None, file: str) -> None:
 
 
 def _notes(data_set: DataSet, read: ReadFacts, joined: JoinFacts, decision: Decision, counts: SplitCounts) -> list[str]:
-    notes = [*dict.fromkeys(note for _, note in read.notes)]
+    notes = sorted(read.notes, key=lambda note: (read.notes[note], note))
     if joined.repeated:
         where = joined.repeated.names(at=1)
         notes.append(f"captions that several files hold, counted once: {joined.repeated.count:,} ({where})")
