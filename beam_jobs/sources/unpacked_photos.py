@@ -23,7 +23,7 @@ class UnpackedPhotos:
     """
 
     def __init__(self, output: str, name: str) -> None:
-        self._folder, self._name = FileSystems.join(output, _FOLDER), name
+        self._output, self._name = output, name
         self._file: AbstractContextManager[BinaryIO] | None = None  # None: no photo came yet
         self._stream: BinaryIO
         self._size = 0
@@ -35,12 +35,13 @@ class UnpackedPhotos:
         Raises:
             JobFailed: it cannot be written.
         """
+        folder = FileSystems.join(self._output, _FOLDER)
         if self._file is None:
-            self._file = atomic_file(self._folder, self._name)
+            self._file = atomic_file(folder, self._name)
             self._stream = self._file.__enter__()
         if name not in self._location_of:
             self._stream.write(photo)
-            self._location_of[name] = Location(FileSystems.join(self._folder, self._name), self._size, len(photo))
+            self._location_of[name] = Location(FileSystems.join(folder, self._name), self._size, len(photo))
             self._size += len(photo)
         return self._location_of[name]
 
