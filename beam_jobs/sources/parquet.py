@@ -54,7 +54,8 @@ class Parquet(Source):
         """See `Source.read_span`; photos in the file are copied, since they cannot be read in place."""
         with _opened(file) as table:
             found = _find_columns(file, table.schema_arrow, columns)
-            yield from row_captions(file, _rows(file, table, span, found, listing), listing, found.given)
+            rows = _rows(file, table, span, found, listing)
+            yield from row_captions(file, rows, listing, found.given, example=found.example)
 
     def holds_photos(self, files: Sequence[Path]) -> bool:
         """See `Source.holds_photos`."""
@@ -82,6 +83,7 @@ class _Columns(NamedTuple):
     name: str | None  # of the photo's name, if its bytes come without one
     status: tuple[str | None, ...]  # see `_STATUS_COLUMNS`
     read: list[str]  # all that are needed
+    example: Row  # see `row_captions`
 
 
 def _find_columns(path: Path, schema: Any, given: Columns) -> _Columns:
@@ -107,7 +109,7 @@ def _find_columns(path: Path, schema: Any, given: Columns) -> _Columns:
     status = tuple(usual_column(names, [each]) for each in _STATUS_COLUMNS)
     needed = {photo, *captions, *splits, name, *status, given.split} - {None}
     top = {name if name in names else name.partition(".")[0] for name in needed if name}
-    return _Columns(columns, name, status, [each for each in names if each in top])
+    return _Columns(columns, name, status, [each for each in names if each in top], row)
 
 
 def _rows(path: Path, table: Any, span: Span, found: _Columns, listing: Listing) -> Iterator[tuple[str, Row]]:

@@ -21,7 +21,7 @@ class PhotoInRow(NamedTuple):
 
 
 def row_captions(
-    path: Path, rows: Iterable[tuple[str, Row]], listing: Listing, columns: Columns
+    path: Path, rows: Iterable[tuple[str, Row]], listing: Listing, columns: Columns, *, example: Row | None = None
 ) -> Iterator[CaptionLine]:
     """The captions of the rows of one file.
 
@@ -31,11 +31,12 @@ def row_captions(
             already.
         listing: gets rows without a photo or a caption, and counts those with several captions.
         columns: names that the user gives; dots lead to nested values, see `value_of`.
+        example: a row that has all columns; None: the first of `rows`, which must be the first of the file.
 
     Raises:
-        SourceError: the first row has no column for the photo or the captions.
+        SourceError: the example has no column for the photo or the captions.
     """
-    keys: tuple[str, list[str]] | None = None
+    keys = None if example is None else find_columns(path, example, columns)
     for where, row in rows:
         if keys is None:
             keys = find_columns(path, row, columns)

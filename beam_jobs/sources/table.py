@@ -48,8 +48,10 @@ class Table(Source):
 
     def read_span(self, file: Path, span: Span, listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read_span`."""
-        numbered = _reader(file)(file, listing, span)
-        return row_captions(file, ((f"{file.name}:{number}", row) for number, row in numbered), listing, columns)
+        reader = _reader(file)
+        rows = ((f"{file.name}:{number}", row) for number, row in reader(file, listing, span))
+        example = next((row for _, row in reader(file, Listing(), WHOLE)), None) if span.start else None
+        return row_captions(file, rows, listing, columns, example=example)
 
 
 def _has_header(path: Path) -> bool:

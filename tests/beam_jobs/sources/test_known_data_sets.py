@@ -227,6 +227,15 @@ def test_parquet_without_photos_or_captions_is_an_error_with_the_cure(rows, mess
         read_source(tmp_path, tmp_path, output=str(tmp_path / "out"))
 
 
+def test_nested_values_may_be_null_in_any_row_of_parquet(tmp_path):
+    image = {"bytes": known.picture("a"), "path": "a.jpg"}
+    rows = [{"image": image, "said": None}, {"image": image, "said": [{"text": "A dog ."}, {"text": None}]}]
+    known.parquet(tmp_path / "a.parquet", rows)
+    found = read_source(tmp_path, tmp_path, output=str(tmp_path / "out"), columns=Columns("image", "said.text"))
+    assert [photo.captions for photo in found.photos] == [("A dog .",)]
+    assert [(each.id, each.reason) for each in found.rejections] == [("a.parquet[0]", "malformed line")]
+
+
 def test_a_parquet_file_that_is_cut_is_an_error_that_names_it(tmp_path):
     known.parquet(tmp_path / "a.parquet", [{"image": b"x", "caption": "A dog ."}])
     content = (tmp_path / "a.parquet").read_bytes()
