@@ -318,6 +318,36 @@ def img2dataset_webdataset(folder):
     return expected
 
 
+def img2dataset_files(folder):
+    """.jpg, .txt and .json of each photo in folders of shards, beside them the Parquet file of all addresses."""
+    expected = {}
+    for number in range(4):
+        key, caption = f"{number:09d}", f"A bus {number} ."
+        photo(folder / "00000" / f"{key}.jpg")
+        text(folder / "00000" / f"{key}.txt", caption)
+        text(
+            folder / "00000" / f"{key}.json", {"url": "https://x", "caption": caption, "key": key, "status": "success"}
+        )
+        expected[key] = [caption]
+    parquet(folder / "00000.parquet", [{"url": "https://x/0.jpg", "caption": "A bus 0 .", "key": "000000000"}])
+    text(folder / "00000_stats.json", {"count": 4, "successes": 4})
+    return expected
+
+
+def imagefolder_in_parquet(folder):
+    """A metadata.parquet in each folder of a split."""
+    expected = {}
+    for split in ("train", "test"):
+        rows = []
+        for number in range(2):
+            name = f"{split[:2]}{number:04d}"
+            photo(folder / split / f"{name}.png")
+            rows.append({"file_name": f"{name}.png", "text": f"A {split} dog {number} ."})
+            expected[name] = [rows[-1]["text"]]
+        parquet(folder / split / "metadata.parquet", rows)
+    return expected
+
+
 NAMES_OF_DOWNLOADS = {
     "line": lambda number, address: f"{number}.jpg",
     "nine digits": lambda number, address: f"{number:09d}.jpg",

@@ -12,9 +12,11 @@ from beam_jobs import build_records, caption_images, extract_features, import_fe
 from beam_jobs.execution.options import beam_options
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.shard_writer import write_text
+from beam_jobs.sources import parts
 from beam_jobs.sources.base import Columns, Listing
 from beam_jobs.sources.folder import Folder
 from tests.conftest import IN_MEMORY, tree_bytes
+from tests.support import known_data_sets
 from tests.support.fake_export import write_export
 from tests.support.object_stores import STORES, s3_store
 from tests.support.records import write_plain_records
@@ -71,6 +73,17 @@ def test_records_are_read_from_a_store_and_written_to_it(store, tmp_path, capsys
     assert build_records.main([*arguments[:5], f"{url}/out", *IN_MEMORY, *flags]) == 1
     assert "is complete (dataset.json exists)" in capsys.readouterr().err
     assert stored(f"{url}/out") == tree_bytes(tmp_path / "out") and len(stored(f"{url}/out")) > 4
+
+
+@pytest.mark.slow
+def test_parquet_is_read_from_a_store_by_row_groups_and_its_photos_are_copied_there(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "BYTES_AT_ONCE", 2_000)
+    known_data_sets.hugging_face(tmp_path / "set")
+    put_folder(store.put, tmp_path / "set", "set")
+    for folder, output in ((f"{store.url}/set", f"{store.url}/out"), (str(tmp_path / "set"), str(tmp_path / "out"))):
+        arguments = ["--images", folder, "--captions", folder, "--output", output, "--image_size=32", "--min_count=1"]
+        assert build_records.main([*arguments, *IN_MEMORY, *store.flags]) == 0
+    assert stored(f"{store.url}/out") == tree_bytes(tmp_path / "out") and len(stored(f"{store.url}/out")) > 4
 
 
 def test_a_folder_in_a_store_may_have_brackets_in_its_name(store):

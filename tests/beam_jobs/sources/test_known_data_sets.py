@@ -39,6 +39,8 @@ CASES = {
     "hugging_face_row_for_each_caption": ("", "", Columns(), "parquet", "", {"train": 2, "dev": 1}),
     "parquet_of_paths": ("", "captions.parquet", Columns(), "parquet", "", None),
     "img2dataset_parquet": ("", "", Columns(), "parquet", "", None),
+    "imagefolder_in_parquet": ("", "", Columns(), "parquet", "", HALVES),
+    "img2dataset_files": ("", "", Columns(), "folder", "", None),
     "img2dataset_webdataset": ("", "", Columns(), "webdataset", "", None),
     "conceptual_captions": (
         "",
@@ -75,6 +77,17 @@ def test_captions_that_vizwiz_marks_and_photos_without_captions_are_named(tmp_pa
         ("unused", "no captions"): 2,
         ("file", "neither photo nor captions"): 1,
     }
+
+
+def test_an_entry_of_textcaps_without_its_own_caption_has_all_of_its_photo_once(tmp_path):
+    expected = known.textcaps(tmp_path)
+    for path in tmp_path.glob("*.json"):
+        content = json.loads(path.read_text())
+        for entry in content["data"]:
+            entry.pop("caption_str", None)
+        path.write_text(json.dumps(content))
+    photos = read_source(tmp_path, tmp_path).photos
+    assert {Path(photo.id).stem: [*photo.captions] for photo in photos} == expected
 
 
 def test_the_line_of_kaggle_s_flickr30k_that_lacks_a_bar_is_named(tmp_path):
