@@ -17,6 +17,7 @@ from beam_jobs.sources.json_files import JsonFiles
 from beam_jobs.sources.parquet import Parquet
 from beam_jobs.sources.table import Table
 from beam_jobs.sources.webdataset import WebDataset
+from tfcaption.runtime.paths import is_hidden, is_local
 
 LAYOUTS: tuple[type[Source], ...] = (
     Flickr8k,
@@ -34,6 +35,7 @@ ENTRY_POINTS = "tfcaption.sources"
 AUTO = "auto"
 _USUAL = Columns()
 _TOLD_FILES = 4  # one more than a message names
+_TRIED_FOLDERS = 20  # for a hint in a message
 
 
 def known_layouts() -> dict[str, Source]:
@@ -127,4 +129,17 @@ def _find_layout(source: str, captions: Path) -> tuple[Source, list[Path]]:
             return layout, files
     listed = "\n".join(f"  {layout.name:10}  {layout.layout}" for layout in known.values())
     cure = " (--source names the one of a file that is called otherwise)" if captions.is_file() else ""
-    raise SourceError(f"--captions {captions}: holds no captions of a known layout; these are known{cure}:\n{listed}")
+    raise SourceError(
+        f"--captions {captions}: holds no captions of a known layout{_below(captions, known)}; these are known{cure}:\n"
+        f"{listed}"
+    )
+
+
+def _below(captions: Path, known: Mapping[str, Source]) -> str:
+    """The first folder directly in a local one that holds captions, as a message names it; empty if there is none."""
+    inside = sorted(captions.iterdir()) if captions.is_dir() and is_local(captions) else []
+    folders = [path for path in inside if path.is_dir() and not is_hidden(path.relative_to(captions))]
+    for folder in folders[:_TRIED_FOLDERS]:
+        if layout := next((layout for layout in known.values() if layout.files(folder)), None):
+            return f", but {folder} does ({layout.name}): name that"
+    return ""

@@ -131,6 +131,13 @@ def test_a_list_under_no_usual_names_is_an_error_with_the_names_and_the_cure(tmp
         read_source(tmp_path / "photos", tmp_path / "data.json")
 
 
+@pytest.mark.parametrize(("make", "layout"), [(known.kaggle_flickr30k, "table"), (known.nocaps, "json")])
+def test_a_folder_above_the_captions_is_an_error_that_names_theirs(make, layout, tmp_path):
+    make(tmp_path / "unpacked")
+    with pytest.raises(SourceError, match=rf"holds no captions.*, but .*/unpacked does \({layout}\): name that"):
+        read_source(tmp_path, tmp_path)
+
+
 def test_an_entry_of_several_photos_is_rejected_by_name(tmp_path):
     known.photo(tmp_path / "a.png")
     rows = [{"image": ["a.png", "b.png"], "caption": "Two ."}, {"image": ["a.png"], "caption": "One ."}]
