@@ -108,26 +108,34 @@ def set_keras(settings: Mapping[str, str]) -> dict[str, str]:
 class StopRequest:
     """Whether this process was asked to stop."""
 
-    requested = False
+    def __init__(self) -> None:
+        self.requested = False
+        in_main_thread = threading.current_thread() is threading.main_thread()  # others hear no signals
+        signals = (signal.SIGTERM, signal.SIGINT) if in_main_thread else ()
+        self._before = {number: signal.getsignal(number) for number in signals}
+
+    def listen(self) -> None:
+        """Hear SIGTERM and Ctrl-C from now on; again, where a library may have taken them for itself."""
+        if not self.requested:
+            for number in self._before:
+                signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: object) -> None:
+        self.requested = True
+        signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+
+    def end(self) -> None:
+        """Leave signals to those that heard them before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def stop_signals() -> Iterator[StopRequest]:
     """Within the block, SIGTERM and the first Ctrl-C only set `requested`; a second Ctrl-C interrupts as usual."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def remember(number: int, frame: object) -> None:
-        request.requested = True
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-
-    for number in before:
-        signal.signal(number, remember)
+    request.listen()
     try:
         yield request
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        request.end()

@@ -61,6 +61,7 @@ def train_run(
     wait_for_hosts(host)
     with stop_signals() as stop, explain_lost_hosts(host), local_mirror(run.path) as directory:
         training = assemble(run, host)
+        stop.listen()  # a strategy of several hosts takes SIGTERM for itself
         if host.writes:
             save_encoder(directory.folder, training.trainer.captioner.encoder)
             precision = training.trainer.captioner.compute_dtype
