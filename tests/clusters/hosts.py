@@ -101,8 +101,11 @@ class Processes:
         process.wait()
 
     def at_work(self, name: str) -> bool:
-        """Whether a process that a program started holds two or more connections, as a worker with a bundle does."""
-        return any(_connections(child.pid) > 1 for child in psutil.Process(self._running[name].pid).children())
+        """Whether a process that a program started holds three or more connections, as a worker with a bundle does.
+
+        Logging and control come first, data with the first bundle.
+        """
+        return any(_connections(child.pid) > 2 for child in psutil.Process(self._running[name].pid).children())
 
     def ended(self, name: str) -> bool:
         """Whether a program has ended by itself."""

@@ -1,4 +1,4 @@
-"""Samples the memory of all processes that this one has started, by what they do."""
+"""Samples the memory and CPU time of all processes that this one has started, by what they do."""
 
 import threading
 import time
@@ -20,9 +20,10 @@ class Sample(NamedTuple):
     process: int
     resident: int  # MB
     peak: int  # MB, since the process started
+    cpu: float  # seconds on any core, since the process started
 
 
-class MemoryWatch:
+class ProcessWatch:
     """Within the block, samples every second the processes below this one, by words of their command lines.
 
     Args:
@@ -34,7 +35,7 @@ class MemoryWatch:
         self._roles, self._ended = roles, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> "MemoryWatch":
+    def __enter__(self) -> "ProcessWatch":
         self._thread.start()
         return self
 
@@ -53,6 +54,11 @@ class MemoryWatch:
             for role in self._roles
         }
 
+    def cpu_seconds(self) -> dict[str, float]:
+        """Role -> CPU seconds of all its processes."""
+        by_process = {(sample.role, sample.process): sample.cpu for sample in self.samples}
+        return {role: sum(cpu for (of, _), cpu in by_process.items() if of == role) for role in self._roles}
+
     def write(self, path: Path) -> None:
         """Write all samples as a table, values separated by tabs."""
         rows = ["\t".join(Sample._fields), *("\t".join(map(str, sample)) for sample in self.samples)]
@@ -70,4 +76,6 @@ class MemoryWatch:
                         rows = Path(f"/proc/{process.pid}/status").read_text().splitlines()
                         status = dict(row.split(":\t", 1) for row in rows)
                         resident, peak = (int(status[name].split()[0]) // 1000 for name in ("VmRSS", "VmHWM"))
-                        self.samples.append(Sample(seconds, role, process.pid, resident, peak))
+                        times = process.cpu_times()
+                        cpu = times.user + times.system
+                        self.samples.append(Sample(seconds, role, process.pid, resident, peak, cpu))
