@@ -18,6 +18,8 @@ _LOSSY_RUNNERS = {
     "BundleBasedDirectRunner": "it reads side inputs before they are complete, and so loses all records now and then",
 }
 _LOSSY_MODE = "multi_threading"
+# Seconds that a worker process of Flink or Spark waits for another step, which would start a new one otherwise.
+_WORKER_WAITS = 30
 
 
 def beam_options(flags: Sequence[str], *, output: str, local_mode: str = "multi_processing") -> PipelineOptions:
@@ -48,6 +50,8 @@ def beam_options(flags: Sequence[str], *, output: str, local_mode: str = "multi_
             defaults["direct_running_mode"] = local_mode
         if "--direct_num_workers" not in given:
             defaults["direct_num_workers"] = 0 if local_mode == "multi_processing" else 1  # 0: all cores
+    elif "--environment_cache_millis" not in given:
+        defaults["environment_cache_millis"] = _WORKER_WAITS * 1000
     options = PipelineOptions([*flags], runner=runner, **defaults)
     FileSystems.set_options(options)  # the job reads its input before there is a pipeline
     return options

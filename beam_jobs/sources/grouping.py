@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ MOST_BUCKETS = 65_536
 MANY_FILES, BUCKETS_OF_FOLDERS = 50_000, 256
 
 
+@lru_cache  # captions of one photo come together
 def group_key(name: str) -> str:
     """Equal for all names and paths that `match_names` may match: the spelling of the file name without endings."""
     key = spelling(file_name(spelling(name)))

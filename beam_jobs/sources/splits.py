@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 
 from tfcaption.records.sharding import hash_share
 
@@ -23,6 +24,7 @@ def splits_in(name: str) -> set[str]:
     return {SPLIT_NAMES[match[1]] for word in _words(name) if (match := _SPLIT_WORD.fullmatch(word))}
 
 
+@lru_cache  # all photos have names of a few folders, and captions those of a few splits
 def named_split(name: str) -> str | None:
     """The split that a name stands for, if all its words say that: train for `Train images`, not for `training day`."""
     words = [word for word in _words(name) if word not in _OTHER_WORDS]

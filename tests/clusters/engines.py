@@ -72,7 +72,8 @@ def flink(logs: Path, python: Path) -> Iterator[Engine]:
             ],
             processes,
         )
-        command = [*_JAVA, "-cp", f"{home}/jars/*"]
+        # With Beam on Flink's own class path, a worker process outlives the step that started it.
+        command = [*_JAVA, "-cp", f"{home}/jars/*:{job_server}"]
         entry = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
         config = _flink_config(logs / "manager", manager, manager)
         processes.start("manager", manager, *command, entry, "--configDir", config)
@@ -171,6 +172,7 @@ def _flink_config(folder: Path, manager: Host, host: Host) -> Path:
         "taskmanager.memory.jvm-metaspace.size": "256m",
         "taskmanager.memory.jvm-overhead.min": "192m",
         "taskmanager.memory.jvm-overhead.max": "192m",
+        "classloader.resolve-order": "parent-first",
         # A task manager that was killed is missed after some seconds, not fifty.
         "heartbeat.interval": 1000,
         "heartbeat.timeout": 8000,

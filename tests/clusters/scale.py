@@ -25,7 +25,7 @@ from tfcaption.records.dataset_info import load_dataset_info
 # A process by a word of its command line.
 ROLES = {
     "launcher": "beam_jobs.build_records",
-    "job server": "-job-server-",
+    "job server": "--artifacts-dir",
     "prism": "prism --job_port",
     "manager": "StandaloneSessionClusterEntrypoint",
     "task manager": "TaskManagerRunner",

@@ -18,9 +18,10 @@ def spelling(name: str) -> str:
 
     Screenshots of a Mac have a narrow no-break space (U+202F) in their names, and emoji hold joiners (U+200D).
     """
-    composed = unicodedata.normalize("NFC", name)
-    visible = "".join(c for c in composed if unicodedata.category(c) != _INVISIBLE)
-    return " ".join(visible.split()).casefold()
+    if not name.isascii():  # or there is nothing to compose, and nothing invisible
+        composed = unicodedata.normalize("NFC", name)
+        name = "".join(c for c in composed if unicodedata.category(c) != _INVISIBLE)
+    return " ".join(name.split()).casefold()
 
 
 def column_key(name: str) -> str:
