@@ -1,6 +1,8 @@
 """The second half of the pipeline of `build_records`: photos and their words -> shards -> `dataset.json`."""
 
 import hashlib
+import pickle
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,6 +31,7 @@ from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, encode
 from tfcaption.runtime.folder_lock import end_with_holder
 
 _DIGESTS = "digests"
+_PHOTOS_PER_COMPARISON = 50_000  # whose digests are compared by one worker at once
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,7 @@ def add_shard_steps(
     """Add the steps from photos to complete records, for any runner.
 
     Args:
-        photos: (shard name, TokenizedPhoto), and (shard name, None) once for every shard, so that empty ones are
-            written.
+        photos: (shard name, pickled TokenizedPhotos), at least once for every shard, so that empty ones are written.
         vocabulary: one VocabularyCounts.
         totals: one Totals.
         rejections: the output `REJECTED` of each earlier step.
@@ -70,9 +72,9 @@ def add_shard_steps(
         photos
         | "ToShards" >> beam.GroupByKey()
         | "WriteShard"
-        >> beam.ParDo(WriteShard(build.settings, build.output), pvalue.AsSingleton(vocabulary)).with_outputs(
-            REJECTED, _DIGESTS, main="shards"
-        )
+        >> beam.ParDo(
+            WriteShard(build.settings, build.output), pvalue.AsSingleton(vocabulary), pvalue.AsSingleton(totals)
+        ).with_outputs(REJECTED, _DIGESTS, main="shards")
     )
     duplicates = (
         written[_DIGESTS] | "ToDigests" >> beam.GroupByKey() | "FindDuplicates" >> beam.FlatMap(_in_several_splits)
@@ -95,9 +97,9 @@ def add_shard_steps(
 
 
 class WriteShard(beam.DoFn):
-    """(shard name, its photos) -> the shard's file; yields (split, Statistics), and rejected photos.
+    """(shard name, its photos in batches) -> the shard's file; yields (split, Statistics), and rejected photos.
 
-    The output `digests` has (hash of a photo's file, (photo id, split)).
+    The output `digests` has (number of a comparison, pickled (split, photo id -> hash of its file)).
     """
 
     def __init__(self, settings: RecordSettings, output: str) -> None:
@@ -108,12 +110,12 @@ class WriteShard(beam.DoFn):
         end_with_holder(self._output)
 
     def process(
-        self, element: tuple[str, Iterable[TokenizedPhoto | None]], vocabulary: VocabularyCounts
+        self, element: tuple[str, Iterable[bytes]], vocabulary: VocabularyCounts, totals: Totals
     ) -> Iterator[Any]:
         """Write the photos of one shard in the order of a seeded hash, or keep the shard that exists."""
-        name, group = element
-        photos = sorted(
-            (photo for photo in group if photo is not None),
+        name, batches = element
+        photos: list[TokenizedPhoto] = sorted(
+            (photo for batch in batches for photo in pickle.loads(batch)),
             key=lambda tokenized: order_key(tokenized.photo.id, seed=self._settings.seed),
         )
         progress = ProgressCounter(self._output, name)
@@ -130,8 +132,11 @@ class WriteShard(beam.DoFn):
         split = name.partition("-")[0]
         yield split, finished.statistics
         yield from map(rejected, finished.rejections)
+        compared = defaultdict[int, dict[str, str]](dict)
         for photo_id, digest in finished.digests.items():
-            yield pvalue.TaggedOutput(_DIGESTS, (digest, (photo_id, split)))
+            compared[int(digest, 16) % (totals.photos // _PHOTOS_PER_COMPARISON + 1)][photo_id] = digest
+        for number, digests in compared.items():
+            yield pvalue.TaggedOutput(_DIGESTS, (number, pickle.dumps((split, digests))))
 
     def _kept(self, name: str, made_from: str, photos: Sequence[TokenizedPhoto]) -> FinishedShard | None:
         """The shard in the output folder; None unless it was made from the same and would be rejected the same."""
@@ -197,11 +202,14 @@ class _Prepared(NamedTuple):
     digest: str  # of its file
 
 
-def _in_several_splits(element: tuple[str, Iterable[tuple[str, str]]]) -> Iterator[dict[str, str]]:
-    """The photos with one content, as photo id -> split, if more than one split has them."""
-    photos = dict(element[1])
-    if len(set(photos.values())) > 1:
-        yield photos
+def _in_several_splits(element: tuple[int, Iterable[bytes]]) -> Iterator[dict[str, str]]:
+    """The photos with one content, as photo id -> split, for each content that more than one split has."""
+    photos_of = defaultdict[str, dict[str, str]](dict)
+    for batch in element[1]:
+        split, digests = pickle.loads(batch)
+        for photo_id, digest in digests.items():
+            photos_of[digest][photo_id] = split
+    return (photos for photos in photos_of.values() if len({*photos.values()}) > 1)
 
 
 def _finish(

@@ -7,7 +7,7 @@ on is added up in little memory (`sources/decision.py`).
 
 import json
 import pickle
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ import apache_beam as beam
 from apache_beam import pvalue
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_jobs.errors import JobFailed, SourceError
 from beam_jobs.execution.finish import REJECTED, rejected
@@ -53,6 +55,7 @@ from tfcaption.records.vocabulary import SPECIAL_TOKENS, vocabulary_words
 from tfcaption.runtime.errors import UsageError
 
 MOST_PHOTOS_PER_SHARD = 10_000  # a worker sorts the words of a shard's photos in memory, some 4 KB a photo
+_BUFFERED_PHOTOS = 20_000  # of all shards, before they travel: some 40 MB
 _COUNTS = "counts"
 
 
@@ -234,21 +237,25 @@ def _shard_counts(plan: Plan, shards: int | None) -> dict[str, int]:
 
 
 class ChooseShards(beam.DoFn):
-    """A chunk of photos -> (shard name, TokenizedPhoto) for each.
+    """A chunk of photos -> (shard name, pickled TokenizedPhotos), with as many photos at once as a bundle allows.
 
-    The first chunk also gives (shard name, None) for every shard, so that empty shards are written.
+    The first chunk also gives every shard without photos, so that empty shards are written.
     """
 
     def __init__(self, job: RecordsJob) -> None:
         self._shards, self._seed = job.settings.shards, job.settings.seed
 
-    def process(self, element: bytes, decision: Decision, plan: Plan) -> Iterator[tuple[str, TokenizedPhoto | None]]:
+    def start_bundle(self) -> None:
+        """Begin with nothing."""
+        self._photos, self._buffered = defaultdict[str, list[TokenizedPhoto]](list), 0
+
+    def process(self, element: bytes, decision: Decision, plan: Plan) -> Iterator[tuple[str, bytes]]:
         """Choose the shard of each photo by a hash of its id."""
         chunk: Chunk = pickle.loads(element)
         shards = _shard_counts(plan, self._shards)
         if chunk.first:
             for name, count in shards.items():
-                yield from ((shard_name(name, index, count), None) for index in range(count))
+                yield from ((shard_name(name, index, count), pickle.dumps([])) for index in range(count))
         for photo, words in chunk.photos:
             split, _ = decision.split_of(photo.id, photo.evidence)
             kept = [(caption, said) for caption, said in zip(photo.captions, words, strict=True) if said]
@@ -256,7 +263,19 @@ class ChooseShards(beam.DoFn):
                 captions, said = zip(*kept, strict=True)
                 index = shard_index(photo.id, shards=shards[split], seed=self._seed)
                 captioned = CaptionedPhoto(photo.id, photo.location, captions, split, photo.source_ids)
-                yield shard_name(split, index, shards[split]), TokenizedPhoto(captioned, said)
+                self._photos[shard_name(split, index, shards[split])].append(TokenizedPhoto(captioned, said))
+        self._buffered += len(chunk.photos)
+        if self._buffered >= _BUFFERED_PHOTOS:
+            yield from self._batches()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """What is left."""
+        return map(GlobalWindows.windowed_value, self._batches())
+
+    def _batches(self) -> Iterator[tuple[str, bytes]]:
+        for name, photos in self._photos.items():
+            yield name, pickle.dumps(photos)
+        self.start_bundle()
 
 
 def _merge_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:

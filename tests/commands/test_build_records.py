@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -289,9 +290,10 @@ def test_a_shard_too_large_to_sort_in_memory_is_refused(source, tmp_path, capsys
 
 def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, capsys, monkeypatch):
     class Lossy(record_shards.WriteShard):
-        def process(self, element, vocabulary):
-            name, group = element
-            yield from super().process((name, [photo for photo in group if photo][1:]), vocabulary)
+        def process(self, element, vocabulary, totals):
+            name, batches = element
+            photos = [photo for batch in batches for photo in pickle.loads(batch)]
+            yield from super().process((name, [pickle.dumps(photos[1:])]), vocabulary, totals)
 
     monkeypatch.setattr(record_shards, "WriteShard", Lossy)
     assert build(source, tmp_path / "out") == 1
@@ -301,17 +303,17 @@ def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, cap
 
 def test_a_worker_that_does_not_tokenize_never_imports_tensorflow(tmp_path):
     code = (
-        "import sys, beam_jobs.pipelines.record_shards as p; from beam_jobs.sources import base as sources\n"
+        "import pickle, sys, beam_jobs.pipelines.record_shards as p; from beam_jobs.sources import base as sources\n"
         "from tfcaption.records.dataset_info import RecordSettings\n"
-        "from tfcaption.records.statistics import VocabularyCounts\n"
+        "from tfcaption.records.statistics import Totals, VocabularyCounts\n"
         "from tfcaption.records.vocabulary import SPECIAL_TOKENS\n"
         "s = RecordSettings(source='flickr8k', image_size=32, resize='squash', min_count=1, max_words=9,\n"
         "    seed=0, shards=None, shares={}, pillow_version='')\n"
         "location = sources.Location(sys.argv[1])\n"
         "photo = p.TokenizedPhoto(sources.CaptionedPhoto('a', location, ('a',), 'train'), (('a',),))\n"
         "vocabulary = VocabularyCounts([*SPECIAL_TOKENS, 'a'], [])\n"
-        "element = ('train-00000-of-00001.tfrecord', [photo])\n"
-        "(_, result), _digest = p.WriteShard(s, sys.argv[2]).process(element, vocabulary)\n"
+        "element = ('train-00000-of-00001.tfrecord', [pickle.dumps([photo])])\n"
+        "(_, result), _digest = p.WriteShard(s, sys.argv[2]).process(element, vocabulary, Totals(1, 1))\n"
         "print(result.shards[0].records, 'tensorflow' in sys.modules)"
     )
     photo = tmp_path / "a.png"

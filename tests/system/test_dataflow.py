@@ -16,12 +16,11 @@ from beam_jobs.sources.parts import ReadFacts, parts_of
 from beam_jobs.sources.reader import find_data_set
 from tests.support.sources import read_source
 from tfcaption.records.dataset_info import RecordSettings
-from tfcaption.records.statistics import VocabularyCounts
+from tfcaption.records.statistics import Totals, VocabularyCounts
 from tfcaption.records.vocabulary import SPECIAL_TOKENS
 from tfcaption.sample_data import write_sample
 
 pytest.importorskip("apitools", reason="needs apache-beam[gcp]: pip install 'tfcaption[gcp]'")
-from apache_beam import coders
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 
@@ -113,11 +112,10 @@ def test_less_than_a_hundred_bytes_per_photo_follow_a_shard(sample, tmp_path):
     photos = read_source(*sample).photos
     tokenized = [TokenizedPhoto(photo, tuple(("a",) for _ in photo.captions)) for photo in photos]
     vocabulary = VocabularyCounts.of([*SPECIAL_TOKENS, "a"], {"a": 1})
-    write = WriteShard(SETTINGS, str(tmp_path))
-    _, *of_photos = write.process(("train-00000-of-00001.tfrecord", tokenized), vocabulary)
-    assert len(of_photos) == len(photos)
-    coder = coders.FastPrimitivesCoder()
-    assert sum(len(coder.encode(output.value)) for output in of_photos) < 100 * len(of_photos)
+    element = ("train-00000-of-00001.tfrecord", [pickle.dumps(tokenized)])
+    _, *outputs = WriteShard(SETTINGS, str(tmp_path)).process(element, vocabulary, Totals(len(photos), len(photos)))
+    ((_, compared),) = (output.value for output in outputs)
+    assert len(pickle.loads(compared)[1]) == len(photos) and len(compared) < 100 * len(photos)
 
 
 def test_keys_have_the_same_bytes_on_every_worker(job):

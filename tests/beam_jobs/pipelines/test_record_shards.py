@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 
 import pytest
 from PIL import Image
@@ -9,7 +10,8 @@ from PIL import Image
 from beam_jobs.pipelines.record_shards import TokenizedPhoto, WriteShard
 from beam_jobs.sources.base import CaptionedPhoto, Location
 from tfcaption.records.dataset_info import RecordSettings
-from tfcaption.records.statistics import VocabularyCounts
+from tfcaption.records.sharding import order_key
+from tfcaption.records.statistics import Totals, VocabularyCounts
 from tfcaption.records.vocabulary import SPECIAL_TOKENS
 
 NAME = "train-00000-of-00001.tfrecord"
@@ -41,7 +43,8 @@ def output(tmp_path):
 
 def write(output, photos, settings=SETTINGS, vocabulary=VOCABULARY):
     """What the step yields, and the number of the shard's file, which is another one if the shard is written again."""
-    yielded = list(WriteShard(settings, str(output)).process((NAME, [None, *photos]), vocabulary))
+    batches = [pickle.dumps([]), pickle.dumps(photos[:1]), pickle.dumps(photos[1:])]
+    yielded = list(WriteShard(settings, str(output)).process((NAME, batches), vocabulary, Totals(3, 3)))
     shown = [element if isinstance(element, tuple) else (element.tag, element.value) for element in yielded]
     return shown, (output / NAME).stat().st_ino
 
@@ -50,7 +53,10 @@ def test_a_shard_that_was_made_from_the_same_is_kept_and_its_step_yields_the_sam
     first = write(output, photos)
     (split, statistics), (tag, (_, line)), *digests = first[0]
     assert (split, statistics.shards[0].records, statistics.lengths) == ("train", 2, {4: 2})
-    assert (tag, json.loads(line)["id"]) == ("rejected", "2.jpg") and len(digests) == 2
+    assert (tag, json.loads(line)["id"]) == ("rejected", "2.jpg")
+    ((_, (number, compared)),) = digests
+    split, digest_of = pickle.loads(compared)
+    assert (number, split, [*digest_of]) == (0, "train", sorted(digest_of, key=lambda name: order_key(name, seed=0)))
     assert write(output, photos[::-1]) == first
 
 
