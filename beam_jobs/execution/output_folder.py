@@ -1,7 +1,6 @@
 """The output folder of a job: complete output is kept, incomplete output resumed or removed, other files kept."""
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, Self, TypeVar
 
@@ -163,7 +162,8 @@ def remove_previous(output: str, kind: OutputKind, *, keep_shards: bool = False,
     own_files, _ = _files(output, kind)
     description, plan = (FileSystems.join(output, name) for name in (kind.description, PLAN_FILE))
     removed = [path for path in own_files if path != plan and not (keep_shards and _of_shard(path))]
-    delete_files(sorted(removed, key=lambda path: path != description))
+    delete_files(path for path in removed if path == description)
+    delete_files(path for path in removed if path != description)
     if not running:
         remove_progress(output)
 
@@ -171,19 +171,14 @@ def remove_previous(output: str, kind: OutputKind, *, keep_shards: bool = False,
 def remove_partial_files(output: str, kind: OutputKind) -> None:
     """Remove only the half-written files of a killed run, and those that are of no use without it."""
     own_files, _ = _files(output, kind)
-    _remove(path for path in own_files if not _of_shard(path) and _name(path) not in kind.files)
+    delete_files((path for path in own_files if not _of_shard(path) and _name(path) not in kind.files), missing_ok=True)
     remove_progress(output)
 
 
 def _remove_half_written(output: str, kind: OutputKind) -> None:
     own_files, _ = _files(output, kind)
-    _remove(path for path in own_files if TEMPORARY_MARK in _name(path))
-
-
-def _remove(paths: Iterable[str]) -> None:
-    for path in paths:
-        with suppress(FileNotFoundError):  # a worker that an engine has given up has just ended
-            delete_files([path])
+    # One may be missing: a worker that an engine has given up has just ended.
+    delete_files((path for path in own_files if TEMPORARY_MARK in _name(path)), missing_ok=True)
 
 
 def remove_leftovers(output: str, kind: OutputKind, shards: Iterable[str]) -> None:
@@ -196,12 +191,12 @@ def remove_leftovers(output: str, kind: OutputKind, shards: Iterable[str]) -> No
     """
     needed = kind.files | set(shards)
     own_files, _ = _files(output, kind)
-    _remove(path for path in own_files if _name(path) not in needed)
+    delete_files((path for path in own_files if _name(path) not in needed), missing_ok=True)
 
 
 def remove_rejection_files(output: str) -> None:
     """Remove the sorted parts of `rejected.jsonl` of a job that failed."""
-    _remove(path for path in paths_in(output) if is_rejection_file(_name(path)))
+    delete_files((path for path in paths_in(output) if is_rejection_file(_name(path))), missing_ok=True)
 
 
 def remove_file(output: str, name: str) -> None:

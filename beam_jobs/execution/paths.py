@@ -4,7 +4,9 @@ import fnmatch
 import glob
 import io
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath, PurePosixPath
 from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
@@ -13,6 +15,8 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from tfcaption.runtime.paths import files_in, is_local, with_host
+
+_REQUESTS_AT_ONCE = 16
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
@@ -28,18 +32,26 @@ def paths_in(folder: str) -> list[str]:
     return sorted(FileSystems.join(folder, file.name) for file in files_in(path)) if path.is_dir() else []
 
 
-def delete_files(paths: Iterable[str]) -> None:
-    """Delete files, which exist.
+def delete_files(paths: Iterable[str], *, missing_ok: bool = False) -> None:
+    """Delete files of one folder, in no particular order.
+
+    Args:
+        paths: of the files.
+        missing_ok: a local file may be missing; one of an object store always may.
 
     Raises:
         OSError: one cannot be deleted.
     """
-    for path in paths:
-        if is_local(path):
-            Path(path).unlink()
-        else:
-            # Google's filesystem alone takes the path for a pattern.
-            FileSystems.delete([glob.escape(path) if path.startswith("gs://") else path])
+    paths = [*paths]
+    if paths and is_local(paths[0]):
+        for path in paths:
+            Path(path).unlink(missing_ok=missing_ok)
+    elif paths and paths[0].startswith("gs://"):
+        # Google's filesystem alone takes each path for a pattern, and asks the store for each by itself.
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+            deque(pool.map(FileSystems.delete, ([glob.escape(path)] for path in paths)), maxlen=0)
+    elif paths:
+        FileSystems.delete(paths)
 
 
 def open_file(path: str) -> BinaryIO:

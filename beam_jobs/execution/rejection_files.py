@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -22,6 +23,7 @@ from tfcaption.records.sharding import is_shard_name, shard_name
 
 # A million rejections are some 20 MB in each. On an object store the final step reads 16 MB of each at once.
 _FILES = 16
+_LINES_AT_ONCE = 100_000  # some 20 MB
 _PREFIX = "rejected"
 
 
@@ -74,10 +76,14 @@ def merge_rejections(files: Iterable[RejectionFile], output: str) -> RejectionCo
     return counts
 
 
-def sorted_lines(lines: Iterable[bytes]) -> str:
-    """The text of `rejected.jsonl`, from all its lines at once."""
-    ordered: list[bytes] = sorted(lines, key=_line_order)
-    return b"".join(ordered).decode()
+def write_sorted(lines: Iterable[bytes], output: str) -> None:
+    """Write `rejected.jsonl` from lines in any order, of which few are in memory at once.
+
+    Leaves sorted files, see `is_rejection_file`.
+    """
+    remaining = iter(lines)
+    runs = iter(lambda: list(islice(remaining, _LINES_AT_ONCE)), [])
+    merge_rejections([_write_sorted(run, output) for run in enumerate(runs)], output)
 
 
 def _write_sorted(element: tuple[int, Iterable[bytes]], output: str) -> RejectionFile:

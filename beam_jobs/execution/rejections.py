@@ -1,11 +1,11 @@
 """Rejected photos and captions: counted and named for people, and how many of them fail a job."""
 
-from bisect import insort
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
 from beam_jobs.errors import JobFailed
+from beam_jobs.execution.counting import Some
 from tfcaption.records.dataset_info import Rejection
 
 USUAL_SHARE = 0.01
@@ -15,30 +15,14 @@ FEW, FEW_SHARE = 5, 0.1
 MARKED = "marked by the data set"
 # Reason for a photo of which the data set has the address, or for its captions; it fails no job either.
 NOT_DOWNLOADED = "not downloaded"
-_NAMED = 3  # names that a message has of each reason
-
-
-@dataclass
-class _Rejected:
-    """The rejections of one kind with one reason."""
-
-    count: int = 0
-    captions: int = 0
-    names: list[str] = field(default_factory=list)  # the smallest, one more than a message has
-
-    def add(self, other: "_Rejected") -> None:
-        self.count += other.count
-        self.captions += other.captions
-        for name in other.names:
-            insort(self.names, name)
-        del self.names[_NAMED + 1 :]
 
 
 @dataclass
 class RejectionCounts:
     """How many rejections there are of each kind and reason, of how many captions, and their first names."""
 
-    found: dict[tuple[str, str], _Rejected] = field(default_factory=dict)
+    found: dict[tuple[str, str], Some] = field(default_factory=dict)  # kind and reason -> ids
+    captions: int = 0  # that were rejected with their photos
 
     @classmethod
     def of(cls, rejections: Iterable[Rejection]) -> Self:
@@ -50,16 +34,17 @@ class RejectionCounts:
 
     def add(self, rejection: Rejection) -> None:
         """Count one more."""
-        key = (rejection.kind, rejection.reason)
-        self.found.setdefault(key, _Rejected()).add(_Rejected(1, rejection.captions, [rejection.id]))
+        self.found.setdefault((rejection.kind, rejection.reason), Some()).add(rejection.id)
+        self.captions += rejection.captions
 
     def merge(self, other: "RejectionCounts") -> None:
         """Add those of other rejections."""
-        for key, rejected in other.found.items():
-            self.found.setdefault(key, _Rejected()).add(rejected)
+        for key, found in other.found.items():
+            self.found.setdefault(key, Some()).merge(found)
+        self.captions += other.captions
 
     def select(self, kind: str, *, without: Collection[str] = ()) -> "RejectionCounts":
-        """Those of one kind, without some reasons."""
+        """Those of one kind, without some reasons; their captions are not known."""
         chosen = {key: found for key, found in self.found.items() if key[0] == kind and key[1] not in without}
         return RejectionCounts(chosen)
 
@@ -67,11 +52,6 @@ class RejectionCounts:
     def total(self) -> int:
         """How many there are."""
         return sum(found.count for found in self.found.values())
-
-    @property
-    def captions(self) -> int:
-        """The captions that were rejected with their photos."""
-        return sum(found.captions for found in self.found.values())
 
     @property
     def reasons(self) -> dict[str, dict[str, int]]:
@@ -96,18 +76,10 @@ def rejections_allowed(total: int, share: float | None) -> int:
 
 def named_reasons(rejections: RejectionCounts) -> str:
     """`2 missing photo (a.jpg, b.jpg), 1 truncated (c.jpg)`; empty without rejections."""
-    by_reason: dict[str, _Rejected] = {}
+    by_reason: dict[str, Some] = {}
     for (_, reason), found in rejections.found.items():
-        by_reason.setdefault(reason, _Rejected()).add(found)
-    return ", ".join(
-        f"{found.count:,} {reason} ({some_of(found.names, _NAMED)})" for reason, found in sorted(by_reason.items())
-    )
-
-
-def some_of(names: Sequence[str], most: int = _NAMED) -> str:
-    """The first of some names, as a terminal can print them."""
-    text = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-    return text.encode(errors="backslashreplace").decode()
+        by_reason.setdefault(reason, Some()).merge(found)
+    return ", ".join(f"{found.count:,} {reason} ({found.names()})" for reason, found in sorted(by_reason.items()))
 
 
 def check_rejected(rejections: RejectionCounts, kind: str, total: int, share: float | None, file: str) -> None:

@@ -19,6 +19,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.errors import JobFailed, SourceError
+from beam_jobs.execution.counting import some_of
 from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejection, shards_by_split
 from beam_jobs.execution.output_folder import (
     FEATURES,
@@ -31,7 +32,7 @@ from beam_jobs.execution.paths import as_path, open_file
 from beam_jobs.execution.progress import ProgressCounter
 from beam_jobs.execution.reading import read_shard
 from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, line_in_file, merge_rejections
-from beam_jobs.execution.rejections import named_reasons, some_of
+from beam_jobs.execution.rejections import named_reasons
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import TEMPORARY_MARK, write_shard, write_text
 from beam_jobs.sources.feature_files import find_files, match_photos

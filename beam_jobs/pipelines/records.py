@@ -27,7 +27,7 @@ from beam_jobs.execution.output_folder import PLAN_FILE, RECORDS, remove_file, r
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import announce_total
 from beam_jobs.execution.reading import read_if_exists
-from beam_jobs.execution.rejection_files import sorted_lines
+from beam_jobs.execution.rejection_files import write_sorted
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import write_text
 from beam_jobs.pipelines.captioned_photos import Chunk, Merge, PhotoWords, add_photo_steps
@@ -216,7 +216,7 @@ def _plan(
         check_plan(plan, job.max_rejected, file)
     except (JobFailed, SourceError):
         if file:
-            write_text(job.output, REJECTED_FILE, sorted_lines(line for _, line in chain(*rejections)))
+            write_sorted((line for _, line in chain(*rejections)), job.output)
         raise
     _shard_counts(plan, job.settings.shards)
     remove_previous(job.output, RECORDS, keep_shards=not job.overwrite, running=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from beam_jobs.errors import SourceError
-from beam_jobs.execution.rejections import some_of
+from beam_jobs.execution.counting import some_of
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, caption_files, text_lines
 from beam_jobs.sources.text_files import WHOLE, Span, can_be_divided, file_lines
 from tfcaption.records.folder_kinds import PHOTO_SUFFIXES

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from beam_jobs.execution.counting import Some
 from beam_jobs.execution.rejections import RejectionCounts
-from beam_jobs.sources.counting import Some
 from beam_jobs.sources.decision import Decision
 from beam_jobs.sources.held_out import HELD_OUT_SPLITS, HeldOut
 from beam_jobs.sources.joining import JoinedPhoto, UncaptionedPhoto, UnreadList

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from beam_jobs.errors import SourceError
+from beam_jobs.execution.counting import Some
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.rejections import NOT_DOWNLOADED, RejectionCounts
 from beam_jobs.sources.accounting import unread_reason
 from beam_jobs.sources.base import Location, holds_photo
 from beam_jobs.sources.caption_values import caption_problem, captions_in
-from beam_jobs.sources.counting import Some
 from beam_jobs.sources.items import Caption, FoundFile, FoundPhoto, Item, ListedName, Order, ReadFile
 from beam_jobs.sources.matching import Matches, file_name, match_names, short_names
 from beam_jobs.sources.official_splits import Alike, Evidence, ListFacts, SplitFacts, SplitList, splits_of_files

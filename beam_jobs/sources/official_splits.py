@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from beam_jobs.errors import SourceError
-from beam_jobs.execution.rejections import some_of
+from beam_jobs.execution.counting import Distinct, Some, some_of
 from beam_jobs.sources.base import path_below
-from beam_jobs.sources.counting import Distinct, Some
 from beam_jobs.sources.splits import EXACT_BELOW, named_split, splits_in
 from tfcaption.records.dataset_info import SPLITS
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from beam_jobs.errors import SourceError
+from beam_jobs.execution.counting import Distinct
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.rejections import RejectionCounts
 from beam_jobs.sources.base import CaptionLine, Listing, Source, path_below
-from beam_jobs.sources.counting import Distinct
 from beam_jobs.sources.items import Caption, FoundFile, FoundPhoto, Item, ListedName, Order, ReadFile
 from beam_jobs.sources.official_splits import SplitList, possible_lists
 from beam_jobs.sources.reader import DataSet

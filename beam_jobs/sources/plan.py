@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from beam_jobs.errors import SourceError
-from beam_jobs.execution.rejections import RejectionCounts, check_rejected, named_reasons, some_of
+from beam_jobs.execution.rejections import RejectionCounts, check_rejected, named_reasons
 from beam_jobs.sources.accounting import TOLD
 from beam_jobs.sources.assignment import SplitCounts
 from beam_jobs.sources.base import path_below
@@ -152,7 +152,7 @@ def _warnings(joined: JoinFacts, decision: Decision, counts: SplitCounts, reject
             f"{count_photos(counts.leaked.count)} of dev and test: {counts.leaked.names(at=1)}"
         )
     if unused := rejected.found.get(("unused", "no captions")):
-        warnings.append(f"{count_photos(unused.count)} that no caption names, not used: {some_of(unused.names)}")
+        warnings.append(f"{count_photos(unused.count)} that no caption names, not used: {unused.names()}")
     if other := joined.other_endings:
         names = other.names(at=1)
         warnings.append(f"{count_photos(other.count)} may have another ending in the captions: {names}?")

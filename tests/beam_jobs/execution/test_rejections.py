@@ -6,8 +6,10 @@ import apache_beam as beam
 import pytest
 
 from beam_jobs.errors import JobFailed
+from beam_jobs.execution import rejection_files
 from beam_jobs.execution.options import beam_options
-from beam_jobs.execution.rejection_files import RejectionFiles, line_in_file, merge_rejections
+from beam_jobs.execution.output_folder import remove_rejection_files
+from beam_jobs.execution.rejection_files import RejectionFiles, line_in_file, merge_rejections, write_sorted
 from beam_jobs.execution.rejections import MARKED, RejectionCounts, check_rejected, named_reasons
 from tests.conftest import IN_MEMORY
 from tfcaption.records.dataset_info import Rejection, rejected_lines
@@ -55,3 +57,13 @@ def test_sorted_files_are_merged_into_the_lines_of_all_in_their_order(rejections
         _ = pipeline | "Once" >> beam.Create([None]) | beam.Map(finish, beam.pvalue.AsList(files))
     assert (tmp_path / "rejected.jsonl").read_text() == rejected_lines(rejections)
     assert len(list(tmp_path.iterdir())) == (17 if rejections else 1)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 104, 1000])
+def test_lines_that_never_are_in_memory_together_are_sorted_all_the_same(at_once, tmp_path, monkeypatch):
+    monkeypatch.setattr(rejection_files, "_LINES_AT_ONCE", at_once)
+    rejections = random.Random(2).sample([*ODD, *MANY], 104)
+    write_sorted((line for _, line in map(line_in_file, rejections)), str(tmp_path))
+    assert (tmp_path / "rejected.jsonl").read_text() == rejected_lines(rejections)
+    remove_rejection_files(str(tmp_path))
+    assert [file.name for file in tmp_path.iterdir()] == ["rejected.jsonl"]

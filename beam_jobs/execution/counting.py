@@ -1,13 +1,18 @@
 """Counts of any number of things in little memory: how many there are, and the first of them, for messages."""
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from beam_jobs.execution.rejections import some_of
+_NAMED = 3  # that most messages have
+_KEPT = 7  # one more than any message has
 
-_KEPT = 7  # one more than a message names
+
+def some_of(names: Sequence[str], most: int = _NAMED) -> str:
+    """The first of some names, as a terminal can print them."""
+    text = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return text.encode(errors="backslashreplace").decode()
 
 
 @dataclass
@@ -33,7 +38,7 @@ class Some:
             insort(self.first, item)
             del self.first[_KEPT:]
 
-    def names(self, *, at: int | None = None, most: int = 3) -> str:
+    def names(self, *, at: int | None = None, most: int = _NAMED) -> str:
         """The first items, or their elements `at`, as a message has them."""
         return some_of([item if at is None else item[at] for item in self.first], most=most)
 
