@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from beam_jobs.execution.worker import end_quickly
 from tfcaption.backbones.families import is_file
 from tfcaption.records.dataset_info import NAMED_WEIGHTS, FeaturesInfo
 from tfcaption.runtime.errors import UsageError
@@ -90,11 +91,15 @@ def _absolute(argument: str, value: str) -> str:
 
 
 def import_beam() -> None:
-    """Import Beam, without its warnings of cloud libraries that a local run does not need; takes a second."""
+    """Import Beam, without its warnings of cloud libraries that a local run does not need; takes a second.
+
+    The process then ends without a last collection of garbage.
+    """
     logging.disable(logging.WARNING)
     import apache_beam  # noqa: F401  # here: a wrong path is an error before it
 
     logging.disable(logging.NOTSET)
+    end_quickly()
 
 
 def features_summary(info: FeaturesInfo, seconds: float) -> str:

@@ -1,8 +1,8 @@
 """The first half of the pipeline of `build_records`: parts of a data set -> photos with captions, words and evidence.
 
 All that names a photo meets in its group of names (see `sources/grouping.py`), and several groups share a bucket, of
-some 50,000 captions. The worker process that gets a bucket imports TensorFlow to tokenize it (4 s, 0.5 GB). A data set
-like Flickr8k is one bucket, so one process pays once. Every other process never imports TensorFlow.
+some 20,000 captions. A worker process that gets a bucket imports TensorFlow to tokenize it (4 s, 0.5 GB). A data set
+like Flickr8k is two buckets. Every other process never imports TensorFlow.
 """
 
 import pickle

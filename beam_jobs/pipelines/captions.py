@@ -35,6 +35,7 @@ from beam_jobs.execution.reading import read_if_exists, read_photo
 from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, merge_rejections
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import ShardDigest, atomic_file, write_text
+from beam_jobs.execution.worker import start_worker
 from beam_jobs.sources.photo_walk import PhotoWalk
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.preprocessing.photos import PhotoError
@@ -42,7 +43,6 @@ from tfcaption.records.captions import PhotoCaptions
 from tfcaption.records.dataset_info import ShardInfo
 from tfcaption.records.sharding import automatic_shard_count, shard_index, shard_name
 from tfcaption.runtime.errors import UsageError
-from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.runtime.paths import as_path, is_local
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.serving.model_folder import find_model
@@ -245,7 +245,7 @@ class CaptionShard(beam.DoFn):
 
     def setup(self) -> None:
         """Take the one captioner of this process."""
-        end_with_holder(self._context.output)
+        start_worker(self._context.output)
         model = self._context.model
         self._captioner: PhotoCaptioner = self._shared.acquire(
             lambda: open_captioner(model, self._settings.search.as_json(), batch_size=self._settings.batch_size)

@@ -23,6 +23,7 @@ from beam_jobs.execution.progress import KEPT_SHARDS, ProgressCounter
 from beam_jobs.execution.reading import read_shard
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import ShardDigest, write_shard
+from beam_jobs.execution.worker import start_worker
 from tfcaption.backbones.families import is_file
 from tfcaption.backbones.settings import EncoderSettings
 from tfcaption.records.dataset_info import (
@@ -40,7 +41,6 @@ from tfcaption.records.tfrecord import RecordError, frame_record
 from tfcaption.records.vocabulary import left_right_tokens, load_vocabulary
 from tfcaption.runs.directory import load_run
 from tfcaption.runtime.errors import UsageError
-from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.runtime.paths import is_local
 from tfcaption.runtime.process import start_tensorflow
 
@@ -233,7 +233,7 @@ class ExtractShard(beam.DoFn):
 
     def setup(self) -> None:
         """Take the one FeatureExtractor of this process."""
-        end_with_holder(self._context.output)
+        start_worker(self._context.output)
         settings = self._settings
         self._extractor: FeatureExtractor = self._shared.acquire(
             lambda: open_extractor(

@@ -35,6 +35,7 @@ from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, l
 from beam_jobs.execution.rejections import named_reasons
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import TEMPORARY_MARK, write_shard, write_text
+from beam_jobs.execution.worker import start_worker
 from beam_jobs.sources.feature_files import find_files, match_photos
 from beam_jobs.sources.feature_forms import UNKNOWN_FORM, CommonForm, FeatureForm, Looks
 from beam_jobs.sources.feature_tables import FeatureColumns, photo_names, read_rows
@@ -53,7 +54,6 @@ from tfcaption.records.dataset_info import (
 from tfcaption.records.examples import feature_record, features_size, ids_of
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.runtime.errors import UsageError
-from tfcaption.runtime.folder_lock import end_with_holder
 from tfcaption.runtime.progress import Progress
 
 _LOOKS = "looks"
@@ -286,7 +286,7 @@ class ImportShard(beam.DoFn):
 
     def setup(self) -> None:
         """End with the process that holds the output folder."""
-        end_with_holder(self._output)
+        start_worker(self._output)
 
     def process(self, element: tuple[str, ShardInfo, Mapping[str, FeatureLocation | Rejection]]) -> Iterator[Any]:
         """Read the features of the shard's photos and write them; photos without usable ones are left out."""

@@ -19,6 +19,7 @@ from beam_jobs.execution.reading import read_photo
 from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, merge_rejections
 from beam_jobs.execution.rejections import RejectionCounts, check_rejected, named_reasons
 from beam_jobs.execution.shard_writer import write_shard, write_text
+from beam_jobs.execution.worker import start_worker
 from beam_jobs.pipelines.finished_shard import FinishedShard, fingerprint, remove_finished
 from beam_jobs.sources.base import CaptionedPhoto
 from beam_jobs.sources.unpacked_photos import remove_unpacked
@@ -28,7 +29,6 @@ from tfcaption.records.examples import PhotoRecord, encode_record
 from tfcaption.records.sharding import order_key
 from tfcaption.records.statistics import Statistics, Totals, VocabularyCounts, build_dataset_info
 from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, encode_words
-from tfcaption.runtime.folder_lock import end_with_holder
 
 _DIGESTS = "digests"
 _PHOTOS_PER_COMPARISON = 50_000  # whose digests are compared by one worker at once
@@ -107,7 +107,7 @@ class WriteShard(beam.DoFn):
 
     def setup(self) -> None:
         """Let this worker end with its job, or it would write into the next job's output."""
-        end_with_holder(self._output)
+        start_worker(self._output)
 
     def process(
         self, element: tuple[str, Iterable[bytes]], vocabulary: VocabularyCounts, totals: Totals

@@ -12,8 +12,9 @@ from tfcaption.records.photo_names import spelling
 from tfcaption.runtime.paths import entries_below
 
 _ENDING = re.compile(r"\.[a-z][a-z0-9_]{0,9}$")  # that of a photo among them; not the number in `12.5mm`
-# Captions of one bucket fit a worker's memory, and TensorFlow tokenizes them in one call: some 50,000, as Flickr8k has.
-BYTES_OF_TEXT, BYTES_WITH_PHOTOS = 5_000_000, 64_000_000
+# Captions of one bucket fit a worker's memory, and TensorFlow tokenizes them in one call: of text some 20,000, so that
+# two workers share those of Flickr8k.
+BYTES_OF_TEXT, BYTES_WITH_PHOTOS = 2_000_000, 64_000_000
 MOST_BUCKETS = 65_536
 MANY_FILES, BUCKETS_OF_FOLDERS = 50_000, 256
 

@@ -45,9 +45,9 @@ def test_names_that_are_no_text_have_a_bucket():
     assert {bucket_of(group_key(letter), 3) for letter in string.ascii_letters} == {0, 1, 2}
 
 
-def test_the_captions_of_flickr8k_are_one_bucket_and_larger_ones_several(tmp_path):
+def test_the_captions_of_flickr8k_are_two_buckets_and_larger_ones_more(tmp_path):
     path = tmp_path / "captions.txt"
-    for size, count in ((3_400_000, 1), (10 * BYTES_OF_TEXT, 11)):
+    for size, count in ((1_000_000, 1), (3_400_000, 2), (10 * BYTES_OF_TEXT, 11)):
         with path.open("wb") as stream:
             stream.truncate(size)
         assert bucket_count([path], with_photos=False) == count
