@@ -54,7 +54,8 @@ test-slow: $(INSTALLED)
 # The jobs on Flink, Spark and Prism, which are fetched into TFCAPTION_CLUSTERS (default: ~/.cache/tfcaption, 2 GB).
 # Needs root, java, mvn, go and ip; what cannot be had is skipped by name. Takes minutes: its last line says how many.
 test-clusters: $(INSTALLED)
-	$(BIN)/python -m pytest tests/clusters -m cluster -rs
+	@start=$$(date +%s); $(BIN)/python -m pytest tests/clusters -m cluster -rs -s; status=$$?; \
+	echo "make test-clusters took $$((($$(date +%s) - start) / 60)) minutes"; exit $$status
 
 # The suite against the wheel, in an empty folder: all of it on the first Python of 3.11 to 3.13 that is installed, what
 # can depend on the version of Python on the others. WHEEL_PYTHONS names others; WHEEL_TESTS other tests for all.

@@ -11,3 +11,10 @@ def test_local_runs_use_all_cores_of_a_runner_that_downloads_nothing():
         0,
     )
     assert beam_options(["--direct_num_workers", "3"], output="out").get_all_options()["direct_num_workers"] == 3
+
+
+def test_a_worker_of_an_engine_waits_for_another_step_unless_told_otherwise():
+    flags = ["--runner=FlinkRunner"]
+    assert beam_options(flags, output="out").get_all_options()["environment_cache_millis"] == 30_000
+    given = beam_options([*flags, "--environment_cache_millis=5"], output="out").get_all_options()
+    assert int(given["environment_cache_millis"]) == 5
