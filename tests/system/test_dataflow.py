@@ -94,7 +94,7 @@ def test_photos_go_to_their_shards_before_they_are_opened(job):
 
 def test_a_few_hundred_bytes_per_photo_are_shuffled(sample):
     data_set = find_data_set(*sample)
-    found = [each for part in parts_of(data_set) for each in ReadPart(data_set).process(part)]
+    found = [each for part in parts_of(data_set) for each in ReadPart(data_set).process(part, {})]
     read = ReadFacts()
     for each in found:
         if isinstance(each, TaggedOutput) and isinstance(each.value, ReadFacts):
