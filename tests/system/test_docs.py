@@ -30,7 +30,7 @@ ENTRY_POINTS = {"tfcaption.sources", "tfcaption.commands"}  # groups of entry po
 # Of Apache Beam and TensorFlow Serving, named in the text.
 FOREIGN_OPTIONS = {
     *("--runner", "--direct_running_mode", "--direct_num_workers", "--dry_run", "--setup_file", "--sdk_"),
-    *("--flink_job_server_jar", "--spark_job_server_jar", "--enable_batching"),
+    *("--flink_job_server_jar", "--spark_job_server_jar", "--enable_batching", "--environment_cache_millis"),
 }
 SECTIONS = {name: field.annotation for name, field in Config.model_fields.items() if name != "run"}
 
