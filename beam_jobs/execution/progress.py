@@ -16,7 +16,7 @@ from tfcaption.runtime.progress import Progress
 KEPT_SHARDS = Metrics.counter("tfcaption", "kept_shards")  # shards of an earlier run, which a job does not write again
 _FOLDER = ".progress"
 _TOTAL = "total"
-_READING = "reading"  # folder of the counters of captions, a byte for each thousand
+_READING = "reading"  # folder of the counters of entries of captions, a byte for each thousand
 _SECONDS_BETWEEN_UPDATES = 0.5
 
 
@@ -36,7 +36,7 @@ class ProgressCounter:
 
     @classmethod
     def of_captions(cls, output: str, name: str) -> "ProgressCounter":
-        """A counter of captions that are read, in thousands."""
+        """A counter of entries of captions (lines, rows) that are read, in thousands."""
         return cls(output, f"{_READING}/{name}")
 
     def add(self, items: int = 1) -> None:
@@ -64,7 +64,7 @@ def progress_shown(
     """Show what all `ProgressCounter`s of an output folder have counted, until the block ends.
 
     Until the first item is counted, it says that workers start: they import Beam, some also TensorFlow. Then it shows
-    how many captions were read, if `ProgressCounter.of_captions` counts some.
+    how many entries of captions were read, if `ProgressCounter.of_captions` counts some.
 
     Args:
         output: the job's output folder; on another filesystem nothing is shown.
@@ -88,7 +88,7 @@ def progress_shown(
             while not _items_done(folder) and not ended.wait(_SECONDS_BETWEEN_UPDATES):
                 if captions := 1_000 * _items_done(folder / _READING):
                     reading = reading or stack.enter_context(
-                        Progress(None, unit="captions", label="reading captions", since=since)
+                        Progress(None, unit="entries", label="reading captions", since=since)
                     )
                     reading.update(captions)
                 now_and_then()

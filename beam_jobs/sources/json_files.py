@@ -19,7 +19,7 @@ from tfcaption.records.photo_names import CAPTION_COLUMNS, PHOTO_COLUMNS, usual_
 
 _READ_TO_RECOGNISE = 1 << 16  # bytes, at the beginning and at the end: the whole may be large
 _DECODER = json.JSONDecoder()
-_SPACE = re.compile(r"\s*")
+_SPACE, _COMMA, _NAME = re.compile(r"\s*"), re.compile(r"\s*,"), re.compile(r'\s*("(?:[^"\\]|\\.)*")\s*:\s*')
 _KEY, _CAPTION = "photo", "caption"  # columns of an entry of `_captions_by_photo`
 Reader = Callable[[Path, Any, Listing, Columns], Iterator[CaptionLine]]
 
@@ -94,7 +94,7 @@ def _begun(text: str, at: int = 0) -> Any:
 
 def _begun_pairs(text: str, at: int) -> Iterator[tuple[str, Any]]:
     """The first keys and values of an object, whose text may end in the middle of it."""
-    while pair := re.compile(r'\s*("(?:[^"\\]|\\.)*")\s*:\s*').match(text, at):
+    while pair := _NAME.match(text, at):
         key = json.loads(pair[1], strict=False)
         try:
             value, at = _DECODER.raw_decode(text, pair.end())
@@ -103,8 +103,7 @@ def _begun_pairs(text: str, at: int) -> Iterator[tuple[str, Any]]:
                 yield key, value
             return
         yield key, value
-        comma = re.compile(r"\s*,").match(text, at)
-        if not comma:
+        if not (comma := _COMMA.match(text, at)):
             return
         at = comma.end()
 

@@ -13,7 +13,7 @@ class Progress:
     """Prints units done of a total, rate and remaining time to standard error.
 
     Args:
-        total: number of units; None: not known.
+        total: number of units; None: not known, then a log has no rate either.
         unit: name of the units, in the plural ("photos").
         label: name of the work, printed in front.
         done: units that were done before, which do not count for the rate.
@@ -45,11 +45,10 @@ class Progress:
         self._last_line = time.monotonic()
         elapsed = max(self._last_line - self._start, 1e-9)
         rate = (self._done - self._before) / elapsed
-        of, left = "", ""
+        text = f"{self.label}: {self._done:,} {self.unit}"
         if self.total is not None:
-            of = f"/{self.total:,}"
             left = f", {(self.total - self._done) / rate:.0f} s left" if self._done < self.total and rate else ""
-        text = f"{self.label}: {self._done:,}{of} {self.unit}, {rate:,.1f} {self.unit}/s{left}"
+            text = f"{self.label}: {self._done:,}/{self.total:,} {self.unit}, {rate:,.1f} {self.unit}/s{left}"
         print(f"{text}  {self._note}".rstrip(), file=sys.stderr, flush=True)
 
     def __enter__(self) -> "Progress":
