@@ -30,7 +30,7 @@ from beam_jobs.execution.reading import read_if_exists
 from beam_jobs.execution.rejection_files import write_sorted
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import write_text
-from beam_jobs.pipelines.captioned_photos import Chunk, Merge, PhotoWords, add_photo_steps
+from beam_jobs.pipelines.captioned_photos import PHOTOS_PER_CHUNK, Chunk, Merge, PhotoWords, add_photo_steps
 from beam_jobs.pipelines.record_shards import BuildContext, TokenizedPhoto, add_shard_steps
 from beam_jobs.sources.assignment import SplitCounts, assign, unassigned
 from beam_jobs.sources.base import CaptionedPhoto
@@ -55,7 +55,7 @@ from tfcaption.records.vocabulary import SPECIAL_TOKENS, vocabulary_words
 from tfcaption.runtime.errors import UsageError
 
 MOST_PHOTOS_PER_SHARD = 10_000  # a worker sorts the words of a shard's photos in memory, some 4 KB a photo
-_BUFFERED_PHOTOS = 20_000  # of all shards, before they travel: some 40 MB
+_BUFFERED_CAPTIONS = 100_000  # of all shards, before they travel: some 40 MB
 _COUNTS = "counts"
 
 
@@ -264,8 +264,8 @@ class ChooseShards(beam.DoFn):
                 index = shard_index(photo.id, shards=shards[split], seed=self._seed)
                 captioned = CaptionedPhoto(photo.id, photo.location, captions, split, photo.source_ids)
                 self._photos[shard_name(split, index, shards[split])].append(TokenizedPhoto(captioned, said))
-        self._buffered += len(chunk.photos)
-        if self._buffered >= _BUFFERED_PHOTOS:
+                self._buffered += len(kept)
+        if self._buffered >= _BUFFERED_CAPTIONS:
             yield from self._batches()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -274,7 +274,8 @@ class ChooseShards(beam.DoFn):
 
     def _batches(self) -> Iterator[tuple[str, bytes]]:
         for name, photos in self._photos.items():
-            yield name, pickle.dumps(photos)
+            for start in range(0, len(photos), PHOTOS_PER_CHUNK):
+                yield name, pickle.dumps(photos[start : start + PHOTOS_PER_CHUNK])
         self.start_bundle()
 
 

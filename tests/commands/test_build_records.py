@@ -13,7 +13,7 @@ from PIL import Image
 
 from beam_jobs.build_records import main, summary
 from beam_jobs.execution.rejections import rejections_allowed
-from beam_jobs.pipelines import record_shards, records
+from beam_jobs.pipelines import captioned_photos, record_shards, records
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.photos import encoded, heif, picture
 from tests.support.records import build, damage, read_all
@@ -286,6 +286,17 @@ def test_a_shard_too_large_to_sort_in_memory_is_refused(source, tmp_path, capsys
     assert "--shards 1: more than 3 photos in a shard; name 2 or more, or auto" in capsys.readouterr().err
     assert build(source, tmp_path / "out", "--shards=2") == 0
     assert sum(split.photos for split in load_dataset_info(tmp_path / "out").splits.values()) == 10
+
+
+def test_batches_of_any_size_give_the_same_bytes(sample, sample_records, tmp_path, monkeypatch):
+    monkeypatch.setattr(captioned_photos, "PHOTOS_PER_CHUNK", 7)
+    monkeypatch.setattr(records, "PHOTOS_PER_CHUNK", 2)
+    monkeypatch.setattr(records, "_BUFFERED_CAPTIONS", 50)
+    monkeypatch.setattr(record_shards, "_PHOTOS_PER_COMPARISON", 5)
+    images, captions = map(str, sample)
+    arguments = ["--images", images, "--captions", captions, "--output", str(tmp_path / "out"), "--shards=3"]
+    assert main([*arguments, "--image_size=32", "--min_count=1", *IN_MEMORY]) == 0
+    assert tree_bytes(tmp_path / "out") == tree_bytes(sample_records)
 
 
 def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, capsys, monkeypatch):
