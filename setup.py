@@ -19,6 +19,7 @@ COMMANDS = {
     "report": "tfcaption.report",
     "caption": "tfcaption.caption",
     "export": "tfcaption.export",
+    "publish": "tfcaption.publish",
     "caption_images": "beam_jobs.caption_images",
     "serve": "tfcaption.serve",
     "benchmark": "tfcaption.benchmark",
@@ -94,6 +95,7 @@ setup(
         "aws": ["apache-beam[aws]>=2.77,<2.78", "s3fs>=2026.9,<2027"],
         "report": ["jinja2>=3.1.6,<4", "markupsafe>=3.0,<4", "matplotlib>=3.11,<4"],
         "serve": ["flask>=3.1,<4", "prometheus-client>=0.26,<1", "waitress>=3.0.2,<4"],
+        "hub": ["huggingface_hub>=1.0.1,<3"],
         "docs": ["mkdocs>=1.6.1,<2", "mkdocs-material>=9.8.2,<10", "mkdocstrings[python]>=1.0.8,<2"],
         "dev": [
             "apache-beam[aws,gcp]>=2.77,<2.78",
@@ -101,6 +103,7 @@ setup(
             "flask-cors>=6,<7",
             "gcp-storage-emulator>=2026.7.19,<2027",
             "gcsfs>=2026.10,<2027",
+            "huggingface_hub>=1.0.1,<3",
             "hypothesis>=6.150,<7",
             "ipykernel>=7.4,<8",
             "jinja2>=3.1.6,<4",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from beam_jobs.execution.command import import_beam, run_job
 from tfcaption.decoding.options import add_caption_options, given_options
 from tfcaption.runtime.command import command_parser, reports_errors
-from tfcaption.runtime.paths import as_path
 from tfcaption.serving.model_folder import find_model
 
 if TYPE_CHECKING:
@@ -22,6 +21,9 @@ EXAMPLES = """examples:
 
   # by a run, with a wider beam, only the best caption of each photo
   python -m beam_jobs.caption_images runs/mine --images photos/ --output captions/ --beam 5 --nbest 1
+
+  # by an export on the Hugging Face Hub, at a revision that is the same for all workers
+  python -m beam_jobs.caption_images hf://OWNER/NAME@v1 --images photos/ --output captions/
 
   # only some photos, in 32 shards, by 4 processes
   python -m beam_jobs.caption_images exports/flickr8k --images 'photos/2024-*/*.jpg' --output captions/ \\
@@ -44,7 +46,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         "--run",
         required=True,
         metavar="MODEL",
-        help="run directory, export, or folder above numbered exports; as the first argument, or as this option",
+        help="run directory, export, folder above numbered exports, or hf://OWNER/NAME; as the first argument, or as "
+        "this option",
     )
     parser.add_argument("--images", required=True, help="folder, with all folders below it, or pattern with * and **")
     parser.add_argument("--output", required=True, help="folder for the captions")
@@ -78,7 +81,7 @@ def caption_images(arguments: argparse.Namespace, flags: Sequence[str]) -> "Capt
         JobFailed: photos were lost.
     """
     search = given_options(arguments)
-    find_model(as_path(arguments.model)).options(search)  # an error before Beam is imported
+    find_model(arguments.model).options(search)  # an error before Beam is imported
     import_beam()
     from beam_jobs.execution.options import beam_options
     from beam_jobs.pipelines import captions

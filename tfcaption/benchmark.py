@@ -87,7 +87,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             )
             command.add_argument("--seconds", type=float, default=3.0, help="of each repeat (default: %(default)s)")
         if name == "serve":
-            command.add_argument("--model", type=as_path, required=True, help="run directory or export")
+            command.add_argument("--model", required=True, help="run directory, export or hf://OWNER/NAME")
             command.add_argument(
                 "--clients", type=int, nargs="+", default=[1, 8], help="each sends photo after photo (default: 1 8)"
             )

@@ -23,6 +23,8 @@ EXAMPLES = """examples:
   python -m tfcaption.caption runs/flickr8k_frozen photo.jpg
   # a folder and all below it, with an export, as JSON with the three best captions of each photo
   python -m tfcaption.caption exports/flickr8k/1 holiday/ --json --nbest 3
+  # with an export on the Hugging Face Hub, its newest or a stated revision
+  python -m tfcaption.caption hf://OWNER/NAME@v1 photo.jpg
   # longer captions; five captions sampled among likely words
   python -m tfcaption.caption runs/a photo.jpg --min_words 8 --length_alpha 1
   python -m tfcaption.caption runs/a photo.jpg --nbest 5 --top_p 0.9 --seed 1
@@ -40,8 +42,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="MODEL: run directory, export, or folder above exports; then PHOTO: files, folders, or - for paths on "
-        "standard input",
+        help="MODEL: run directory, export, folder above exports, or hf://OWNER/NAME; then PHOTO: files, folders, or - "
+        "for paths on standard input",
     )
     parser.add_argument(
         "--model", "--run", action="append", metavar="MODEL", help="the model, if it is not the first path"
@@ -64,7 +66,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; exit code 1 if any photo could not be captioned."""
     arguments = parse_arguments(argv)
-    model, given = find_model(as_path(arguments.model)), given_options(arguments)
+    model, given = find_model(arguments.model), given_options(arguments)
     options = model.options(given, checkpoint=arguments.checkpoint)
     paths = find_photos(arguments.paths)
     if not paths:

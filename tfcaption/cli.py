@@ -20,7 +20,7 @@ from tfcaption.runtime.command import started_by
 # The order of the work, in which commands are listed; those of other packages come after them.
 ORDER = (
     *("sample_data", "build_records", "inspect", "encoders", "extract_features", "import_features", "configs", "train"),
-    *("sweep", "evaluate", "report", "caption", "export", "caption_images", "serve", "benchmark"),
+    *("sweep", "evaluate", "report", "caption", "export", "publish", "caption_images", "serve", "benchmark"),
 )
 
 

@@ -14,14 +14,12 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 from PIL import Image
 
 from tfcaption.runtime.command import add_subjects, command_parser, reports_errors, subjects
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.extras import needs_extra
-from tfcaption.runtime.paths import as_path, is_local
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.serving.model_folder import find_model
 from tfcaption.serving.server_options import ServerOptions, address_error, check_address
@@ -29,16 +27,11 @@ from tfcaption.serving.server_options import ServerOptions, address_error, check
 EXAMPLES = """examples:
   python -m tfcaption.serve exports/flickr8k                     # then open http://127.0.0.1:8501
   python -m tfcaption.serve runs/flickr8k_frozen --port 9000 --quiet
+  python -m tfcaption.serve hf://OWNER/NAME                      # an export on the Hugging Face Hub
   curl --data-binary @photo.jpg http://127.0.0.1:8501/v1/captions
   curl -F photos=@one.jpg -F photos=@two.png 'http://127.0.0.1:8501/v1/captions?nbest=1&attention=0'
 
 It has no passwords and no encryption: keep it on this machine, or put a server that has both in front of it."""
-
-
-def model_name(path: Path) -> str:
-    """Name of a model's folder: flickr8k/1 for an export by its number, mine for runs/mine."""
-    folder = path.resolve() if is_local(path) else path
-    return f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name
 
 
 def log_requests() -> None:
@@ -54,7 +47,7 @@ def log_requests() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = command_parser("tfcaption.serve", EXAMPLES)
-    about = "run directory, export, or folder above numbered exports"
+    about = "run directory, export, folder above numbered exports, or hf://OWNER/NAME"
     add_subjects(parser, "--model", "--run", metavar="MODEL", several=False, help=about)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     parser.add_argument("--port", type=int, default=8501, help="0: any free port (default: %(default)s)")
@@ -76,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("max_batch", "max_megabytes"):
         if not 0 < getattr(arguments, name) < math.inf:
             raise UsageError(f"--{name} {getattr(arguments, name):g}: must be greater than 0, and finite")
-    model = find_model(as_path(*subjects(parser, arguments)))
+    model = find_model(*subjects(parser, arguments))
     model.options({})
     check_address(arguments.host, arguments.port)
     with needs_extra("serve"):  # before the model is loaded
@@ -84,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from tfcaption.serving.request_batcher import warm_up
     start_tensorflow()
     captioner = model.open(batch_size=arguments.max_batch, padded=False)
-    options = ServerOptions(model_name(model.path), arguments.max_megabytes, arguments.max_batch)
+    options = ServerOptions(model.name, arguments.max_megabytes, arguments.max_batch)
     try:
         server = Server(captioner, options, host=arguments.host, port=arguments.port)
     except OSError as error:

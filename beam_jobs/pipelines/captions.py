@@ -43,7 +43,7 @@ from tfcaption.records.captions import PhotoCaptions
 from tfcaption.records.dataset_info import ShardInfo
 from tfcaption.records.sharding import automatic_shard_count, shard_index, shard_name
 from tfcaption.runtime.errors import UsageError
-from tfcaption.runtime.paths import as_path, is_local
+from tfcaption.runtime.paths import is_local
 from tfcaption.runtime.process import start_tensorflow
 from tfcaption.serving.model_folder import find_model
 from tfcaption.serving.photo_captioner import PhotoCaptioner, caption_photos
@@ -136,7 +136,7 @@ def open_captioner(model: str, search: Mapping[str, Any], *, batch_size: int) ->
     """The captioner of a run or export, which starts TensorFlow in this process.
 
     Args:
-        model: run directory or export.
+        model: run directory, export or hf://OWNER/NAME.
         search: options of the search that are given.
         batch_size: photos per call of the model.
 
@@ -144,7 +144,7 @@ def open_captioner(model: str, search: Mapping[str, Any], *, batch_size: int) ->
         UsageError, ExportError, RunError: there is no such model; TensorFlow is not started where a look at the path
             shows it.
     """
-    found = find_model(as_path(model))
+    found = find_model(model)
     options = found.options(search).updated(search, all_shown=True)
     start_tensorflow()
     return found.open(options.as_json(), batch_size=batch_size, padded=True)

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from unittest import mock
 
@@ -17,6 +16,7 @@ import pytest
 
 import tfcaption
 from tests.support import config_page
+from tests.support.commands import MODULES
 from tfcaption.config import Config, load_config, named_configs
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,6 @@ SITE = ROOT / "mkdocs.yml"
 README = ROOT / "README.md"
 DOCS = [README, *sorted((ROOT / "docs").glob("*.md")), ROOT / "CHANGELOG.md"]
 PAGES = [*DOCS, ROOT / "beam_jobs" / "dataflow" / "README.md"]
-MODULES = {entry.name: entry.module for entry in entry_points(group="tfcaption.commands")}
 COMMANDS = set(MODULES.values())
 ENTRY_POINTS = {"tfcaption.sources", "tfcaption.commands"}  # groups of entry points, named like modules
 # Of Apache Beam and TensorFlow Serving, named in the text.

@@ -6,18 +6,16 @@ Imports are read from the files, those inside functions included, so a rule cann
 import ast
 from collections import defaultdict
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+from tests.support.commands import MODULES
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("tfcaption", "beam_jobs")
 HEAVY = ("tensorflow", "tensorflow_text", "keras", "apache_beam")
-COMMANDS = {entry.module for entry in entry_points(group="tfcaption.commands")} | {
-    "tfcaption.cli",
-    "tfcaption.__main__",
-}
+COMMANDS = {"tfcaption.cli", "tfcaption.__main__", *MODULES.values()}
 
 # Room of tfcaption -> what it may import of tfcaption: rooms, or single modules of them.
 MAY_IMPORT = {

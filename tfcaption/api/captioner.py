@@ -11,7 +11,6 @@ from tfcaption.api.process import tensorflow_quiet
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.preprocessing.photos import PhotoError
 from tfcaption.runtime.errors import UsageError
-from tfcaption.runtime.paths import as_path
 from tfcaption.serving.model_folder import ModelFolder, find_model
 from tfcaption.serving.photo_captioner import BATCH_SIZE, caption_photos
 
@@ -23,7 +22,9 @@ def load(path: str | os.PathLike[str], *, checkpoint: Literal["best", "last"] | 
         print(captioner.caption("photo.jpg").text)
 
     Args:
-        path: a run directory, an export, or the folder above numbered exports, of which the newest is taken.
+        path: a run directory, an export, or the folder above numbered exports, of which the newest is taken; or an
+            export on the Hugging Face Hub, "hf://OWNER/NAME" or "hf://OWNER/NAME@REVISION", which is downloaded into
+            the cache of `huggingface_hub`. An export is a program: load those of owners that you trust.
         checkpoint: of a run: "best" (default; by the dev metric that training watched) or "last".
 
     Returns:
@@ -33,8 +34,9 @@ def load(path: str | os.PathLike[str], *, checkpoint: Literal["best", "last"] | 
         UsageError: the path is neither a run nor an export; the message says what it is.
         RunError: the run has no such checkpoint.
         ExportError: the export cannot be loaded.
+        HubError: the export cannot be downloaded.
     """
-    return Captioner(find_model(as_path(path)), checkpoint=checkpoint)
+    return Captioner(find_model(path), checkpoint=checkpoint)
 
 
 class Captioner:

@@ -20,14 +20,14 @@ TIMEOUT = 120  # seconds, of one request
 
 
 def measure_serve(
-    *, model: Path, images: Path, clients: Sequence[int], seconds: float, max_batch: int | None, repeats: int
+    *, model: str, images: Path, clients: Sequence[int], seconds: float, max_batch: int | None, repeats: int
 ) -> list[Row]:
     """Photos/s of `tfcaption.serve` with some clients, each of which sends one photo after another.
 
     Also says how many requests got another caption than that which the photo gets alone.
 
     Args:
-        model: run directory or export.
+        model: run directory, export or hf://OWNER/NAME.
         images: folder of JPEG photos, the first PHOTOS of which are sent.
         clients: numbers of clients; the first is the reference.
         seconds: that they send, in each repeat.
@@ -58,9 +58,9 @@ def _named(clients: int) -> str:
 
 
 @contextmanager
-def _server(model: Path, max_batch: int | None) -> Iterator[int]:
+def _server(model: str, max_batch: int | None) -> Iterator[int]:
     """The port of a server that runs in a process of its own."""
-    command = [sys.executable, "-m", "tfcaption.serve", str(model), "--port", "0", "--quiet"]
+    command = [sys.executable, "-m", "tfcaption.serve", model, "--port", "0", "--quiet"]
     command += [] if max_batch is None else ["--max_batch", str(max_batch)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None

@@ -86,15 +86,32 @@ def load_export_info(path: Path) -> ExportInfo:
     Raises:
         ExportError: it is missing or not readable.
     """
-    for name in INFO_FILES:
-        if (file := path / name).is_file():
+    described = read_description(path)
+    if "beam" in described:  # exports of earlier versions name nothing else of the search
+        described.setdefault("search", {"beam": described["beam"], "no_repeat_ngram": 0})
+    try:
+        return ExportInfo.model_validate(described)
+    except ValidationError as error:
+        raise _undescribed(path, error) from error
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """All that `export.json` says of an export.
+
+    Raises:
+        ExportError: it is missing or not readable.
+    """
+    for file in (path / name for name in INFO_FILES):
+        if file.is_file():
             try:
-                described = json.loads(file.read_text(encoding="utf-8"))
-                if "beam" in described:  # exports of earlier versions name nothing else of the search
-                    described.setdefault("search", {"beam": described["beam"], "no_repeat_ngram": 0})
-                return ExportInfo.model_validate(described)
-            except (ValidationError, ValueError, TypeError) as error:
-                raise ExportError(f"{file}: does not describe an export ({error}); export it again") from error
+                return dict(json.loads(file.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise _undescribed(path, error) from error
     raise ExportError(
         f"{path}: a SavedModel, but not a captioner ({INFO_FILE} is missing); create one with tfcaption.export"
     )
+
+
+def _undescribed(path: Path, error: Exception) -> ExportError:
+    file = next(path / name for name in INFO_FILES if (path / name).is_file())
+    return ExportError(f"{file}: does not describe an export ({error}); export it again")

@@ -1,5 +1,8 @@
-"""A captioner by its path: a run directory or an export, found without TensorFlow and opened with it."""
+"""A captioner by its name: a run directory, an export or a model on the Hugging Face Hub, found without TensorFlow and
+opened with it.
+"""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +12,9 @@ from tfcaption.decoding.options import CaptionOptions
 from tfcaption.records.folder_kinds import EXPORT_FILE, RUN_FILE, describe_folder, exports_below, has_file
 from tfcaption.runs.directory import Run, RunError, load_run
 from tfcaption.runtime.errors import UsageError
+from tfcaption.runtime.paths import as_path, is_local
 from tfcaption.serving.export_folder import load_export_info
+from tfcaption.serving.hub import HubModel, is_hub_name
 from tfcaption.serving.photo_captioner import BATCH_SIZE, PhotoCaptioner
 
 
@@ -19,6 +24,15 @@ class ModelFolder:
 
     path: Path
     run: Run | None  # None: an export
+    hub: HubModel | None = None  # that it is a download of
+
+    @property
+    def name(self) -> str:
+        """For people: flickr8k/1 of an export by its number, mine of runs/mine or hf://me/mine."""
+        if self.hub:
+            return self.hub.name
+        folder = self.path.resolve() if is_local(self.path) else self.path
+        return f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name
 
     def options(self, given: Mapping[str, Any], *, checkpoint: str | None = None) -> CaptionOptions:
         """Its own options of the search, updated with those that are given; needs no TensorFlow.
@@ -83,12 +97,21 @@ class ModelFolder:
         return exported.with_options(options, attention=attention)
 
 
-def find_model(path: Path) -> ModelFolder:
-    """The run or export at a path; for a folder above numbered exports the newest of them.
+def find_model(name: str | os.PathLike[str]) -> ModelFolder:
+    """The run or export that a name stands for.
+
+    Args:
+        name: a path; for a folder above numbered exports the newest of them is taken. Or `hf://OWNER/NAME[@REVISION]`,
+            an export on the Hugging Face Hub, which is downloaded into its cache.
 
     Raises:
-        UsageError: it is neither; the message says what it is.
+        UsageError: a path is neither; the message says what it is.
+        HubError: a model cannot be downloaded.
     """
+    if is_hub_name(name):
+        hub = HubModel.parse(os.fspath(name))
+        return ModelFolder(hub.download(), None, hub)
+    path = as_path(name)
     if has_file(path, EXPORT_FILE):
         return ModelFolder(path, None)
     if has_file(path, RUN_FILE):

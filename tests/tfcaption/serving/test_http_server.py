@@ -15,7 +15,6 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
@@ -529,11 +528,6 @@ def test_a_run_is_served_like_an_export(trained_run, photos):
     with serving(captioner) as port:
         (found,) = captions(port, photos[0], path=f"/v1/captions?nbest={len(expected)}")[1]["captions"]
     assert [hypothesis["caption"] for hypothesis in found["nbest"]] == [caption for caption, _ in expected]
-
-
-def test_the_name_of_a_model_is_that_of_its_folder():
-    names = {"exports/flickr8k/1": "flickr8k/1", "runs/mine": "mine", "/model": "model"}
-    assert {path: serve.model_name(Path(path)) for path in names} == names
 
 
 def test_a_path_without_a_model_is_a_clear_error(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from tfcaption import evaluate, export, report
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.runs.directory import RunError
 from tfcaption.runtime.errors import UsageError
-from tfcaption.serving.model_folder import find_model, find_run
+from tfcaption.serving.model_folder import ModelFolder, find_model, find_run
 
 
 def fake_export(folder, **described):
@@ -30,6 +31,11 @@ def test_a_run_an_export_and_the_newest_of_numbered_exports_are_found(trained_ru
     assert found.path == tmp_path / "10" and found.run is None and find_model(tmp_path / "2").path == tmp_path / "2"
     assert found.options({}) == CaptionOptions(beam=2, no_repeat_ngram=3)
     assert find_model(trained_run).options({"beam": 5}) == CaptionOptions(beam=5)
+
+
+def test_the_name_of_a_model_is_that_of_its_folder():
+    names = {"exports/flickr8k/1": "flickr8k/1", "runs/mine": "mine", "/model": "model"}
+    assert {path: ModelFolder(Path(path), None).name for path in names} == names
 
 
 def test_a_path_that_is_neither_is_called_what_it_is(sample_records, pooled, sample, trained_run, tmp_path):
