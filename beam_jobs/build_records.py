@@ -13,6 +13,7 @@ from beam_jobs.execution.command import import_beam, run_job
 from beam_jobs.sources.base import Columns, check_exists
 from tfcaption.preprocessing import photos
 from tfcaption.records.dataset_info import DATASET_FILE, DEFAULT_SHARES, SPLITS, DatasetInfo, RecordSettings
+from tfcaption.records.vocabulary import MAX_WORDS, TOKENIZERS, UNICODE, WORDS
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import is_local
 
@@ -32,6 +33,9 @@ EXAMPLES = """examples:
 
   # tar files as WebDataset writes them
   python -m beam_jobs.build_records --images tars/ --captions tars/ --output records/
+
+  # captions in Chinese, Japanese, Thai or another script without spaces
+  python -m beam_jobs.build_records --images photos/ --captions captions.csv --output records/ --tokenizer unicode
 
   # smaller photos, words that occur three times or more, one process
   python -m beam_jobs.build_records --images photos/ --captions text/ --output records/ \\
@@ -85,13 +89,22 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         "--shards", default="auto", help="shards of the largest split; auto (default): at most 512 photos each"
     )
     parser.add_argument(
+        "--tokenizer",
+        default=WORDS,
+        help="how captions become tokens: words (default); unicode, for Chinese, Japanese, Thai and other scripts "
+        "without spaces, whose characters are words of their own, as emoji are",
+    )
+    parser.add_argument(
         "--min_count",
         type=int,
         default=5,
         help="least count of a word; rarer words become <oov> (default: %(default)s)",
     )
     parser.add_argument(
-        "--max_words", type=int, default=37, help="most words of a caption; longer ones are cut (default: %(default)s)"
+        "--max_words",
+        type=int,
+        help="most words of a caption; longer ones are cut (default: "
+        f"{MAX_WORDS[WORDS]}; {MAX_WORDS[UNICODE]} with --tokenizer unicode, where characters count as words)",
     )
     parser.add_argument(
         "--shares",
@@ -121,6 +134,10 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     )
     arguments, flags = parser.parse_known_args(argv)
     arguments.shards = _shards(parser, arguments.shards)
+    if arguments.tokenizer not in TOKENIZERS:
+        parser.error(f"--tokenizer must be {' or '.join(TOKENIZERS)}, not {arguments.tokenizer}")
+    if arguments.max_words is None:
+        arguments.max_words = MAX_WORDS[arguments.tokenizer]
     for name, least in (("image_size", 32), ("min_count", 1), ("max_words", 1)):
         if getattr(arguments, name) < least:
             parser.error(f"--{name} must be at least {least}")
@@ -173,6 +190,7 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         source=arguments.source,
         image_size=arguments.image_size,
         resize=arguments.resize,
+        tokenizer=arguments.tokenizer,
         min_count=arguments.min_count,
         max_words=arguments.max_words,
         seed=arguments.seed,
@@ -244,7 +262,10 @@ def summary(info: DatasetInfo, seconds: float) -> str:
             "more of them"
         )
     elif max(train.caption_lengths, default=0) == 3:  # with <start> and <end>
-        lines.append("WARNING: every training caption is a single word; are there spaces between the words?")
+        lines.append(
+            "WARNING: every training caption is a single word; if the words have no spaces between them, add "
+            "--tokenizer unicode"
+        )
     for kind, reasons in (
         ("photos rejected", info.rejected_photos),
         ("captions rejected", info.rejected_captions),

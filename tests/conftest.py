@@ -108,7 +108,7 @@ def glove_file(sample_records, tmp_path_factory):
     """Random word vectors of 5 units for the vocabulary, in GloVe's format."""
     from tfcaption.records.vocabulary import load_vocabulary
 
-    words = load_vocabulary(sample_records)
+    words = load_vocabulary(sample_records).words
     vectors = np.random.default_rng(0).normal(size=(len(words), 5)).astype(np.float32)
     path = tmp_path_factory.mktemp("glove") / "glove.txt"
     path.write_text("".join(f"{word} {' '.join(map(str, row))}\n" for word, row in zip(words, vectors, strict=True)))

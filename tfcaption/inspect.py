@@ -78,11 +78,11 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
-def _tokenize(captions: Sequence[str]) -> list[list[str]]:
+def _tokenize(captions: Sequence[str], tokenizer: str) -> list[list[str]]:
     start_tensorflow()
     from tfcaption.preprocessing.tokenizer import split_words  # only a repair with intact shards needs TensorFlow
 
-    return split_words(captions)
+    return split_words(captions, tokenizer)
 
 
 if __name__ == "__main__":

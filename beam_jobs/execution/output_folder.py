@@ -94,7 +94,7 @@ def check_writable(output: str, kind: OutputKind, *, overwrite: bool, compared: 
 
 def compare_settings(before: BaseModel, now: BaseModel) -> str:
     """What is new in the settings of a job, in words: `with other settings: seed was 0, is 5`."""
-    old, new = before.model_dump(), now.model_dump()
+    old, new = (dict(settings) | settings.model_dump() for settings in (before, now))  # a dump may leave out defaults
     changes = [f"{name} was {old.get(name)}, is {value}" for name, value in new.items() if old.get(name) != value]
     return f"with other settings: {', '.join(changes)}" if changes else "with the same settings"
 

@@ -59,13 +59,16 @@ class CaptionedPhotos:
     rejections: list[beam.PCollection]  # the output `REJECTED` of each step
 
 
-def add_photo_steps(pipeline: beam.Pipeline, data_set: DataSet, parts: Sequence[Part]) -> CaptionedPhotos:
+def add_photo_steps(
+    pipeline: beam.Pipeline, data_set: DataSet, parts: Sequence[Part], *, tokenizer: str
+) -> CaptionedPhotos:
     """Add the steps that read a data set and join its captions, photos and lists, for any runner.
 
     Args:
         pipeline: an empty one.
         data_set: what to read.
         parts: all its parts.
+        tokenizer: as `RecordSettings.tokenizer` names it.
     """
     before: Any = {}
     if spans := [part for part in parts if is_span_of_lines(part, data_set)]:
@@ -82,7 +85,7 @@ def add_photo_steps(pipeline: beam.Pipeline, data_set: DataSet, parts: Sequence[
         read["items"]
         | "ByName" >> beam.GroupByKey()
         | "JoinPhotos"
-        >> beam.ParDo(JoinPhotos(data_set), pvalue.AsSingleton(read_facts)).with_outputs(
+        >> beam.ParDo(JoinPhotos(data_set, tokenizer), pvalue.AsSingleton(read_facts)).with_outputs(
             _FACTS, REJECTED, main="chunks"
         )
     )
@@ -170,8 +173,8 @@ class ReadPart(beam.DoFn):
 class JoinPhotos(beam.DoFn):
     """(bucket, its items) -> pickled chunks of photos, facts, and rejections."""
 
-    def __init__(self, data_set: DataSet) -> None:
-        self._data_set = data_set
+    def __init__(self, data_set: DataSet, tokenizer: str) -> None:
+        self._data_set, self._tokenizer = data_set, tokenizer
 
     def process(self, element: tuple[int, Iterable[bytes]], read: ReadFacts) -> Iterator[Any]:
         """Join the groups of a bucket, and tokenize all their captions in one TensorFlow call."""
@@ -193,7 +196,7 @@ class JoinPhotos(beam.DoFn):
                     others.append(joined)
         yield pvalue.TaggedOutput(_FACTS, facts)
         chunk = Chunk([], others, first=not bucket)
-        for tokenized in _tokenized(photos):
+        for tokenized in _tokenized(photos, self._tokenizer):
             chunk.photos.append(tokenized)
             if len(chunk.photos) == PHOTOS_PER_CHUNK:
                 yield pickle.dumps(chunk)
@@ -202,14 +205,12 @@ class JoinPhotos(beam.DoFn):
             yield pickle.dumps(chunk)
 
 
-def _tokenized(photos: Sequence[JoinedPhoto]) -> Iterator[PhotoWords]:
+def _tokenized(photos: Sequence[JoinedPhoto], tokenizer: str) -> Iterator[PhotoWords]:
     """Photos with the words of their captions."""
     if not photos:
         return
-    import tensorflow as tf  # here: only a process that tokenizes pays for TensorFlow
+    from tfcaption.preprocessing.tokenizer import split_words  # here: only a process that tokenizes pays for TensorFlow
 
-    from tfcaption.preprocessing.tokenizer import tokenize
-
-    words = iter(tokenize(tf.constant([caption for photo in photos for caption in photo.captions])).to_list())
+    words = iter(split_words([caption for photo in photos for caption in photo.captions], tokenizer))
     for photo in photos:
-        yield PhotoWords(photo, tuple(tuple(word.decode() for word in next(words)) for _ in photo.captions))
+        yield PhotoWords(photo, tuple(tuple(next(words)) for _ in photo.captions))

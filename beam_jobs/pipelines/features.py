@@ -26,6 +26,7 @@ from beam_jobs.execution.shard_writer import ShardDigest, write_shard
 from beam_jobs.execution.worker import start_worker
 from tfcaption.backbones.families import is_file
 from tfcaption.backbones.settings import EncoderSettings
+from tfcaption.records.dataset import load_dataset
 from tfcaption.records.dataset_info import (
     IMPORTED,
     NAMED_WEIGHTS,
@@ -38,7 +39,7 @@ from tfcaption.records.dataset_info import (
 )
 from tfcaption.records.examples import Stage, feature_record, features_of, features_size, inputs_of
 from tfcaption.records.tfrecord import RecordError, frame_record
-from tfcaption.records.vocabulary import left_right_tokens, load_vocabulary
+from tfcaption.records.vocabulary import left_right_tokens
 from tfcaption.runs.directory import load_run
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import is_local
@@ -198,7 +199,7 @@ def _check_encoder(
 
 def _left_right_tokens(request: FeatureRequest) -> list[int]:
     """The tokens that mirrored views swap; a single view is never mirrored."""
-    return left_right_tokens(load_vocabulary(as_path(request.records))) if request.views > 1 else []
+    return left_right_tokens(load_dataset(as_path(request.records)).vocabulary) if request.views > 1 else []
 
 
 def add_steps(pipeline: beam.Pipeline, context: ExtractionContext, shared: Shared) -> None:

@@ -130,7 +130,7 @@ class Announcement:
 
 def add_steps(pipeline: beam.Pipeline, job: RecordsJob, parts: Sequence[Part]) -> None:
     """Add all steps of the job to an empty pipeline, for any runner; see `run` for the arguments."""
-    found = add_photo_steps(pipeline, job.data_set, parts)
+    found = add_photo_steps(pipeline, job.data_set, parts, tokenizer=job.settings.tokenizer)
     read, joined = pvalue.AsSingleton(found.read), pvalue.AsSingleton(found.joined)
     decision = pvalue.AsSingleton(found.read | "Decide" >> beam.Map(_decide, joined, data_set=job.data_set))
     held_out = pipeline | "HeldOut" >> beam.Create([job.held_out]) | "ReadHeldOut" >> beam.Map(_read_held_out)

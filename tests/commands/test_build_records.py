@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from beam_jobs.build_records import main, summary
@@ -19,7 +18,7 @@ from tests.support.photos import encoded, heif, picture
 from tests.support.records import build, damage, read_all
 from tests.support.sources import SmallDataset
 from tfcaption.inspection.verification import inspect_records
-from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.preprocessing.tokenizer import Tokenizer
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.vocabulary import END, SPECIAL_TOKENS, load_vocabulary
 
@@ -32,12 +31,11 @@ def source(tmp_path):
 def test_every_photo_is_written_once_with_its_captions_and_tokens(source, tmp_path):
     assert build(source, tmp_path / "out", "--shards=4") == 0
     info, found = read_all(tmp_path / "out")
-    words = load_vocabulary(tmp_path / "out")
     assert set(found) == {f"{name}.jpg" for name in "abcdefghij"}
-    vocabulary = Vocabulary(words)
+    tokenizer = Tokenizer(load_vocabulary(tmp_path / "out"))
     for split, record in found.values():
         assert record.captions == [f"A photo of {record.photo_id[0]} ."] * 2
-        assert vocabulary.encode(tf.constant(record.captions), max_words=37).to_list() == record.token_ids
+        assert tokenizer.encode(record.captions, max_words=37) == record.token_ids
         assert split == {"g": "dev", "h": "dev", "i": "test", "j": "test"}.get(record.photo_id[0], "train")
     assert info.captions_in == 20 and info.photos_in == 10 and info.captions_per_photo == 2
     assert len(info.splits["train"].shards) == 4
@@ -48,7 +46,7 @@ def test_the_vocabulary_counts_the_training_split_only(source, tmp_path):
     source.lines += [f"g.jpg#{k}\tzebra zebra zebra".encode() for k in range(5, 9)]
     assert build(source, tmp_path / "out") == 0
     info, _ = read_all(tmp_path / "out")
-    words = load_vocabulary(tmp_path / "out")
+    words = load_vocabulary(tmp_path / "out").words
     assert words == [*SPECIAL_TOKENS, "a", "of", "photo", "b", "c", "d", "e", "f"]
     assert dict(zip(words, info.word_counts, strict=True)) == {
         **{"<pad>": 0, "<oov>": 0, "<start>": 0, "<end>": 0, "a": 14, "of": 12, "photo": 12},

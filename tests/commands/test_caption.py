@@ -177,7 +177,7 @@ def test_captions_of_a_run_are_the_n_best_of_its_beam_search(sample, trained_run
     """The captions equal those of a search photo by photo, from pixels that Pillow decoded."""
     from tfcaption.decoding.beam_search import SearchOptions, beam_search
     from tfcaption.preprocessing import photos
-    from tfcaption.preprocessing.tokenizer import Vocabulary
+    from tfcaption.preprocessing.tokenizer import Tokenizer
     from tfcaption.runs.checkpoints import load_captioner
     from tfcaption.runs.directory import load_run
 
@@ -187,13 +187,13 @@ def test_captions_of_a_run_are_the_n_best_of_its_beam_search(sample, trained_run
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     loaded = load_run(trained_run)
     captioner, _ = load_captioner(loaded, "last")
-    vocabulary = Vocabulary(loaded.words)
+    tokenizer = Tokenizer(loaded.vocabulary)
     for path, line in zip(paths, lines, strict=True):
         jpeg = photos.prepare_photo(path.read_bytes(), image_size=32, resize="squash")
         pixels = np.asarray(Image.open(io.BytesIO(jpeg)))[None]
         options = SearchOptions(loaded.info.max_length, 4, length_alpha=1.0, no_repeat_ngram=2)
         found = beam_search(captioner, captioner.encode(pixels), options)
-        expected = [caption.decode() for caption in vocabulary.decode(found.tokens[0]).numpy()[:3]]
+        expected = [caption.decode() for caption in tokenizer.decode(found.tokens[0]).numpy()[:3]]
         assert line["path"] == str(path) and [hypothesis["caption"] for hypothesis in line["nbest"]] == expected
         scores = [hypothesis["score"] for hypothesis in line["nbest"]]
         np.testing.assert_allclose(scores, found.scores[0, :3], atol=1e-3)

@@ -8,14 +8,14 @@ from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import BatchOptions, CachePolicy
 from tfcaption.input_pipeline.split import open_split
 from tfcaption.records.dataset import Dataset
-from tfcaption.records.vocabulary import PAD
+from tfcaption.records.vocabulary import PAD, Vocabulary
 from tfcaption.runtime.hosts import Host
 
 
 def opened(
     folder, info, split="train", features=None, buckets=3, cache=False, limit_mb=2048, host=0, hosts=1, **options
 ):
-    dataset = Dataset(info, [], Path(folder), Path(folder) if features else None, features)
+    dataset = Dataset(info, Vocabulary([]), Path(folder), Path(folder) if features else None, features)
     return open_split(
         split, dataset, buckets=buckets, cache=CachePolicy(cache, limit_mb), host=Host(host, hosts), **options
     )

@@ -16,7 +16,7 @@ from tfcaption.records.dataset import Dataset, load_dataset
 from tfcaption.records.dataset_info import FEATURES_FILE, load_features_info
 from tfcaption.records.folder_kinds import has_file
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.records.vocabulary import OOV, PAD, encode_words
+from tfcaption.records.vocabulary import PAD, WORDS, Vocabulary
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import as_path
 
@@ -29,13 +29,14 @@ class DataInfo:
     """What a data set holds; `dataset(...).info`.
 
     Attributes:
-        vocabulary: the words in the order of their token ids; the first four are `<pad>`, `<oov>`, `<start>`, `<end>`.
+        vocabulary: the tokens in the order of their ids; the first four are `<pad>`, `<oov>`, `<start>`, `<end>`.
         photos: split -> number of photos.
         captions: split -> number of captions.
         max_tokens: of the longest caption, with `<start>` and `<end>`.
         stage: "photo" for pixels; "trunk", "map" or "pooled" for features.
         shape: of one photo's inputs.
         encoder: names of the encoders that made the features; none for pixels.
+        tokenizer: the name of the tokenizer, as `build_records --tokenizer` takes it.
     """
 
     vocabulary: list[str]
@@ -45,6 +46,7 @@ class DataInfo:
     stage: str
     shape: tuple[int, ...]
     encoder: tuple[str, ...] = ()
+    tokenizer: str = WORDS
 
     @overload
     def encode(self, captions: str) -> list[int]: ...
@@ -56,11 +58,12 @@ class DataInfo:
         """Token ids of a caption, or of each of several, from `<start>` to `<end>`; words outside the vocabulary are
         `<oov>`."""
         with tensorflow_quiet():
-            from tfcaption.preprocessing.tokenizer import split_words  # here: imports TensorFlow
+            from tfcaption.preprocessing.tokenizer import Tokenizer  # here: imports TensorFlow
 
-            words = split_words([captions] if isinstance(captions, str) else captions)
-        index = {word: token for token, word in enumerate(self.vocabulary) if token > OOV}
-        tokens = [encode_words(each, index, self.max_tokens - 2) for each in words]
+            tokenizer = Tokenizer(Vocabulary(self.vocabulary, self.tokenizer))
+            tokens = tokenizer.encode(
+                [captions] if isinstance(captions, str) else captions, max_words=self.max_tokens - 2
+            )
         return tokens[0] if isinstance(captions, str) else tokens
 
     def decode(self, tokens: Any) -> Any:
@@ -72,9 +75,10 @@ class DataInfo:
         with tensorflow_quiet():
             import tensorflow as tf  # here: so that `import tfcaption` is quick
 
-            from tfcaption.preprocessing.tokenizer import Vocabulary
+            from tfcaption.preprocessing.tokenizer import Tokenizer
 
-            decoded = Vocabulary(self.vocabulary).decode(tf.convert_to_tensor(tokens)).numpy()
+            tokenizer = Tokenizer(Vocabulary(self.vocabulary, self.tokenizer))
+            decoded = tokenizer.decode(tf.convert_to_tensor(tokens)).numpy()
         return decoded.decode() if isinstance(decoded, bytes) else _strings(decoded.tolist())
 
 
@@ -161,13 +165,14 @@ def _load(folder: Path, records: Path | None) -> Dataset:
 def _info(opened: Dataset) -> DataInfo:
     splits = opened.info.splits
     return DataInfo(
-        vocabulary=list(opened.words),
+        vocabulary=list(opened.vocabulary.words),
         photos={name: split.photos for name, split in splits.items()},
         captions={name: split.captions for name, split in splits.items()},
         max_tokens=opened.info.max_length,
         stage=opened.stage,
         shape=opened.shape,
         encoder=tuple(opened.features.encoder_names) if opened.features else (),
+        tokenizer=opened.vocabulary.tokenizer,
     )
 
 

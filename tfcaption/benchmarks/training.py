@@ -109,7 +109,7 @@ def _keras_fit(run: Run, paths: Sequence[Path]) -> tuple[keras.Model, KerasSeque
         batch_size=KERAS_BATCH_SIZE,
     )
     captioner = keras_captioner(
-        vocabulary_size=len(run.words),
+        vocabulary_size=len(run.vocabulary.words),
         image_size=size,
         weights=model.weights or "imagenet",  # `plan_run` has filled it in
         gru_units=model.gru_units,
@@ -148,7 +148,7 @@ def _flops(training: Training) -> float:
     The head's are spread over the tokens of all captions of a photo.
     """
     model, info = training.run.config.model, training.run.info
-    words, units = len(training.run.words), model.gru_units
+    words, units = len(training.run.vocabulary.words), model.gru_units
     embedding = training.trainer.captioner.decoder.embedding.output_dim
     decoder = 2 * (3 * units * (embedding + units) + units * model.dense_units + model.dense_units * words)
     if training.train_split.stage != "trunk":

@@ -10,7 +10,7 @@ from tfcaption.decoding.hypotheses import Hypotheses, attention_weights
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.decoding.sampling import SamplingOptions, sample
 from tfcaption.models.ensemble import CaptionModel
-from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.preprocessing.tokenizer import Tokenizer
 from tfcaption.runtime.errors import UsageError
 
 
@@ -26,7 +26,7 @@ class CaptionBatch(NamedTuple):
 def caption_features(
     captioner: CaptionModel,
     features: tf.Tensor,
-    vocabulary: Vocabulary,
+    tokenizer: Tokenizer,
     options: CaptionOptions,
     *,
     max_tokens: int,
@@ -38,7 +38,7 @@ def caption_features(
     Args:
         captioner: the model.
         features: (photos, ...), as `Captioner.encode` gives them.
-        vocabulary: of the model.
+        tokenizer: of the model.
         options: of the search.
         max_tokens: a caption without <end> is cut after so many tokens.
         seed: () int32, of sampling, in place of `options.seed`.
@@ -49,12 +49,12 @@ def caption_features(
         UsageError: `options.min_words` is more than `max_tokens`.
     """
     hypotheses = find_hypotheses(captioner, features, options, max_tokens=max_tokens, seed=seed)
-    captions = vocabulary.decode(hypotheses.tokens)
+    captions = tokenizer.decode(hypotheses.tokens)
     best = hypotheses.tokens[:, 0]
     weights = attention_weights(captioner, features, best) if attention else None
     if weights is None:
         return CaptionBatch(captions, hypotheses.scores)
-    return CaptionBatch(captions, hypotheses.scores, vocabulary.decode_each(best), weights)
+    return CaptionBatch(captions, hypotheses.scores, tokenizer.decode_each(best), weights)
 
 
 def find_hypotheses(

@@ -15,8 +15,8 @@ from tfcaption.metrics.cider import SCALE, Cider
 from tfcaption.metrics.tokens import score_tokens
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.ensemble import CaptionModel, Ensemble
-from tfcaption.preprocessing.tokenizer import Vocabulary
-from tfcaption.records.vocabulary import PAD, START
+from tfcaption.preprocessing.tokenizer import Tokenizer
+from tfcaption.records.vocabulary import PAD, START, Vocabulary
 
 _SCORED_AT_ONCE = 256  # hypotheses; 5,000 words and 20 tokens are 100 MB of logits for each run
 
@@ -32,7 +32,7 @@ class Candidates(NamedTuple):
 def collect_candidates(
     captioners: Sequence[Captioner],
     split: Split,
-    words: list[str],
+    vocabulary: Vocabulary,
     *,
     batch_size_photos: int,
     options: CaptionOptions,
@@ -43,7 +43,7 @@ def collect_candidates(
     Args:
         captioners: of one vocabulary.
         split: as for `caption_split`.
-        words: the vocabulary.
+        vocabulary: of the captioners.
         batch_size_photos: photos per batch.
         options: of each search; all `available` hypotheses count.
         progress: called after each batch with the number of photos done.
@@ -54,7 +54,7 @@ def collect_candidates(
     Raises:
         RecordError: a photo occurs twice, or a record is damaged.
     """
-    vocabulary = Vocabulary(words)
+    tokenizer = Tokenizer(vocabulary)
     models: list[CaptionModel] = [*([Ensemble(captioners)] if len(captioners) > 1 else []), *captioners]
 
     @tf.function(autograph=False, reduce_retracing=True)
@@ -67,7 +67,7 @@ def collect_candidates(
         ]
         tokens = tf.concat([hypotheses.tokens for hypotheses in found], 1)
         exists = tf.concat([hypotheses.scores for hypotheses in found], 1) > NEG_INF
-        return features, tokens, exists, vocabulary.decode(tokens)
+        return features, tokens, exists, tokenizer.decode(tokens)
 
     log_probs_of = tf.function(
         lambda features, tokens: log_probabilities(captioners, features, tokens), autograph=False, reduce_retracing=True

@@ -143,7 +143,7 @@ def _evaluate(
         predictions = caption_split(
             captioner,
             chosen,
-            run.words,
+            run.vocabulary,
             batch_size_photos=data.batch_size_photos,
             options=options.search,
             attention=True,

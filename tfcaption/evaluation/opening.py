@@ -34,7 +34,7 @@ def open_runs(runs: Sequence[Run], dataset: Dataset, checkpoint: str) -> tuple[l
     """
     first, *others = runs
     for other in others:
-        if other.info != first.info or other.words != first.words:
+        if other.info != first.info or other.vocabulary != first.vocabulary:
             raise RunError(f"{other.path}: trained on other records than {first.path}")
     captioners, checkpoints = zip(*(load_captioner(run, checkpoint) for run in runs), strict=True)
     stored = dataset.features

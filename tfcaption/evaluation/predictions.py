@@ -15,9 +15,10 @@ from tfcaption.input_pipeline.read_errors import explain_read_errors
 from tfcaption.input_pipeline.split import Split
 from tfcaption.models.ensemble import CaptionModel
 from tfcaption.models.loss import TokenSums
-from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.preprocessing.tokenizer import Tokenizer
 from tfcaption.records.captions import Hypothesis, WordAttention, hypotheses_of, word_attention
 from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import Vocabulary
 
 
 class SplitCaptions(NamedTuple):
@@ -33,7 +34,7 @@ class SplitCaptions(NamedTuple):
 def caption_split(
     captioner: CaptionModel,
     split: Split,
-    words: list[str],
+    vocabulary: Vocabulary,
     *,
     batch_size_photos: int,
     options: CaptionOptions,
@@ -45,7 +46,7 @@ def caption_split(
     Args:
         captioner: the model.
         split: opened with `by_photo` or without a cache, so that an element of a batch is a photo, not a caption.
-        words: the vocabulary.
+        vocabulary: of the captioner.
         batch_size_photos: photos per batch.
         options: of the search.
         attention: whether to return the attention, if the decoder has it.
@@ -54,13 +55,13 @@ def caption_split(
     Raises:
         RecordError: a photo occurs twice, or a record is damaged.
     """
-    vocabulary = Vocabulary(words)
+    tokenizer = Tokenizer(vocabulary)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def caption_and_score(inputs: tf.Tensor, tokens: tf.Tensor) -> tuple[CaptionBatch, TokenSums]:
         features = captioner.encode(inputs, split.stage)
         captions = caption_features(
-            captioner, features, vocabulary, options, max_tokens=split.lengths[-1], attention=attention
+            captioner, features, tokenizer, options, max_tokens=split.lengths[-1], attention=attention
         )
         return captions, captioner.token_sums(features, tokens)
 

@@ -79,7 +79,7 @@ def evaluate_reranked(
         candidates = collect_candidates(
             captioners,
             chosen,
-            runs[0].words,
+            runs[0].vocabulary,
             batch_size_photos=config.data.batch_size_photos,
             options=options.search,
             progress=progress.update,

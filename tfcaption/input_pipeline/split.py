@@ -87,7 +87,7 @@ def open_split(
         by_caption=by_caption,
         varying=dataset.varying,
         views=features.settings.views_of(name) if features else 1,
-        left_right=tuple(features.settings.sides if features else left_right_tokens(dataset.words)),
+        left_right=tuple(features.settings.sides if features else left_right_tokens(dataset.vocabulary)),
         skipper=skipper,
     )
 

@@ -12,7 +12,7 @@ from tfcaption.inspection.verification import Inspection, inspect_features, insp
 from tfcaption.records.dataset_info import DATASET_FILE, IMPORTED, FeaturesInfo, load_features_info
 from tfcaption.records.folder_kinds import RUN_FILE, has_file
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.records.vocabulary import load_vocabulary
+from tfcaption.records.vocabulary import WORDS, load_vocabulary
 from tfcaption.runtime.paths import as_path
 
 SHOWN_FAULTS = 20
@@ -47,7 +47,8 @@ def print_records(folder: Path, *, show: int, pictures: Path) -> bool:
 def _write_pictures(folder: Path, inspection: Inspection, pictures: Path) -> None:
     vocabulary = None
     with suppress(RecordError):  # a fault of the inspection
-        vocabulary = frozenset(load_vocabulary(folder))
+        words = frozenset(load_vocabulary(folder).words)
+        vocabulary = words if inspection.info.settings.tokenizer == WORDS else None  # the picture knows words alone
     for split, photos in inspection.shown.items():
         if photos:
             path = pictures / f"{split}.png"

@@ -30,11 +30,12 @@ from tfcaption.records.reading import SalvagedShard, salvage_shard
 from tfcaption.records.sharding import automatic_shard_count, is_shard_name, order_key, shard_index, shard_name
 from tfcaption.records.statistics import Statistics, Totals, VocabularyCounts, build_dataset_info
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, load_vocabulary
+from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, WORDS, load_vocabulary
 from tfcaption.runtime.paths import atomic_path
 
-Tokenize = Callable[[Sequence[str]], list[list[str]]]
-"""Captions -> the words of each, as `preprocessing.tokenizer.split_words`."""
+Tokenize = Callable[[Sequence[str], str], list[list[str]]]
+"""Captions and the name of a tokenizer -> the words of each, as `preprocessing.tokenizer.split_words`."""
+_Tokenize = Callable[[Sequence[str]], list[list[str]]]
 
 
 @dataclass
@@ -89,7 +90,9 @@ def repair_records(folder: Path, tokenize: Tokenize, given: Mapping[str, Any] | 
     if info and given:
         raise RecordError(f"{folder / DATASET_FILE}: contains the settings; leave out --set {' '.join(given)}")
     names = _shard_names(folder, info)
-    contents = _read_shards(folder, names, info.settings.seed if info else given.get("seed", 0), tokenize)
+    seed = info.settings.seed if info else given.get("seed", 0)
+    tokenizer = info.settings.tokenizer if info else given.get("tokenizer", WORDS)
+    contents = _read_shards(folder, names, seed, lambda captions: tokenize(captions, tokenizer))
     settings = info.settings if info else _settings(contents, names, given, repair)
     repair.command = _build_command(folder, settings)
     repair.rebuild = contents.faults
@@ -135,7 +138,7 @@ def _parse_name(name: str) -> tuple[str, int, int]:
     return split, int(index), int(count)
 
 
-def _read_shards(folder: Path, names: Sequence[str], seed: int, tokenize: Tokenize) -> _Contents:
+def _read_shards(folder: Path, names: Sequence[str], seed: int, tokenize: _Tokenize) -> _Contents:
     contents = _Contents()
     for name in names:
         if not (folder / name).is_file():
@@ -164,7 +167,7 @@ def _belong(photos: Sequence[PhotoRecord], name: str, seed: int) -> bool:
     return in_their_shard and ids == sorted(ids, key=lambda photo: order_key(photo, seed=seed))
 
 
-def _add_shard(contents: _Contents, shard: SalvagedShard, photos: Sequence[PhotoRecord], tokenize: Tokenize) -> None:
+def _add_shard(contents: _Contents, shard: SalvagedShard, photos: Sequence[PhotoRecord], tokenize: _Tokenize) -> None:
     split = _parse_name(shard.info.name)[0]
     statistics = contents.splits.setdefault(split, Statistics())
     statistics.shards.append(shard.info)
@@ -187,6 +190,7 @@ def _settings(contents: _Contents, names: Sequence[str], given: Mapping[str, Any
     assumed = {
         "source": "unknown",
         "resize": "squash",
+        "tokenizer": WORDS,
         "min_count": 5,
         "max_words": 37,
         "seed": 0,
@@ -224,7 +228,7 @@ def _vocabulary(folder: Path, contents: _Contents, repair: Repair) -> list[str]:
     """The vocabulary from its file or, if that differs from the shards, from the shards; empty if both fail."""
     known = {token: word for token, word in contents.words.items() if token >= len(SPECIAL_TOKENS)}
     try:
-        words = load_vocabulary(folder)
+        words = load_vocabulary(folder).words
         if all(token < len(words) and words[token] == word for token, word in known.items()):
             return words
     except RecordError:
@@ -292,6 +296,7 @@ def _build_command(folder: Path, settings: RecordSettings) -> str:
         "--source": settings.source if settings.source != "unknown" else "auto",
         "--image_size": settings.image_size,
         "--resize": settings.resize,
+        "--tokenizer": settings.tokenizer,
         "--min_count": settings.min_count,
         "--max_words": settings.max_words,
         "--seed": settings.seed,

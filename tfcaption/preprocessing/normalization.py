@@ -2,7 +2,8 @@
 
 Both apply the same tables: `BEFORE_NFKC`, Unicode NFKC, `AFTER_NFKC`, lower case, `AFTER_LOWER`, Unicode NFC. After
 that every character beyond ASCII belongs to a word. ASCII text changes only in case, and where it holds one of HTML's
-common character references.
+common character references. `BEFORE_NFKC_EMOJI` and `AFTER_NFKC_EMOJI` are the same tables for tokenizers that keep
+emoji.
 
 Imports no TensorFlow.
 """
@@ -27,30 +28,62 @@ _MARK = rf"[\p{{M}}{JOINERS}]"
 _SYMBOL_OF_LETTERS = "℃℉№㉐-㏿"  # NFKC makes words of them: ㎏ -> kg
 _TEXT = rf"\x00-\x7f{_OF_WORDS}⁄"  # all but punctuation, symbols and spaces beyond ASCII
 
+# Scripts that are written without spaces between words (the classes ID, CJ and SA of Unicode's line breaking, UAX #14),
+# with the signs that several of them share.
+_EAST_ASIAN = "".join(rf"\p{{{script}}}" for script in ("Han", "Hiragana", "Katakana", "Bopomofo", "Yi")) + "ー〆〼"
+_OF_SYLLABLES = ("Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet")
+UNSPACED = _EAST_ASIAN + "".join(rf"\p{{{script}}}" for script in _OF_SYLLABLES)
+"""The characters of these scripts, to stand in a class for RE2 and `regex`."""
+
+# Emoji by their blocks, without those that NFKC turns into letters; variation selectors are removed as everywhere.
+_PICTURES = "⌚⌛⌨⏏⏩-⏺☀-➿⬅-⬇⬛⬜⭐⭕\U0001f000-\U0001f0ff\U0001f300-\U0001faff"
+_OF_FLAGS = "\U0001f1e6-\U0001f1ff"  # two of them are a flag
+_PICTURE = f"[{_PICTURES}][\U0001f3fb-\U0001f3ff]*"  # with its skin tone
+EMOJI = f"[{_OF_FLAGS}]{{1,2}}|{_PICTURE}(?:\u200d{_PICTURE})*"
+"""One emoji as people see it, for RE2 and `regex`: a flag, or several joined."""
+_JOINED = "\ue000"  # stands for the joiner between two emoji; captions have no characters of private use any more
+
 Rewrites = tuple[tuple[str, str], ...]
 
-# (pattern, rewrite), in this order. The patterns mean the same to RE2 and to `regex`.
-BEFORE_NFKC: Rewrites = (
-    ("&quot;", '"'),
-    ("&(?:apos|#39|#x27);", "'"),
-    ("&lt;", " < "),
-    ("&gt;", " > "),
-    ("&(?:nbsp|mdash|ndash);", " "),
-    ("&amp;", "&"),
-    # Characters that are not seen: soft hyphen, word joiner, byte order mark, enclosing marks, variation selectors.
-    ("[\u00ad\u2060\ufeff\\p{Me}\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]", ""),
-    ("[’‘‛ʼʻ´′׳＇Ꞌꞌ]", "'"),
-    ("[‐‑־֊]", "-"),  # other dashes separate words
-    (f"([¼½¾⅐-⅞{_SYMBOL_OF_LETTERS}])", r" \1 "),  # NFKC alone makes 21⁄2 of 2½
-    (f"[^{_TEXT}{_SYMBOL_OF_LETTERS}]", " "),
-)
-AFTER_NFKC: Rewrites = (
-    (f"[^{_TEXT}]", " "),  # the degree of ℃
-    ("⁄", "/"),
-    ("İ", "I"),
-    ("(\\p{Arabic}\\p{M}*)\u200c+", r"\1 "),  # Persian prefixes and suffixes
-    (rf"(^|{NO_CHARACTER}){_MARK}+", r"\1"),  # marks without a letter
-)
+
+def _before_nfkc(kept: str) -> Rewrites:
+    """(pattern, rewrite), in this order. The patterns mean the same to RE2 and to `regex`.
+
+    Args:
+        kept: symbols beyond ASCII that are not replaced by spaces, as part of a class.
+    """
+    return (
+        ("&quot;", '"'),
+        ("&(?:apos|#39|#x27);", "'"),
+        ("&lt;", " < "),
+        ("&gt;", " > "),
+        ("&(?:nbsp|mdash|ndash);", " "),
+        ("&amp;", "&"),
+        # Characters that are not seen: soft hyphen, word joiner, byte order mark, enclosing marks, variation selectors.
+        ("[\u00ad\u2060\ufeff\\p{Me}\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]", ""),
+        ("[’‘‛ʼʻ´′׳＇Ꞌꞌ]", "'"),
+        ("[‐‑־֊]", "-"),  # other dashes separate words
+        (f"([¼½¾⅐-⅞{_SYMBOL_OF_LETTERS}])", r" \1 "),  # NFKC alone makes 21⁄2 of 2½
+        (f"[^{_TEXT}{_SYMBOL_OF_LETTERS}{kept}]", " "),
+    )
+
+
+def _after_nfkc(kept: str) -> Rewrites:
+    join = ((f"({_PICTURE})\u200d([{_PICTURES}])", rf"\1{_JOINED}\2"),) if kept else ()
+    return (
+        (f"[^{_TEXT}{kept}]", " "),  # the degree of ℃
+        ("⁄", "/"),
+        ("İ", "I"),
+        ("(\\p{Arabic}\\p{M}*)\u200c+", r"\1 "),  # Persian prefixes and suffixes
+        *join,
+        *join,  # again: matches do not overlap, so one pass leaves the second joiner of three emoji
+        (rf"(^|{NO_CHARACTER}){_MARK}+", r"\1"),  # marks without a letter
+        *(((_JOINED, "\u200d"),) if kept else ()),
+    )
+
+
+BEFORE_NFKC, AFTER_NFKC = _before_nfkc(""), _after_nfkc("")
+BEFORE_NFKC_EMOJI, AFTER_NFKC_EMOJI = (table(_PICTURES + _OF_FLAGS) for table in (_before_nfkc, _after_nfkc))
 AFTER_LOWER: Rewrites = (("([ijį])\u0307", r"\1"),)  # the dot of i̇, as lower case of İ or beside other accents
 
 

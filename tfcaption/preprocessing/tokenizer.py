@@ -1,17 +1,21 @@
 """Captions to token ids and back, in TensorFlow: one implementation for the Beam jobs, training and serving.
 
-The rules of tokenization:
+`Tokenizer` is that of a data set, by its vocabulary. The tokenizers, by the names that `build_records` has for them:
 
-- Captions are normalized first (`normalization`): Unicode NFKC, lower case, one apostrophe and one hyphen.
-- Apostrophes as in the Penn Treebank, GloVe and the metrics: clitics are separate words ("the dog's" -> the dog 's,
-  "don't" -> do n't). Apostrophes inside other words are kept ("o'clock"); quotation marks are removed.
-- Hyphens inside a word are kept ("t-shirt"); dashes between words are removed.
-- Numbers are kept ("2", "3rd", "2.5", "1,000"); the vocabulary decides about rare ones.
-- "&" becomes "and"; all other punctuation and symbols are removed.
-- One-letter words are kept ("a" contributes much to a caption's scores).
+- `words`: captions are normalized first (`normalization`): Unicode NFKC, lower case, one apostrophe and one hyphen.
+    - Apostrophes as in the Penn Treebank, GloVe and the metrics: clitics are separate words ("the dog's" -> the dog 's,
+      "don't" -> do n't). Apostrophes inside other words are kept ("o'clock"); quotation marks are removed.
+    - Hyphens inside a word are kept ("t-shirt"); dashes between words are removed.
+    - Numbers are kept ("2", "3rd", "2.5", "1,000"); the vocabulary decides about rare ones.
+    - "&" becomes "and"; all other punctuation and symbols are removed.
+    - One-letter words are kept ("a" contributes much to a caption's scores).
+- `unicode`: the same, but each character of a script without spaces (`normalization.UNSPACED`) is a word, with its
+  combining marks, and so is each emoji. Such characters are joined to their neighbours without a space; where a caption
+  had one there, it is lost.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_text as tf_text
@@ -19,12 +23,17 @@ import tensorflow_text as tf_text
 from tfcaption.preprocessing.normalization import (
     AFTER_LOWER,
     AFTER_NFKC,
+    AFTER_NFKC_EMOJI,
     BEFORE_NFKC,
+    BEFORE_NFKC_EMOJI,
     CHARACTER,
+    EMOJI,
+    JOINERS,
     NO_CHARACTER,
+    UNSPACED,
     Rewrites,
 )
-from tfcaption.records.vocabulary import END, OOV, PAD, SPECIAL_TOKENS, START
+from tfcaption.records.vocabulary import END, PAD, SPECIAL_TOKENS, START, UNICODE, WORDS, Vocabulary, encode_words
 
 _CLITICS = "s|m|d|re|ve|ll"
 _END = r"\b([\x00-\x7f]|$)"  # RE2's \b alone is also between an ASCII letter and another one
@@ -47,11 +56,22 @@ _WORD = "|".join(
     )
 )
 _CLITIC = rf" ('(?:{_CLITICS})|n't)\b"
+_UNSPACED_CHARACTER = rf"[{UNSPACED}][\p{{M}}{JOINERS}]*"  # with its combining marks
+_JOIN_UNSPACED = (
+    (f" ([{UNSPACED}])", r"\1"),
+    (f"({_UNSPACED_CHARACTER}) ", r"\1"),
+)
 
 
-def normalize_in_graph(captions: tf.Tensor) -> tf.Tensor:
-    """Captions in the spelling of `normalization` and in lower case: (batch,) string -> (batch,) string."""
-    text = _rewrite(tf_text.normalize_utf8(_rewrite(captions, BEFORE_NFKC), "NFKC"), AFTER_NFKC)
+def normalize_in_graph(captions: tf.Tensor, *, emoji: bool = False) -> tf.Tensor:
+    """Captions in the spelling of `normalization` and in lower case: (batch,) string -> (batch,) string.
+
+    Args:
+        captions: UTF-8.
+        emoji: whether emoji are kept.
+    """
+    before, after = (BEFORE_NFKC_EMOJI, AFTER_NFKC_EMOJI) if emoji else (BEFORE_NFKC, AFTER_NFKC)
+    text = _rewrite(tf_text.normalize_utf8(_rewrite(captions, before), "NFKC"), after)
     # ASCII first: the other one goes by the language of the process, and "I" is "ı" in a Turkish one.
     text = tf.strings.lower(tf.strings.lower(text), encoding="utf-8")
     return tf_text.normalize_utf8(_rewrite(text, AFTER_LOWER), "NFC")
@@ -66,20 +86,7 @@ def tokenize(captions: tf.Tensor) -> tf.RaggedTensor:
     Returns:
         (batch, words) ragged string.
     """
-    text = _rewrite(normalize_in_graph(captions), _REWRITES)
-    # Every word and every other character is a "delimiter"; only the words are kept.
-    return tf_text.regex_split(text, rf"{_WORD}|(?s:.)", keep_delim_regex_pattern=_WORD)
-
-
-def _rewrite(text: tf.Tensor, rewrites: Rewrites) -> tf.Tensor:
-    for pattern, replacement in rewrites:
-        text = tf.strings.regex_replace(text, pattern, replacement)
-    return text
-
-
-def split_words(captions: Sequence[str]) -> list[list[str]]:
-    """The words of each caption, as Python strings."""
-    return [[word.decode() for word in words] for words in tokenize(tf.constant(captions, tf.string)).to_list()]
+    return _matches(_rewrite(normalize_in_graph(captions), _REWRITES), _WORD)
 
 
 def detokenize(words: tf.RaggedTensor) -> tf.Tensor:
@@ -95,39 +102,72 @@ def detokenize(words: tf.RaggedTensor) -> tf.Tensor:
     return tf.strings.regex_replace(text, _CLITIC, r"\1")
 
 
-class Vocabulary:
-    """Words and their token ids, as lookup tables for eager code, graphs and SavedModels.
+def _tokenize_unicode(captions: tf.Tensor) -> tf.RaggedTensor:
+    """As `tokenize`, by the rules of `unicode`."""
+    text = _rewrite(normalize_in_graph(captions, emoji=True), _REWRITES)
+    # A number, a run of letters and a clitic end at a space, and so at such a character.
+    return _matches(tf.strings.regex_replace(text, _UNSPACED_CHARACTER, r" \0 "), f"{_WORD}|{EMOJI}")
+
+
+def _detokenize_unicode(words: tf.RaggedTensor) -> tf.Tensor:
+    """As `detokenize`, by the rules of `unicode`."""
+    return _rewrite(detokenize(words), _JOIN_UNSPACED)
+
+
+def _matches(text: tf.Tensor, pattern: str) -> tf.RaggedTensor:
+    """All matches of an RE2 pattern: (batch,) string -> (batch, matches) ragged string."""
+    # Every match and every other character is a "delimiter"; only the matches are kept.
+    return tf_text.regex_split(text, rf"{pattern}|(?s:.)", keep_delim_regex_pattern=pattern)
+
+
+def _rewrite(text: tf.Tensor, rewrites: Rewrites) -> tf.Tensor:
+    for pattern, replacement in rewrites:
+        text = tf.strings.regex_replace(text, pattern, replacement)
+    return text
+
+
+class _Rules(NamedTuple):
+    """How one tokenizer splits captions, and joins what it split."""
+
+    split: Callable[[tf.Tensor], tf.RaggedTensor]  # (batch,) string -> (batch, words) ragged string
+    join: Callable[[tf.RaggedTensor], tf.Tensor]  # with core TensorFlow alone, since exports hold it
+
+
+_RULES = {WORDS: _Rules(tokenize, detokenize), UNICODE: _Rules(_tokenize_unicode, _detokenize_unicode)}
+
+
+def split_words(captions: Sequence[str], tokenizer: str = WORDS) -> list[list[str]]:
+    """The words of each caption, as Python strings.
 
     Args:
-        words: all words in the order of their ids, the special tokens first.
+        captions: raw.
+        tokenizer: as `RecordSettings.tokenizer` names it.
+    """
+    words = _RULES[tokenizer].split(tf.constant(captions, tf.string))
+    return [[word.decode() for word in caption] for caption in words.to_list()]
+
+
+class Tokenizer:
+    """Captions to token ids and back, for the vocabulary of a data set; decodes in eager code, graphs and SavedModels.
+
+    Args:
+        vocabulary: of the data set.
+
+    Raises:
+        ValueError: the vocabulary does not begin with the special tokens.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        words = vocabulary.words
         if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
             raise ValueError(f"a vocabulary must begin with {' '.join(SPECIAL_TOKENS)}, not with {words[:4]}")
-        self.words = list(words)
-        keys = tf.constant(self.words[len(SPECIAL_TOKENS) :], tf.string)
-        ids = tf.range(len(SPECIAL_TOKENS), len(self.words), dtype=tf.int64)
-        # Special tokens have no key, so that "<end>" or "<pad>" in a caption has no special meaning.
-        self._table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, ids), OOV)
-        self._words = tf.constant(self.words)
+        self._vocabulary, self._words = vocabulary, tf.constant(words)
+        self._rules = _RULES[vocabulary.tokenizer]
 
-    def __len__(self) -> int:
-        return len(self.words)
-
-    def encode(self, captions: tf.Tensor, *, max_words: int) -> tf.RaggedTensor:
-        """Token ids of captions: <start>, at most `max_words` words, <end>.
-
-        Args:
-            captions: (batch,) string, raw.
-            max_words: longer captions are truncated before <end>.
-
-        Returns:
-            (batch, tokens) ragged int64.
-        """
-        ids = self._table[tokenize(captions)[:, :max_words]]
-        edge = tf.ones_like(captions, tf.int64)[:, None]
-        return tf.concat([edge * START, ids, edge * END], axis=1)
+    def encode(self, captions: Sequence[str], *, max_words: int) -> list[list[int]]:
+        """Token ids of raw captions: <start>, at most `max_words` words, <end>; longer captions are cut."""
+        index = self._vocabulary.index()
+        return [encode_words(words, index, max_words) for words in split_words(captions, self._vocabulary.tokenizer)]
 
     def decode(self, tokens: tf.Tensor) -> tf.Tensor:
         """Captions from the token ids before the first <end>, without <pad> and <start>.
@@ -141,7 +181,7 @@ class Vocabulary:
         keep = self._is_word(tokens)
         shape = tf.shape(tokens)
         words, keep = (tf.reshape(values, (-1, shape[-1])) for values in (tf.gather(self._words, tokens), keep))
-        return tf.reshape(detokenize(tf.ragged.boolean_mask(words, keep)), shape[:-1])
+        return tf.reshape(self._rules.join(tf.ragged.boolean_mask(words, keep)), shape[:-1])
 
     def decode_each(self, tokens: tf.Tensor) -> tf.Tensor:
         """The word of each token id: (..., time) int -> (..., time) string, empty where `decode` drops the token."""

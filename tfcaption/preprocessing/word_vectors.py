@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcaption.records.vocabulary import PAD, SPECIAL_TOKENS
+from tfcaption.records.vocabulary import PAD, SPECIAL_TOKENS, Vocabulary
 from tfcaption.runtime.errors import TfcaptionError
 from tfcaption.runtime.progress import Progress
 
@@ -68,7 +68,7 @@ class Coverage:
 
 
 def embedding_matrix(
-    words: Sequence[str], path: Path, *, word_counts: Sequence[int], seed: int
+    vocabulary: Vocabulary, path: Path, *, word_counts: Sequence[int], seed: int
 ) -> tuple[np.ndarray, Coverage]:
     """The embedding matrix of a vocabulary from a GloVe file.
 
@@ -76,9 +76,9 @@ def embedding_matrix(
     the mean and standard deviation of the vectors in the file.
 
     Args:
-        words: the vocabulary, special tokens first.
+        vocabulary: of the data set.
         path: file in the GloVe text format, of any dimension.
-        word_counts: occurrences of each word in the training split, for the coverage.
+        word_counts: occurrences of each token in the training split, for the coverage.
         seed: seed of the sampled rows.
 
     Returns:
@@ -87,12 +87,14 @@ def embedding_matrix(
     Raises:
         GloveError: as `read_glove`, or the file contains no word of the vocabulary.
     """
-    ordinary = words[len(SPECIAL_TOKENS) :]
+    ordinary = vocabulary.words[len(SPECIAL_TOKENS) :]
     vectors = read_glove(path, ordinary)
     if not vectors:
         raise GloveError(f"{path}: contains none of the {len(ordinary)} words of the vocabulary")
     stacked = np.stack(list(vectors.values()))
-    matrix = np.random.default_rng(seed).normal(stacked.mean(), stacked.std(), (len(words), stacked.shape[1]))
+    matrix = np.random.default_rng(seed).normal(
+        stacked.mean(), stacked.std(), (len(vocabulary.words), stacked.shape[1])
+    )
     matrix[PAD] = 0
     for index, word in enumerate(ordinary, start=len(SPECIAL_TOKENS)):
         if word in vectors:

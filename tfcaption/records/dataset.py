@@ -15,7 +15,7 @@ from tfcaption.records.dataset_info import (
 )
 from tfcaption.records.examples import Stage
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.records.vocabulary import load_vocabulary
+from tfcaption.records.vocabulary import Vocabulary, load_vocabulary
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Dataset:
     """Records or features: their descriptions, and where their shards lie."""
 
     info: DatasetInfo
-    words: list[str]  # the vocabulary, in the order of the token ids
+    vocabulary: Vocabulary
     records: Path  # the folder of the records
     features_folder: Path | None = None  # of features made of them, where these are read instead
     features: FeaturesInfo | None = None  # `features.json` of that folder
@@ -93,5 +93,6 @@ def load_dataset(records: Path, features: Path | None = None) -> Dataset:
     Raises:
         RecordError: a description is missing, incomplete, or of another schema version.
     """
-    info, words = load_dataset_info(records), load_vocabulary(records)
-    return Dataset(info, words, records, features, load_features_info(features) if features else None)
+    info = load_dataset_info(records)
+    vocabulary = load_vocabulary(records, info.settings.tokenizer)
+    return Dataset(info, vocabulary, records, features, load_features_info(features) if features else None)

@@ -1,6 +1,7 @@
-"""Special tokens, `vocabulary.txt`, and words to token ids."""
+"""The vocabulary of a data set: its tokens by their ids, and the name of the tokenizer that they are of."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tfcaption.records.tfrecord import RecordError
@@ -9,6 +10,34 @@ SPECIAL_TOKENS = ("<pad>", "<oov>", "<start>", "<end>")
 PAD, OOV, START, END = range(len(SPECIAL_TOKENS))
 VOCABULARY_FILE = "vocabulary.txt"
 LEFT_RIGHT = ("left", "right")  # words that are swapped in the captions of a mirrored photo
+
+WORDS, UNICODE = "words", "unicode"
+TOKENIZERS = (WORDS, UNICODE)
+MAX_WORDS = {WORDS: 37, UNICODE: 80}  # of a caption by default; a character is a short word
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of a data set in the order of their ids, the special ones first, and the tokenizer that makes them.
+
+    `preprocessing.tokenizer.Tokenizer` turns captions into their ids and back.
+
+    Attributes:
+        words: the tokens.
+        tokenizer: as `RecordSettings.tokenizer` names it.
+    """
+
+    words: list[str]
+    tokenizer: str = WORDS
+
+    def index(self) -> dict[str, int]:
+        """Token ids by their tokens; special tokens have none, so that "<end>" in a caption has no special meaning."""
+        return {word: token for token, word in enumerate(self.words) if token >= len(SPECIAL_TOKENS)}
+
+    @property
+    def identity(self) -> object:
+        """What tells it from other vocabularies, for JSON; of words their list alone, as in earlier versions."""
+        return self.words if self.tokenizer == WORDS else [self.tokenizer, self.words]
 
 
 def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:
@@ -20,8 +49,12 @@ def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:
     return [*SPECIAL_TOKENS, *sorted(kept, key=lambda word: (-counts[word], word))]
 
 
-def load_vocabulary(folder: Path) -> list[str]:
-    """Read `vocabulary.txt` of a records or run folder: one word per line, in the order of the token ids.
+def load_vocabulary(folder: Path, tokenizer: str = WORDS) -> Vocabulary:
+    """Read `vocabulary.txt` of a records or run folder: one token per line, in the order of the token ids.
+
+    Args:
+        folder: of the records or the run.
+        tokenizer: as the folder's `dataset.json` names it.
 
     Raises:
         RecordError: the file is missing or invalid.
@@ -32,11 +65,12 @@ def load_vocabulary(folder: Path) -> list[str]:
     words = path.read_text(encoding="utf-8").split("\n")[:-1]
     if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS or len(set(words)) != len(words):
         raise RecordError(f"{path}: must begin with {' '.join(SPECIAL_TOKENS)} and contain each word once")
-    return words
+    return Vocabulary(words, tokenizer)
 
 
-def left_right_tokens(words: Sequence[str]) -> list[int]:
+def left_right_tokens(vocabulary: Vocabulary) -> list[int]:
     """Token ids of "left" and "right" in a vocabulary; empty if it lacks one of them."""
+    words = vocabulary.words
     return [words.index(word) for word in LEFT_RIGHT] if set(LEFT_RIGHT) <= set(words) else []
 
 

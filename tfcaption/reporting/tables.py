@@ -162,7 +162,7 @@ _FACTS: Mapping[str, Callable[[EvaluatedRun], str]] = {
     "word vectors": lambda run: _name(run.run.config.model.glove),
     "objective": _objective,
     "training data": _training_data,
-    "vocabulary": lambda run: f"{len(run.run.words):,} tokens",
+    "vocabulary": lambda run: f"{len(run.run.vocabulary.words):,} tokens",
     "global batch": lambda run: f"{run.run.config.data.batch_size_photos:,} photos",
     "epochs": _epochs,
     "training time": _minutes,

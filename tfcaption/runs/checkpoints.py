@@ -35,7 +35,7 @@ def load_captioner(run: Run, checkpoint: str = "best") -> tuple[Captioner, str]:
         captioner = Captioner(
             run.config.model,
             encoder=own_encoder(run),
-            embedding=np.zeros((len(run.words), embedding_units(file)), np.float32),
+            embedding=np.zeros((len(run.vocabulary.words), embedding_units(file)), np.float32),
             max_tokens=run.info.max_length,
             compiled=False,
         )
@@ -96,7 +96,7 @@ def restore(captioner: Captioner, source: Run, words: list[str], model: ModelCon
     """
     prefix = f"train.start_from={source.path}"
     _check_same_model(model, source.config.model, prefix)
-    theirs = {word: index for index, word in enumerate(source.words)}
+    theirs = {word: index for index, word in enumerate(source.vocabulary.words)}
     known = [(index, theirs[word]) for index, word in enumerate(words) if word in theirs]
     with _checkpoint(source, "best") as file:
         units = embedding_units(file)
@@ -109,7 +109,7 @@ def restore(captioner: Captioner, source: Run, words: list[str], model: ModelCon
             trained = new_decoder(
                 source.config.model,
                 captioner.encoder,
-                np.zeros((len(source.words), units), np.float32),
+                np.zeros((len(source.vocabulary.words), units), np.float32),
                 max_tokens=source.info.max_length,
                 compiled=False,
             )
@@ -119,7 +119,7 @@ def restore(captioner: Captioner, source: Run, words: list[str], model: ModelCon
         except (ValueError, AssertionError) as error:
             reason = str(error).partition(" Target variable")[0]  # Keras adds all values of the variable
             raise RunError(f"{prefix}: its model is not that of this config: {reason}") from error
-    if words == source.words:
+    if words == source.vocabulary.words:
         return ""
     return f"{prefix}: knows {len(known):,} of the {len(words):,} words; the other {len(words) - len(known):,} are new"
 

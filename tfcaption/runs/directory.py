@@ -24,7 +24,7 @@ from tfcaption.records.dataset_info import (
 from tfcaption.records.examples import Stage
 from tfcaption.records.folder_kinds import RUN_FILE, describe_folder
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, load_vocabulary
+from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, Vocabulary, load_vocabulary
 from tfcaption.runs.encoder_choice import (
     check_encoder,
     check_imported,
@@ -64,7 +64,7 @@ class Run:
     path: Path
     config: Config
     info: DatasetInfo
-    words: list[str]  # the vocabulary
+    vocabulary: Vocabulary
     features: FeaturesInfo | None = None  # that it trains from
 
     @property
@@ -72,7 +72,7 @@ class Run:
         """The shards that it trains from."""
         data = self.config.data
         features = as_path(data.features) if self.features and data.features else None
-        return Dataset(self.info, self.words, as_path(data.records), features, self.features)
+        return Dataset(self.info, self.vocabulary, as_path(data.records), features, self.features)
 
 
 def plan_run(config: Config, hosts: int = 1) -> Run:
@@ -96,10 +96,11 @@ def plan_run(config: Config, hosts: int = 1) -> Run:
             "--views 3 ..."
         )
     records = as_path(data.records)
-    info, words = load_dataset_info(records), load_vocabulary(records)
+    info = load_dataset_info(records)
+    vocabulary = load_vocabulary(records, info.settings.tokenizer)
     for split in ("train", "dev"):
         info.split(split, records)
-    if len(words) <= len(SPECIAL_TOKENS):
+    if len(vocabulary.words) <= len(SPECIAL_TOKENS):
         raise RecordError(
             f"{records}: the vocabulary has no words, so nothing can be learned; build the records again with a lower "
             "--min_count"
@@ -112,7 +113,7 @@ def plan_run(config: Config, hosts: int = 1) -> Run:
         _check_features(config, info, features)
     if not _has_started(path):
         _check_encoder(config.model, info.settings.image_size)
-    run = Run(path, config, info, words, features)
+    run = Run(path, config, info, vocabulary, features)
     if data.batch_size_photos % hosts:
         raise ConfigError(
             f"data.batch_size_photos={data.batch_size_photos} cannot be split evenly over {hosts} hosts; set a "
@@ -295,7 +296,8 @@ def load_run(path: str | Path) -> Run:
     config = load_config(path / CONFIG_FILE)
     if config.model.encoder is None:  # runs of earlier versions, which knew no other
         config.model.encoder = DEFAULT_ENCODER
-    return Run(path, config, load_dataset_info(path), load_vocabulary(path))
+    info = load_dataset_info(path)
+    return Run(path, config, info, load_vocabulary(path, info.settings.tokenizer))
 
 
 def load_run_dataset(run: Run, records: Path | None = None) -> Dataset:

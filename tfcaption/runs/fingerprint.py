@@ -18,7 +18,8 @@ def run_fingerprint(run: Run, checkpoint: str = "best") -> str:
     """
     model, settings = run.config.model, run.info.settings
     config = model.model_dump(mode="json", exclude={"encoder", "weights", "glove"})  # files that may move
-    described = [config, model.encoder_names, run.words, settings.image_size, settings.resize, run.info.max_length]
+    preparation = [settings.image_size, settings.resize, run.info.max_length]
+    described = [config, model.encoder_names, run.vocabulary.identity, *preparation]
     digest = hashlib.sha256(json.dumps(described).encode())
     checkpoint_files = (run.path / CHECKPOINTS / checkpoint).glob("ckpt-*")
     encoder_files = (path for path in (run.path / ENCODER_FOLDER).rglob("*") if path.is_file())

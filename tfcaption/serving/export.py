@@ -13,7 +13,7 @@ from tfcaption.decoding.options import CaptionOptions
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.encoder import ImportedEncoder
 from tfcaption.preprocessing.photos_in_graph import prepare_photos
-from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.preprocessing.tokenizer import Tokenizer
 from tfcaption.records.examples import Stage
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import Run, RunError, trainable_stages
@@ -90,7 +90,8 @@ def describe(run: Run, checkpoint: Path, options: CaptionOptions) -> dict[str, A
         "image_size": info.settings.image_size,
         "resize": info.settings.resize,
         "search": options.as_json(),
-        "vocabulary_size": len(run.words),
+        "tokenizer": info.settings.tokenizer,
+        "vocabulary_size": len(run.vocabulary.words),
         "max_words": info.max_length,
         "data": {
             "source": info.settings.source,
@@ -136,7 +137,7 @@ def _signature(function: Any) -> dict[str, dict[str, Any]]:
 
 def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Module:
     """The module to save: the weights as plain variables, and one function per signature."""
-    vocabulary = Vocabulary(run.words)
+    tokenizer = Tokenizer(run.vocabulary)
     settings = run.info.settings
     stage = _feature_stage(run, captioner)
 
@@ -147,7 +148,7 @@ def _module(run: Run, captioner: Captioner, options: CaptionOptions) -> tf.Modul
         inputs = tf.pad(inputs, [[0, if_none], *[[0, 0]] * (inputs.shape.rank - 1)])
         is_photo = tf.pad(is_photo, [[0, if_none]])
         features = captioner.encode(inputs, stage)
-        batch = caption_features(captioner, features, vocabulary, options, max_tokens=run.info.max_length)
+        batch = caption_features(captioner, features, tokenizer, options, max_tokens=run.info.max_length)
         exists = is_photo[:, None] & tf.math.is_finite(batch.scores)
         captions = tf.where(exists, batch.captions, "")
         scores = tf.where(exists, batch.scores, 0.0)

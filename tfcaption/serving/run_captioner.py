@@ -16,7 +16,7 @@ from tfcaption.models.captioner import Captioner
 from tfcaption.preprocessing import photos as preparation
 from tfcaption.preprocessing.photos import PhotoError
 from tfcaption.preprocessing.photos_in_graph import decode_jpeg
-from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.preprocessing.tokenizer import Tokenizer
 from tfcaption.records.captions import PhotoCaptions, WordAttention, hypotheses_of, word_attention
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import Run
@@ -90,7 +90,7 @@ class RunCaptioner:
         files = [backbone.file_sha256 for backbone in encoder.backbones]
         settings = run.info.settings
         preparation = [settings.image_size, settings.resize, run.info.max_length]
-        described = [config, model.encoder_names, files, run.words, preparation]
+        described = [config, model.encoder_names, files, run.vocabulary.identity, preparation]
         digest = hashlib.sha256(json.dumps(described).encode())
         for variable in self._model.captioner.weights:  # variables also count the random state of dropout
             digest.update(variable.numpy().tobytes())
@@ -102,7 +102,7 @@ class _Model:
 
     def __init__(self, run: Run, captioner: Captioner) -> None:
         self.run, self.captioner = run, captioner
-        self._vocabulary = Vocabulary(run.words)
+        self._tokenizer = Tokenizer(run.vocabulary)
         self._functions: dict[tuple[CaptionOptions, bool], Any] = {}
 
     def caption(self, images: tf.Tensor, options: CaptionOptions, *, attention: bool) -> CaptionBatch:
@@ -124,7 +124,7 @@ class _Model:
             return caption_features(
                 self.captioner,
                 self.captioner.encode(images),
-                self._vocabulary,
+                self._tokenizer,
                 options,
                 max_tokens=self.run.info.max_length,
                 seed=seed,

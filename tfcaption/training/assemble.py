@@ -111,7 +111,7 @@ def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
     with strategy.scope(), building(mode.precision, seed=config.train.seed):
         captioner, notes = new_captioner(run, compiled=mode.xla)
         if config.train.start_from:
-            notes += filter(None, [restore(captioner, _start(config.train.start_from), run.words, config.model)])
+            notes += filter(None, [restore(captioner, _start(config.train.start_from), run.vocabulary.words, config.model)])
         check_weights(run, captioner.encoder.fingerprint(train_split.stage))
         size = host_batch_size(train_split, config, strategy, host)
         if size * host.count < config.data.batch_size_photos:
@@ -190,7 +190,7 @@ def new_captioner(run: Run, *, compiled: bool) -> tuple[Captioner, list[str]]:
     model, seed, notes = run.config.model, run.config.train.seed, []
     if model.glove:
         glove, counts = as_path(model.glove), run.info.word_counts
-        embedding, coverage = embedding_matrix(run.words, glove, word_counts=counts, seed=seed)
+        embedding, coverage = embedding_matrix(run.vocabulary, glove, word_counts=counts, seed=seed)
         notes.append(str(coverage))
         default, units = ModelConfig.model_fields["embedding_units"].default, embedding.shape[1]
         if model.embedding_units not in (default, units):
@@ -199,7 +199,7 @@ def new_captioner(run: Run, *, compiled: bool) -> tuple[Captioner, list[str]]:
                 f"{units} units"
             )
     else:
-        shape = (len(run.words), model.embedding_units)
+        shape = (len(run.vocabulary.words), model.embedding_units)
         embedding = np.random.default_rng(seed).normal(0, 0.1, shape).astype(np.float32)
     if model.finetune_from and model.variant == "frozen" and run.config.data.features is None:
         notes.append(

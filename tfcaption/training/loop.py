@@ -201,7 +201,7 @@ def _dev_scores(training: Training) -> dict[str, float]:
         captions = caption_split(
             training.trainer.captioner,
             share,
-            run.words,
+            run.vocabulary,
             batch_size_photos=run.config.data.batch_size_photos // host.count,
             options=CaptionOptions(beam=1, no_repeat_ngram=0),
         ).captions

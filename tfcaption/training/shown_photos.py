@@ -13,7 +13,7 @@ from tfcaption.decoding.options import CaptionOptions
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.options import BatchOptions
 from tfcaption.preprocessing.captioned_picture import draw_beside
-from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.preprocessing.tokenizer import Tokenizer
 from tfcaption.records.examples import decode_record
 from tfcaption.records.reading import read_records
 from tfcaption.training.assemble import Training, open_split_once
@@ -43,13 +43,13 @@ class ShownPhotos:
             photos = _photos_of(training, ids)
             if photos.keys() == set(ids):
                 self._inputs, self._photos = batch["inputs"][: len(ids)], {photo: photos[photo] for photo in ids}
-        vocabulary, options = Vocabulary(run.words), CaptionOptions(beam=1)
+        tokenizer, options = Tokenizer(run.vocabulary), CaptionOptions(beam=1)
 
         @tf.function(autograph=False, reduce_retracing=True)
         def best_captions(inputs: tf.Tensor) -> tf.Tensor:
             features = captioner.encode(inputs, split.stage)
             found = caption_features(
-                captioner, features, vocabulary, options, max_tokens=run.info.max_length, attention=False
+                captioner, features, tokenizer, options, max_tokens=run.info.max_length, attention=False
             )
             return found.captions[:, 0]
 

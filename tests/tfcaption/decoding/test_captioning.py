@@ -9,22 +9,23 @@ from tfcaption.decoding.beam_search import SearchOptions, beam_search
 from tfcaption.decoding.captioning import caption_features, find_hypotheses
 from tfcaption.decoding.hypotheses import attention_weights
 from tfcaption.decoding.options import CaptionOptions
-from tfcaption.preprocessing.tokenizer import Vocabulary
-from tfcaption.records.vocabulary import END, PAD, SPECIAL_TOKENS
+from tfcaption.preprocessing.tokenizer import Tokenizer
+from tfcaption.records.vocabulary import END, PAD, SPECIAL_TOKENS, Vocabulary
 from tfcaption.runtime.errors import UsageError
 
 VOCABULARY = Vocabulary([*SPECIAL_TOKENS, *"abcdefg"])
+TOKENIZER = Tokenizer(VOCABULARY)
 OPTIONS = CaptionOptions(beam=3, no_repeat_ngram=0)
 
 
 @pytest.mark.parametrize("decoder", ["gru", "luong"])
 def test_strings_scores_words_and_attention_belong_to_the_same_hypotheses(decoder):
-    assert len(VOCABULARY) == WORDS
+    assert len(VOCABULARY.words) == WORDS
     model = captioner(encoder_weights=None, image_size=64, **DECODERS[decoder])
     features = features_of(model)
-    batch = caption_features(model, features, VOCABULARY, OPTIONS, max_tokens=8)
+    batch = caption_features(model, features, TOKENIZER, OPTIONS, max_tokens=8)
     hypotheses = beam_search(model, features, SearchOptions(max_tokens=8, beam=3))
-    np.testing.assert_array_equal(batch.captions, VOCABULARY.decode(hypotheses.tokens))
+    np.testing.assert_array_equal(batch.captions, TOKENIZER.decode(hypotheses.tokens))
     np.testing.assert_array_equal(batch.scores, hypotheses.scores)
     attention = attention_weights(model, features, hypotheses.tokens[:, 0])
     if attention is None:
@@ -37,7 +38,7 @@ def test_strings_scores_words_and_attention_belong_to_the_same_hypotheses(decode
 
 def test_attention_is_computed_only_if_requested():
     model = captioner(encoder_weights=None, image_size=64, **DECODERS["luong"])
-    batch = caption_features(model, features_of(model), VOCABULARY, OPTIONS, max_tokens=8, attention=False)
+    batch = caption_features(model, features_of(model), TOKENIZER, OPTIONS, max_tokens=8, attention=False)
     assert batch.words is None and batch.attention is None
 
 

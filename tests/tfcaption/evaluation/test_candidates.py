@@ -14,7 +14,7 @@ from tfcaption.input_pipeline.split import open_split
 from tfcaption.metrics.cider import Cider
 from tfcaption.metrics.tokens import score_tokens
 from tfcaption.models.ensemble import Ensemble
-from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.preprocessing.tokenizer import Tokenizer
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import load_run, load_run_dataset
 
@@ -38,7 +38,7 @@ def split(runs):
 
 @pytest.fixture(scope="module")
 def candidates(captioners, runs, split):
-    return collect_candidates(captioners, split, runs[0].words, batch_size_photos=4, options=SEARCH)
+    return collect_candidates(captioners, split, runs[0].vocabulary, batch_size_photos=4, options=SEARCH)
 
 
 def softmax(logits):
@@ -46,7 +46,7 @@ def softmax(logits):
 
 
 def test_the_hypotheses_of_the_ensemble_come_first_and_equal_ones_count_once(candidates, captioners, runs, split):
-    found = caption_split(Ensemble(captioners), split, runs[0].words, batch_size_photos=4, options=SEARCH).nbest
+    found = caption_split(Ensemble(captioners), split, runs[0].vocabulary, batch_size_photos=4, options=SEARCH).nbest
     assert candidates.keys() == found.keys() and len(candidates) == split.photos
     for photo, of_photo in candidates.items():
         assert of_photo.captions[:3] == [hypothesis.caption for hypothesis in found[photo]]
@@ -55,14 +55,14 @@ def test_the_hypotheses_of_the_ensemble_come_first_and_equal_ones_count_once(can
 
 
 def test_log_probabilities_are_those_of_one_caption_at_a_time(candidates, captioners, runs, split):
-    vocabulary = Vocabulary(runs[0].words)
+    tokenizer = Tokenizer(runs[0].vocabulary)
     batch = next(iter(make_batches(split, BatchOptions(split.photos))))
     ids = [photo_id.decode() for photo_id in batch["photo_id"].numpy()]  # an empty one fills up the batch
     for row in [row for row, photo_id in enumerate(ids) if photo_id][::4]:
         of_photo = candidates[ids[row]]
         features = [captioner.encode(batch["inputs"][row : row + 1], split.stage) for captioner in captioners]
         for index, caption in enumerate(of_photo.captions):
-            tokens = tf.cast(vocabulary.encode(tf.constant([caption]), max_words=99).to_tensor()[None], tf.int32)
+            tokens = tf.constant([tokenizer.encode([caption], max_words=99)], tf.int32)
             # A caption that is cut after the most tokens has no <end>.
             targets = tokens[0, 0, 1:].numpy()[: split.lengths[-1]]
             assert of_photo.tokens[index] == len(targets)
@@ -75,7 +75,7 @@ def test_log_probabilities_are_those_of_one_caption_at_a_time(candidates, captio
 
 
 def test_one_captioner_is_its_own_ensemble(candidates, captioners, runs, split):
-    alone = collect_candidates(captioners[:1], split, runs[0].words, batch_size_photos=64, options=SEARCH)
+    alone = collect_candidates(captioners[:1], split, runs[0].vocabulary, batch_size_photos=64, options=SEARCH)
     for photo, of_photo in alone.items():
         assert of_photo.log_probs.shape == (3, 1)
         pooled = candidates[photo]

@@ -13,7 +13,7 @@ from tests.support.splits import WAYS, batches_of, captions_of, opened
 from tfcaption.input_pipeline.split import batches_per_epoch, open_split
 from tfcaption.preprocessing.augmented_views import random_views
 from tfcaption.records.dataset import Dataset
-from tfcaption.records.vocabulary import load_vocabulary
+from tfcaption.records.vocabulary import Vocabulary, load_vocabulary
 
 OPTIONS = {"batch_size_photos": 8, "shuffle_seed": 3, "epochs": 2, "augment_seed": 3}
 
@@ -21,7 +21,7 @@ OPTIONS = {"batch_size_photos": 8, "shuffle_seed": 3, "epochs": 2, "augment_seed
 @pytest.fixture(scope="module")
 def red_and_blue(sample_records):
     """Tokens to swap in place of left and right, which the sample does not say."""
-    words = load_vocabulary(sample_records)
+    words = load_vocabulary(sample_records).words
     return words.index("red"), words.index("blue")
 
 
@@ -92,4 +92,4 @@ def test_memory_order_batch_size_and_hosts_change_no_view(sample_records, info, 
 
 def test_photos_swap_the_left_and_right_of_their_vocabulary(sample_records, info):
     for words, expected in ((["<pad>", "right", "a", "left"], (3, 1)), (["<pad>", "right"], ())):
-        assert open_split("train", Dataset(info, words, sample_records), buckets=1).left_right == expected
+        assert open_split("train", Dataset(info, Vocabulary(words), sample_records), buckets=1).left_right == expected

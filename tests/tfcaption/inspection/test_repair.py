@@ -102,7 +102,7 @@ def read_frames(path):
 
 
 def test_a_vocabulary_of_other_records_is_replaced(copy, sample_records):
-    words = load_vocabulary(copy)
+    words = load_vocabulary(copy).words
     (copy / "vocabulary.txt").write_text("\n".join([*words[:4], *reversed(words[4:]), ""]))
     assert main([str(copy), "--repair"]) == 0
     assert tree_bytes(copy) == tree_bytes(sample_records)

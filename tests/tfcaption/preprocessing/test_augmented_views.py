@@ -26,7 +26,7 @@ from tfcaption.preprocessing.augmented_views import (
     view_box,
 )
 from tfcaption.records.dataset_info import load_features_info
-from tfcaption.records.vocabulary import left_right_tokens, load_vocabulary
+from tfcaption.records.vocabulary import Vocabulary, left_right_tokens, load_vocabulary
 
 SIZE = 2 * 2048  # bytes of pooled features
 
@@ -179,7 +179,7 @@ def test_inspect_prints_the_command_that_rebuilds_views_and_features_of_features
 @pytest.mark.parametrize("by_photo", [True, False], ids=["photos", "captions"])
 def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, three_views, cache, by_photo):
     features = load_features_info(three_views)
-    stored, words = all_features(three_views), load_vocabulary(sample_records)
+    stored, words = all_features(three_views), load_vocabulary(sample_records).words
     left, right = words.index("red"), words.index("blue")  # the sample does not say left and right
     settings = features.settings.model_copy(update={"sides": [left, right]})
     features = features.model_copy(update={"settings": settings})
@@ -232,7 +232,7 @@ def test_without_shuffling_each_photo_is_its_first_view(sample_records, info, po
 
 def test_nothing_is_swapped_if_the_vocabulary_lacks_left_or_right():
     tokens = tf.constant([[[1, 4, 5]], [[1, 5, 4]]])
-    assert left_right_tokens(["<pad>", "left"]) == []
+    assert left_right_tokens(Vocabulary(["<pad>", "left"])) == []
     assert np.array_equal(swap_left_right(tokens, tf.constant([True, True]), []), tokens)
     swapped = swap_left_right(tokens, tf.constant([True, False]), [4, 5]).numpy()
     assert swapped.tolist() == [[[1, 5, 4]], [[1, 5, 4]]]

@@ -1,12 +1,17 @@
 """Captions to words and token ids, and back."""
 
+import unicodedata
+from collections import Counter
+
 import pytest
+import regex
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfcaption.preprocessing.tokenizer import Vocabulary, detokenize, split_words, tokenize
-from tfcaption.records.vocabulary import END, OOV, PAD, SPECIAL_TOKENS, START, encode_words, vocabulary_words
+from tfcaption.preprocessing.normalization import UNSPACED
+from tfcaption.preprocessing.tokenizer import Tokenizer, detokenize, split_words, tokenize
+from tfcaption.records.vocabulary import END, OOV, PAD, SPECIAL_TOKENS, START, Vocabulary, vocabulary_words
 
 
 @pytest.mark.parametrize(
@@ -47,37 +52,88 @@ def test_vocabulary_is_by_falling_count_then_spelling_after_the_special_tokens()
 
 
 @pytest.fixture(scope="module")
-def vocabulary():
-    return Vocabulary([*SPECIAL_TOKENS, "a", "dog", "'s", "runs"])
+def tokenizer():
+    return Tokenizer(Vocabulary([*SPECIAL_TOKENS, "a", "dog", "'s", "runs"]))
 
 
-def test_encode_puts_start_and_end_and_truncation_keeps_end(vocabulary):
-    encoded = vocabulary.encode(tf.constant(["A dog's cat runs", "a a a a a a", ""]), max_words=4)
-    assert encoded.to_list() == [[START, 4, 5, 6, OOV, END], [START, 4, 4, 4, 4, END], [START, END]]
+def test_encode_puts_start_and_end_and_truncation_keeps_end(tokenizer):
+    encoded = tokenizer.encode(["A dog's cat runs", "a a a a a a", ""], max_words=4)
+    assert encoded == [[START, 4, 5, 6, OOV, END], [START, 4, 4, 4, 4, END], [START, END]]
 
 
-def test_spelled_out_special_tokens_are_ordinary_words(vocabulary):
-    assert vocabulary.encode(tf.constant(["<end> <pad>"]), max_words=9).to_list() == [[START, OOV, OOV, END]]
+def test_spelled_out_special_tokens_are_ordinary_words(tokenizer):
+    assert tokenizer.encode(["<end> <pad>"], max_words=9) == [[START, OOV, OOV, END]]
 
 
-def test_decode_stops_at_the_first_end(vocabulary):
+def test_decode_stops_at_the_first_end(tokenizer):
     tokens = tf.constant([[START, 4, 5, 6, END, 7, PAD], [4, 5, END, END, PAD, PAD, PAD], [4, OOV, 7, 7, 7, 7, 7]])
-    assert vocabulary.decode(tokens).numpy().tolist() == [b"a dog's", b"a dog", b"a <oov> runs runs runs runs runs"]
+    assert tokenizer.decode(tokens).numpy().tolist() == [b"a dog's", b"a dog", b"a <oov> runs runs runs runs runs"]
 
 
-def test_the_beam_jobs_dictionary_gives_the_ids_of_the_graph(vocabulary):
-    captions = ["A dog's cat runs", "dog dog dog dog dog dog", "<start> a", "-- !"]
-    index = {word: i for i, word in enumerate(vocabulary.words) if i >= len(SPECIAL_TOKENS)}
-    by_dictionary = [encode_words(words, index, 4) for words in split_words(captions)]
-    assert by_dictionary == vocabulary.encode(tf.constant(captions), max_words=4).to_list()
-
-
-def test_decode_each_gives_the_words_before_the_end_at_their_positions(vocabulary):
+def test_decode_each_gives_the_words_before_the_end_at_their_positions(tokenizer):
     tokens = tf.constant([[START, 4, 5, END, 6, PAD]])
-    words = [vocabulary.words[4].encode(), vocabulary.words[5].encode()]
-    assert vocabulary.decode_each(tokens).numpy().tolist() == [[b"", *words, b"", b"", b""]]
+    assert tokenizer.decode_each(tokens).numpy().tolist() == [[b"", b"a", b"dog", b"", b"", b""]]
 
 
-def test_encode_and_decode_work_in_a_graph(vocabulary):
-    graph = tf.function(lambda captions: vocabulary.decode(vocabulary.encode(captions, max_words=9).to_tensor()))
-    assert graph(tf.constant(["a dog runs"]))[0].numpy() == b"a dog runs"
+def test_decode_works_in_a_graph(tokenizer):
+    assert tf.function(tokenizer.decode)(tf.constant([[START, 4, 5, 7, END]]))[0].numpy() == b"a dog runs"
+
+
+CAPTIONS_OF_SCRIPTS = [
+    "一只狗在草地上奔跑",
+    "2只狗和3个孩子",
+    "tシャツを着たサッカー選手がボールを蹴る",
+    "หมาสีน้ำตาลกําลังวิ่งเล่น",
+    "ໝາກຳລັງແລ່ນ",
+    "ឆ្កែពណ៌ត្នោតកំពុងរត់",
+    "ခွေးညိုတစ်ကောင်ပြေးနေသည်",
+    "كلب بُنّي يركض في العشب",
+    "כֶּלֶב חוּם רץ בדשא",
+    "भूरा कुत्ता घास पर दौड़ रहा है",
+    "갈색 강아지가 달린다",
+    "một con chó nâu chạy trên cỏ",
+    "a dog 🐶 and an astronaut 👩‍🚀 with 👍🏽 in 🇩🇪 ❤‍🔥 👨‍👩‍👧‍👦",
+    "naïve café z̈ạ̈",
+]
+
+
+@pytest.mark.parametrize("caption", CAPTIONS_OF_SCRIPTS)
+def test_a_caption_of_any_script_comes_back_byte_for_byte(caption):
+    normal = unicodedata.normalize("NFKC", caption)
+    assert said(caption, "unicode") == normal
+    wide = "".join(chr(ord(letter) + 0xFEE0) if "!" <= letter <= "~" else letter for letter in caption)
+    assert said(unicodedata.normalize("NFD", wide).upper(), "unicode") == normal  # another spelling of the same
+
+
+def said(caption, tokenizer):
+    """A caption as a captioner that has learnt every word of it says it."""
+    vocabulary = Vocabulary(vocabulary_words(Counter(split_words([caption], tokenizer)[0]), 1), tokenizer)
+    (tokens,) = Tokenizer(vocabulary).encode([caption], max_words=99)
+    return Tokenizer(vocabulary).decode(tf.constant(tokens)).numpy().decode()
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("一只 狗。", "一 只 狗"),
+        ("GUCCI包 and Tシャツ", "gucci 包 and t シ ャ ツ"),
+        ("サッカー ｶﾞ か\u3099", "サ ッ カ ー ガ が"),
+        ("น้ำ วิ่ง", "น\u0e49\u0e4d า วิ่ ง"),
+        ("1.5个 犬's", "1.5 个 犬 's"),
+        ("🐶🐶runs 👍🏽👍 🇩🇪🇫🇷 👩‍🚀\u200d", "🐶 🐶 runs 👍🏽 👍 🇩🇪 🇫🇷 👩‍🚀"),
+        ("1️⃣ © ™ ℃ ㎏", "1 c kg"),
+    ],
+)
+def test_unicode_takes_characters_of_scripts_without_spaces_and_emoji_for_words(caption, expected):
+    assert " ".join(split_words([caption], "unicode")[0]) == expected
+
+
+def test_spaces_beside_characters_of_scripts_without_spaces_do_not_count():
+    assert said("一 只 GUCCI 包 and dog", "unicode") == "一只gucci包and dog"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.text(st.characters(max_codepoint=0x2FFF, exclude_categories=["Cs"]), max_size=30), min_size=9))
+def test_unicode_splits_all_other_text_as_words_do(captions):
+    texts = [regex.sub(rf"[{UNSPACED}⌀-⿿]", "", caption) for caption in captions]
+    assert split_words(texts, "unicode") == split_words(texts)

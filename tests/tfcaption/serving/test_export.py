@@ -20,7 +20,7 @@ from tfcaption.decoding.hypotheses import attention_weights
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.input_pipeline.parsing import decode_jpeg
 from tfcaption.preprocessing import photos
-from tfcaption.preprocessing.tokenizer import Vocabulary
+from tfcaption.preprocessing.tokenizer import Tokenizer
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.examples import photo_of
@@ -117,7 +117,7 @@ def test_an_export_says_what_the_captioner_says_to_a_process_that_knows_tensorfl
     features = captioner.encode(tf.stack([decode_jpeg(jpeg) for jpeg in jpegs]))
     expected = searched(captioner, features, run)
     np.testing.assert_allclose([found["scores"][index] for index in readable], expected.scores[:, 0], rtol=2e-2)
-    spoken = Vocabulary(run.words).decode(expected.tokens).numpy()
+    spoken = Tokenizer(run.vocabulary).decode(expected.tokens).numpy()
     if attends:
         attention = attention_weights(captioner, features, expected.tokens[:, 0]).numpy()
     for row, index in enumerate(readable[:4]):  # of its records: the very same pixels
@@ -138,7 +138,7 @@ def test_its_second_signature_starts_from_the_features_that_the_variant_trains_f
     expected = searched(captioner, pooled, run)
     np.testing.assert_allclose(found["nbest_scores"], expected.scores, rtol=1e-3)
     # The worse one of a beam of two may be one of two as good.
-    spoken = Vocabulary(run.words).decode(expected.tokens)
+    spoken = Tokenizer(run.vocabulary).decode(expected.tokens)
     np.testing.assert_array_equal(found["nbest_captions"][:, 0], spoken[:, 0])
     assert np.mean(found["nbest_captions"].numpy() == spoken.numpy()) >= 0.75
 

@@ -83,7 +83,7 @@ def test_a_run_on_other_photos_starts_from_the_words_that_both_know(
     records = tmp_path / "records"
     assert build(SmallDataset(tmp_path), records) == 0
     features = extracted(records, tmp_path / "features", "pooled")
-    words, before = load_vocabulary(records), load_vocabulary(sample_records)
+    words, before = (load_vocabulary(folder).words for folder in (records, sample_records))
     new = [word for word in words if word not in before]
     assert new and len(words) - len(new) > 4
     (tmp_path / "glove.txt").write_text("".join([*glove_file.open(), *(f"{word} 1 2 3 4 5\n" for word in new)]))
