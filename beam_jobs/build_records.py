@@ -12,8 +12,9 @@ from pathlib import Path
 from beam_jobs.execution.command import import_beam, run_job
 from beam_jobs.sources.base import Columns, check_exists
 from tfcaption.preprocessing import photos
+from tfcaption.preprocessing.vocabulary_learning import MAX_WORDS, MIN_COUNT, check_tokenizer
 from tfcaption.records.dataset_info import DATASET_FILE, DEFAULT_SHARES, SPLITS, DatasetInfo, RecordSettings
-from tfcaption.records.vocabulary import MAX_WORDS, TOKENIZERS, UNICODE, WORDS
+from tfcaption.records.vocabulary import UNICODE, WORDPIECE, WORDS, kind_of
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import is_local
 
@@ -36,6 +37,9 @@ EXAMPLES = """examples:
 
   # captions in Chinese, Japanese, Thai or another script without spaces
   python -m beam_jobs.build_records --images photos/ --captions captions.csv --output records/ --tokenizer unicode
+
+  # a vocabulary of 4,000 words and pieces of words, from which rare words are put together
+  python -m beam_jobs.build_records --images photos/ --captions text/ --output records/ --tokenizer wordpiece:4000
 
   # smaller photos, words that occur three times or more, one process
   python -m beam_jobs.build_records --images photos/ --captions text/ --output records/ \\
@@ -91,14 +95,16 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument(
         "--tokenizer",
         default=WORDS,
+        metavar="NAME",
         help="how captions become tokens: words (default); unicode, for Chinese, Japanese, Thai and other scripts "
-        "without spaces, whose characters are words of their own, as emoji are",
+        "without spaces, whose characters are words of their own, as emoji are; wordpiece:SIZE, so many words and "
+        "pieces of words, learnt from the training split, from which any word can be put together",
     )
     parser.add_argument(
         "--min_count",
         type=int,
-        default=5,
-        help="least count of a word; rarer words become <oov> (default: %(default)s)",
+        help=f"least count of a word; rarer words become <oov> (default: {MIN_COUNT[WORDS]}; {MIN_COUNT[WORDPIECE]} "
+        "with --tokenizer wordpiece, of a piece)",
     )
     parser.add_argument(
         "--max_words",
@@ -134,10 +140,10 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     )
     arguments, flags = parser.parse_known_args(argv)
     arguments.shards = _shards(parser, arguments.shards)
-    if arguments.tokenizer not in TOKENIZERS:
-        parser.error(f"--tokenizer must be {' or '.join(TOKENIZERS)}, not {arguments.tokenizer}")
-    if arguments.max_words is None:
-        arguments.max_words = MAX_WORDS[arguments.tokenizer]
+    arguments.tokenizer = check_tokenizer(arguments.tokenizer)
+    for name, defaults in (("min_count", MIN_COUNT), ("max_words", MAX_WORDS)):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, defaults[kind_of(arguments.tokenizer)])
     for name, least in (("image_size", 32), ("min_count", 1), ("max_words", 1)):
         if getattr(arguments, name) < least:
             parser.error(f"--{name} must be at least {least}")
@@ -249,7 +255,9 @@ def summary(info: DatasetInfo, seconds: float) -> str:
         "oov words: share of words outside the vocabulary, read as <oov>; cut: captions longer than "
         f"{info.settings.max_words} words, shortened"
     )
-    lines.append(f"vocabulary: {info.vocabulary_size:,} words, longest caption {info.max_length} tokens")
+    tokenizer = info.settings.tokenizer
+    unit = "words" if tokenizer == WORDS else f"tokens of --tokenizer {tokenizer}"
+    lines.append(f"vocabulary: {info.vocabulary_size:,} {unit}, longest caption {info.max_length} tokens")
     train = info.splits["train"]
     if train.oov_rate > HIGH_OOV_RATE:
         lines.append(

@@ -23,16 +23,19 @@ def sample(tmp_path_factory):
     return write_sample(tmp_path_factory.mktemp("sample"), photos=60, seed=3)
 
 
+def build_sample(sample, output, *flags):
+    from beam_jobs.build_records import main
+
+    images, texts = sample
+    arguments = ["--images", str(images), "--captions", str(texts), "--output", str(output)]
+    assert main([*arguments, "--image_size=32", "--min_count=1", "--shards=3", *flags, *IN_MEMORY]) == 0
+    return output
+
+
 @pytest.fixture(scope="session")
 def sample_records(sample, tmp_path_factory):
     """Records of those photos, 32 pixels."""
-    from beam_jobs.build_records import main
-
-    output = tmp_path_factory.mktemp("records") / "records"
-    images, texts = sample
-    arguments = ["--images", str(images), "--captions", str(texts), "--output", str(output)]
-    assert main([*arguments, "--image_size=32", "--min_count=1", "--shards=3", *IN_MEMORY]) == 0
-    return output
+    return build_sample(sample, tmp_path_factory.mktemp("records") / "records")
 
 
 @pytest.fixture(scope="session")

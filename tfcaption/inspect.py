@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from tfcaption.records.dataset_info import FEATURES_FILE, PARTIAL_FEATURES_FILE
+from tfcaption.records.vocabulary import Vocabulary
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import locked
@@ -78,11 +79,11 @@ def _settings(pairs: Sequence[str]) -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
-def _tokenize(captions: Sequence[str], tokenizer: str) -> list[list[str]]:
+def _tokenize(captions: Sequence[str], vocabulary: Vocabulary) -> list[list[str]]:
     start_tensorflow()
-    from tfcaption.preprocessing.tokenizer import split_words  # only a repair with intact shards needs TensorFlow
+    from tfcaption.preprocessing.tokenizer import Tokenizer  # only a repair with intact shards needs TensorFlow
 
-    return split_words(captions, tokenizer)
+    return Tokenizer(vocabulary).split(captions)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from tfcaption.records.dataset_info import REJECTED_FILE, DatasetInfo, RecordSet
 from tfcaption.records.examples import PhotoRecord, encode_record
 from tfcaption.records.sharding import order_key
 from tfcaption.records.statistics import Statistics, Totals, VocabularyCounts, build_dataset_info
-from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, encode_words
+from tfcaption.records.vocabulary import VOCABULARY_FILE, encode_words
 
 _DIGESTS = "digests"
 _PHOTOS_PER_COMPARISON = 50_000  # whose digests are compared by one worker at once
@@ -158,7 +158,7 @@ class WriteShard(beam.DoFn):
         made_from: str,
     ) -> FinishedShard:
         finished = FinishedShard(made_from=made_from, statistics=Statistics(), digests={}, rejections=[])
-        word_ids = {word: i for i, word in enumerate(vocabulary.words) if i >= len(SPECIAL_TOKENS)}
+        index, max_words = vocabulary.index, self._settings.max_words
 
         def serialized() -> Iterator[bytes]:
             for tokenized in photos:
@@ -167,8 +167,9 @@ class WriteShard(beam.DoFn):
                 if isinstance(prepared, Rejection):
                     finished.rejections.append(prepared)
                 else:
-                    ids = [encode_words(w, word_ids, self._settings.max_words) for w in tokenized.words]
-                    finished.statistics.add(tokenized.words, ids)
+                    encoded = [encode_words(words, index, max_words) for words in tokenized.words]
+                    ids, cut = map(list, zip(*encoded, strict=True))
+                    finished.statistics.add(ids, cut)
                     finished.digests[photo.id] = prepared.digest
                     yield encode_record(
                         PhotoRecord(

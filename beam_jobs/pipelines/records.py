@@ -41,6 +41,7 @@ from beam_jobs.sources.parts import Part, ReadFacts
 from beam_jobs.sources.plan import Plan, check_plan, make_plan
 from beam_jobs.sources.reader import DataSet
 from beam_jobs.sources.unpacked_photos import remove_unpacked
+from tfcaption.preprocessing.vocabulary_learning import learn_vocabulary
 from tfcaption.records.dataset_info import (
     REJECTED_FILE,
     SPLITS,
@@ -51,7 +52,7 @@ from tfcaption.records.dataset_info import (
 )
 from tfcaption.records.sharding import automatic_shard_count, shard_index, shard_name
 from tfcaption.records.statistics import Totals, VocabularyCounts
-from tfcaption.records.vocabulary import SPECIAL_TOKENS, vocabulary_words
+from tfcaption.records.vocabulary import SPECIAL_TOKENS
 from tfcaption.runtime.errors import UsageError
 
 MOST_PHOTOS_PER_SHARD = 10_000  # a worker sorts the words of a shard's photos in memory, some 4 KB a photo
@@ -145,7 +146,7 @@ def add_steps(pipeline: beam.Pipeline, job: RecordsJob, parts: Sequence[Part]) -
     vocabulary = (
         counted["words"]
         | "CountWords" >> beam.CombineGlobally(_merge_counts)
-        | "Vocabulary" >> beam.Map(_count_vocabulary, pvalue.AsSingleton(plan), min_count=job.settings.min_count)
+        | "Vocabulary" >> beam.Map(_learn_vocabulary, pvalue.AsSingleton(plan), settings=job.settings)
     )
     photos = found.chunks | "ChooseShards" >> beam.ParDo(ChooseShards(job), decision, pvalue.AsSingleton(plan))
     totals = plan | "Totals" >> beam.Map(lambda plan: Totals(plan.photos_in, plan.captions_in))
@@ -162,13 +163,13 @@ def _read_held_out(paths: Sequence[str]) -> HeldOut:
 
 
 class CountSplits(beam.DoFn):
-    """A chunk of photos -> the words of its training captions, counted; its SplitCounts; rejections."""
+    """A chunk of photos -> its words, with their counts in training captions; its SplitCounts; rejections."""
 
     def __init__(self, data_set: DataSet) -> None:
         self._data_set = data_set
 
     def process(self, element: bytes, decision: Decision, held_out: HeldOut) -> Iterator[Any]:
-        """Assign a split to each photo; the words of those of the training split count."""
+        """Assign a split to each photo; only the words of those of the training split count."""
         chunk: Chunk = pickle.loads(element)
         counts, words = SplitCounts(), Counter[str]()
         for each in chunk.photos:
@@ -176,8 +177,8 @@ class CountSplits(beam.DoFn):
             if isinstance(split, Rejection):
                 yield rejected(split)
                 continue
-            if split == "train":
-                words.update(word for caption in each.words for word in caption)
+            spoken = chain.from_iterable(each.words)
+            words.update(spoken if split == "train" else dict.fromkeys(spoken, 0))
             yield from _without_words(each)
         for rejection in unassigned(chunk.others, decision, self._data_set, counts):
             yield rejected(rejection)
@@ -286,13 +287,13 @@ def _merge_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(merged)
 
 
-def _count_vocabulary(word_counts: dict[str, int], _: Plan, *, min_count: int) -> VocabularyCounts:
+def _learn_vocabulary(word_counts: dict[str, int], _: Plan, *, settings: RecordSettings) -> VocabularyCounts:
     """The vocabulary, once the plan is known to be sound."""
-    words = vocabulary_words(word_counts, min_count)
-    if len(words) == len(SPECIAL_TOKENS):
+    learnt = learn_vocabulary(word_counts, settings.tokenizer, min_count=settings.min_count)
+    if len(learnt.words) == len(SPECIAL_TOKENS):
         most = max(word_counts.values(), default=0)
         raise JobFailed(
-            f"no word of the training captions occurs {min_count:,} times (the most frequent one {most:,}), so a "
-            "captioner could learn none; name a lower --min_count, or add captions"
+            f"no word of the training captions occurs {settings.min_count:,} times (the most frequent one {most:,}), "
+            "so a captioner could learn none; name a lower --min_count, or add captions"
         )
-    return VocabularyCounts.of(words, word_counts)
+    return learnt

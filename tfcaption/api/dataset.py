@@ -16,7 +16,7 @@ from tfcaption.records.dataset import Dataset, load_dataset
 from tfcaption.records.dataset_info import FEATURES_FILE, load_features_info
 from tfcaption.records.folder_kinds import has_file
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.records.vocabulary import PAD, WORDS, Vocabulary
+from tfcaption.records.vocabulary import END, PAD, WORDS, Vocabulary
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import as_path
 
@@ -61,9 +61,9 @@ class DataInfo:
             from tfcaption.preprocessing.tokenizer import Tokenizer  # here: imports TensorFlow
 
             tokenizer = Tokenizer(Vocabulary(self.vocabulary, self.tokenizer))
-            tokens = tokenizer.encode(
-                [captions] if isinstance(captions, str) else captions, max_words=self.max_tokens - 2
-            )
+            texts = [captions] if isinstance(captions, str) else captions
+            most = self.max_tokens - 1
+            tokens = [[*each[:-1][:most], END] for each in tokenizer.encode(texts, max_words=most)]
         return tokens[0] if isinstance(captions, str) else tokens
 
     def decode(self, tokens: Any) -> Any:

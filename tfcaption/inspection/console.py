@@ -62,13 +62,15 @@ def _write_pictures(folder: Path, inspection: Inspection, pictures: Path) -> Non
 def summary(inspection: Inspection) -> str:
     """A human-readable summary of records."""
     info, settings = inspection.info, inspection.info.settings
+    words = settings.tokenizer == WORDS
     rejected_photos, rejected_captions, unused, files = (
         sum(counts.values())
         for counts in (info.rejected_photos, info.rejected_captions, info.unused_photos, info.unused_files)
     )
     lines = [
         f"{settings.source}, {settings.image_size}x{settings.image_size} ({settings.resize}), "
-        f"vocabulary {info.vocabulary_size:,} (words that occur {settings.min_count} times or more)",
+        f"vocabulary {info.vocabulary_size:,} ({'' if words else f'tokenizer {settings.tokenizer}; '}"
+        f"{'words' if words else 'tokens'} that occur {settings.min_count} times or more)",
         f"rejected: {rejected_photos:,} photos, {rejected_captions:,} captions; "
         f"unused: {unused:,} photos, {files:,} other files",
     ]

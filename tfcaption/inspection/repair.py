@@ -30,11 +30,19 @@ from tfcaption.records.reading import SalvagedShard, salvage_shard
 from tfcaption.records.sharding import automatic_shard_count, is_shard_name, order_key, shard_index, shard_name
 from tfcaption.records.statistics import Statistics, Totals, VocabularyCounts, build_dataset_info
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, WORDS, load_vocabulary
+from tfcaption.records.vocabulary import (
+    SPECIAL_TOKENS,
+    VOCABULARY_FILE,
+    WORDPIECE,
+    WORDS,
+    Vocabulary,
+    kind_of,
+    load_vocabulary,
+)
 from tfcaption.runtime.paths import atomic_path
 
-Tokenize = Callable[[Sequence[str], str], list[list[str]]]
-"""Captions and the name of a tokenizer -> the words of each, as `preprocessing.tokenizer.split_words`."""
+Tokenize = Callable[[Sequence[str], Vocabulary], list[list[str]]]
+"""Captions and a vocabulary, which lacks words where it is lost -> the tokens of each, uncut."""
 _Tokenize = Callable[[Sequence[str]], list[list[str]]]
 
 
@@ -79,7 +87,7 @@ def repair_records(folder: Path, tokenize: Tokenize, given: Mapping[str, Any] | 
 
     Args:
         folder: the records.
-        tokenize: splits captions into words.
+        tokenize: splits captions into tokens.
         given: settings of `build_records` if `dataset.json` is lost; its defaults are assumed for the others.
 
     Raises:
@@ -92,7 +100,8 @@ def repair_records(folder: Path, tokenize: Tokenize, given: Mapping[str, Any] | 
     names = _shard_names(folder, info)
     seed = info.settings.seed if info else given.get("seed", 0)
     tokenizer = info.settings.tokenizer if info else given.get("tokenizer", WORDS)
-    contents = _read_shards(folder, names, seed, lambda captions: tokenize(captions, tokenizer))
+    before = _vocabulary_before(folder, tokenizer)
+    contents = _read_shards(folder, names, seed, lambda captions: tokenize(captions, before))
     settings = info.settings if info else _settings(contents, names, given, repair)
     repair.command = _build_command(folder, settings)
     repair.rebuild = contents.faults
@@ -116,6 +125,18 @@ def _readable_info(folder: Path) -> DatasetInfo | None:
         return load_dataset_info(folder)
     except RecordError:
         return None
+
+
+def _vocabulary_before(folder: Path, tokenizer: str) -> Vocabulary:
+    """The vocabulary in the folder; that of no word where it is lost, but words can be told from the shards."""
+    try:
+        return load_vocabulary(folder, tokenizer)
+    except RecordError as error:
+        if kind_of(tokenizer) == WORDPIECE:
+            raise RecordError(
+                f"{error}; the shards do not say how words are split into pieces, so build the records again"
+            ) from error
+        return Vocabulary([*SPECIAL_TOKENS], tokenizer)
 
 
 def _shard_names(folder: Path, info: DatasetInfo | None) -> list[str]:
@@ -174,7 +195,8 @@ def _add_shard(contents: _Contents, shard: SalvagedShard, photos: Sequence[Photo
     tokenized = iter(tokenize([caption for photo in photos for caption in photo.captions]))
     for photo in photos:
         captions = [next(tokenized) for _ in photo.captions]
-        statistics.add(captions, photo.token_ids)
+        cut = [len(words) > len(ids) - 2 for words, ids in zip(captions, photo.token_ids, strict=True)]
+        statistics.add(photo.token_ids, cut)
         for words, ids in zip(captions, photo.token_ids, strict=True):
             contents.words.update(zip(ids[1:-1], words, strict=False))  # a truncated caption has more words than ids
             if split == "train":

@@ -12,9 +12,10 @@
 - `unicode`: the same, but each character of a script without spaces (`normalization.UNSPACED`) is a word, with its
   combining marks, and so is each emoji. Such characters are joined to their neighbours without a space; where a caption
   had one there, it is lost.
+- `wordpiece`: the words of `unicode`, and these in pieces (`wordpieces`) that are joined again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -33,7 +34,21 @@ from tfcaption.preprocessing.normalization import (
     UNSPACED,
     Rewrites,
 )
-from tfcaption.records.vocabulary import END, PAD, SPECIAL_TOKENS, START, UNICODE, WORDS, Vocabulary, encode_words
+from tfcaption.preprocessing.wordpieces import split_into_pieces
+from tfcaption.records.vocabulary import (
+    CONTINUED,
+    END,
+    PAD,
+    SPECIAL_TOKENS,
+    START,
+    UNICODE,
+    WORDPIECE,
+    WORDS,
+    Vocabulary,
+    encode_words,
+    kind_of,
+    word_index,
+)
 
 _CLITICS = "s|m|d|re|ve|ll"
 _END = r"\b([\x00-\x7f]|$)"  # RE2's \b alone is also between an ASCII letter and another one
@@ -55,7 +70,7 @@ _WORD = "|".join(
         rf"'(?:{_CLITICS})\b",  # a clitic, separated from its word above
     )
 )
-_CLITIC = rf" ('(?:{_CLITICS})|n't)\b"
+_JOINED = ((rf" ('(?:{_CLITICS})|n't)\b", r"\1"),)  # clitics, with their words
 _UNSPACED_CHARACTER = rf"[{UNSPACED}][\p{{M}}{JOINERS}]*"  # with its combining marks
 _JOIN_UNSPACED = (
     (f" ([{UNSPACED}])", r"\1"),
@@ -99,7 +114,7 @@ def detokenize(words: tf.RaggedTensor) -> tf.Tensor:
         (batch,) string; `tokenize` splits it into the words again.
     """
     text = tf.strings.reduce_join(words, axis=-1, separator=" ")
-    return tf.strings.regex_replace(text, _CLITIC, r"\1")
+    return _rewrite(text, _JOINED)
 
 
 def _tokenize_unicode(captions: tf.Tensor) -> tf.RaggedTensor:
@@ -126,14 +141,25 @@ def _rewrite(text: tf.Tensor, rewrites: Rewrites) -> tf.Tensor:
     return text
 
 
+def _detokenize_pieces(pieces: tf.RaggedTensor) -> tf.Tensor:
+    """As `detokenize`, of the pieces of `wordpiece`."""
+    text = tf.strings.reduce_join(pieces, axis=-1, separator=" ")
+    return _rewrite(text, ((f"(^| ){CONTINUED}", ""), *_JOINED, *_JOIN_UNSPACED))
+
+
 class _Rules(NamedTuple):
-    """How one tokenizer splits captions, and joins what it split."""
+    """How one kind of tokenizer splits captions, and joins what it split."""
 
     split: Callable[[tf.Tensor], tf.RaggedTensor]  # (batch,) string -> (batch, words) ragged string
     join: Callable[[tf.RaggedTensor], tf.Tensor]  # with core TensorFlow alone, since exports hold it
+    mark: str = ""  # what begins some tokens and is no part of the text
 
 
-_RULES = {WORDS: _Rules(tokenize, detokenize), UNICODE: _Rules(_tokenize_unicode, _detokenize_unicode)}
+_RULES = {
+    WORDS: _Rules(tokenize, detokenize),
+    UNICODE: _Rules(_tokenize_unicode, _detokenize_unicode),
+    WORDPIECE: _Rules(_tokenize_unicode, _detokenize_pieces, CONTINUED),
+}
 
 
 def split_words(captions: Sequence[str], tokenizer: str = WORDS) -> list[list[str]]:
@@ -143,7 +169,7 @@ def split_words(captions: Sequence[str], tokenizer: str = WORDS) -> list[list[st
         captions: raw.
         tokenizer: as `RecordSettings.tokenizer` names it.
     """
-    words = _RULES[tokenizer].split(tf.constant(captions, tf.string))
+    words = _RULES[kind_of(tokenizer)].split(tf.constant(captions, tf.string))
     return [[word.decode() for word in caption] for caption in words.to_list()]
 
 
@@ -162,12 +188,28 @@ class Tokenizer:
         if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
             raise ValueError(f"a vocabulary must begin with {' '.join(SPECIAL_TOKENS)}, not with {words[:4]}")
         self._vocabulary, self._words = vocabulary, tf.constant(words)
-        self._rules = _RULES[vocabulary.tokenizer]
+        self._rules = _RULES[vocabulary.kind]
+        self._shown = tf.constant([word.removeprefix(self._rules.mark) for word in words])
 
     def encode(self, captions: Sequence[str], *, max_words: int) -> list[list[int]]:
-        """Token ids of raw captions: <start>, at most `max_words` words, <end>; longer captions are cut."""
-        index = self._vocabulary.index()
-        return [encode_words(words, index, max_words) for words in split_words(captions, self._vocabulary.tokenizer)]
+        """Token ids of raw captions: <start>, those of at most `max_words` words, <end>; see `encode_words`."""
+        split = split_words(captions, self._vocabulary.tokenizer)
+        index = self._index(sorted({word for words in split for word in words}))
+        return [encode_words(words, index, max_words)[0] for words in split]
+
+    def split(self, captions: Sequence[str]) -> list[list[str]]:
+        """The tokens of each raw caption as text: words whether in the vocabulary or not, or pieces."""
+        split = split_words(captions, self._vocabulary.tokenizer)
+        if self._vocabulary.kind != WORDPIECE:
+            return split
+        index = self._index(sorted({word for words in split for word in words}))
+        return [[self._vocabulary.words[token] for word in words for token in index[word]] for words in split]
+
+    def _index(self, words: Sequence[str]) -> Mapping[str, Sequence[int]]:
+        """Word -> its tokens, of all words that have tokens or of these."""
+        if self._vocabulary.kind != WORDPIECE:
+            return word_index(self._vocabulary.words)
+        return dict(zip(words, split_into_pieces(words, self._vocabulary.words), strict=True))
 
     def decode(self, tokens: tf.Tensor) -> tf.Tensor:
         """Captions from the token ids before the first <end>, without <pad> and <start>.
@@ -184,8 +226,8 @@ class Tokenizer:
         return tf.reshape(self._rules.join(tf.ragged.boolean_mask(words, keep)), shape[:-1])
 
     def decode_each(self, tokens: tf.Tensor) -> tf.Tensor:
-        """The word of each token id: (..., time) int -> (..., time) string, empty where `decode` drops the token."""
-        return tf.where(self._is_word(tokens), tf.gather(self._words, tokens), "")
+        """The text of each token id: (..., time) int -> (..., time) string, empty where `decode` drops the token."""
+        return tf.where(self._is_word(tokens), tf.gather(self._shown, tokens), "")
 
     def _is_word(self, tokens: tf.Tensor) -> tf.Tensor:
         """Whether tokens belong to the caption: (..., time) int -> (..., time) bool."""

@@ -72,8 +72,8 @@ def embedding_matrix(
 ) -> tuple[np.ndarray, Coverage]:
     """The embedding matrix of a vocabulary from a GloVe file.
 
-    `<pad>` is zero. `<oov>`, `<start>`, `<end>` and words without a vector are sampled from a normal distribution with
-    the mean and standard deviation of the vectors in the file.
+    `<pad>` is zero. `<oov>`, `<start>`, `<end>`, words without a vector and pieces that continue a word are sampled
+    from a normal distribution with the mean and standard deviation of the vectors in the file.
 
     Args:
         vocabulary: of the data set.
@@ -87,8 +87,8 @@ def embedding_matrix(
     Raises:
         GloveError: as `read_glove`, or the file contains no word of the vocabulary.
     """
-    ordinary = vocabulary.words[len(SPECIAL_TOKENS) :]
-    vectors = read_glove(path, ordinary)
+    ordinary = vocabulary.whole_words[len(SPECIAL_TOKENS) :]
+    vectors = read_glove(path, [word for word in ordinary if word])
     if not vectors:
         raise GloveError(f"{path}: contains none of the {len(ordinary)} words of the vocabulary")
     stacked = np.stack(list(vectors.values()))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tfcaption.records.dataset_info import SPLITS, DatasetInfo, RecordSettings, ShardInfo, SplitInfo
-from tfcaption.records.vocabulary import OOV
+from tfcaption.records.vocabulary import OOV, word_index
 
 
 @dataclass
@@ -20,20 +20,20 @@ class Statistics:
     truncated: int = 0
     captions_per_photo: int = 0
 
-    def add(self, captions: Sequence[Sequence[str]], token_ids: Sequence[list[int]]) -> None:
+    def add(self, token_ids: Sequence[list[int]], cut: Sequence[bool]) -> None:
         """Count the captions of one photo.
 
         Args:
-            captions: the words of each caption.
-            token_ids: the token ids of each caption, from <start> to <end>.
+            token_ids: of each caption, from <start> to <end>.
+            cut: whether each caption was longer.
         """
         self.captions_per_photo = max(self.captions_per_photo, len(token_ids))
         self.longest[max(map(len, token_ids))] += 1
-        for words, ids in zip(captions, token_ids, strict=True):
+        self.truncated += sum(cut)
+        for ids in token_ids:
             self.lengths[len(ids)] += 1
             self.words += len(ids) - 2
             self.oov_words += ids.count(OOV)
-            self.truncated += len(words) > len(ids) - 2
 
     def merge(self, other: "Statistics") -> None:
         """Add those of other photos."""
@@ -48,17 +48,41 @@ class Statistics:
 
 @dataclass(frozen=True)
 class VocabularyCounts:
-    """The words of a vocabulary by token id, and how often each occurs in the training split."""
+    """The tokens of a vocabulary by their ids, and how often each occurs in the training split."""
 
     words: list[str]
     counts: list[int]  # of <oov>: all words outside the vocabulary
+    pieces: Mapping[str, Sequence[int]] | None = None  # tokens of each word of the data set; None: words are tokens
+
+    @property
+    def index(self) -> Mapping[str, Sequence[int]]:
+        """Word -> its tokens, for `encode_words`."""
+        return word_index(self.words) if self.pieces is None else self.pieces
 
     @classmethod
     def of(cls, words: list[str], word_counts: Mapping[str, int]) -> "VocabularyCounts":
         """The counts of a vocabulary, from those of every word of the training split."""
         counts = [word_counts.get(word, 0) for word in words]
+        counts[OOV] = 0
         counts[OOV] = sum(word_counts.values()) - sum(counts)
         return cls(words, counts)
+
+    @classmethod
+    def of_pieces(
+        cls, words: list[str], word_counts: Mapping[str, int], pieces: Mapping[str, Sequence[int]]
+    ) -> "VocabularyCounts":
+        """The counts of a vocabulary of pieces.
+
+        Args:
+            words: the vocabulary.
+            word_counts: of every word of the training split.
+            pieces: tokens of every word of the data set.
+        """
+        counts = [0] * len(words)
+        for word, count in word_counts.items():
+            for token in pieces[word]:
+                counts[token] += count
+        return cls(words, counts, pieces)
 
 
 @dataclass(frozen=True)

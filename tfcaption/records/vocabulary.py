@@ -11,9 +11,9 @@ PAD, OOV, START, END = range(len(SPECIAL_TOKENS))
 VOCABULARY_FILE = "vocabulary.txt"
 LEFT_RIGHT = ("left", "right")  # words that are swapped in the captions of a mirrored photo
 
-WORDS, UNICODE = "words", "unicode"
-TOKENIZERS = (WORDS, UNICODE)
-MAX_WORDS = {WORDS: 37, UNICODE: 80}  # of a caption by default; a character is a short word
+WORDS, UNICODE, WORDPIECE = "words", "unicode", "wordpiece"  # kinds of tokenizers
+CONTINUED = "##"  # begins a piece that continues a word
+MOST_PIECES_PER_WORD = 2  # on average over a caption, or it is cut
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,35 @@ class Vocabulary:
 
     Attributes:
         words: the tokens.
-        tokenizer: as `RecordSettings.tokenizer` names it.
+        tokenizer: as `RecordSettings.tokenizer` names it: the kind, or `wordpiece:SIZE`.
     """
 
     words: list[str]
     tokenizer: str = WORDS
 
-    def index(self) -> dict[str, int]:
-        """Token ids by their tokens; special tokens have none, so that "<end>" in a caption has no special meaning."""
-        return {word: token for token, word in enumerate(self.words) if token >= len(SPECIAL_TOKENS)}
+    @property
+    def kind(self) -> str:
+        """The kind of its tokenizer."""
+        return kind_of(self.tokenizer)
+
+    @property
+    def whole_words(self) -> list[str | None]:
+        """The word that each token is alone; None for special tokens and for pieces that continue a word."""
+        continues = self.kind == WORDPIECE
+        return [
+            None if token < len(SPECIAL_TOKENS) or (continues and word.startswith(CONTINUED)) else word
+            for token, word in enumerate(self.words)
+        ]
 
     @property
     def identity(self) -> object:
         """What tells it from other vocabularies, for JSON; of words their list alone, as in earlier versions."""
         return self.words if self.tokenizer == WORDS else [self.tokenizer, self.words]
+
+
+def kind_of(tokenizer: str) -> str:
+    """The kind of a tokenizer, of its name: `wordpiece` for `wordpiece:4000`."""
+    return tokenizer.partition(":")[0]
 
 
 def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:
@@ -70,10 +85,29 @@ def load_vocabulary(folder: Path, tokenizer: str = WORDS) -> Vocabulary:
 
 def left_right_tokens(vocabulary: Vocabulary) -> list[int]:
     """Token ids of "left" and "right" in a vocabulary; empty if it lacks one of them."""
-    words = vocabulary.words
+    words = vocabulary.whole_words
     return [words.index(word) for word in LEFT_RIGHT] if set(LEFT_RIGHT) <= set(words) else []
 
 
-def encode_words(words: Sequence[str], index: Mapping[str, int], max_words: int) -> list[int]:
-    """Token ids of one caption: <start>, its first `max_words` words, <end>; unknown words become <oov>."""
-    return [START, *(index.get(word, OOV) for word in words[:max_words]), END]
+def word_index(words: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Word -> its token, for a vocabulary of words.
+
+    Special tokens are not in it, so that "<end>" or "<pad>" in a caption has no special meaning.
+    """
+    return {word: (token,) for token, word in enumerate(words) if token >= len(SPECIAL_TOKENS)}
+
+
+def encode_words(words: Sequence[str], index: Mapping[str, Sequence[int]], max_words: int) -> tuple[list[int], bool]:
+    """Token ids of one caption: <start>, those of its first `max_words` words, <end>.
+
+    Args:
+        words: of the caption.
+        index: word -> its tokens; unknown words become <oov>.
+        max_words: longer captions are cut, and so are those of more than `MOST_PIECES_PER_WORD` tokens for each.
+
+    Returns:
+        The ids, and whether the caption was cut.
+    """
+    tokens = [token for word in words[:max_words] for token in index.get(word, (OOV,))]
+    kept = tokens[: MOST_PIECES_PER_WORD * max_words]
+    return [START, *kept, END], len(kept) < len(tokens) or len(words) > max_words

@@ -1,7 +1,7 @@
 """The output folder of a job: what is kept, resumed, removed and refused."""
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from beam_jobs.execution.options import beam_options
 from beam_jobs.execution.output_folder import (
@@ -9,6 +9,7 @@ from beam_jobs.execution.output_folder import (
     FEATURES,
     RECORDS,
     check_writable,
+    compare_settings,
     complete_output,
     prepare_output,
 )
@@ -82,6 +83,16 @@ def test_complete_output_of_other_settings_is_refused_unless_overwritten_and_the
     with pytest.raises(UsageError, match=message):
         prepared(output, other)
     assert prepared(output, other, overwrite=True) == {CAPTIONS.partial}
+
+
+def test_settings_that_a_description_leaves_out_are_compared_too():
+    class Newer(Settings):
+        kind: str = Field(default="usual", exclude_if=lambda value: value == "usual")
+
+    usual, other = Newer(model="a", beam=1), Newer(model="a", beam=1, kind="other")
+    assert compare_settings(usual, other) == "with other settings: kind was usual, is other"
+    assert compare_settings(other, usual) == "with other settings: kind was other, is usual"
+    assert compare_settings(other, other) == "with the same settings"
 
 
 @pytest.mark.parametrize("kind", [RECORDS, FEATURES])

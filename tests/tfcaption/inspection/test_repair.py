@@ -29,7 +29,9 @@ def test_a_lost_description_and_vocabulary_come_back_byte_for_byte(copy, sample_
     assert tree_bytes(copy) == tree_bytes(sample_records)
     printed = capsys.readouterr().out
     assert f"rewritten: {copy / 'dataset.json'}" in printed and "no faults" in printed
-    assert "assumed, since the shards do not contain it: resize=squash, max_words=37, shares=" in printed
+    assert (
+        "assumed, since the shards do not contain it: resize=squash, tokenizer=words, max_words=37, shares=" in printed
+    )
 
 
 def test_cut_captions_and_rejections_come_back_too(tmp_path, capsys):

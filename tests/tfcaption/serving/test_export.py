@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.conftest import build_sample, extracted
 from tests.support.runs import config, train
 from tests.support.splits import batches_of, opened
 from tfcaption.decoding.beam_search import SearchOptions, beam_search
@@ -52,10 +53,19 @@ print(json.dumps({
         ("frozen", "gru"),
         pytest.param(("finetuned", "attention"), marks=pytest.mark.slow),
         pytest.param(("finetuned", "transformer"), marks=pytest.mark.slow),
+        pytest.param(("frozen", "gru", "wordpiece:120"), marks=pytest.mark.slow),
+        pytest.param(("frozen", "attention", "unicode"), marks=pytest.mark.slow),
     ],
 )
-def run(request, trained_run, sample_records, trunk, tmp_path_factory):
-    variant, decoder = request.param
+def run(request, trained_run, sample, sample_records, trunk, tmp_path_factory):
+    variant, decoder, *tokenizer = request.param
+    if tokenizer:
+        folder = tmp_path_factory.mktemp("tokenizer")
+        records = build_sample(sample, folder / "records", f"--tokenizer={tokenizer[0]}")
+        features = extracted(records, folder / "features", "map")
+        run = load_run(train(config(folder / "run", records, 2, features, decoder=decoder)))
+        assert run.vocabulary.tokenizer == tokenizer[0]
+        return run
     if variant == "frozen":
         return load_run(trained_run)
     sizes = {"variant": variant, "decoder": decoder, "transformer_units": 64}

@@ -1,0 +1,84 @@
+"""Records of each tokenizer: from captions to token ids, and from a copy of the files back to captions."""
+
+import json
+
+import pytest
+import tensorflow as tf
+
+from tests.conftest import IN_MEMORY, tree_bytes
+from tests.support.records import build, read_all
+from tests.support.sources import SmallDataset
+from tfcaption import inspect
+from tfcaption.api.dataset import dataset
+from tfcaption.inspection.verification import inspect_records
+from tfcaption.preprocessing.tokenizer import Tokenizer
+from tfcaption.records.dataset import load_dataset
+from tfcaption.records.vocabulary import OOV, load_vocabulary
+
+CAPTIONS = ["一只狗在草地上奔跑。", "A dog's playing, a 🐶!", "كلب بُنّي يركض", "กำลังวิ่งเล่น", "played plays playing dogs"]
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Ten photos in three splits, all with the same captions of several scripts."""
+    source = SmallDataset(tmp_path)
+    source.lines = [f"{name}.jpg#{k}\t{text}".encode() for name in "abcdefghij" for k, text in enumerate(CAPTIONS)]
+    return source
+
+
+@pytest.mark.parametrize("tokenizer", ["unicode", "wordpiece:200"])
+def test_records_say_how_their_captions_became_tokens(source, tmp_path, capsys, tokenizer):
+    output = tmp_path / "out"
+    assert build(source, output, f"--tokenizer={tokenizer}") == 0
+    assert json.loads((output / "dataset.json").read_text())["settings"]["tokenizer"] == tokenizer
+    info, found = read_all(output)
+    opened = Tokenizer(load_dataset(output).vocabulary)
+    info_of_users = dataset(output, batch_size=2).info
+    expected = ["一只狗在草地上奔跑", "a dog's playing a 🐶", "كلب بُنّي يركض", "กําลังวิ่งเล่น", "played plays playing dogs"]
+    for _, record in found.values():
+        assert record.captions == CAPTIONS
+        assert record.token_ids == opened.encode(CAPTIONS, max_words=80) == info_of_users.encode(CAPTIONS)
+        assert info_of_users.decode(tf.ragged.constant(record.token_ids).to_tensor()) == expected
+        assert not any(OOV in tokens for tokens in record.token_ids)
+    assert (info.splits["train"].oov_rate, info.splits["dev"].oov_rate, info.word_counts[OOV]) == (0, 0, 0)
+    assert inspect_records(output).faults == []
+    assert f" tokens of --tokenizer {tokenizer}, " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_pieces_have_the_same_bytes_with_several_workers(source, tmp_path):
+    flags = ["--tokenizer=wordpiece:200", "--shards=2"]
+    for output, beam in (("one", IN_MEMORY), ("two", ["--direct_num_workers=2"])):
+        assert build(source, tmp_path / output, *flags, beam=beam) == 0
+    assert tree_bytes(tmp_path / "one") == tree_bytes(tmp_path / "two")
+
+
+def test_records_of_words_are_described_as_before_there_were_tokenizers(sample_records):
+    settings = json.loads((sample_records / "dataset.json").read_text())["settings"]
+    assert list(settings) == [
+        *("source", "image_size", "resize", "min_count", "max_words", "seed", "shards", "shares", "pillow_version")
+    ]
+    vocabulary = load_vocabulary(sample_records)
+    assert vocabulary.tokenizer == "words" and vocabulary.identity == vocabulary.words
+
+
+@pytest.mark.parametrize("tokenizer", ["word", "words:9", "wordpiece", "wordpiece:99", "wordpiece:1e4"])
+def test_a_tokenizer_that_does_not_exist_is_refused(source, tmp_path, capsys, tokenizer):
+    assert build(source, tmp_path / "out", f"--tokenizer={tokenizer}") == 1
+    assert f"--tokenizer {tokenizer}: must be words, unicode" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tokenizer", ["unicode", "wordpiece:200"])
+def test_a_lost_description_comes_back_and_lost_pieces_are_told(source, tmp_path, capsys, tokenizer):
+    output = tmp_path / "out"
+    assert build(source, output, f"--tokenizer={tokenizer}", "--max_words=40") == 0
+    before = tree_bytes(output)
+    (output / "dataset.json").unlink()
+    given = [f"tokenizer={tokenizer}", "source=flickr8k", "min_count=2", "max_words=40"]
+    assert inspect.main([str(output), "--repair", "--set", *given]) == 0
+    after = json.loads((output / "dataset.json").read_text())
+    assert {**after, "duplicates": []} == {**json.loads(before["dataset.json"]), "duplicates": []}
+    (output / "vocabulary.txt").unlink()
+    pieces = tokenizer != "unicode"
+    assert inspect.main([str(output), "--repair"]) == pieces
+    assert ("how words are split into pieces, so build the records again" in capsys.readouterr().err) == pieces
