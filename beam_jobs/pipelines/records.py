@@ -41,6 +41,7 @@ from beam_jobs.sources.parts import Part, ReadFacts
 from beam_jobs.sources.plan import Plan, check_plan, make_plan
 from beam_jobs.sources.reader import DataSet
 from beam_jobs.sources.unpacked_photos import remove_unpacked
+from tfcaption.preprocessing.normalization import lacks_spaces
 from tfcaption.preprocessing.vocabulary_learning import learn_vocabulary
 from tfcaption.records.dataset_info import (
     REJECTED_FILE,
@@ -177,6 +178,10 @@ class CountSplits(beam.DoFn):
             if isinstance(split, Rejection):
                 yield rejected(split)
                 continue
+            if split == "train":
+                for caption, of_caption in zip(each.photo.captions, each.words, strict=True):
+                    if lacks_spaces(of_caption):
+                        counts.unspaced.add(caption)
             spoken = chain.from_iterable(each.words)
             words.update(spoken if split == "train" else dict.fromkeys(spoken, 0))
             yield from _without_words(each)

@@ -28,6 +28,7 @@ class SplitCounts:
     overlap: Some = field(default_factory=Some)  # (id, where) of training photos that other data sets hold out
     unreadable: Some = field(default_factory=Some)  # ids of photos in HEIC
     training_captions: int = 0
+    unspaced: Some = field(default_factory=Some)  # training captions that lack spaces, so each is read as one word
     different_captions: set[str] = field(default_factory=set)  # of the training photos, at most two
 
     def merge(self, other: "SplitCounts") -> None:
@@ -39,6 +40,7 @@ class SplitCounts:
         self.overlap.merge(other.overlap)
         self.unreadable.merge(other.unreadable)
         self.training_captions += other.training_captions
+        self.unspaced.merge(other.unspaced)
         self.different_captions = {*sorted(self.different_captions | other.different_captions)[:2]}
 
 

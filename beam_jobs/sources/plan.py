@@ -14,6 +14,7 @@ from beam_jobs.sources.parts import ReadFacts
 from beam_jobs.sources.reader import DataSet
 from tfcaption.records.dataset_info import DEFAULT_SHARES, SPLITS
 
+UNSPACED_SHARE = 0.01  # of the training captions; fewer are left unsaid
 FEWEST_DEV_PHOTOS = 50  # with fewer, the scores of two epochs differ by chance more than by what was learned
 
 
@@ -167,6 +168,11 @@ def _warnings(joined: JoinFacts, decision: Decision, counts: SplitCounts, reject
     elif 0 < dev < FEWEST_DEV_PHOTOS:
         cure = "; --shares gives it more" if counts.by_hash else ""
         warnings.append(f"dev has {count_photos(dev)}: its scores say little{cure}")
+    if counts.unspaced.count > UNSPACED_SHARE * counts.training_captions:
+        warnings.append(
+            f"{counts.unspaced.count:,} of {counts.training_captions:,} training captions have no spaces between their "
+            f"words, so each is read as one word: add --tokenizer unicode; one is {counts.unspaced.first[0]:.60}"
+        )
     if len(counts.different_captions) == 1:
         (caption,) = counts.different_captions
         warnings.append(

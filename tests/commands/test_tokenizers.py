@@ -82,3 +82,16 @@ def test_a_lost_description_comes_back_and_lost_pieces_are_told(source, tmp_path
     pieces = tokenizer != "unicode"
     assert inspect.main([str(output), "--repair"]) == pieces
     assert ("how words are split into pieces, so build the records again" in capsys.readouterr().err) == pieces
+
+
+def test_captions_without_spaces_are_told_with_the_option_that_cures_it_before_any_photo_is_read(
+    source, tmp_path, capsys
+):
+    assert build(source, tmp_path / "out") == 0
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if "--tokenizer" in line]
+    assert warning == (
+        "WARNING: 6 of 30 training captions have no spaces between their words, so each is read as one word: add "
+        "--tokenizer unicode; one is 一只狗在草地上奔跑。"
+    )
+    assert build(source, tmp_path / "cured", "--tokenizer=unicode") == 0
+    assert "WARNING: 6 of 30" not in capsys.readouterr().out

@@ -10,6 +10,7 @@ Imports no TensorFlow.
 
 import functools
 import unicodedata
+from collections.abc import Sequence
 
 import regex
 
@@ -34,6 +35,9 @@ _EAST_ASIAN = "".join(rf"\p{{{script}}}" for script in ("Han", "Hiragana", "Kata
 _OF_SYLLABLES = ("Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet")
 UNSPACED = _EAST_ASIAN + "".join(rf"\p{{{script}}}" for script in _OF_SYLLABLES)
 """The characters of these scripts, to stand in a class for RE2 and `regex`."""
+
+# Longer than a word of these scripts in captions that have spaces between words.
+_RUN = rf"[{_EAST_ASIAN}]{{7,}}|[{UNSPACED}\p{{M}}]{{21,}}"
 
 # Emoji by their blocks, without those that NFKC turns into letters; variation selectors are removed as everywhere.
 _PICTURES = "⌚⌛⌨⏏⏩-⏺☀-➿⬅-⬇⬛⬜⭐⭕\U0001f000-\U0001f0ff\U0001f300-\U0001faff"
@@ -97,6 +101,15 @@ def normalize(caption: str) -> str:
 def tidy_lower(text: str) -> str:
     """The last steps, for text of `normalize` that is in lower case already."""
     return text if text.isascii() else unicodedata.normalize("NFC", rewrite(text, AFTER_LOWER))
+
+
+def lacks_spaces(words: Sequence[str]) -> bool:
+    """Whether most words of a caption are long runs of characters of scripts without spaces, so several words each.
+
+    Long are more than 6 characters of Chinese and Japanese, and more than 20 of Thai, Khmer and others.
+    """
+    runs = sum(len(word) > 6 and not word.isascii() and bool(_compile(_RUN).search(word)) for word in words)
+    return 2 * runs > len(words)
 
 
 def rewrite(text: str, rewrites: Rewrites) -> str:

@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 import tensorflow as tf
 
-from tfcaption.preprocessing.normalization import normalize, tidy_lower
+from tfcaption.preprocessing.normalization import lacks_spaces, normalize, tidy_lower
 from tfcaption.preprocessing.tokenizer import normalize_in_graph, split_words
 
 
@@ -60,3 +60,22 @@ def test_words_do_not_depend_on_the_language_of_the_process(language):
     environment = {**os.environ, "LC_ALL": language}
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert process.stdout.strip() == ascii([["in", "izmir", "í", "ì", "į", "ĩ"]])
+
+
+@pytest.mark.parametrize(
+    ("caption", "lacking"),
+    [
+        ("一只狗在草地上奔跑。", True),
+        ("一只棕色的狗在跑，一个男人看着一只狗", True),  # half of it between commas
+        ("一 只 狗 在 草地 上 奔跑", False),
+        ("芝生の上を走る犬がいますよ", True),
+        ("หมาสีน้ำตาลกำลังวิ่งเล่นอยู่บนสนามหญ้า", True),
+        ("หมา สีน้ำตาล กำลัง วิ่งเล่น บน สนามหญ้า", False),
+        ("the sign says 一只狗在草地上奔跑吧", False),
+        ("ein Donaudampfschifffahrtskapitän", False),
+        ("갈색 강아지가 달린다", False),
+        ("", False),
+    ],
+)
+def test_captions_without_spaces_are_noticed(caption, lacking):
+    assert lacks_spaces(split_words([caption])[0]) == lacking
