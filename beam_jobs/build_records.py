@@ -14,8 +14,9 @@ from beam_jobs.sources.base import Columns, check_exists
 from tfcaption.preprocessing import photos
 from tfcaption.preprocessing.vocabulary_learning import MAX_WORDS, MIN_COUNT, check_tokenizer
 from tfcaption.records.dataset_info import DATASET_FILE, DEFAULT_SHARES, SPLITS, DatasetInfo, RecordSettings
-from tfcaption.records.vocabulary import UNICODE, WORDPIECE, WORDS, kind_of
+from tfcaption.records.vocabulary import MODEL_FILE, SENTENCEPIECE, UNICODE, WORDPIECE, WORDS, kind_of, model_name
 from tfcaption.runtime.command import command_parser, reports_errors
+from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.paths import is_local
 
 HIGH_OOV_RATE = 0.1  # Flickr8k with --min_count 5 has 0.03
@@ -98,19 +99,21 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         metavar="NAME",
         help="how captions become tokens: words (default); unicode, for Chinese, Japanese, Thai and other scripts "
         "without spaces, whose characters are words of their own, as emoji are; wordpiece:SIZE, so many words and "
-        "pieces of words, learnt from the training split, from which any word can be put together",
+        "pieces of words, learnt from the training split, from which any word can be put together; sentencepiece:FILE, "
+        "by a model of your own",
     )
     parser.add_argument(
         "--min_count",
         type=int,
         help=f"least count of a word; rarer words become <oov> (default: {MIN_COUNT[WORDS]}; {MIN_COUNT[WORDPIECE]} "
-        "with --tokenizer wordpiece, of a piece)",
+        f"with --tokenizer wordpiece, {MIN_COUNT[SENTENCEPIECE]} with sentencepiece, of a piece)",
     )
     parser.add_argument(
         "--max_words",
         type=int,
         help="most words of a caption; longer ones are cut (default: "
-        f"{MAX_WORDS[WORDS]}; {MAX_WORDS[UNICODE]} with --tokenizer unicode, where characters count as words)",
+        f"{MAX_WORDS[WORDS]}; {MAX_WORDS[UNICODE]} with --tokenizer unicode or sentencepiece, where characters or "
+        "pieces count as words)",
     )
     parser.add_argument(
         "--shares",
@@ -191,12 +194,13 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
     from beam_jobs.sources.reader import find_data_set
 
     options = beam_options(flags, output=arguments.output)
+    tokenizer, model = _tokenizer(arguments.tokenizer, arguments.output)
     shares = dict(zip(SPLITS, arguments.shares, strict=True)) if arguments.shares else None
     settings = RecordSettings(
         source=arguments.source,
         image_size=arguments.image_size,
         resize=arguments.resize,
-        tokenizer=arguments.tokenizer,
+        tokenizer=tokenizer,
         min_count=arguments.min_count,
         max_words=arguments.max_words,
         seed=arguments.seed,
@@ -227,8 +231,23 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         held_out=(*arguments.held_out, *map(str, held_out_paths)),
         allow_overlap=arguments.allow_overlap,
         overwrite=arguments.overwrite,
+        tokenizer_model=model,
     )
     return records.run(job, parts_of(data_set), options)
+
+
+def _tokenizer(named: str, output: str) -> tuple[str, str]:
+    """The name of a tokenizer for the settings, and the path of its model file, if it has one."""
+    from beam_jobs.execution.paths import as_path
+
+    if kind_of(named) != SENTENCEPIECE:
+        return named, ""
+    file = as_path(named.partition(":")[2]).absolute()
+    if not file.is_file():
+        raise UsageError(f"--tokenizer {named}: no such file")
+    if file == as_path(output).absolute() / MODEL_FILE:
+        raise UsageError(f"--tokenizer {named}: is in --output, where it would be removed first; name a copy of it")
+    return model_name(file.read_bytes()), str(file)
 
 
 def _compared(complete: RecordSettings, settings: RecordSettings) -> str:

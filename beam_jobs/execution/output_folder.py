@@ -21,7 +21,7 @@ from tfcaption.records.dataset_info import (
 )
 from tfcaption.records.folder_kinds import EXPORT_FILE, RUN_FILE, describe_folder
 from tfcaption.records.sharding import is_shard_name, is_sidecar_name
-from tfcaption.records.vocabulary import VOCABULARY_FILE
+from tfcaption.records.vocabulary import MODEL_FILE, VOCABULARY_FILE
 from tfcaption.runtime.errors import UsageError
 from tfcaption.runtime.folder_lock import LOCK_FILE
 
@@ -42,7 +42,7 @@ class OutputKind:
 
 
 PLAN_FILE = "plan.incomplete.json"  # what is known of the records before any photo is read, while a job runs
-RECORDS = OutputKind("records", DATASET_FILE, others=(REJECTED_FILE, VOCABULARY_FILE, PLAN_FILE))
+RECORDS = OutputKind("records", DATASET_FILE, others=(REJECTED_FILE, VOCABULARY_FILE, MODEL_FILE, PLAN_FILE))
 FEATURES = OutputKind("features", FEATURES_FILE, PARTIAL_FEATURES_FILE, others=(REJECTED_FILE,))
 CAPTIONS = OutputKind("captions", CAPTIONS_FILE, "captions.incomplete.json", others=(REJECTED_FILE,))
 

@@ -17,6 +17,7 @@ from apache_beam import pvalue
 
 from beam_jobs.execution.finish import REJECTED, rejected
 from beam_jobs.execution.progress import ProgressCounter
+from beam_jobs.execution.paths import as_path
 from beam_jobs.sources.grouping import bucket_of, group_key
 from beam_jobs.sources.items import Caption, Item
 from beam_jobs.sources.joining import Group, JoinContext, JoinedPhoto, JoinFacts, UncaptionedPhoto, UnreadList
@@ -24,6 +25,7 @@ from beam_jobs.sources.parts import Part, ReadFacts, is_span_of_lines, lines_bef
 from beam_jobs.sources.reader import DataSet
 from beam_jobs.sources.text_files import count_lines
 from tfcaption.records.dataset_info import Rejection
+from tfcaption.records.vocabulary import load_tokenizer_model
 
 ITEMS_PER_BATCH = 2_000  # that travel together, since each element of a pipeline has its cost
 BUFFERED_ITEMS = 50_000  # of all buckets, at most
@@ -60,7 +62,7 @@ class CaptionedPhotos:
 
 
 def add_photo_steps(
-    pipeline: beam.Pipeline, data_set: DataSet, parts: Sequence[Part], *, tokenizer: str
+    pipeline: beam.Pipeline, data_set: DataSet, parts: Sequence[Part], *, tokenizer: str, tokenizer_model: str
 ) -> CaptionedPhotos:
     """Add the steps that read a data set and join its captions, photos and lists, for any runner.
 
@@ -69,6 +71,7 @@ def add_photo_steps(
         data_set: what to read.
         parts: all its parts.
         tokenizer: as `RecordSettings.tokenizer` names it.
+        tokenizer_model: path of its model file; empty for those that have none.
     """
     before: Any = {}
     if spans := [part for part in parts if is_span_of_lines(part, data_set)]:
@@ -85,7 +88,7 @@ def add_photo_steps(
         read["items"]
         | "ByName" >> beam.GroupByKey()
         | "JoinPhotos"
-        >> beam.ParDo(JoinPhotos(data_set, tokenizer), pvalue.AsSingleton(read_facts)).with_outputs(
+        >> beam.ParDo(JoinPhotos(data_set, tokenizer, tokenizer_model), pvalue.AsSingleton(read_facts)).with_outputs(
             _FACTS, REJECTED, main="chunks"
         )
     )
@@ -173,8 +176,8 @@ class ReadPart(beam.DoFn):
 class JoinPhotos(beam.DoFn):
     """(bucket, its items) -> pickled chunks of photos, facts, and rejections."""
 
-    def __init__(self, data_set: DataSet, tokenizer: str) -> None:
-        self._data_set, self._tokenizer = data_set, tokenizer
+    def __init__(self, data_set: DataSet, tokenizer: str, model: str) -> None:
+        self._data_set, self._tokenizer, self._model = data_set, tokenizer, model
 
     def process(self, element: tuple[int, Iterable[bytes]], read: ReadFacts) -> Iterator[Any]:
         """Join the groups of a bucket, and tokenize all their captions in one TensorFlow call."""
@@ -196,7 +199,7 @@ class JoinPhotos(beam.DoFn):
                     others.append(joined)
         yield pvalue.TaggedOutput(_FACTS, facts)
         chunk = Chunk([], others, first=not bucket)
-        for tokenized in _tokenized(photos, self._tokenizer):
+        for tokenized in self._tokenized(photos):
             chunk.photos.append(tokenized)
             if len(chunk.photos) == PHOTOS_PER_CHUNK:
                 yield pickle.dumps(chunk)
@@ -204,13 +207,14 @@ class JoinPhotos(beam.DoFn):
         if chunk.photos or chunk.others or chunk.first:
             yield pickle.dumps(chunk)
 
+    def _tokenized(self, photos: Sequence[JoinedPhoto]) -> Iterator[PhotoWords]:
+        """Photos with the words of their captions."""
+        if not photos:
+            return
+        # here: only a process that tokenizes pays for TensorFlow
+        from tfcaption.preprocessing.tokenizer import split_words
 
-def _tokenized(photos: Sequence[JoinedPhoto], tokenizer: str) -> Iterator[PhotoWords]:
-    """Photos with the words of their captions."""
-    if not photos:
-        return
-    from tfcaption.preprocessing.tokenizer import split_words  # here: only a process that tokenizes pays for TensorFlow
-
-    words = iter(split_words([caption for photo in photos for caption in photo.captions], tokenizer))
-    for photo in photos:
-        yield PhotoWords(photo, tuple(tuple(next(words)) for _ in photo.captions))
+        model = load_tokenizer_model(as_path(self._model), self._tokenizer)
+        words = iter(split_words([caption for photo in photos for caption in photo.captions], self._tokenizer, model))
+        for photo in photos:
+            yield PhotoWords(photo, tuple(tuple(next(words)) for _ in photo.captions))

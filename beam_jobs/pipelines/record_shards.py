@@ -14,11 +14,12 @@ from apache_beam.io.filesystems import FileSystems
 from beam_jobs.errors import JobFailed
 from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejected
 from beam_jobs.execution.output_folder import RECORDS, complete_output, is_complete, remove_leftovers
+from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import KEPT_SHARDS, ProgressCounter
 from beam_jobs.execution.reading import read_photo
 from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, merge_rejections
 from beam_jobs.execution.rejections import RejectionCounts, check_rejected, named_reasons
-from beam_jobs.execution.shard_writer import write_shard, write_text
+from beam_jobs.execution.shard_writer import atomic_file, write_shard, write_text
 from beam_jobs.execution.worker import start_worker
 from beam_jobs.pipelines.finished_shard import FinishedShard, fingerprint, remove_finished
 from beam_jobs.sources.base import CaptionedPhoto
@@ -28,7 +29,7 @@ from tfcaption.records.dataset_info import REJECTED_FILE, DatasetInfo, RecordSet
 from tfcaption.records.examples import PhotoRecord, encode_record
 from tfcaption.records.sharding import order_key
 from tfcaption.records.statistics import Statistics, Totals, VocabularyCounts, build_dataset_info
-from tfcaption.records.vocabulary import VOCABULARY_FILE, encode_words
+from tfcaption.records.vocabulary import MODEL_FILE, VOCABULARY_FILE, encode_words, load_tokenizer_model
 
 _DIGESTS = "digests"
 _PHOTOS_PER_COMPARISON = 50_000  # whose digests are compared by one worker at once
@@ -49,6 +50,7 @@ class BuildContext:
     settings: RecordSettings
     output: str
     max_rejected: float | None
+    tokenizer_model: str = ""  # path of the tokenizer's model file; empty for those that have none
 
 
 def add_shard_steps(
@@ -231,6 +233,9 @@ def _finish(
     if not is_complete(output, RECORDS):  # a runner may try this step again
         rejections = merge_rejections(rejected_files, output)
         write_text(output, VOCABULARY_FILE, "".join(f"{word}\n" for word in vocabulary.words))
+        if build.tokenizer_model:
+            with atomic_file(output, MODEL_FILE) as stream:
+                stream.write(load_tokenizer_model(as_path(build.tokenizer_model), build.settings.tokenizer))
         info = build_dataset_info(splits, rejections.reasons, build.settings, vocabulary, totals, duplicates)
         file = FileSystems.join(output, REJECTED_FILE)
         check_rejected(rejections, "photo", info.photos_in, build.max_rejected, file)

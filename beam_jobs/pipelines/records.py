@@ -72,6 +72,7 @@ class RecordsJob:
     held_out: tuple[str, ...] = ()  # see `held_out_photos`
     allow_overlap: bool = False
     overwrite: bool = False  # keep no shard of an earlier run
+    tokenizer_model: str = ""  # path of the tokenizer's model file; empty for those that have none
 
 
 def run(job: RecordsJob, parts: Sequence[Part], options: PipelineOptions) -> DatasetInfo | None:
@@ -132,7 +133,9 @@ class Announcement:
 
 def add_steps(pipeline: beam.Pipeline, job: RecordsJob, parts: Sequence[Part]) -> None:
     """Add all steps of the job to an empty pipeline, for any runner; see `run` for the arguments."""
-    found = add_photo_steps(pipeline, job.data_set, parts, tokenizer=job.settings.tokenizer)
+    found = add_photo_steps(
+        pipeline, job.data_set, parts, tokenizer=job.settings.tokenizer, tokenizer_model=job.tokenizer_model
+    )
     read, joined = pvalue.AsSingleton(found.read), pvalue.AsSingleton(found.joined)
     decision = pvalue.AsSingleton(found.read | "Decide" >> beam.Map(_decide, joined, data_set=job.data_set))
     held_out = pipeline | "HeldOut" >> beam.Create([job.held_out]) | "ReadHeldOut" >> beam.Map(_read_held_out)
@@ -151,7 +154,7 @@ def add_steps(pipeline: beam.Pipeline, job: RecordsJob, parts: Sequence[Part]) -
     )
     photos = found.chunks | "ChooseShards" >> beam.ParDo(ChooseShards(job), decision, pvalue.AsSingleton(plan))
     totals = plan | "Totals" >> beam.Map(lambda plan: Totals(plan.photos_in, plan.captions_in))
-    build = BuildContext(job.settings, job.output, job.max_rejected)
+    build = BuildContext(job.settings, job.output, job.max_rejected, job.tokenizer_model)
     add_shard_steps(photos, vocabulary, totals, rejections, build=build)
 
 

@@ -1,5 +1,6 @@
 """Records of each tokenizer: from captions to token ids, and from a copy of the files back to captions."""
 
+import hashlib
 import json
 
 import pytest
@@ -7,12 +8,14 @@ import tensorflow as tf
 
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.records import build, read_all
+from tests.support.sentencepiece import model_of
 from tests.support.sources import SmallDataset
 from tfcaption import inspect
 from tfcaption.api.dataset import dataset
 from tfcaption.inspection.verification import inspect_records
 from tfcaption.preprocessing.tokenizer import Tokenizer
 from tfcaption.records.dataset import load_dataset
+from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import OOV, load_vocabulary
 
 CAPTIONS = ["一只狗在草地上奔跑。", "A dog's playing, a 🐶!", "كلب بُنّي يركض", "กำลังวิ่งเล่น", "played plays playing dogs"]
@@ -43,6 +46,41 @@ def test_records_say_how_their_captions_became_tokens(source, tmp_path, capsys, 
     assert (info.splits["train"].oov_rate, info.splits["dev"].oov_rate, info.word_counts[OOV]) == (0, 0, 0)
     assert inspect_records(output).faults == []
     assert f" tokens of --tokenizer {tokenizer}, " in capsys.readouterr().out
+
+
+def test_a_model_of_the_user_goes_with_the_records(source, tmp_path, capsys):
+    pieces = ["▁", "▁a", "▁pl", "ay", "ing", "ed", "▁dog", *"abcdefghijklmnopqrstuvwxyzA'D!🐶,"]
+    content = model_of(pieces)
+    (tmp_path / "own.model").write_bytes(content)
+    flags = [f"--tokenizer=sentencepiece:{tmp_path / 'own.model'}"]
+    output = tmp_path / "out"
+    assert build(source, output, *flags, "--image_size=32") == 0
+    (tmp_path / "own.model").unlink()
+    assert (output / "tokenizer.model").read_bytes() == content and inspect_records(output).faults == []
+    dataset_info = dataset(output, batch_size=2).info
+    assert dataset_info.tokenizer == f"sentencepiece:{hashlib.sha256(content).hexdigest()[:16]}"
+    _, found = read_all(output)
+    for _, record in found.values():
+        assert record.token_ids == dataset_info.encode(CAPTIONS)
+        said = dataset_info.decode(tf.ragged.constant(record.token_ids).to_tensor())
+        assert [said[1], said[4]] == ["A dog's playing, a 🐶!", "played plays playing dogs"]
+        assert said[0] == "<oov>" and not any(OOV in record.token_ids[index] for index in (1, 4))
+    capsys.readouterr()
+    assert build(source, output, f"--tokenizer=sentencepiece:{output / 'tokenizer.model'}", "--overwrite") == 1
+    assert "name a copy of it" in capsys.readouterr().err
+    (output / "tokenizer.model").write_bytes(content + b"\0")
+    with pytest.raises(RecordError, match=r"tokenizer.model: another model than the one that made the tokens"):
+        load_dataset(output)
+    (output / "tokenizer.model").unlink()
+    assert f"{output / 'tokenizer.model'}: no such file" in inspect_records(output).faults
+
+
+def test_a_file_that_is_no_model_of_sentencepiece_is_refused(source, tmp_path, capsys):
+    assert build(source, tmp_path / "out", f"--tokenizer=sentencepiece:{tmp_path / 'none'}") == 1
+    (tmp_path / "own.model").write_text("no model")
+    assert build(source, tmp_path / "out", f"--tokenizer=sentencepiece:{tmp_path / 'own.model'}") == 1
+    printed = capsys.readouterr().err
+    assert f"{tmp_path / 'none'}: no such file" in printed and "the file is no SentencePiece model" in printed
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ MAY_ALSO_IMPORT = {"runs.checkpoints": ("backbones", "models"), "runs.encoders":
 
 # Room -> its modules that import TensorFlow when they are imported; all others must not, by way of others either.
 NEEDS_TENSORFLOW = {
-    "preprocessing": {"tokenizer", "wordpieces", "photos_in_graph", "augmented_views"},
+    "preprocessing": {"tokenizer", "wordpieces", "sentencepieces", "photos_in_graph", "augmented_views"},
     "input_pipeline": "all but options and split",
     "backbones": "all but errors and families and settings",
     "models": "all",

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -36,7 +36,8 @@ class DataInfo:
         stage: "photo" for pixels; "trunk", "map" or "pooled" for features.
         shape: of one photo's inputs.
         encoder: names of the encoders that made the features; none for pixels.
-        tokenizer: the name of the tokenizer, as `build_records --tokenizer` takes it.
+        tokenizer: its name, as `build_records --tokenizer` takes it, but for SentencePiece with a hash of its model.
+        tokenizer_model: the content of its model file; empty for those that have none.
     """
 
     vocabulary: list[str]
@@ -47,6 +48,7 @@ class DataInfo:
     shape: tuple[int, ...]
     encoder: tuple[str, ...] = ()
     tokenizer: str = WORDS
+    tokenizer_model: bytes = field(default=b"", repr=False)
 
     @overload
     def encode(self, captions: str) -> list[int]: ...
@@ -60,7 +62,7 @@ class DataInfo:
         with tensorflow_quiet():
             from tfcaption.preprocessing.tokenizer import Tokenizer  # here: imports TensorFlow
 
-            tokenizer = Tokenizer(Vocabulary(self.vocabulary, self.tokenizer))
+            tokenizer = Tokenizer(Vocabulary(self.vocabulary, self.tokenizer, self.tokenizer_model))
             texts = [captions] if isinstance(captions, str) else captions
             most = self.max_tokens - 1
             tokens = [[*each[:-1][:most], END] for each in tokenizer.encode(texts, max_words=most)]
@@ -77,7 +79,7 @@ class DataInfo:
 
             from tfcaption.preprocessing.tokenizer import Tokenizer
 
-            tokenizer = Tokenizer(Vocabulary(self.vocabulary, self.tokenizer))
+            tokenizer = Tokenizer(Vocabulary(self.vocabulary, self.tokenizer, self.tokenizer_model))
             decoded = tokenizer.decode(tf.convert_to_tensor(tokens)).numpy()
         return decoded.decode() if isinstance(decoded, bytes) else _strings(decoded.tolist())
 
@@ -173,6 +175,7 @@ def _info(opened: Dataset) -> DataInfo:
         shape=opened.shape,
         encoder=tuple(opened.features.encoder_names) if opened.features else (),
         tokenizer=opened.vocabulary.tokenizer,
+        tokenizer_model=opened.vocabulary.model,
     )
 
 

@@ -31,6 +31,7 @@ from tfcaption.records.sharding import automatic_shard_count, is_shard_name, ord
 from tfcaption.records.statistics import Statistics, Totals, VocabularyCounts, build_dataset_info
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import (
+    SENTENCEPIECE,
     SPECIAL_TOKENS,
     VOCABULARY_FILE,
     WORDPIECE,
@@ -132,7 +133,7 @@ def _vocabulary_before(folder: Path, tokenizer: str) -> Vocabulary:
     try:
         return load_vocabulary(folder, tokenizer)
     except RecordError as error:
-        if kind_of(tokenizer) == WORDPIECE:
+        if kind_of(tokenizer) in (WORDPIECE, SENTENCEPIECE):
             raise RecordError(
                 f"{error}; the shards do not say how words are split into pieces, so build the records again"
             ) from error
@@ -318,7 +319,7 @@ def _build_command(folder: Path, settings: RecordSettings) -> str:
         "--source": settings.source if settings.source != "unknown" else "auto",
         "--image_size": settings.image_size,
         "--resize": settings.resize,
-        "--tokenizer": settings.tokenizer,
+        "--tokenizer": "sentencepiece:FILE" if kind_of(settings.tokenizer) == SENTENCEPIECE else settings.tokenizer,
         "--min_count": settings.min_count,
         "--max_words": settings.max_words,
         "--seed": settings.seed,

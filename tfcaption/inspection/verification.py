@@ -191,7 +191,7 @@ def _record_faults(record: PhotoRecord, info: DatasetInfo) -> list[str]:
 
 def _vocabulary_faults(folder: Path, info: DatasetInfo) -> list[str]:
     try:
-        words = load_vocabulary(folder).words
+        words = load_vocabulary(folder, info.settings.tokenizer).words
     except RecordError as error:
         return [str(error)]
     if len(words) != info.vocabulary_size:

@@ -13,6 +13,7 @@
   combining marks, and so is each emoji. Such characters are joined to their neighbours without a space; where a caption
   had one there, it is lost.
 - `wordpiece`: the words of `unicode`, and these in pieces (`wordpieces`) that are joined again.
+- `sentencepiece`: pieces of the caption as it is written, by the user's model (`sentencepieces`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,11 +35,14 @@ from tfcaption.preprocessing.normalization import (
     UNSPACED,
     Rewrites,
 )
+from tfcaption.preprocessing.sentencepieces import join_sentencepieces, split_into_sentencepieces, text_of_pieces
 from tfcaption.preprocessing.wordpieces import split_into_pieces
 from tfcaption.records.vocabulary import (
+    BEGUN,
     CONTINUED,
     END,
     PAD,
+    SENTENCEPIECE,
     SPECIAL_TOKENS,
     START,
     UNICODE,
@@ -150,26 +154,32 @@ def _detokenize_pieces(pieces: tf.RaggedTensor) -> tf.Tensor:
 class _Rules(NamedTuple):
     """How one kind of tokenizer splits captions, and joins what it split."""
 
-    split: Callable[[tf.Tensor], tf.RaggedTensor]  # (batch,) string -> (batch, words) ragged string
+    split: Callable[[tf.Tensor, bytes], tf.RaggedTensor]  # (batch,) string, model -> (batch, words) ragged string
     join: Callable[[tf.RaggedTensor], tf.Tensor]  # with core TensorFlow alone, since exports hold it
     mark: str = ""  # what begins some tokens and is no part of the text
+    texts: Callable[[list[str]], Sequence[str | bytes]] = list  # of the tokens, as `join` takes them
 
 
 _RULES = {
-    WORDS: _Rules(tokenize, detokenize),
-    UNICODE: _Rules(_tokenize_unicode, _detokenize_unicode),
-    WORDPIECE: _Rules(_tokenize_unicode, _detokenize_pieces, CONTINUED),
+    WORDS: _Rules(lambda captions, _: tokenize(captions), detokenize),
+    UNICODE: _Rules(lambda captions, _: _tokenize_unicode(captions), _detokenize_unicode),
+    WORDPIECE: _Rules(lambda captions, _: _tokenize_unicode(captions), _detokenize_pieces, CONTINUED),
+    SENTENCEPIECE: _Rules(split_into_sentencepieces, join_sentencepieces, BEGUN, text_of_pieces),
 }
 
 
-def split_words(captions: Sequence[str], tokenizer: str = WORDS) -> list[list[str]]:
-    """The words of each caption, as Python strings.
+def split_words(captions: Sequence[str], tokenizer: str = WORDS, model: bytes = b"") -> list[list[str]]:
+    """The words of each caption, or its pieces by SentencePiece, as Python strings.
 
     Args:
         captions: raw.
         tokenizer: as `RecordSettings.tokenizer` names it.
+        model: the content of its model file, if it has one.
+
+    Raises:
+        UsageError: the model cannot be read.
     """
-    words = _RULES[kind_of(tokenizer)].split(tf.constant(captions, tf.string))
+    words = _RULES[kind_of(tokenizer)].split(tf.constant(captions, tf.string), model)
     return [[word.decode() for word in caption] for caption in words.to_list()]
 
 
@@ -187,19 +197,19 @@ class Tokenizer:
         words = vocabulary.words
         if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS:
             raise ValueError(f"a vocabulary must begin with {' '.join(SPECIAL_TOKENS)}, not with {words[:4]}")
-        self._vocabulary, self._words = vocabulary, tf.constant(words)
-        self._rules = _RULES[vocabulary.kind]
+        self._vocabulary, self._rules = vocabulary, _RULES[vocabulary.kind]
+        self._texts = tf.constant(self._rules.texts(words), tf.string)
         self._shown = tf.constant([word.removeprefix(self._rules.mark) for word in words])
 
     def encode(self, captions: Sequence[str], *, max_words: int) -> list[list[int]]:
         """Token ids of raw captions: <start>, those of at most `max_words` words, <end>; see `encode_words`."""
-        split = split_words(captions, self._vocabulary.tokenizer)
+        split = split_words(captions, self._vocabulary.tokenizer, self._vocabulary.model)
         index = self._index(sorted({word for words in split for word in words}))
         return [encode_words(words, index, max_words)[0] for words in split]
 
     def split(self, captions: Sequence[str]) -> list[list[str]]:
         """The tokens of each raw caption as text: words whether in the vocabulary or not, or pieces."""
-        split = split_words(captions, self._vocabulary.tokenizer)
+        split = split_words(captions, self._vocabulary.tokenizer, self._vocabulary.model)
         if self._vocabulary.kind != WORDPIECE:
             return split
         index = self._index(sorted({word for words in split for word in words}))
@@ -222,7 +232,7 @@ class Tokenizer:
         """
         keep = self._is_word(tokens)
         shape = tf.shape(tokens)
-        words, keep = (tf.reshape(values, (-1, shape[-1])) for values in (tf.gather(self._words, tokens), keep))
+        words, keep = (tf.reshape(values, (-1, shape[-1])) for values in (tf.gather(self._texts, tokens), keep))
         return tf.reshape(self._rules.join(tf.ragged.boolean_mask(words, keep)), shape[:-1])
 
     def decode_each(self, tokens: tf.Tensor) -> tf.Tensor:

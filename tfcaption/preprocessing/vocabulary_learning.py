@@ -6,17 +6,17 @@ Imports no TensorFlow before it learns pieces.
 from collections.abc import Mapping
 
 from tfcaption.records.statistics import VocabularyCounts
-from tfcaption.records.vocabulary import UNICODE, WORDPIECE, WORDS, kind_of, vocabulary_words
+from tfcaption.records.vocabulary import SENTENCEPIECE, UNICODE, WORDPIECE, WORDS, kind_of, vocabulary_words
 from tfcaption.runtime.errors import UsageError
 
 FEWEST_PIECES = 100
 # Defaults: the least count of a word, or of a piece longer than a character; and the most words of a caption.
-MIN_COUNT = {WORDS: 5, UNICODE: 5, WORDPIECE: 2}
-MAX_WORDS = {WORDS: 37, UNICODE: 80, WORDPIECE: 37}  # a character is a short word
+MIN_COUNT = {WORDS: 5, UNICODE: 5, WORDPIECE: 2, SENTENCEPIECE: 1}
+MAX_WORDS = {WORDS: 37, UNICODE: 80, WORDPIECE: 37, SENTENCEPIECE: 80}  # a character or piece is a short word
 
 
 def check_tokenizer(name: str) -> str:
-    """The name of a tokenizer, checked.
+    """A tokenizer as a user names it, `sentencepiece` with a file, checked.
 
     Raises:
         UsageError: there is no such tokenizer, or its size is none.
@@ -24,10 +24,11 @@ def check_tokenizer(name: str) -> str:
     kind, colon, detail = name.partition(":")
     if kind == WORDPIECE and detail.isdecimal() and int(detail) >= FEWEST_PIECES:
         return f"{WORDPIECE}:{int(detail)}"
-    if kind in (WORDS, UNICODE) and not colon:
-        return kind
+    if (kind in (WORDS, UNICODE) and not colon) or (kind == SENTENCEPIECE and detail):
+        return name
     raise UsageError(
-        f"--tokenizer {name}: must be {WORDS}, {UNICODE} or {WORDPIECE}:SIZE, with a size of {FEWEST_PIECES} or more"
+        f"--tokenizer {name}: must be {WORDS}, {UNICODE}, {WORDPIECE}:SIZE, with a size of {FEWEST_PIECES} or more, or "
+        f"{SENTENCEPIECE}:FILE"
     )
 
 
@@ -36,7 +37,7 @@ def learn_vocabulary(word_counts: Mapping[str, int], tokenizer: str, *, min_coun
 
     Args:
         word_counts: of each word of the data set, in its training split, so it may be 0.
-        tokenizer: as `check_tokenizer` returns it.
+        tokenizer: as `RecordSettings.tokenizer` names it.
         min_count: the least count of a word or piece.
     """
     if kind_of(tokenizer) != WORDPIECE:

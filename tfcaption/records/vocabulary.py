@@ -1,7 +1,8 @@
 """The vocabulary of a data set: its tokens by their ids, and the name of the tokenizer that they are of."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfcaption.records.tfrecord import RecordError
@@ -11,8 +12,10 @@ PAD, OOV, START, END = range(len(SPECIAL_TOKENS))
 VOCABULARY_FILE = "vocabulary.txt"
 LEFT_RIGHT = ("left", "right")  # words that are swapped in the captions of a mirrored photo
 
-WORDS, UNICODE, WORDPIECE = "words", "unicode", "wordpiece"  # kinds of tokenizers
-CONTINUED = "##"  # begins a piece that continues a word
+WORDS, UNICODE, WORDPIECE, SENTENCEPIECE = "words", "unicode", "wordpiece", "sentencepiece"  # kinds of tokenizers
+CONTINUED = "##"  # begins a piece of WordPiece that continues a word
+BEGUN = "▁"  # begins a piece of SentencePiece that begins a word
+MODEL_FILE = "tokenizer.model"  # of SentencePiece, beside the vocabulary
 MOST_PIECES_PER_WORD = 2  # on average over a caption, or it is cut
 
 
@@ -24,11 +27,13 @@ class Vocabulary:
 
     Attributes:
         words: the tokens.
-        tokenizer: as `RecordSettings.tokenizer` names it: the kind, or `wordpiece:SIZE`.
+        tokenizer: as `RecordSettings.tokenizer` names it: the kind, `wordpiece:SIZE` or `sentencepiece:SHA256`.
+        model: the content of its model file; empty for those that have none.
     """
 
     words: list[str]
     tokenizer: str = WORDS
+    model: bytes = field(default=b"", repr=False)
 
     @property
     def kind(self) -> str:
@@ -38,11 +43,12 @@ class Vocabulary:
     @property
     def whole_words(self) -> list[str | None]:
         """The word that each token is alone; None for special tokens and for pieces that continue a word."""
-        continues = self.kind == WORDPIECE
-        return [
-            None if token < len(SPECIAL_TOKENS) or (continues and word.startswith(CONTINUED)) else word
-            for token, word in enumerate(self.words)
-        ]
+        ordinary: list[str | None] = [*self.words[len(SPECIAL_TOKENS) :]]
+        if self.kind == WORDPIECE:
+            ordinary = [None if word and word.startswith(CONTINUED) else word for word in ordinary]
+        elif self.kind == SENTENCEPIECE:
+            ordinary = [word[len(BEGUN) :] if word and word.startswith(BEGUN) else None for word in ordinary]
+        return [*[None] * len(SPECIAL_TOKENS), *ordinary]
 
     @property
     def identity(self) -> object:
@@ -72,7 +78,7 @@ def load_vocabulary(folder: Path, tokenizer: str = WORDS) -> Vocabulary:
         tokenizer: as the folder's `dataset.json` names it.
 
     Raises:
-        RecordError: the file is missing or invalid.
+        RecordError: the file is missing or invalid, or the tokenizer's model is missing or another one.
     """
     path = folder / VOCABULARY_FILE
     if not path.is_file():
@@ -80,7 +86,28 @@ def load_vocabulary(folder: Path, tokenizer: str = WORDS) -> Vocabulary:
     words = path.read_text(encoding="utf-8").split("\n")[:-1]
     if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS or len(set(words)) != len(words):
         raise RecordError(f"{path}: must begin with {' '.join(SPECIAL_TOKENS)} and contain each word once")
-    return Vocabulary(words, tokenizer)
+    return Vocabulary(words, tokenizer, load_tokenizer_model(folder / MODEL_FILE, tokenizer))
+
+
+def load_tokenizer_model(path: Path, tokenizer: str) -> bytes:
+    """The content of a tokenizer's model file; empty if such tokenizers have none.
+
+    Raises:
+        RecordError: the file is missing, or not that of the tokenizer.
+    """
+    if kind_of(tokenizer) != SENTENCEPIECE:
+        return b""
+    if not path.is_file():
+        raise RecordError(f"{path}: no such file")
+    model = path.read_bytes()
+    if model_name(model) != tokenizer:
+        raise RecordError(f"{path}: another model than the one that made the tokens ({tokenizer})")
+    return model
+
+
+def model_name(model: bytes) -> str:
+    """The name of the tokenizer of a SentencePiece model."""
+    return f"{SENTENCEPIECE}:{hashlib.sha256(model).hexdigest()[:16]}"
 
 
 def left_right_tokens(vocabulary: Vocabulary) -> list[int]:

@@ -1,9 +1,9 @@
 """The run directory: created, checked, loaded.
 
-It holds `config.yaml`, `vocabulary.txt` and `dataset.json` (copies of those of the records), `encoder.weights.h5` or
-`encoder/` (the encoder with its initial weights, see `runs.encoders`), `checkpoints/last/` and `checkpoints/best/`
-(only trained weights), `metrics.jsonl` (a line per epoch), `steps.jsonl` (a line per step), `about.json` (machine,
-versions, command), `tensorboard/`, and `eval-SPLIT/` of each evaluation.
+It holds `config.yaml`, `vocabulary.txt`, `dataset.json` and, with SentencePiece, `tokenizer.model` (copies of those of
+the records), `encoder.weights.h5` or `encoder/` (the encoder with its initial weights, see `runs.encoders`),
+`checkpoints/last/` and `checkpoints/best/` (only trained weights), `metrics.jsonl` (a line per epoch), `steps.jsonl` (a
+line per step), `about.json` (machine, versions, command), `tensorboard/`, and `eval-SPLIT/` of each evaluation.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from tfcaption.records.dataset_info import (
 from tfcaption.records.examples import Stage
 from tfcaption.records.folder_kinds import RUN_FILE, describe_folder
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.records.vocabulary import SPECIAL_TOKENS, VOCABULARY_FILE, Vocabulary, load_vocabulary
+from tfcaption.records.vocabulary import MODEL_FILE, SPECIAL_TOKENS, VOCABULARY_FILE, Vocabulary, load_vocabulary
 from tfcaption.runs.encoder_choice import (
     check_encoder,
     check_imported,
@@ -192,7 +192,7 @@ def _create(run: Run) -> Run:
         )
     else:
         path.mkdir(parents=True, exist_ok=True)
-        for name in (VOCABULARY_FILE, DATASET_FILE):
+        for name in (VOCABULARY_FILE, DATASET_FILE, *([MODEL_FILE] if run.vocabulary.model else [])):
             copy_file(source / name, path / name)
     with atomic_path(path / CONFIG_FILE) as temporary:
         save_config(run.config, temporary)

@@ -15,6 +15,7 @@ from tfcaption.models.encoder import ImportedEncoder
 from tfcaption.preprocessing.photos_in_graph import prepare_photos
 from tfcaption.preprocessing.tokenizer import Tokenizer
 from tfcaption.records.examples import Stage
+from tfcaption.records.vocabulary import MODEL_FILE
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import Run, RunError, trainable_stages
 from tfcaption.runtime.paths import as_path, new_folder
@@ -73,6 +74,8 @@ def export_captioner(
         with stderr_to_file("tfcaption-export-"):
             tf.saved_model.save(module, str(folder), signatures=signatures)
         (folder / INFO_FILE).parent.mkdir()
+        if run.vocabulary.model:
+            (folder / INFO_FILE).with_name(MODEL_FILE).write_bytes(run.vocabulary.model)
         (folder / INFO_FILE).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     return output
 

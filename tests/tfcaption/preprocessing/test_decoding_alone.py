@@ -6,10 +6,11 @@ import sys
 
 import tensorflow as tf
 
+from tests.support.sentencepiece import model_of
 from tests.tfcaption.preprocessing.test_tokenizer import CAPTIONS_OF_SCRIPTS
 from tfcaption.preprocessing.tokenizer import Tokenizer, split_words
 from tfcaption.preprocessing.vocabulary_learning import learn_vocabulary
-from tfcaption.records.vocabulary import Vocabulary
+from tfcaption.records.vocabulary import Vocabulary, model_name
 
 LOAD = """
 import json, sys
@@ -25,13 +26,14 @@ CAPTIONS = [*CAPTIONS_OF_SCRIPTS, "The dogs' toys aren't o'clock", "R&B sunglass
 
 def test_captions_are_decoded_by_a_process_that_knows_tensorflow_alone(tmp_path):
     module, tokens, expected = tf.Module(), {}, {}
-    for name in ("words", "unicode", "wordpiece:2000"):
-        words = [word for caption in split_words(CAPTIONS, name) for word in caption]
+    model = model_of(["▁", "▁a", *"bcdefghijklmnop"], byte_fallback=True)
+    for name in ("words", "unicode", "wordpiece:2000", model_name(model)):
+        words = [word for caption in split_words(CAPTIONS, name, model) for word in caption]
         learnt = learn_vocabulary(dict.fromkeys(words, 3), name, min_count=2)
-        tokenizer = Tokenizer(Vocabulary(learnt.words, name))
+        tokenizer = Tokenizer(Vocabulary(learnt.words, name, model))
         kind = name.partition(":")[0]
         setattr(module, kind, tf.function(tokenizer.decode, [tf.TensorSpec((None, None), tf.int32)], autograph=False))
-        ids = tf.ragged.constant(tokenizer.encode(CAPTIONS, max_words=99)).to_tensor()
+        ids = tf.ragged.constant(tokenizer.encode(CAPTIONS, max_words=999)).to_tensor()
         tokens[kind] = ids.numpy().tolist()
         expected[kind] = [caption.decode() for caption in tokenizer.decode(ids).numpy()]
     tf.saved_model.save(module, str(tmp_path / "saved"))
@@ -40,4 +42,4 @@ def test_captions_are_decoded_by_a_process_that_knows_tensorflow_alone(tmp_path)
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == expected
-    assert expected["wordpiece"] == expected["unicode"]
+    assert expected["wordpiece"] == expected["unicode"] and expected["sentencepiece"] == CAPTIONS
