@@ -16,8 +16,8 @@ import apache_beam as beam
 from apache_beam import pvalue
 
 from beam_jobs.execution.finish import REJECTED, rejected
-from beam_jobs.execution.progress import ProgressCounter
 from beam_jobs.execution.paths import as_path
+from beam_jobs.execution.progress import ProgressCounter
 from beam_jobs.sources.grouping import bucket_of, group_key
 from beam_jobs.sources.items import Caption, Item
 from beam_jobs.sources.joining import Group, JoinContext, JoinedPhoto, JoinFacts, UncaptionedPhoto, UnreadList

@@ -100,6 +100,14 @@ def test_records_of_words_are_described_as_before_there_were_tokenizers(sample_r
     assert vocabulary.tokenizer == "words" and vocabulary.identity == vocabulary.words
 
 
+def test_a_tokenizer_of_another_version_is_an_error_that_names_the_file(sample_records, tmp_path):
+    described = json.loads((sample_records / "dataset.json").read_text())
+    described["settings"]["tokenizer"] = "syllables"
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+    with pytest.raises(RecordError, match=r"dataset\.json: .*\n*settings\.tokenizer"):
+        load_dataset(tmp_path)
+
+
 @pytest.mark.parametrize("tokenizer", ["word", "words:9", "wordpiece", "wordpiece:99", "wordpiece:1e4"])
 def test_a_tokenizer_that_does_not_exist_is_refused(source, tmp_path, capsys, tokenizer):
     assert build(source, tmp_path / "out", f"--tokenizer={tokenizer}") == 1

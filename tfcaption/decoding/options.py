@@ -22,7 +22,7 @@ class CaptionOptions:
         beam: hypotheses that beam search keeps for each photo; 1 is greedy search. Sampling ignores it.
         nbest: captions of each photo that are shown, best first; at most `beam`, or any number of samples.
         no_repeat_ngram: no n-gram of this length occurs twice in a caption; 0 allows repeats.
-        min_words: the least number of words in a caption, unless every other word is ruled out.
+        min_words: the least number of words in a caption, or of pieces of words, unless every other one is ruled out.
         length_alpha: the score is the summed log-probability / tokens ** length_alpha; 0 prefers short captions, 1
             ranks by the mean.
         temperature: samples, with logits divided by it; towards 0 only the most probable token is sampled.
@@ -121,7 +121,7 @@ def add_caption_options(parser: argparse.ArgumentParser, *, takes_exports: bool,
         metavar="N",
         help=f"no N words in the same order twice in a caption; 0: allow it (default: {NO_REPEAT_NGRAM})",
     )
-    group.add_argument("--min_words", type=int, metavar="N", help="least number of words (default: 0)")
+    group.add_argument("--min_words", type=int, metavar="N", help="least number of words, or of pieces (default: 0)")
     group.add_argument(
         "--length_alpha",
         type=float,

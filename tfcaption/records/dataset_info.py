@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from tfcaption.records.examples import Stage
 from tfcaption.records.sharding import SHARD_PATTERN
 from tfcaption.records.tfrecord import RecordError
-from tfcaption.records.vocabulary import WORDS
+from tfcaption.records.vocabulary import TOKENIZER_PATTERN, WORDS
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "dev", "test")
@@ -70,7 +70,7 @@ class RecordSettings(BaseModel):
     image_size: int  # pixels, both sides
     resize: str  # squash, crop or pad
     # Names the tokenizer, see `preprocessing.tokenizer`; data sets of earlier versions do not, they have words.
-    tokenizer: str = Field(default=WORDS, exclude_if=lambda value: value == WORDS)
+    tokenizer: str = Field(default=WORDS, pattern=TOKENIZER_PATTERN, exclude_if=lambda value: value == WORDS)
     min_count: int
     max_words: int
     seed: int

@@ -13,6 +13,7 @@ VOCABULARY_FILE = "vocabulary.txt"
 LEFT_RIGHT = ("left", "right")  # words that are swapped in the captions of a mirrored photo
 
 WORDS, UNICODE, WORDPIECE, SENTENCEPIECE = "words", "unicode", "wordpiece", "sentencepiece"  # kinds of tokenizers
+TOKENIZER_PATTERN = "^(words|unicode|wordpiece:[0-9]+|sentencepiece:[0-9a-f]+)$"  # names, as `dataset.json` has them
 CONTINUED = "##"  # begins a piece of WordPiece that continues a word
 BEGUN = "▁"  # begins a piece of SentencePiece that begins a word
 MODEL_FILE = "tokenizer.model"  # of SentencePiece, beside the vocabulary
