@@ -19,25 +19,21 @@ _OF_WORDS = rf"\p{{L}}\p{{M}}\p{{N}}{JOINERS}"
 CHARACTER, NO_CHARACTER = f"[{_OF_WORDS}]", f"[^{_OF_WORDS}]"
 """Characters of words and all others, as classes for RE2 and `regex`."""
 
+_EAST_ASIAN = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Yi}ー〆〼"  # with the signs that they share
 SPACELESS = (
-    r"\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}\p{Javanese}\p{Balinese}"
-    r"\p{Tai_Tham}\p{New_Tai_Lue}\p{Tai_Le}\p{Tai_Viet}ー"
+    rf"{_EAST_ASIAN}\p{{Thai}}\p{{Lao}}\p{{Khmer}}\p{{Myanmar}}\p{{Javanese}}\p{{Balinese}}"
+    r"\p{Tai_Tham}\p{New_Tai_Lue}\p{Tai_Le}\p{Tai_Viet}"
 )
-"""Scripts that put no spaces between words (Korean does), as the inside of a class for RE2 and `regex`."""
+"""Scripts that put no spaces between words (Korean does), as the inside of a class for RE2 and `regex`.
+
+Tibetan is not among them: it marks the end of each syllable, and these marks become spaces."""
 
 _MARK = rf"[\p{{M}}{JOINERS}]"
 _SYMBOL_OF_LETTERS = "℃℉№㉐-㏿"  # NFKC makes words of them: ㎏ -> kg
 _TEXT = rf"\x00-\x7f{_OF_WORDS}⁄"  # all but punctuation, symbols and spaces beyond ASCII
 
-# Scripts that are written without spaces between words (the classes ID, CJ and SA of Unicode's line breaking, UAX #14),
-# with the signs that several of them share.
-_EAST_ASIAN = "".join(rf"\p{{{script}}}" for script in ("Han", "Hiragana", "Katakana", "Bopomofo", "Yi")) + "ー〆〼"
-_OF_SYLLABLES = ("Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet")
-UNSPACED = _EAST_ASIAN + "".join(rf"\p{{{script}}}" for script in _OF_SYLLABLES)
-"""The characters of these scripts, to stand in a class for RE2 and `regex`."""
-
 # Longer than a word of these scripts in captions that have spaces between words.
-_RUN = rf"[{_EAST_ASIAN}]{{7,}}|[{UNSPACED}\p{{M}}]{{21,}}"
+_RUN = rf"[{_EAST_ASIAN}]{{7,}}|[{SPACELESS}\p{{M}}]{{21,}}"
 
 # Emoji by their blocks, without those that NFKC turns into letters; variation selectors are removed as everywhere.
 _PICTURES = "⌚⌛⌨⏏⏩-⏺☀-➿⬅-⬇⬛⬜⭐⭕\U0001f000-\U0001f0ff\U0001f300-\U0001faff"

@@ -9,7 +9,7 @@
     - Numbers are kept ("2", "3rd", "2.5", "1,000"); the vocabulary decides about rare ones.
     - "&" becomes "and"; all other punctuation and symbols are removed.
     - One-letter words are kept ("a" contributes much to a caption's scores).
-- `unicode`: the same, but each character of a script without spaces (`normalization.UNSPACED`) is a word, with its
+- `unicode`: the same, but each character of a script without spaces (`normalization.SPACELESS`) is a word, with its
   combining marks, and so is each emoji. Such characters are joined to their neighbours without a space; where a caption
   had one there, it is lost.
 - `wordpiece`: the words of `unicode`, and these in pieces (`wordpieces`) that are joined again.
@@ -32,7 +32,7 @@ from tfcaption.preprocessing.normalization import (
     EMOJI,
     JOINERS,
     NO_CHARACTER,
-    UNSPACED,
+    SPACELESS,
     Rewrites,
 )
 from tfcaption.preprocessing.sentencepieces import join_sentencepieces, split_into_sentencepieces, text_of_pieces
@@ -75,10 +75,10 @@ _WORD = "|".join(
     )
 )
 _JOINED = ((rf" ('(?:{_CLITICS})|n't)\b", r"\1"),)  # clitics, with their words
-_UNSPACED_CHARACTER = rf"[{UNSPACED}][\p{{M}}{JOINERS}]*"  # with its combining marks
-_JOIN_UNSPACED = (
-    (f" ([{UNSPACED}])", r"\1"),
-    (f"({_UNSPACED_CHARACTER}) ", r"\1"),
+_SPACELESS_CHARACTER = rf"[{SPACELESS}][\p{{M}}{JOINERS}]*"  # with its combining marks
+_JOIN_SPACELESS = (
+    (f" ([{SPACELESS}])", r"\1"),
+    (f"({_SPACELESS_CHARACTER}) ", r"\1"),
 )
 
 
@@ -125,12 +125,12 @@ def _tokenize_unicode(captions: tf.Tensor) -> tf.RaggedTensor:
     """As `tokenize`, by the rules of `unicode`."""
     text = _rewrite(normalize_in_graph(captions, emoji=True), _REWRITES)
     # A number, a run of letters and a clitic end at a space, and so at such a character.
-    return _matches(tf.strings.regex_replace(text, _UNSPACED_CHARACTER, r" \0 "), f"{_WORD}|{EMOJI}")
+    return _matches(tf.strings.regex_replace(text, _SPACELESS_CHARACTER, r" \0 "), f"{_WORD}|{EMOJI}")
 
 
 def _detokenize_unicode(words: tf.RaggedTensor) -> tf.Tensor:
     """As `detokenize`, by the rules of `unicode`."""
-    return _rewrite(detokenize(words), _JOIN_UNSPACED)
+    return _rewrite(detokenize(words), _JOIN_SPACELESS)
 
 
 def _matches(text: tf.Tensor, pattern: str) -> tf.RaggedTensor:
@@ -148,7 +148,7 @@ def _rewrite(text: tf.Tensor, rewrites: Rewrites) -> tf.Tensor:
 def _detokenize_pieces(pieces: tf.RaggedTensor) -> tf.Tensor:
     """As `detokenize`, of the pieces of `wordpiece`."""
     text = tf.strings.reduce_join(pieces, axis=-1, separator=" ")
-    return _rewrite(text, ((f"(^| ){CONTINUED}", ""), *_JOINED, *_JOIN_UNSPACED))
+    return _rewrite(text, ((f"(^| ){CONTINUED}", ""), *_JOINED, *_JOIN_SPACELESS))
 
 
 class _Rules(NamedTuple):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfcaption.preprocessing.normalization import UNSPACED
+from tfcaption.preprocessing.normalization import SPACELESS
 from tfcaption.preprocessing.tokenizer import Tokenizer, detokenize, split_words, tokenize
 from tfcaption.records.vocabulary import END, OOV, PAD, SPECIAL_TOKENS, START, Vocabulary, vocabulary_words
 
@@ -135,5 +135,5 @@ def test_spaces_beside_characters_of_scripts_without_spaces_do_not_count():
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.text(st.characters(max_codepoint=0x2FFF, exclude_categories=["Cs"]), max_size=30), min_size=9))
 def test_unicode_splits_all_other_text_as_words_do(captions):
-    texts = [regex.sub(rf"[{UNSPACED}⌀-⿿]", "", caption) for caption in captions]
+    texts = [regex.sub(rf"[{SPACELESS}⌀-⿿]", "", caption) for caption in captions]
     assert split_words(texts, "unicode") == split_words(texts)
