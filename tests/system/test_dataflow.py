@@ -101,7 +101,7 @@ def test_a_few_hundred_bytes_per_photo_are_shuffled(sample):
             read.merge(each.value)
     batches = [batch for bucket, batch in (each for each in found if isinstance(each, tuple)) if bucket == 0]
     assert len(batches) == sum(isinstance(each, tuple) for each in found)  # of 60 photos there is one bucket
-    joined = [each for each in JoinPhotos(data_set).process((0, batches), read) if isinstance(each, bytes)]
+    joined = [each for each in JoinPhotos(data_set, "words", "").process((0, batches), read) if isinstance(each, bytes)]
     (chunk,) = map(pickle.loads, joined)
     letters = sum(len(caption) for photo, _ in chunk.photos for caption in photo.captions)
     assert len(chunk.photos) == 60 and chunk.first

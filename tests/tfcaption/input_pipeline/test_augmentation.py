@@ -13,7 +13,7 @@ from tests.support.splits import WAYS, batches_of, captions_of, opened
 from tfcaption.input_pipeline.split import batches_per_epoch, open_split
 from tfcaption.preprocessing.augmented_views import random_views
 from tfcaption.records.dataset import Dataset
-from tfcaption.records.vocabulary import Vocabulary, load_vocabulary
+from tfcaption.records.vocabulary import SPECIAL_TOKENS, Vocabulary, load_vocabulary
 
 OPTIONS = {"batch_size_photos": 8, "shuffle_seed": 3, "epochs": 2, "augment_seed": 3}
 
@@ -91,5 +91,6 @@ def test_memory_order_batch_size_and_hosts_change_no_view(sample_records, info, 
 
 
 def test_photos_swap_the_left_and_right_of_their_vocabulary(sample_records, info):
-    for words, expected in ((["<pad>", "right", "a", "left"], (3, 1)), (["<pad>", "right"], ())):
-        assert open_split("train", Dataset(info, Vocabulary(words), sample_records), buckets=1).left_right == expected
+    for words, expected in ((["right", "a", "left"], (6, 4)), (["right"], ())):
+        dataset = Dataset(info, Vocabulary([*SPECIAL_TOKENS, *words]), sample_records)
+        assert open_split("train", dataset, buckets=1).left_right == expected
