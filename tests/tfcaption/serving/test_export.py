@@ -62,7 +62,7 @@ def run(request, trained_run, sample, sample_records, trunk, tmp_path_factory):
     if tokenizer:
         folder = tmp_path_factory.mktemp("tokenizer")
         records = build_sample(sample, folder / "records", f"--tokenizer={tokenizer[0]}")
-        features = extracted(records, folder / "features", "map")
+        features = extracted(records, folder / "features", "pooled" if decoder == "gru" else "map")
         run = load_run(train(config(folder / "run", records, 2, features, decoder=decoder)))
         assert run.vocabulary.tokenizer == tokenizer[0]
         return run
