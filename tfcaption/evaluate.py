@@ -40,6 +40,8 @@ EXAMPLES = r"""examples:
       --rerank runs/a_and_b/reranked/rerank.json
   # external captions, in the COCO results format for example, against the references of some records
   python -m tfcaption.evaluate --captions results.json --records records/ --split test
+  # Chinese captions by characters
+  python -m tfcaption.evaluate runs/chinese --score_tokenizer characters
   # what tfcaption.caption --json printed or beam_jobs.caption_images wrote, of which only the photos of dev count
   python -m tfcaption.evaluate --captions captions/ --records records/ --ignore_extra"""
 PHOTOS_SHOWN = 5
@@ -66,6 +68,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="WEIGHTS",
         help="also choose among the hypotheses of all searches, into the subfolder reranked; by weights that are "
         "cross-fitted on the split, or by those of a rerank.json",
+    )
+    parser.add_argument(
+        "--score_tokenizer",
+        choices=["treebank", "characters", "unicode"],
+        help="what counts as one token in the scores: words as in coco-caption, characters as for Chinese, or both "
+        "by script; default: by the tokenizer of the records",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="score the first N photos only")
     parser.add_argument("--checkpoint", default="best", choices=["best", "last"], help="default: %(default)s")
@@ -96,7 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments = parse_arguments(argv)
     search = CaptionOptions().updated(given_options(arguments), all_shown=True)
-    options = EvaluationOptions(arguments.split, search, arguments.limit, arguments.checkpoint)
+    options = EvaluationOptions(
+        arguments.split, search, arguments.limit, arguments.checkpoint, arguments.score_tokenizer
+    )
     if arguments.captions:
         from tfcaption.evaluation.caption_files import evaluate_captions
 
@@ -146,6 +156,7 @@ def load_weights(rerank: str | bool | None, runs: Sequence[Run], options: Evalua
 def print_scores(split: str, results: Mapping[Path, dict[str, Any]]) -> None:
     """Print the results side by side, with the constant caption and human captions."""
     from tfcaption.evaluation.scores import score_table  # NumPy and the metrics take 0.2 s, which --help need not
+    from tfcaption.metrics.score_tokenizers import score_tokenizer
 
     columns: dict[str, dict[str, Any]] = {}
     for path, metrics in results.items():
@@ -156,7 +167,8 @@ def print_scores(split: str, results: Mapping[Path, dict[str, Any]]) -> None:
         columns[str(path) if len(path.name) > 24 or path.name in columns else path.name] = metrics
     if "human" in metrics:
         columns["human"] = metrics["human"]
-    print(f"\n{split} split\n{score_table(columns)}")
+    used = dict.fromkeys(score_tokenizer(metrics["score_tokenizer"]).description for metrics in results.values())
+    print(f"\n{split} split, scored by {' and '.join(used)}\n{score_table(columns)}")
     print(f'constant: "{columns["constant"]["caption"]}" for every photo')
     if "human" in columns:
         print("human: each photo's first reference against its others")

@@ -7,17 +7,19 @@ from typing import Any
 
 from tfcaption.evaluation.caption_files import read_captions
 from tfcaption.metrics.corpus import ScoreError, corpus_scores
+from tfcaption.metrics.score_tokenizers import TREEBANK, score_tokenizer
 from tfcaption.runtime.paths import as_path
 
 
 def score(
     hypotheses: Mapping[str, str] | Mapping[int, str] | str | os.PathLike[str],
     references: Mapping[str, Sequence[str]] | Mapping[int, Sequence[str]] | str | os.PathLike[str],
+    tokenizer: str = TREEBANK.name,
 ) -> dict[str, float]:
     """Corpus BLEU-1 to BLEU-4, ROUGE-L and CIDEr-D, as coco-caption computes them, without Java.
 
-    Captions are raw text; the tokenizer is the Penn Treebank's, as in coco-caption, written in Python. Most captioning
-    repositories carry a copy of coco-caption for these numbers.
+    Captions are raw text; the default tokenizer is the Penn Treebank's, as in coco-caption, written in Python. Most
+    captioning repositories carry a copy of coco-caption for these numbers.
 
         tfcaption.score({"a.jpg": "a dog runs"}, {"a.jpg": ["A dog runs in the grass .", "The dog is running ."]})
         tfcaption.score("results.json", "captions_val2014.json")
@@ -27,20 +29,24 @@ def score(
             `tfcaption evaluate --captions` takes, such as the COCO results format.
         references: photo -> captions, of the same photos; or a file of COCO annotations, of which those photos count
             that have a hypothesis.
+        tokenizer: `treebank`; `characters`, as Chinese is scored; or `unicode`, words, but characters of the scripts
+            that put no spaces between words.
 
     Returns:
         `bleu_1` .. `bleu_4` and `rouge_l`, from 0 to 1; `cider`, from 0 to 10.
 
     Raises:
+        UsageError: there is no such tokenizer.
         ScoreError: a file is not of its format, a caption is not a string, or the photos differ.
         RecordError: a shard of the folder of captions is missing or incomplete.
     """
+    tokenize = score_tokenizer(tokenizer).tokenize
     if isinstance(references, Mapping):
         by_photo = {str(photo): captions for photo, captions in references.items()}
-        return corpus_scores(read_captions(_as_captions(hypotheses), by_photo), by_photo)
+        return corpus_scores(read_captions(_as_captions(hypotheses), by_photo), by_photo, tokenize)
     annotated, numbers = _read_annotations(references)
     captions = read_captions(_as_captions(hypotheses), annotated, numbers)
-    return corpus_scores(captions, {photo: annotated[photo] for photo in captions})
+    return corpus_scores(captions, {photo: annotated[photo] for photo in captions}, tokenize)
 
 
 def _as_captions(hypotheses: Any) -> Any:

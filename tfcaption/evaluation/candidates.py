@@ -12,7 +12,7 @@ from tfcaption.decoding.options import CaptionOptions
 from tfcaption.evaluation.predictions import photo_batches
 from tfcaption.input_pipeline.split import Split
 from tfcaption.metrics.cider import SCALE, Cider
-from tfcaption.metrics.tokens import score_tokens
+from tfcaption.metrics.score_tokenizers import Tokenize
 from tfcaption.models.captioner import Captioner
 from tfcaption.models.ensemble import CaptionModel, Ensemble
 from tfcaption.preprocessing.tokenizer import Tokenizer
@@ -115,7 +115,7 @@ def log_probabilities(captioners: Sequence[Captioner], features: tuple[tf.Tensor
     return tf.transpose(tf.reduce_sum(each, -1), (1, 2, 0))
 
 
-def hypothesis_features(candidates: Candidates, cider: Cider) -> np.ndarray:
+def hypothesis_features(candidates: Candidates, cider: Cider, tokenize: Tokenize) -> np.ndarray:
     """What is known of each hypothesis without references: (hypotheses, features) float64.
 
     `rerank_weights.feature_names` names them: summed and mean log-probability under each model, consensus, words.
@@ -123,25 +123,29 @@ def hypothesis_features(candidates: Candidates, cider: Cider) -> np.ndarray:
     Args:
         candidates: of one photo.
         cider: with document frequencies that are not from this photo's references.
+        tokenize: divides captions into the tokens of `cider`.
     """
     means = candidates.log_probs / np.maximum(candidates.tokens, 1)[:, None]
     by_model = np.stack([candidates.log_probs, means], -1).reshape(len(means), -1)
     words = [len(caption.split()) for caption in candidates.captions]
-    return np.column_stack([by_model, consensus(candidates.captions, candidates.log_probs[:, 0], cider), words])
+    return np.column_stack(
+        [by_model, consensus(candidates.captions, candidates.log_probs[:, 0], cider, tokenize), words]
+    )
 
 
-def consensus(captions: Sequence[str], log_probs: np.ndarray, cider: Cider) -> np.ndarray:
+def consensus(captions: Sequence[str], log_probs: np.ndarray, cider: Cider, tokenize: Tokenize) -> np.ndarray:
     """Mean CIDEr-D similarity of each caption to the others, weighted by their probabilities: (captions,) float64.
 
     Args:
         captions: raw, of one photo; a single one gets 0.
         log_probs: (captions,) float64.
         cider: with document frequencies.
+        tokenize: divides captions into the tokens of `cider`.
 
     Returns:
         From 0 to 1.
     """
-    vectors = [cider.tf_idf(score_tokens(caption)) for caption in captions]
+    vectors = [cider.tf_idf(tokenize(caption)) for caption in captions]
     found = np.zeros(len(captions))
     for index, vector in enumerate(vectors):
         others = [other for other in range(len(captions)) if other != index]

@@ -127,7 +127,7 @@ def evaluate_captions(
     files = caption_files(path)  # an error before the records are read
     if output is not None and output / LINES_FILE in files:
         raise UsageError(f"--output {output}: holds the captions; name another folder")
-    all_references = load_references(records, options.split)
+    all_references = load_references(records, options.split, options.score_tokenizer)
     ids = PhotoIds(load_source_ids(records), options.split)
     assigned = assign_captions(read_entries(path), ids, options.split)
     if assigned.extra and not ignore_extra:
@@ -150,7 +150,7 @@ def evaluate_captions(
         not_scored["after the best one of a photo"] = assigned.alternatives
     metrics = {
         "split": options.split,
-        "protocol": options.protocol(len(all_references.by_photo), searched=False),
+        "protocol": options.protocol(references.tokenizer, len(all_references.by_photo), searched=False),
         "captions": str(path),
         "not_scored": not_scored,
         **scores,

@@ -51,7 +51,7 @@ def evaluate_runs(
     for run, dataset in zip(runs, datasets, strict=True):
         records = dataset.info.fingerprint()
         if records not in known:
-            known[records] = load_references(dataset.records, options.split)
+            known[records] = load_references(dataset.records, options.split, options.score_tokenizer)
         results[run.path] = evaluate_run(run, dataset, options, known[records])
     earliest = min(datasets, key=lambda dataset: STAGES.index(dataset.stage))  # all runs can start from it
     references = known[earliest.info.fingerprint()]
@@ -134,7 +134,7 @@ def _evaluate(
     start = time.monotonic()
     data, split = run.config.data, options.split
     opened = open_split(split, dataset, buckets=data.length_buckets, cache=NO_CACHE)  # a row a photo, read once
-    references = references or load_references(dataset.records, split)
+    references = references or load_references(dataset.records, split, options.score_tokenizer)
     references = references.first(options.limit)
     with (
         first_photos(opened, options.limit) as chosen,
@@ -153,7 +153,7 @@ def _evaluate(
     described = run.info.splits[split]
     metrics = {
         "split": split,
-        "protocol": options.protocol(described.photos, searched=True),
+        "protocol": options.protocol(references.tokenizer, described.photos, searched=True),
         "checkpoint": checkpoint,
         "search": options.search.as_json(),
         **scores,

@@ -26,7 +26,7 @@ from tfcaption.evaluation.scores import score_captions
 from tfcaption.input_pipeline.options import NO_CACHE
 from tfcaption.input_pipeline.split import open_split
 from tfcaption.metrics.cider import Cider
-from tfcaption.metrics.tokens import score_tokens
+from tfcaption.metrics.score_tokenizers import Tokenize
 from tfcaption.records.captions import Hypothesis
 from tfcaption.records.dataset import Dataset
 from tfcaption.runs.directory import Run
@@ -84,14 +84,15 @@ def evaluate_reranked(
             options=options.search,
             progress=progress.update,
         )
-    cider = load_training_frequencies(dataset.records)
+    tokenize = references.tokenizer.tokenize
+    cider = load_training_frequencies(dataset.records, tokenize)
     features = {}
     with Progress(len(candidates), unit="photos", label="features of hypotheses") as progress:
         for done, photo in enumerate(sorted(candidates), 1):
-            features[photo] = hypothesis_features(candidates[photo], cider)
+            features[photo] = hypothesis_features(candidates[photo], cider, tokenize)
             progress.update(done)
     if weights is None:
-        scores = {photo: _scores(candidates[photo], references.by_photo[photo], cider) for photo in features}
+        scores = {photo: _scores(candidates[photo], references.by_photo[photo], cider, tokenize) for photo in features}
         fitted, found = _fit(features, scores)
         weights = RerankWeights(
             features=feature_names(len(runs)),
@@ -115,7 +116,7 @@ def evaluate_reranked(
         {photo: hypotheses[0].caption for photo, hypotheses in ranked.items()}, references, config.model.glove
     )
     searches = " and ".join(name.replace("_", " ") for name in model_names(len(runs)))
-    protocol = options.protocol(runs[0].info.splits[split].photos, searched=True)
+    protocol = options.protocol(references.tokenizer, runs[0].info.splits[split].photos, searched=True)
     metrics = {
         "split": split,
         "protocol": f"{protocol}, all hypotheses of {searches}, reranked ({described})",
@@ -154,7 +155,7 @@ def _ranked(captions: Sequence[str], predictions: np.ndarray) -> list[Hypothesis
     return [Hypothesis(captions[index], float(predictions[index])) for index in np.argsort(-predictions, kind="stable")]
 
 
-def _scores(candidates: Candidates, references: Sequence[str], cider: Cider) -> np.ndarray:
+def _scores(candidates: Candidates, references: Sequence[str], cider: Cider, tokenize: Tokenize) -> np.ndarray:
     """CIDEr-D of each hypothesis of a photo, (hypotheses,) float64."""
-    vectors = [cider.tf_idf(score_tokens(reference)) for reference in references]
-    return np.array([cider.score(cider.tf_idf(score_tokens(caption)), vectors) for caption in candidates.captions])
+    vectors = [cider.tf_idf(tokenize(reference)) for reference in references]
+    return np.array([cider.score(cider.tf_idf(tokenize(caption)), vectors) for caption in candidates.captions])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfcaption.decoding.options import CaptionOptions
+from tfcaption.metrics.score_tokenizers import ScoreTokenizer
 from tfcaption.runtime.errors import UsageError
 
 LINES_FILE = "captions.jsonl"
@@ -15,12 +16,16 @@ RERANKED = "reranked"  # in metrics.json, by which weights
 ATTENTION_GRID = "attention_grid"  # in metrics.json, false where attention is to regions that form no grid
 _SPLIT_NAMES = {"val": "dev", "valid": "dev", "validation": "dev"}  # of other data sets and libraries
 _CANDIDATES = 5
-PROTOCOL = "corpus scores, all raw references, Penn Treebank tokens without punctuation"
 
 
 def candidate_search(search: CaptionOptions) -> CaptionOptions:
     """The search for hypotheses to rerank: all that it finds, and at least five of each photo."""
     return search.updated({"nbest": max(_CANDIDATES, search.available)})
+
+
+def score_protocol(tokenizer: ScoreTokenizer) -> str:
+    """How scores are computed, for people."""
+    return f"corpus scores, all raw references, {tokenizer.description} without punctuation"
 
 
 def split_name(name: str) -> str:
@@ -40,15 +45,17 @@ class EvaluationOptions:
     search: CaptionOptions = CaptionOptions()  # noqa: RUF009 (frozen)
     limit: int | None = None  # score only the first photos in the shards
     checkpoint: Literal["best", "last"] = "best"  # best by `train.early_stopping_metric`
+    score_tokenizer: str | None = None  # None: the one for the language of the records
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: must be at least 1")
 
-    def protocol(self, photos: int, *, searched: bool) -> str:
+    def protocol(self, tokenizer: ScoreTokenizer, photos: int, *, searched: bool) -> str:
         """How the scores were computed, for people.
 
         Args:
+            tokenizer: of the scores.
             photos: of the whole split.
             searched: whether the captions come from a search, not from a file.
         """
@@ -56,7 +63,7 @@ class EvaluationOptions:
         first = ""
         if self.limit is not None and self.limit < photos:
             first = f", the first {self.limit} of {photos} photos"
-        return f"{PROTOCOL}{search if searched else ''}{first}"
+        return f"{score_protocol(tokenizer)}{search if searched else ''}{first}"
 
     def folder(self, run: Path) -> Path:
         """Where the scores of a run go: scores of its first photos never replace those of all photos."""

@@ -12,8 +12,8 @@ import numpy as np
 from tfcaption.evaluation.references import References
 from tfcaption.metrics.corpus import check_captions, corpus_scores
 from tfcaption.metrics.diversity import caption_statistics
+from tfcaption.metrics.score_tokenizers import Tokenize
 from tfcaption.metrics.similarity import Vectors, embedding_cosine, shuffled
-from tfcaption.metrics.tokens import score_tokens
 from tfcaption.preprocessing.word_vectors import read_glove
 from tfcaption.runtime.paths import as_path
 
@@ -66,9 +66,9 @@ def score_captions(
         glove: a file of word vectors for the cosine; None: no cosine.
 
     Returns:
-        1. `metrics.corpus_scores`, `caption_statistics`, `photos` and (with word vectors) `cosine`, its percentiles
-           and `cosine_shuffled`. The same keys under `constant` for the constant caption and, where every photo has two
-           references, under `human` for each photo's first reference against its others.
+        1. `score_tokenizer` (its name), `metrics.corpus_scores`, `caption_statistics`, `photos` and (with word vectors)
+           `cosine`, its percentiles and `cosine_shuffled`. The same keys under `constant` for the constant caption and,
+           where every photo has two references, under `human` for each photo's first reference against its others.
         2. photo id -> cosine.
 
     Raises:
@@ -76,24 +76,29 @@ def score_captions(
         GloveError: the word vectors cannot be read.
     """
     by_photo, constant = references.by_photo, references.constant_caption
+    tokenize = references.tokenizer.tokenize
     check_captions(hypotheses, by_photo)
-    vectors = _vectors(glove, itertools.chain(hypotheses.values(), [constant], *by_photo.values()))
+    vectors = _vectors(glove, itertools.chain(hypotheses.values(), [constant], *by_photo.values()), tokenize)
     training = references.training_captions
-    scores, cosines = _scores(hypotheses, by_photo, training, vectors)
-    constant_scores, _ = _scores(dict.fromkeys(by_photo, constant), by_photo, training, vectors)
-    result = {**scores, "constant": {"caption": constant, **constant_scores}}
+    scores, cosines = _scores(hypotheses, by_photo, training, vectors, tokenize)
+    constant_scores, _ = _scores(dict.fromkeys(by_photo, constant), by_photo, training, vectors, tokenize)
+    result = {
+        "score_tokenizer": references.tokenizer.name,
+        **scores,
+        "constant": {"caption": constant, **constant_scores},
+    }
     if all(len(captions) > 1 for captions in by_photo.values()):
         first = {photo: captions[0] for photo, captions in by_photo.items()}
         others = {photo: captions[1:] for photo, captions in by_photo.items()}
-        result["human"], _ = _scores(first, others, training, vectors)
+        result["human"], _ = _scores(first, others, training, vectors, tokenize)
     return result, cosines
 
 
-def _vectors(glove: str | None, captions: Iterable[str]) -> Vectors:
+def _vectors(glove: str | None, captions: Iterable[str], tokenize: Tokenize) -> Vectors:
     """Word vectors of all words in the captions; none where the file is not named or no longer exists."""
     if not glove or not as_path(glove).is_file():
         return {}
-    words = {token for caption in captions for token in score_tokens(caption)}
+    words = {token for caption in captions for token in tokenize(caption)}
     return read_glove(as_path(glove), sorted(words))
 
 
@@ -102,17 +107,18 @@ def _scores(
     references: Mapping[str, Sequence[str]],
     training_captions: frozenset[tuple[str, ...]],
     vectors: Vectors,
+    tokenize: Tokenize,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Scores of all photos together, and the cosine of each photo."""
-    scores = corpus_scores(hypotheses, references)
-    cosines = embedding_cosine(hypotheses, references, vectors) if vectors else {}
+    scores = corpus_scores(hypotheses, references, tokenize)
+    cosines = embedding_cosine(hypotheses, references, vectors, tokenize) if vectors else {}
     if cosines:
-        unrelated = embedding_cosine(hypotheses, shuffled(references), vectors)
+        unrelated = embedding_cosine(hypotheses, shuffled(references), vectors, tokenize)
         scores["cosine"] = float(np.mean(list(cosines.values())))
         scores["cosine_shuffled"] = float(np.mean(list(unrelated.values())))
         for percent in (10, 50, 90):
             scores[f"cosine_p{percent}"] = float(np.percentile(list(cosines.values()), percent))
-    statistics = caption_statistics(hypotheses.values(), training_captions)
+    statistics = caption_statistics(hypotheses.values(), training_captions, tokenize)
     return {**scores, **statistics, "photos": len(hypotheses)}, cosines
 
 

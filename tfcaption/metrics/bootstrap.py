@@ -9,7 +9,8 @@ import numpy as np
 from tfcaption.metrics.bleu import ReferenceNgrams, bleu_of_sums, bleu_statistics
 from tfcaption.metrics.cider import cider_d
 from tfcaption.metrics.rouge import rouge_l
-from tfcaption.metrics.tokens import LONGEST_NGRAM, score_tokens
+from tfcaption.metrics.score_tokenizers import Tokenize
+from tfcaption.metrics.tokens import LONGEST_NGRAM
 
 DRAWS = 1000
 CONFIDENCE = 0.95
@@ -31,10 +32,10 @@ class PhotoScores(NamedTuple):
     cider: np.ndarray  # (photos,) float64, with document frequencies from all photos
 
     @classmethod
-    def of(cls, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> "PhotoScores":
+    def of(cls, hypotheses: Sequence[str], references: Sequence[Sequence[str]], tokenize: Tokenize) -> "PhotoScores":
         """Score one raw caption per photo against the photo's raw references, in the same order."""
-        tokens = [score_tokens(caption) for caption in hypotheses]
-        reference_tokens = [[score_tokens(caption) for caption in captions] for captions in references]
+        tokens = [tokenize(caption) for caption in hypotheses]
+        reference_tokens = [[tokenize(caption) for caption in captions] for captions in references]
         pairs = list(zip(tokens, reference_tokens, strict=True))
         return cls(
             np.asarray([bleu_statistics(caption, ReferenceNgrams.of(captions)) for caption, captions in pairs]),

@@ -7,7 +7,7 @@ import numpy as np
 from tfcaption.metrics.bleu import ReferenceNgrams, corpus_bleu
 from tfcaption.metrics.cider import cider_d
 from tfcaption.metrics.rouge import rouge_l
-from tfcaption.metrics.tokens import score_tokens
+from tfcaption.metrics.score_tokenizers import TREEBANK, Tokenize
 from tfcaption.runtime.errors import TfcaptionError
 
 
@@ -15,7 +15,11 @@ class ScoreError(TfcaptionError, ValueError):
     """Captions that cannot be scored; the message names the photo."""
 
 
-def corpus_scores(hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:
+def corpus_scores(
+    hypotheses: Mapping[str, str],
+    references: Mapping[str, Sequence[str]],
+    tokenize: Tokenize = TREEBANK.tokenize,
+) -> dict[str, float]:
     """Corpus BLEU-1 to BLEU-4, ROUGE-L and CIDEr-D of one caption per photo against all its references.
 
     Tables and the report show a new score when `evaluation.scores.METRICS` names it.
@@ -23,6 +27,7 @@ def corpus_scores(hypotheses: Mapping[str, str], references: Mapping[str, Sequen
     Args:
         hypotheses: photo id -> raw caption.
         references: photo id -> raw captions, of the same photos.
+        tokenize: divides captions into tokens.
 
     Returns:
         `bleu_1` .. `bleu_4`, from 0 to 1 (`bleu.corpus_bleu`); `rouge_l`, from 0 to 1 (mean of `rouge.rouge_l` over
@@ -33,8 +38,8 @@ def corpus_scores(hypotheses: Mapping[str, str], references: Mapping[str, Sequen
     """
     check_captions(hypotheses, references)
     ids = sorted(hypotheses)
-    hypothesis_tokens = [score_tokens(hypotheses[photo]) for photo in ids]
-    reference_tokens = [[score_tokens(caption) for caption in references[photo]] for photo in ids]
+    hypothesis_tokens = [tokenize(hypotheses[photo]) for photo in ids]
+    reference_tokens = [[tokenize(caption) for caption in references[photo]] for photo in ids]
     pairs = zip(hypothesis_tokens, reference_tokens, strict=True)
     return {
         **corpus_bleu(hypothesis_tokens, map(ReferenceNgrams.of, reference_tokens)),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Set
 
 import numpy as np
 
-from tfcaption.metrics.tokens import score_tokens
+from tfcaption.metrics.score_tokenizers import TREEBANK, Tokenize
 
 # Words that cannot end a sentence, after the list in ImageCaptioning.pytorch. Human captions end with a few of them
 # ("with his helmet on"), so compare the share with that of the references.
@@ -17,12 +17,15 @@ BAD_ENDINGS = frozenset(
 )
 
 
-def caption_statistics(captions: Iterable[str], training_captions: Set[tuple[str, ...]]) -> dict[str, float]:
+def caption_statistics(
+    captions: Iterable[str], training_captions: Set[tuple[str, ...]], tokenize: Tokenize = TREEBANK.tokenize
+) -> dict[str, float]:
     """Statistics of captions by their score tokens, so case and punctuation make no difference.
 
     Args:
         captions: raw captions, one per photo, in any order.
         training_captions: score tokens of the captions that the captioner was trained on.
+        tokenize: divides captions into score tokens.
 
     Returns:
         `mean_words` per caption, `distinct_captions` (a count), `vocabulary_used` (a count of words), and shares of
@@ -32,7 +35,7 @@ def caption_statistics(captions: Iterable[str], training_captions: Set[tuple[str
     Raises:
         ValueError: there are no captions.
     """
-    tokenized = [score_tokens(caption) for caption in captions]
+    tokenized = [tokenize(caption) for caption in captions]
     if not tokenized:
         raise ValueError("no captions to describe")
     return {

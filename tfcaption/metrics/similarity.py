@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tfcaption.metrics.tokens import score_tokens
+from tfcaption.metrics.score_tokenizers import Tokenize
 
 Vectors = Mapping[str, np.ndarray]
 """word -> (dimension,) float32"""
 
 
 def embedding_cosine(
-    hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]], vectors: Vectors
+    hypotheses: Mapping[str, str], references: Mapping[str, Sequence[str]], vectors: Vectors, tokenize: Tokenize
 ) -> dict[str, float]:
     """Cosine of a caption's mean word vector and that of each reference, averaged over the references.
 
@@ -24,7 +24,7 @@ def embedding_cosine(
 
     def unit_mean(caption: str) -> np.ndarray | None:
         if caption not in unit_means:
-            known = [vectors[token] for token in score_tokens(caption) if token in vectors]
+            known = [vectors[token] for token in tokenize(caption) if token in vectors]
             mean = np.mean(known, axis=0) if known else None
             unit_means[caption] = None if mean is None or not mean.any() else mean / np.linalg.norm(mean)
         return unit_means[caption]

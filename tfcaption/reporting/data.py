@@ -15,8 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from tfcaption.evaluation.results import ATTENTION_GRID, LINES_FILE, PROTOCOL
+from tfcaption.evaluation.results import ATTENTION_GRID, LINES_FILE, score_protocol
 from tfcaption.metrics.bootstrap import PhotoScores
+from tfcaption.metrics.score_tokenizers import TREEBANK, ScoreTokenizer, score_tokenizer
 from tfcaption.preprocessing import photos
 from tfcaption.records.captions import grid_side
 from tfcaption.records.dataset_info import DATASET_FILE, load_dataset_info
@@ -70,9 +71,14 @@ class EvaluatedRun:
         return self.scores.get(ATTENTION_GRID, True) and all(map(grid_side, sizes))
 
     @property
+    def tokenizer(self) -> ScoreTokenizer:
+        """Of its scores; evaluations of earlier versions do not name it."""
+        return score_tokenizer(self.scores.get("score_tokenizer", TREEBANK.name))
+
+    @property
     def search(self) -> str:
         """How its captions were searched; empty where that is unknown."""
-        return str(self.scores.get("protocol", "")).removeprefix(PROTOCOL).removeprefix(", ")
+        return str(self.scores.get("protocol", "")).removeprefix(score_protocol(self.tokenizer)).removeprefix(", ")
 
 
 def read_runs(paths: Sequence[Path], split: str | None = None) -> tuple[str, list[EvaluatedRun]]:
@@ -129,7 +135,7 @@ def photo_scores(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> list[Photo
         scores = []
         for run in runs:
             references = [run.captions[photo]["references"] for photo in ids]
-            scores.append(PhotoScores.of(run_captions(run, ids), references))
+            scores.append(PhotoScores.of(run_captions(run, ids), references, run.tokenizer.tokenize))
             progress.update(len(scores))
     return scores
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfcaption.metrics.tokens import LONGEST_NGRAM, ngrams, score_tokens
+from tfcaption.metrics.score_tokenizers import Tokenize
+from tfcaption.metrics.tokens import LONGEST_NGRAM, ngrams
 from tfcaption.reporting import plots
 from tfcaption.reporting.data import EvaluatedRun, all_references, run_captions
 from tfcaption.reporting.plots import Bars, Figure, Line
@@ -103,8 +104,8 @@ class _Captions(NamedTuple):
     run: int | None = None  # its index; None: references
 
     @classmethod
-    def of(cls, label: str, captions: Sequence[str], run: int | None = None) -> "_Captions":
-        return cls(label, [score_tokens(caption) for caption in captions], run)
+    def of(cls, label: str, captions: Sequence[str], tokenize: Tokenize, run: int | None = None) -> "_Captions":
+        return cls(label, [tokenize(caption) for caption in captions], run)
 
 
 def caption_figures(runs: Sequence[EvaluatedRun], ids: Sequence[str], scores: np.ndarray) -> list[Figure]:
@@ -115,10 +116,11 @@ def caption_figures(runs: Sequence[EvaluatedRun], ids: Sequence[str], scores: np
         ids: the photos.
         scores: (photos, runs) ROUGE-L.
     """
-    captions = [_Captions.of(run.name, run_captions(run, ids), index) for index, run in enumerate(runs)]
-    references = _Captions.of("references", all_references(runs[0], ids))
+    tokenize = runs[0].tokenizer.tokenize  # one for all: the figures compare them
+    captions = [_Captions.of(run.name, run_captions(run, ids), tokenize, index) for index, run in enumerate(runs)]
+    references = _Captions.of("references", all_references(runs[0], ids), tokenize)
     # As many as a run has captions: more captions repeat more n-grams.
-    first_references = _Captions.of("references", [runs[0].captions[photo]["references"][0] for photo in ids])
+    first_references = _Captions.of("references", [runs[0].captions[photo]["references"][0] for photo in ids], tokenize)
     return [
         _rouge_l(runs, scores),
         _lengths(captions, references),

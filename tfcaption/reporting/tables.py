@@ -9,7 +9,8 @@ from tfcaption.backbones.families import FAMILIES
 from tfcaption.config import Config
 from tfcaption.evaluation.scores import METRICS, Metric
 from tfcaption.metrics.bootstrap import CONFIDENCE, DRAWS, Interval
-from tfcaption.metrics.tokens import ngrams, score_tokens
+from tfcaption.metrics.score_tokenizers import Tokenize
+from tfcaption.metrics.tokens import ngrams
 from tfcaption.records.display import display_text
 from tfcaption.reporting.data import EvaluatedRun, all_references, compared_scores, run_captions
 from tfcaption.reporting.page import Cell, Group, PageTable, Phrases, Row
@@ -197,17 +198,18 @@ def _field(config: Config, section: str, field: str) -> str:
 
 def frequent_trigrams(runs: Sequence[EvaluatedRun], ids: Sequence[str]) -> list[Phrases]:
     """The most frequent trigrams of each run and of the references."""
+    tokenize = runs[0].tokenizer.tokenize
     found = [
-        Phrases(run.name, index, trigram_shares(run_captions(run, ids))[:FREQUENT_TRIGRAMS])
+        Phrases(run.name, index, trigram_shares(run_captions(run, ids), tokenize)[:FREQUENT_TRIGRAMS])
         for index, run in enumerate(runs)
     ]
-    references = trigram_shares(all_references(runs[0], ids))[:FREQUENT_TRIGRAMS]
+    references = trigram_shares(all_references(runs[0], ids), tokenize)[:FREQUENT_TRIGRAMS]
     return [*found, Phrases("references", None, references)]
 
 
-def trigram_shares(captions: Sequence[str]) -> list[tuple[str, float]]:
+def trigram_shares(captions: Sequence[str], tokenize: Tokenize) -> list[tuple[str, float]]:
     """Trigrams with the share of captions that contain them, the most frequent first."""
-    distinct = (set(ngrams(score_tokens(caption))) for caption in captions)
+    distinct = (set(ngrams(tokenize(caption))) for caption in captions)
     counts = Counter(ngram for found in distinct for ngram in found if len(ngram) == 3)
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [(" ".join(map(str, trigram)), count / len(captions)) for trigram, count in ordered]

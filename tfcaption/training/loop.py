@@ -11,6 +11,7 @@ from tfcaption.evaluation.predictions import caption_split
 from tfcaption.input_pipeline.batches import make_batches
 from tfcaption.input_pipeline.read_errors import explain_read_errors
 from tfcaption.metrics.corpus import corpus_scores
+from tfcaption.metrics.score_tokenizers import tokenizer_for
 from tfcaption.records.reading import read_references
 from tfcaption.runs.about import write_about
 from tfcaption.runs.directory import CHECKPOINTS, Run
@@ -211,7 +212,8 @@ def _dev_scores(training: Training) -> dict[str, float]:
     if not host.writes:
         return {"dev_bleu_4": 0.0, "dev_cider": 0.0}
     whole = open_split_once("dev", run, mode, training.skipper)
-    scores = corpus_scores(captions, read_references(whole.files, whole.skipper))
+    tokenize = tokenizer_for(run.info.settings.tokenizer).tokenize
+    scores = corpus_scores(captions, read_references(whole.files, whole.skipper), tokenize)
     return {"dev_bleu_4": scores["bleu_4"], "dev_cider": scores["cider"]}
 
 

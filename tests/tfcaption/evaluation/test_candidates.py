@@ -95,16 +95,16 @@ def test_consensus_is_the_mean_similarity_to_the_others_weighted_by_their_probab
         )
 
     expected = (0.3 * similarity(0, 1) + 0.1 * similarity(0, 2)) / 0.4
-    found = consensus(captions, log_probs - 2000, cider)  # whose probabilities are 0 in float64
+    found = consensus(captions, log_probs - 2000, cider, score_tokens)  # whose probabilities are 0 in float64
     assert found[0] == pytest.approx(expected) and expected > 0.1
-    assert found[2] == 0 and consensus(captions[:1], log_probs[:1], cider).tolist() == [0]
+    assert found[2] == 0 and consensus(captions[:1], log_probs[:1], cider, score_tokens).tolist() == [0]
 
 
 def test_the_features_of_a_hypothesis_are_in_the_order_of_their_names():
     log_probs = np.array([[-2.0, -4.0, -6.0], [-3.0, -3.0, -3.0]])
     candidates = Candidates(["a dog runs", "it flies"], log_probs, np.array([4, 3]))
     cider = Cider([[("a", "dog")], [("it",)]])
-    names = dict(zip(feature_names(2), hypothesis_features(candidates, cider).T.tolist(), strict=True))
+    names = dict(zip(feature_names(2), hypothesis_features(candidates, cider, score_tokens).T.tolist(), strict=True))
     assert names["ensemble_log_prob"] == [-2, -3] and names["run_2_log_prob"] == [-6, -3]
     assert names["ensemble_mean_log_prob"] == [-0.5, -1] and names["run_1_mean_log_prob"] == [-1, -1]
     assert names["words"] == [3, 2] and names["consensus"] == [0, 0] and len(names) == 8

@@ -16,7 +16,7 @@ from tfcaption.records.tfrecord import RecordError
 
 def test_the_constant_caption_is_the_best_of_the_training_captions():
     references = [["A dog runs in the grass .", f"Word{i} never seen again ."] for i in range(30)]
-    assert choose_constant_caption(references) == "A dog runs in the grass ."
+    assert choose_constant_caption(references, score_tokens) == "A dog runs in the grass ."
 
 
 def test_references_are_those_of_the_shards_in_their_order(sample_records):

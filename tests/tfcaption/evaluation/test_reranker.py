@@ -72,7 +72,7 @@ def test_weights_choose_the_captions_of_another_split_by_the_features_alone(rera
     seen = []
     monkeypatch.setattr(
         "tfcaption.evaluation.reranker.hypothesis_features",
-        lambda candidates, cider: seen.append((candidates, hypothesis_features(candidates, cider))) or seen[-1][1],
+        lambda candidates, *how: seen.append((candidates, hypothesis_features(candidates, *how))) or seen[-1][1],
     )
     weights = read_weights(reranked / "rerank.json")
     rerank(runs, tmp_path, "test", weights)

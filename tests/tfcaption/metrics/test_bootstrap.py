@@ -5,6 +5,7 @@ import pytest
 
 from tfcaption.metrics.bootstrap import PhotoScores, difference_intervals, draw_photos, intervals
 from tfcaption.metrics.corpus import corpus_scores
+from tfcaption.metrics.tokens import score_tokens
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def test_a_drawn_corpus_has_the_scores_of_a_data_set_in_which_its_photos_come_as
     hypotheses, references = captions
     counts = draw_photos(len(hypotheses), draws=3, seed=1)
     assert counts.shape == (3, len(hypotheses)) and (counts.sum(axis=1) == len(hypotheses)).all()
-    photo_scores = PhotoScores.of(hypotheses, references)
+    photo_scores = PhotoScores.of(hypotheses, references, score_tokens)
     drawn = photo_scores.drawn(counts)
     for draw, times in enumerate(counts):
         indices = np.repeat(np.arange(len(times)), times)
@@ -34,7 +35,7 @@ def test_a_drawn_corpus_has_the_scores_of_a_data_set_in_which_its_photos_come_as
 
 def test_each_photo_once_gives_the_scores_of_the_corpus(captions):
     hypotheses, references = captions
-    once = PhotoScores.of(hypotheses, references).drawn(np.ones((1, len(hypotheses)), int))
+    once = PhotoScores.of(hypotheses, references, score_tokens).drawn(np.ones((1, len(hypotheses)), int))
     ids = [str(index) for index in range(len(hypotheses))]
     scores = corpus_scores(dict(zip(ids, hypotheses, strict=True)), dict(zip(ids, references, strict=True)))
     assert {key: values[0] for key, values in once.items()} == pytest.approx(scores)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tfcaption import report as command
 from tfcaption.config import Config, save_config
+from tfcaption.metrics.tokens import score_tokens
 from tfcaption.records.dataset_info import DATASET_FILE, DatasetInfo, RecordSettings, ShardInfo, SplitInfo
 from tfcaption.records.examples import PhotoRecord, encode_record
 from tfcaption.records.sharding import shard_name
@@ -421,7 +422,7 @@ def test_the_controls_have_labels_and_the_headings_no_gaps(tree):
 def test_most_frequent_trigrams_are_counted_once_a_caption():
     captions = ["a dog a dog a dog", "A dog runs .", "a dog runs far", "cat"]
     found = [("a dog runs", 0.5), ("a dog a", 0.25), ("dog a dog", 0.25), ("dog runs far", 0.25)]
-    assert trigram_shares(captions) == found
+    assert trigram_shares(captions, score_tokens) == found
 
 
 def test_distinct_n_is_the_share_of_different_ngrams():
