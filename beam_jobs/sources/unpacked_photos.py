@@ -1,15 +1,16 @@
 """Photos of files in which they cannot be read in place, such as Parquet: copied for the time of the job."""
 
-from contextlib import AbstractContextManager, suppress
+import shutil
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import BinaryIO
 
 from apache_beam.io.filesystems import FileSystems
 
-from beam_jobs.execution.paths import as_path, delete_files
+from beam_jobs.execution.paths import delete_files, paths_in
 from beam_jobs.execution.shard_writer import atomic_file
 from beam_jobs.sources.base import Location
-from tfcaption.runtime.paths import files_below
+from tfcaption.runtime.paths import is_local
 
 _FOLDER = ".photos"  # below the output of a job
 
@@ -57,8 +58,8 @@ class UnpackedPhotos:
 
 def remove_unpacked(output: str) -> None:
     """Remove what a job has unpacked."""
-    folder = as_path(FileSystems.join(output, _FOLDER))
-    if folder.is_dir():
-        for path in [*files_below(folder)]:
-            with suppress(FileNotFoundError):  # another worker removes them
-                delete_files([str(path)])
+    folder = FileSystems.join(output, _FOLDER)
+    if is_local(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        delete_files(paths_in(folder), missing_ok=True)

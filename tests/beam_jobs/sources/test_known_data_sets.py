@@ -273,6 +273,6 @@ def test_records_are_built_from_parquet_and_the_copied_photos_removed(tmp_path):
         "train": (8, 16),
         "test": (2, 4),
     }
-    assert info.settings.source == "parquet" and not [*(tmp_path / "out").rglob(".photos/*")]
+    assert info.settings.source == "parquet" and not (tmp_path / "out" / ".photos").exists()
     assert main([*paths, f"--output={tmp_path / 'few'}", "--image_size=32", "--min_count=99", *IN_MEMORY]) == 1
-    assert not [*(tmp_path / "few").rglob(".photos/*")]
+    assert not (tmp_path / "few" / ".photos").exists()
