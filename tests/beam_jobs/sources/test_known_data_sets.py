@@ -276,3 +276,11 @@ def test_records_are_built_from_parquet_and_the_copied_photos_removed(tmp_path):
     assert info.settings.source == "parquet" and not (tmp_path / "out" / ".photos").exists()
     assert main([*paths, f"--output={tmp_path / 'few'}", "--image_size=32", "--min_count=99", *IN_MEMORY]) == 1
     assert not (tmp_path / "few" / ".photos").exists()
+
+
+def test_a_photo_of_two_parquet_files_is_two_photos(tmp_path):
+    row = {"image": {"bytes": known.picture("a"), "path": "a.jpg"}, "caption": "A dog ."}
+    for split in ("train", "test"):
+        known.parquet(tmp_path / f"{split}.parquet", [row])
+    photos = read_source(tmp_path, tmp_path, output=str(tmp_path / "out")).photos
+    assert {photo.split for photo in photos} == {"train", "test"} and len(photos) == 2
