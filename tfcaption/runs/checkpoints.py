@@ -13,6 +13,7 @@ from tfcaption.config import ModelConfig
 from tfcaption.models.captioner import DECODERS, Captioner, new_decoder
 from tfcaption.models.decoder import Decoder
 from tfcaption.models.encoder import Encoder, ImportedEncoder
+from tfcaption.records.vocabulary import Vocabulary
 from tfcaption.runs.directory import CHECKPOINTS, Run, RunError, has_encoder, is_run, load_run
 from tfcaption.runs.encoders import first_encoder, own_encoder
 from tfcaption.runtime.paths import local_copy
@@ -76,7 +77,7 @@ def load_tuned_encoder(run: Run, checkpoint: str = "best") -> Encoder:
     return encoder
 
 
-def restore(captioner: Captioner, source: Run, words: list[str], model: ModelConfig) -> str:
+def restore(captioner: Captioner, source: Run, vocabulary: Vocabulary, model: ModelConfig) -> str:
     """Load the best weights of another run into a captioner.
 
     Weights of words are found by the words, so the runs may have other vocabularies. Words that the other run does not
@@ -85,16 +86,21 @@ def restore(captioner: Captioner, source: Run, words: list[str], model: ModelCon
     Args:
         captioner: with a decoder of the same kind and sizes.
         source: as `load_run` returns it.
-        words: the captioner's vocabulary.
+        vocabulary: the captioner's, by the same kind of tokenizer.
         model: the captioner's config.
 
     Returns:
         A line for the console on the words that both know; empty if they have one vocabulary.
 
     Raises:
-        RunError: the source has another encoder or decoder, or no checkpoint yet.
+        RunError: the source has another kind of tokenizer, another encoder or decoder, or no checkpoint yet.
     """
-    prefix = f"train.start_from={source.path}"
+    prefix, words = f"train.start_from={source.path}", vocabulary.words
+    if source.vocabulary.kind != vocabulary.kind:
+        raise RunError(
+            f"{prefix}: has the tokenizer {source.vocabulary.kind}, not {vocabulary.kind}; build the records with that "
+            "one (build_records --tokenizer)"
+        )
     _check_same_model(model, source.config.model, prefix)
     theirs = {word: index for index, word in enumerate(source.vocabulary.words)}
     known = [(index, theirs[word]) for index, word in enumerate(words) if word in theirs]

@@ -111,9 +111,7 @@ def assemble(run: Run, host: Host = Host()) -> Training:  # noqa: B008 (frozen)
     with strategy.scope(), building(mode.precision, seed=config.train.seed):
         captioner, notes = new_captioner(run, compiled=mode.xla)
         if config.train.start_from:
-            notes += filter(
-                None, [restore(captioner, _start(config.train.start_from), run.vocabulary.words, config.model)]
-            )
+            notes += filter(None, [restore(captioner, _start(config.train.start_from), run.vocabulary, config.model)])
         check_weights(run, captioner.encoder.fingerprint(train_split.stage))
         size = host_batch_size(train_split, config, strategy, host)
         if size * host.count < config.data.batch_size_photos:

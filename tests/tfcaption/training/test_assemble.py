@@ -1,7 +1,9 @@
 """What a run is made of, and what it tells before its first step."""
 
 import io
+import json
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -16,7 +18,7 @@ from tfcaption.backbones.errors import EncoderError
 from tfcaption.config import updated_config
 from tfcaption.records.vocabulary import load_vocabulary
 from tfcaption.runs.checkpoints import load_captioner
-from tfcaption.runs.directory import check_weights, load_run, open_run, plan_run
+from tfcaption.runs.directory import RunError, check_weights, load_run, open_run, plan_run
 from tfcaption.training.assemble import assemble, new_captioner
 from tfcaption.training.console import describe
 
@@ -105,3 +107,15 @@ def test_a_run_on_other_photos_starts_from_the_words_that_both_know(
             np.testing.assert_array_equal(vectors[0], theirs.embedding.embeddings.numpy()[place])
             np.testing.assert_array_equal(vectors[1], theirs.logits.kernel.numpy()[:, place])
     np.testing.assert_array_equal(ours.gru.cell.kernel, theirs.gru.cell.kernel)
+
+
+def test_a_run_of_another_kind_of_tokenizer_is_no_start(trained_run, sample_records, pooled, tmp_path):
+    other = shutil.copytree(trained_run, tmp_path / "other")
+    described = json.loads((other / "dataset.json").read_text())
+    described["settings"]["tokenizer"] = "unicode"
+    (other / "dataset.json").write_text(json.dumps(described))
+    settings = config(tmp_path / "run", sample_records, 1, pooled)
+    settings.train.start_from = str(other)
+    message = f"^train.start_from={other}: has the tokenizer unicode, not words; build the records with that one"
+    with pytest.raises(RunError, match=message):
+        assemble(plan_run(settings))
