@@ -7,17 +7,37 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from beam_jobs.execution.command import import_beam, run_job
 from beam_jobs.sources.base import Columns, check_exists
 from tfcaption.preprocessing import photos
 from tfcaption.preprocessing.vocabulary_learning import MAX_WORDS, MIN_COUNT, check_tokenizer
-from tfcaption.records.dataset_info import DATASET_FILE, DEFAULT_SHARES, SPLITS, DatasetInfo, RecordSettings
-from tfcaption.records.vocabulary import MODEL_FILE, SENTENCEPIECE, UNICODE, WORDPIECE, WORDS, kind_of, model_name
+from tfcaption.records.dataset_info import (
+    DATASET_FILE,
+    DEFAULT_SHARES,
+    SPLITS,
+    DatasetInfo,
+    RecordSettings,
+    load_dataset_info,
+)
+from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import (
+    MODEL_FILE,
+    SENTENCEPIECE,
+    SPECIAL_TOKENS,
+    UNICODE,
+    VOCABULARY_FILE,
+    WORDPIECE,
+    WORDS,
+    kind_of,
+    model_name,
+    read_vocabulary,
+)
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.errors import UsageError
-from tfcaption.runtime.paths import is_local
+from tfcaption.runtime.paths import as_path, is_local
 
 HIGH_OOV_RATE = 0.1  # Flickr8k with --min_count 5 has 0.03
 EXAMPLES = """examples:
@@ -32,6 +52,13 @@ EXAMPLES = """examples:
   # Flickr30k, refused if a training photo is in Flickr8k's dev or test split
   python -m beam_jobs.build_records --images flickr30k/ --captions flickr30k/ --output records/ \\
       --held_out Flickr8k_text/Flickr_8k.devImages.txt Flickr8k_text/Flickr_8k.testImages.txt
+
+  # several data sets of any layouts as one: ids begin with coco_annotations/, flickr8k/ or mine/
+  python -m beam_jobs.build_records --images coco/ Flicker8k_Dataset/ photos/ \\
+      --captions coco_annotations/ flickr8k/ mine.csv --output records/
+
+  # photos for a run to go on with (train.start_from=runs/large): its words keep their ids, new ones are added
+  python -m beam_jobs.build_records --images photos/ --captions photos/ --output records/ --vocabulary runs/large
 
   # tar files as WebDataset writes them
   python -m beam_jobs.build_records --images tars/ --captions tars/ --output records/
@@ -58,9 +85,12 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     )
     parser.add_argument(
         "--source",
-        default="auto",
+        nargs="+",
+        default=["auto"],
+        metavar="LAYOUT",
         help="layout of the captions: flickr8k, flickr30k, karpathy, coco, folder, table, json, parquet, "
-        "webdataset, addresses, or one of another package; auto (default) recognises it",
+        "webdataset, addresses, or one of another package; auto (default) recognises it; one for all --captions, or "
+        "one for each",
     )
     parser.add_argument(
         "--columns",
@@ -70,8 +100,20 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         help="names of a table's columns, where they are unusual; a third names the column of splits, which then "
         "decides against names of files (train.csv)",
     )
-    parser.add_argument("--images", required=True, help="folder of the photos, or a folder above it")
-    parser.add_argument("--captions", required=True, help="file or folder of the captions")
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="folder of the photos, or a folder above it; one for all --captions, or one for each",
+    )
+    parser.add_argument(
+        "--captions",
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="file or folder of the captions; several become one data set, in which ids begin with the name of each",
+    )
     parser.add_argument(
         "--photos_as_named",
         action="store_true",
@@ -101,6 +143,12 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
         "without spaces, whose characters are words of their own, as emoji are; wordpiece:SIZE, so many words and "
         "pieces of words, learnt from the training split, from which any word can be put together; sentencepiece:FILE, "
         "by a model of your own",
+    )
+    parser.add_argument(
+        "--vocabulary",
+        metavar="PATH",
+        help="run directory, records or vocabulary.txt whose words come first, with the same ids and whatever their "
+        "count; own words are added after them",
     )
     parser.add_argument(
         "--min_count",
@@ -152,6 +200,11 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
             parser.error(f"--{name} must be at least {least}")
     if arguments.shares and (min(arguments.shares) < 0 or abs(sum(arguments.shares) - 1) > 1e-6):
         parser.error(f"--shares must be three numbers that add up to 1, not {arguments.shares}")
+    for name in ("images", "source"):
+        given, needed = len(getattr(arguments, name)), len(arguments.captions)
+        if given not in (1, needed):
+            parser.error(f"--{name}: {given} for {needed} --captions; name one for all, or one for each")
+        setattr(arguments, name, getattr(arguments, name) * (needed if given == 1 else 1))
     if arguments.columns and len(arguments.columns) not in (2, 3):
         parser.error("--columns takes two or three names: PHOTO CAPTION [SPLIT]")
     if arguments.max_rejected is not None and not 0 <= arguments.max_rejected <= 1:
@@ -181,23 +234,26 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         SourceError, UsageError: input or options that no job can start from.
         JobFailed: too much was rejected, which may be known before any photo is read, or records were lost.
     """
-    if is_local(arguments.images) and is_local(arguments.captions):
-        check_exists(Path(arguments.images), Path(arguments.captions))
+    for images, captions in zip(arguments.images, arguments.captions, strict=True):
+        if is_local(images) and is_local(captions):
+            check_exists(Path(images), Path(captions))
     import_beam()
     import PIL
 
     from beam_jobs.execution import output_folder
     from beam_jobs.execution.options import beam_options
     from beam_jobs.pipelines import records
-    from beam_jobs.sources import held_out
+    from beam_jobs.sources.held_out import held_out_beside
+    from beam_jobs.sources.merging import named
     from beam_jobs.sources.parts import parts_of
     from beam_jobs.sources.reader import find_data_set
 
     options = beam_options(flags, output=arguments.output)
     tokenizer, model = _tokenizer(arguments.tokenizer, arguments.output)
+    first_words = _first_words(arguments.vocabulary, kind_of(tokenizer))
     shares = dict(zip(SPLITS, arguments.shares, strict=True)) if arguments.shares else None
     settings = RecordSettings(
-        source=arguments.source,
+        source=" + ".join(arguments.source),
         image_size=arguments.image_size,
         resize=arguments.resize,
         tokenizer=tokenizer,
@@ -207,33 +263,59 @@ def build_records(arguments: argparse.Namespace, flags: Sequence[str]) -> Datase
         shards=arguments.shards,
         shares=shares or DEFAULT_SHARES,
         pillow_version=PIL.__version__,
+        vocabulary=sha256("\n".join(first_words).encode()).hexdigest() if arguments.vocabulary else "",
     )
     kind, compared = output_folder.RECORDS, ""
     if not arguments.overwrite and (complete := output_folder.read_description(arguments.output, kind, DatasetInfo)):
         compared = _compared(complete.settings, settings)
     output_folder.check_writable(arguments.output, kind, overwrite=arguments.overwrite, compared=compared)
-    data_set = find_data_set(
-        arguments.images,
-        arguments.captions,
-        source=arguments.source,
-        shares=shares,
-        seed=arguments.seed,
-        columns=Columns(*arguments.columns),
-        output=arguments.output,
-        photos_as_named=arguments.photos_as_named,
+    data_sets = named(
+        [
+            find_data_set(
+                images,
+                captions,
+                source=source,
+                shares=shares,
+                seed=arguments.seed,
+                columns=Columns(*arguments.columns),
+                output=arguments.output,
+                photos_as_named=arguments.photos_as_named,
+            )
+            for images, captions, source in zip(arguments.images, arguments.captions, arguments.source, strict=True)
+        ]
     )
-    held_out_paths = held_out.held_out_beside(data_set.captions, data_set.layout.name)
+    held_out_paths = [path for each in data_sets for path in held_out_beside(each.captions, each.layout.name)]
     job = records.RecordsJob(
-        data_set.for_workers(),
-        settings.model_copy(update={"source": data_set.layout.name}),
+        [each.for_workers() for each in data_sets],
+        settings.model_copy(update={"source": " + ".join(each.layout.name for each in data_sets)}),
         output=arguments.output,
         max_rejected=arguments.max_rejected,
         held_out=(*arguments.held_out, *map(str, held_out_paths)),
         allow_overlap=arguments.allow_overlap,
         overwrite=arguments.overwrite,
         tokenizer_model=model,
+        first_words=first_words,
     )
-    return records.run(job, parts_of(data_set), options)
+    return records.run(job, parts_of(*data_sets), options)
+
+
+def _first_words(path: str | None, kind: str) -> tuple[str, ...]:
+    """The words that a vocabulary begins with: all of another one of that kind of tokenizer, or the special tokens."""
+    if path is None:
+        return SPECIAL_TOKENS
+    if kind not in (WORDS, UNICODE):
+        raise UsageError(f"--vocabulary {path}: no word can be added to pieces of --tokenizer {kind}; leave it out")
+    try:
+        named = as_path(path)
+        if not named.is_dir():
+            return tuple(read_vocabulary(named))
+        if (named / DATASET_FILE).is_file():
+            theirs = kind_of(load_dataset_info(named).settings.tokenizer)
+            if theirs != kind:
+                raise UsageError(f"--vocabulary {path}: is of --tokenizer {theirs}, not {kind}; name that one")
+        return tuple(read_vocabulary(named / VOCABULARY_FILE))
+    except RecordError as error:
+        raise UsageError(f"--vocabulary {error}; name a run directory, records or a vocabulary.txt") from error
 
 
 def _tokenizer(named: str, output: str) -> tuple[str, str]:
@@ -255,7 +337,7 @@ def _compared(complete: RecordSettings, settings: RecordSettings) -> str:
     from beam_jobs.execution.output_folder import compare_settings
     from beam_jobs.sources.reader import AUTO
 
-    if settings.source == AUTO:  # recognised only when the captions are read
+    if AUTO in settings.source.split(" + "):  # recognised only when the captions are read
         settings = settings.model_copy(update={"source": complete.source})
     return compare_settings(complete, settings)
 

@@ -1,6 +1,6 @@
 """Rejected photos and captions: counted and named for people, and how many of them fail a job."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -42,6 +42,11 @@ class RejectionCounts:
         for key, found in other.found.items():
             self.found.setdefault(key, Some()).merge(found)
         self.captions += other.captions
+
+    def named(self, name_of: Callable[[str], str]) -> "RejectionCounts":
+        """The same with other names."""
+        renamed = {key: Some(found.count, [*map(name_of, found.first)]) for key, found in self.found.items()}
+        return RejectionCounts(renamed, self.captions)
 
     def select(self, kind: str, *, without: Collection[str] = ()) -> "RejectionCounts":
         """Those of one kind, without some reasons; their captions are not known."""

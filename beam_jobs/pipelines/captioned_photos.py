@@ -18,7 +18,7 @@ from apache_beam import pvalue
 from beam_jobs.execution.finish import REJECTED, rejected
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import ProgressCounter
-from beam_jobs.sources.grouping import bucket_of, group_key
+from beam_jobs.sources.grouping import MOST_BUCKETS, bucket_of, group_key
 from beam_jobs.sources.items import Caption, Item
 from beam_jobs.sources.joining import Group, JoinContext, JoinedPhoto, JoinFacts, UncaptionedPhoto, UnreadList
 from beam_jobs.sources.parts import Part, ReadFacts, is_span_of_lines, lines_before, read_part
@@ -48,6 +48,7 @@ class Chunk:
 
     photos: list[PhotoWords]
     others: list[UncaptionedPhoto | UnreadList]
+    data_set: int = 0  # its index
     first: bool = False  # the only chunk of a data set of which that is true
 
 
@@ -56,39 +57,44 @@ class CaptionedPhotos:
     """Collections of a pipeline."""
 
     chunks: beam.PCollection  # pickled `Chunk`s, one at least
-    read: beam.PCollection  # one ReadFacts
-    joined: beam.PCollection  # one JoinFacts
+    read: beam.PCollection  # one dict: index of each data set -> its ReadFacts
+    joined: beam.PCollection  # one dict: index of each data set -> its JoinFacts
     rejections: list[beam.PCollection]  # the output `REJECTED` of each step
 
 
 def add_photo_steps(
-    pipeline: beam.Pipeline, data_set: DataSet, parts: Sequence[Part], *, tokenizer: str, tokenizer_model: str
+    pipeline: beam.Pipeline,
+    data_sets: Sequence[DataSet],
+    parts: Sequence[Part],
+    *,
+    tokenizer: str,
+    tokenizer_model: str,
 ) -> CaptionedPhotos:
-    """Add the steps that read a data set and join its captions, photos and lists, for any runner.
+    """Add the steps that read data sets and join the captions, photos and lists of each, for any runner.
 
     Args:
         pipeline: an empty one.
-        data_set: what to read.
-        parts: all its parts.
+        data_sets: what to read: one, or several that become one.
+        parts: all their parts.
         tokenizer: as `RecordSettings.tokenizer` names it.
         tokenizer_model: path of its model file; empty for those that have none.
     """
     before: Any = {}
-    if spans := [part for part in parts if is_span_of_lines(part, data_set)]:
+    if spans := [part for part in parts if is_span_of_lines(part, data_sets[part.data_set])]:
         counts = pipeline | "Spans" >> beam.Create(spans, reshuffle=True) | "CountLines" >> beam.Map(_count_lines)
         summed = counts | "AllCounts" >> beam.combiners.ToDict()
         before = pvalue.AsSingleton(summed | "LinesBefore" >> beam.Map(partial(lines_before, spans)))
     read = (
         pipeline
         | "Parts" >> beam.Create(parts, reshuffle=True)
-        | "ReadPart" >> beam.ParDo(ReadPart(data_set), before).with_outputs(_FACTS, REJECTED, main="items")
+        | "ReadPart" >> beam.ParDo(ReadPart(data_sets), before).with_outputs(_FACTS, REJECTED, main="items")
     )
     read_facts = read[_FACTS] | "SumRead" >> beam.CombineGlobally(Merge(ReadFacts))
     joined = (
         read["items"]
         | "ByName" >> beam.GroupByKey()
         | "JoinPhotos"
-        >> beam.ParDo(JoinPhotos(data_set, tokenizer, tokenizer_model), pvalue.AsSingleton(read_facts)).with_outputs(
+        >> beam.ParDo(JoinPhotos(data_sets, tokenizer, tokenizer_model), pvalue.AsSingleton(read_facts)).with_outputs(
             _FACTS, REJECTED, main="chunks"
         )
     )
@@ -101,7 +107,7 @@ def _count_lines(part: Part) -> tuple[int, int]:
 
 
 class Merge(beam.CombineFn):
-    """Adds up facts.
+    """Adds up facts: dicts with facts of some data sets by their index.
 
     Args:
         kind: their type, with a method `merge`.
@@ -110,47 +116,49 @@ class Merge(beam.CombineFn):
     def __init__(self, kind: type[Any]) -> None:
         self._kind = kind
 
-    def create_accumulator(self) -> Any:
+    def create_accumulator(self) -> dict[int, Any]:
         """Facts of nothing."""
-        return self._kind()
+        return {}
 
-    def add_input(self, accumulator: Any, element: Any) -> Any:
+    def add_input(self, accumulator: dict[int, Any], element: Mapping[int, Any]) -> dict[int, Any]:
         """Add facts."""
-        accumulator.merge(element)
+        for index, facts in element.items():
+            accumulator.setdefault(index, self._kind()).merge(facts)
         return accumulator
 
-    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+    def merge_accumulators(self, accumulators: Iterable[dict[int, Any]]) -> dict[int, Any]:
         """Add all."""
-        merged = self._kind()
+        merged: dict[int, Any] = {}
         for each in accumulators:
-            merged.merge(each)
+            self.add_input(merged, each)
         return merged
 
-    def extract_output(self, accumulator: Any) -> Any:
-        """The sum."""
+    def extract_output(self, accumulator: dict[int, Any]) -> dict[int, Any]:
+        """The sums."""
         return accumulator
 
 
 class ReadPart(beam.DoFn):
-    """A part of a data set -> (bucket, pickled items of groups), its facts, and rejections."""
+    """A part of a data set -> (number of a bucket, pickled items of groups), its facts, and rejections."""
 
-    def __init__(self, data_set: DataSet) -> None:
-        self._data_set = data_set
+    def __init__(self, data_sets: Sequence[DataSet]) -> None:
+        self._data_sets = data_sets
 
     def process(self, part: Part, lines_before: Mapping[int, int]) -> Iterator[Any]:
         """Read the part; items travel in batches."""
         if part.number in lines_before:
             part = part._replace(span=part.span._replace(lines_before=lines_before[part.number]))
+        data_set, first_bucket = self._data_sets[part.data_set], part.data_set * MOST_BUCKETS
         batches: dict[int, list[tuple[str, Item]]] = defaultdict(list)
         buffered = captions = 0
-        progress = ProgressCounter.of_captions(self._data_set.output or "", str(part.number))
-        if not part.number:
-            batches[0] = []  # there is one bucket at least
-        for found in read_part(part, self._data_set):
+        progress = ProgressCounter.of_captions(data_set.output or "", str(part.number))
+        if part.first:
+            batches[first_bucket] = []  # there is one bucket at least
+        for found in read_part(part, data_set):
             if isinstance(found, Rejection):
-                yield rejected(found)
+                yield rejected(data_set.own(found))
             elif isinstance(found, ReadFacts):
-                yield pvalue.TaggedOutput(_FACTS, found)
+                yield pvalue.TaggedOutput(_FACTS, {part.data_set: found})
             else:
                 name, item = found
                 if isinstance(item, Caption):
@@ -158,7 +166,7 @@ class ReadPart(beam.DoFn):
                     if not captions % 1_000:
                         progress.add()
                 key = group_key(name)
-                bucket = bucket_of(key, self._data_set.buckets)
+                bucket = first_bucket + bucket_of(key, data_set.buckets)
                 batch = batches[bucket]
                 batch.append((key, item))
                 buffered += 1
@@ -174,36 +182,38 @@ class ReadPart(beam.DoFn):
 
 
 class JoinPhotos(beam.DoFn):
-    """(bucket, its items) -> pickled chunks of photos, facts, and rejections."""
+    """(number of a bucket, its items) -> pickled chunks of photos, facts, and rejections."""
 
-    def __init__(self, data_set: DataSet, tokenizer: str, model: str) -> None:
-        self._data_set, self._tokenizer, self._model = data_set, tokenizer, model
+    def __init__(self, data_sets: Sequence[DataSet], tokenizer: str, model: str) -> None:
+        self._data_sets, self._tokenizer, self._model = data_sets, tokenizer, model
 
-    def process(self, element: tuple[int, Iterable[bytes]], read: ReadFacts) -> Iterator[Any]:
+    def process(self, element: tuple[int, Iterable[bytes]], read: Mapping[int, ReadFacts]) -> Iterator[Any]:
         """Join the groups of a bucket, and tokenize all their captions in one TensorFlow call."""
-        bucket, batches = element
+        number, batches = element
+        index, bucket = divmod(number, MOST_BUCKETS)
+        data_set = self._data_sets[index]
         groups: dict[str, Group] = defaultdict(Group)
         for batch in batches:
             for key, item in pickle.loads(batch):
                 groups[key].add(item)
-        context, facts = JoinContext.of(self._data_set, read), JoinFacts()
+        context, facts = JoinContext.of(data_set, read[index]), JoinFacts()
         photos: list[JoinedPhoto] = []
         others: list[UncaptionedPhoto | UnreadList] = []
         while groups:
             for joined in groups.popitem()[1].join(context, facts):
                 if isinstance(joined, Rejection):
-                    yield rejected(joined)
+                    yield rejected(data_set.own(joined))
                 elif isinstance(joined, JoinedPhoto):
                     photos.append(joined)
                 else:
                     others.append(joined)
-        yield pvalue.TaggedOutput(_FACTS, facts)
-        chunk = Chunk([], others, first=not bucket)
+        yield pvalue.TaggedOutput(_FACTS, {index: facts})
+        chunk = Chunk([], others, index, first=not bucket)
         for tokenized in self._tokenized(photos):
             chunk.photos.append(tokenized)
             if len(chunk.photos) == PHOTOS_PER_CHUNK:
                 yield pickle.dumps(chunk)
-                chunk = Chunk([], [])
+                chunk = Chunk([], [], index)
         if chunk.photos or chunk.others or chunk.first:
             yield pickle.dumps(chunk)
 

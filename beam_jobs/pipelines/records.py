@@ -1,14 +1,14 @@
 """The Beam pipeline of `build_records`: photos get splits and shards, the words of the training captions are counted.
 
-`captioned_photos.py` has the steps before that, `record_shards.py` those after it. The process that starts the job only
-finds the files of the captions: workers read captions and look for photos, and whatever the splits of all photos depend
-on is added up in little memory (`sources/decision.py`).
+`captioned_photos.py` and `assigned_photos.py` have the steps before that, `record_shards.py` those after it. The
+process that starts the job only finds the files of the captions: workers read captions and look for photos, and
+whatever the splits of all photos depend on is added up in little memory (`sources/decision.py`).
 """
 
 import json
 import pickle
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -22,7 +22,8 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_jobs.errors import JobFailed, SourceError
-from beam_jobs.execution.finish import REJECTED, rejected
+from beam_jobs.execution.counting import Some
+from beam_jobs.execution.finish import REJECTED
 from beam_jobs.execution.output_folder import PLAN_FILE, RECORDS, remove_file, remove_previous
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import announce_total
@@ -30,25 +31,24 @@ from beam_jobs.execution.reading import read_if_exists
 from beam_jobs.execution.rejection_files import write_sorted
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import write_text
-from beam_jobs.pipelines.captioned_photos import PHOTOS_PER_CHUNK, Chunk, Merge, PhotoWords, add_photo_steps
+from beam_jobs.pipelines.assigned_photos import COUNTS, SIGHTINGS, CompareDataSets, CountSplits
+from beam_jobs.pipelines.captioned_photos import PHOTOS_PER_CHUNK, Chunk, Merge, add_photo_steps
 from beam_jobs.pipelines.record_shards import BuildContext, TokenizedPhoto, add_shard_steps
-from beam_jobs.sources.assignment import SplitCounts, assign, unassigned
+from beam_jobs.sources.assignment import SplitCounts
 from beam_jobs.sources.base import CaptionedPhoto
 from beam_jobs.sources.decision import Decision, decide
 from beam_jobs.sources.held_out import HeldOut, held_out_photos
 from beam_jobs.sources.joining import JoinFacts
 from beam_jobs.sources.parts import Part, ReadFacts
-from beam_jobs.sources.plan import Plan, check_plan, make_plan
+from beam_jobs.sources.plan import DataSetFacts, Plan, check_plan, make_plan
 from beam_jobs.sources.reader import DataSet
 from beam_jobs.sources.unpacked_photos import remove_unpacked
-from tfcaption.preprocessing.normalization import lacks_spaces
 from tfcaption.preprocessing.vocabulary_learning import learn_vocabulary
 from tfcaption.records.dataset_info import (
     REJECTED_FILE,
     SPLITS,
     DatasetInfo,
     RecordSettings,
-    Rejection,
     load_dataset_info,
 )
 from tfcaption.records.sharding import automatic_shard_count, shard_index, shard_name
@@ -58,14 +58,13 @@ from tfcaption.runtime.errors import UsageError
 
 MOST_PHOTOS_PER_SHARD = 10_000  # a worker sorts the words of a shard's photos in memory, some 4 KB a photo
 _BUFFERED_CAPTIONS = 100_000  # of all shards, before they travel: some 40 MB
-_COUNTS = "counts"
 
 
 @dataclass(frozen=True)
 class RecordsJob:
     """What `build_records` is asked to do."""
 
-    data_set: DataSet
+    data_sets: Sequence[DataSet]  # one, or several with names that become one
     settings: RecordSettings  # all that decides the bytes
     output: str  # folder for the records, any path that Beam's filesystems know; records in it are replaced
     max_rejected: float | None = None  # see `check_plan`
@@ -73,17 +72,18 @@ class RecordsJob:
     allow_overlap: bool = False
     overwrite: bool = False  # keep no shard of an earlier run
     tokenizer_model: str = ""  # path of the tokenizer's model file; empty for those that have none
+    first_words: tuple[str, ...] = SPECIAL_TOKENS  # which the vocabulary begins with
 
 
 def run(job: RecordsJob, parts: Sequence[Part], options: PipelineOptions) -> DatasetInfo | None:
-    """Write the records of a data set.
+    """Write the records of a data set, or of several that become one.
 
-    Prints what is known of the data set as soon as its captions are read. Shards that an earlier run wrote are kept if
+    Prints what is known of the data as soon as all captions are read. Shards that an earlier run wrote are kept if
     they were made from the same settings, photos and captions.
 
     Args:
         job: what to do.
-        parts: all parts of the data set.
+        parts: all parts of all data sets.
         options: Beam's.
 
     Returns:
@@ -134,23 +134,32 @@ class Announcement:
 def add_steps(pipeline: beam.Pipeline, job: RecordsJob, parts: Sequence[Part]) -> None:
     """Add all steps of the job to an empty pipeline, for any runner; see `run` for the arguments."""
     found = add_photo_steps(
-        pipeline, job.data_set, parts, tokenizer=job.settings.tokenizer, tokenizer_model=job.tokenizer_model
+        pipeline, job.data_sets, parts, tokenizer=job.settings.tokenizer, tokenizer_model=job.tokenizer_model
     )
     read, joined = pvalue.AsSingleton(found.read), pvalue.AsSingleton(found.joined)
-    decision = pvalue.AsSingleton(found.read | "Decide" >> beam.Map(_decide, joined, data_set=job.data_set))
+    decision = pvalue.AsSingleton(found.read | "Decide" >> beam.Map(_decide, joined, data_sets=job.data_sets))
     held_out = pipeline | "HeldOut" >> beam.Create([job.held_out]) | "ReadHeldOut" >> beam.Map(_read_held_out)
     counted = found.chunks | "CountSplits" >> beam.ParDo(
-        CountSplits(job.data_set), decision, pvalue.AsSingleton(held_out)
-    ).with_outputs(_COUNTS, REJECTED, main="words")
-    counts = counted[_COUNTS] | "SumSplits" >> beam.CombineGlobally(Merge(SplitCounts))
-    rejections = [*found.rejections, counted[REJECTED]]
+        CountSplits(job.data_sets), decision, pvalue.AsSingleton(held_out)
+    ).with_outputs(COUNTS, SIGHTINGS, REJECTED, main="words")
+    counts = counted[COUNTS] | "SumSplits" >> beam.CombineGlobally(Merge(SplitCounts))
+    rejections, overlap = [*found.rejections, counted[REJECTED]], []
+    if len(job.data_sets) > 1:
+        compared = (
+            counted[SIGHTINGS]
+            | "SamePhoto" >> beam.GroupByKey()
+            | "Compare" >> beam.ParDo(CompareDataSets()).with_outputs(REJECTED, main="overlap")
+        )
+        rejections.append(compared[REJECTED])
+        overlap = [pvalue.AsIter(compared["overlap"])]
     # No beam.Flatten for the plan: the final one takes the same rejections, and FnApiRunner (2.77) would then wait for
     # itself. They are read only where the job fails.
-    plan = counts | "Plan" >> beam.Map(_plan, read, joined, decision, *map(pvalue.AsIter, rejections), job=job)
+    sides = [read, joined, decision, *overlap, *map(pvalue.AsIter, rejections)]
+    plan = counts | "Plan" >> beam.Map(_plan, *sides, job=job)
     vocabulary = (
         counted["words"]
         | "CountWords" >> beam.CombineGlobally(_merge_counts)
-        | "Vocabulary" >> beam.Map(_learn_vocabulary, pvalue.AsSingleton(plan), settings=job.settings)
+        | "Vocabulary" >> beam.Map(_learn_vocabulary, pvalue.AsSingleton(plan), job.settings, job.first_words)
     )
     photos = found.chunks | "ChooseShards" >> beam.ParDo(ChooseShards(job), decision, pvalue.AsSingleton(plan))
     totals = plan | "Totals" >> beam.Map(lambda plan: Totals(plan.photos_in, plan.captions_in))
@@ -158,65 +167,45 @@ def add_steps(pipeline: beam.Pipeline, job: RecordsJob, parts: Sequence[Part]) -
     add_shard_steps(photos, vocabulary, totals, rejections, build=build)
 
 
-def _decide(read: ReadFacts, joined: JoinFacts, *, data_set: DataSet) -> Decision:
-    return decide(data_set, read, joined)
+def _decide(
+    read: Mapping[int, ReadFacts], joined: Mapping[int, JoinFacts], *, data_sets: Sequence[DataSet]
+) -> dict[int, Decision]:
+    return {index: decide(data_set, read[index], joined[index]) for index, data_set in enumerate(data_sets)}
 
 
 def _read_held_out(paths: Sequence[str]) -> HeldOut:
     return HeldOut(held_out_photos(paths))
 
 
-class CountSplits(beam.DoFn):
-    """A chunk of photos -> its words, with their counts in training captions; its SplitCounts; rejections."""
-
-    def __init__(self, data_set: DataSet) -> None:
-        self._data_set = data_set
-
-    def process(self, element: bytes, decision: Decision, held_out: HeldOut) -> Iterator[Any]:
-        """Assign a split to each photo; only the words of those of the training split count."""
-        chunk: Chunk = pickle.loads(element)
-        counts, words = SplitCounts(), Counter[str]()
-        for each in chunk.photos:
-            split = assign(each.photo, decision, held_out, counts)
-            if isinstance(split, Rejection):
-                yield rejected(split)
-                continue
-            if split == "train":
-                for caption, of_caption in zip(each.photo.captions, each.words, strict=True):
-                    if lacks_spaces(of_caption):
-                        counts.unspaced.add(caption)
-            spoken = chain.from_iterable(each.words)
-            words.update(spoken if split == "train" else dict.fromkeys(spoken, 0))
-            yield from _without_words(each)
-        for rejection in unassigned(chunk.others, decision, self._data_set, counts):
-            yield rejected(rejection)
-        yield pvalue.TaggedOutput(_COUNTS, counts)
-        yield dict(words)
-
-
-def _without_words(each: PhotoWords) -> Iterator[pvalue.TaggedOutput]:
-    """Rejections of captions of which the tokenizer leaves nothing."""
-    for caption, words in zip(each.photo.captions, each.words, strict=True):
-        if not words:
-            yield rejected(Rejection(kind="caption", id=each.photo.id, reason="empty caption", detail=caption))
-    if not any(each.words):
-        yield rejected(Rejection(kind="photo", id=each.photo.id, reason="no captions"))
-
-
 def _plan(
-    counts: SplitCounts,
-    read: ReadFacts,
-    joined: JoinFacts,
-    decision: Decision,
-    *rejections: Iterable[tuple[int, bytes]],
+    counts: Mapping[int, SplitCounts],
+    read: Mapping[int, ReadFacts],
+    joined: Mapping[int, JoinFacts],
+    decisions: Mapping[int, Decision],
+    *sides: Iterable[Any],
     job: RecordsJob,
 ) -> Plan:
     """Plan the records, tell the user, and make room for them.
 
-    Where too little is left of the data set, `rejected.jsonl` is written, unless the output holds complete records,
-    which stay as they are.
+    Where too little is left of the data, `rejected.jsonl` is written, unless the output holds complete records, which
+    stay as they are.
+
+    Args:
+        counts, read, joined, decisions: of each data set, by its index.
+        sides: of several data sets (id, where) of the photos that one trains on and another holds out; then
+            collections of rejections, as lines.
+        job: what to do.
     """
-    plan = make_plan(job.data_set, read, joined, decision, counts, allow_overlap=job.allow_overlap)
+    facts = [
+        DataSetFacts(data_set, read[index], joined[index], decisions[index], counts[index])
+        for index, data_set in enumerate(job.data_sets)
+    ]
+    overlap, rejections = Some(), [*sides]
+    if len(facts) > 1:
+        overlaps, *rejections = sides
+        for each in overlaps:
+            overlap.add(each)
+    plan = make_plan(facts, overlap, allow_overlap=job.allow_overlap)
     write_text(job.output, PLAN_FILE, json.dumps(plan.lines))
     announce_total(job.output, plan.photos.total())
     keeps_records = read_if_exists(job.output, RECORDS.description) is not None
@@ -252,13 +241,13 @@ class ChooseShards(beam.DoFn):
     """
 
     def __init__(self, job: RecordsJob) -> None:
-        self._shards, self._seed = job.settings.shards, job.settings.seed
+        self._shards, self._seed, self._data_sets = job.settings.shards, job.settings.seed, job.data_sets
 
     def start_bundle(self) -> None:
         """Begin with nothing."""
         self._photos, self._buffered = defaultdict[str, list[TokenizedPhoto]](list), 0
 
-    def process(self, element: bytes, decision: Decision, plan: Plan) -> Iterator[tuple[str, bytes]]:
+    def process(self, element: bytes, decisions: Mapping[int, Decision], plan: Plan) -> Iterator[tuple[str, bytes]]:
         """Choose the shard of each photo by a hash of its id."""
         chunk: Chunk = pickle.loads(element)
         shards = _shard_counts(plan, self._shards)
@@ -266,12 +255,13 @@ class ChooseShards(beam.DoFn):
             for name, count in shards.items():
                 yield from ((shard_name(name, index, count), pickle.dumps([])) for index in range(count))
         for photo, words in chunk.photos:
-            split, _ = decision.split_of(photo.id, photo.evidence)
+            split, _ = decisions[chunk.data_set].split_of(photo.id, photo.evidence)
             kept = [(caption, said) for caption, said in zip(photo.captions, words, strict=True) if said]
             if split and kept:
                 captions, said = zip(*kept, strict=True)
-                index = shard_index(photo.id, shards=shards[split], seed=self._seed)
-                captioned = CaptionedPhoto(photo.id, photo.location, captions, split, photo.source_ids)
+                name = self._data_sets[chunk.data_set].own_id(photo.id)
+                index = shard_index(name, shards=shards[split], seed=self._seed)
+                captioned = CaptionedPhoto(name, photo.location, captions, split, photo.source_ids)
                 self._photos[shard_name(split, index, shards[split])].append(TokenizedPhoto(captioned, said))
                 self._buffered += len(kept)
         if self._buffered >= _BUFFERED_CAPTIONS:
@@ -295,9 +285,11 @@ def _merge_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(merged)
 
 
-def _learn_vocabulary(word_counts: dict[str, int], _: Plan, *, settings: RecordSettings) -> VocabularyCounts:
+def _learn_vocabulary(
+    word_counts: dict[str, int], _: Plan, settings: RecordSettings, first: Sequence[str]
+) -> VocabularyCounts:
     """The vocabulary, once the plan is known to be sound."""
-    learnt = learn_vocabulary(word_counts, settings.tokenizer, min_count=settings.min_count)
+    learnt = learn_vocabulary(word_counts, settings.tokenizer, min_count=settings.min_count, first=first)
     if len(learnt.words) == len(SPECIAL_TOKENS):
         most = max(word_counts.values(), default=0)
         raise JobFailed(

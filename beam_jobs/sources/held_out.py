@@ -25,12 +25,22 @@ def comparable(name: str) -> str:
 
     With the folders of the name, unless the number is unique on Flickr or in COCO.
     """
+    number, unique = photo_number(name)
+    if not number:
+        return name
+    return number if unique else name.removesuffix(file_name(name)) + number
+
+
+def photo_number(name: str) -> tuple[str, bool]:
+    """The number of a photo on Flickr or in COCO, and whether the name shows that it is one.
+
+    Empty if the name is not a number; a short one, as in `12.jpg`, may be anything.
+    """
     numbered = _NUMBERED.fullmatch(file_name(name))
     if not numbered:
-        return name
+        return "", False
     prefix, number, secret = numbered.groups()
-    unique = prefix or secret or len(number) >= _UNIQUE_DIGITS
-    return number if unique else name.removesuffix(file_name(name)) + number
+    return number, bool(prefix or secret or len(number) >= _UNIQUE_DIGITS)
 
 
 def held_out_photos(paths: Iterable[str | Path]) -> dict[str, str]:

@@ -30,11 +30,15 @@ class Part(NamedTuple):
     """What one worker reads."""
 
     number: int  # parts of captions come first, in the order of the files
-    read: str  # "captions", "files" below a folder, "members" of a file with photos, or "list" of photos
+    # "captions", "files" below a folder, "members" of a file with photos, "list" of photos, or "others": the captions
+    # of another data set
+    read: str
     path: Path
     split: str = ""  # of a list
     captioned: bool = False  # a file with photos, whose captions another part reads
     span: Span = WHOLE  # of a file of captions; the lines before it are counted by `lines_before`
+    data_set: int = 0  # index of its data set, of several that become one
+    first: bool = False  # of its data set
 
 
 @dataclass
@@ -64,12 +68,21 @@ class ReadFacts:
         self.lists |= other.lists
 
 
-def parts_of(data_set: DataSet) -> list[Part]:
-    """All parts of a data set.
+def parts_of(*data_sets: DataSet) -> list[Part]:
+    """All parts of a data set, or of several that become one.
 
     Raises:
         SourceError: `images` cannot hold photos of its layout.
     """
+    found = [
+        part._replace(data_set=index, first=not place)
+        for index, data_set in enumerate(data_sets)
+        for place, part in enumerate(_parts_of_one(data_set))
+    ]
+    return [part._replace(number=number) for number, part in enumerate(found)]
+
+
+def _parts_of_one(data_set: DataSet) -> list[Part]:
     images, captions, own = data_set.images, data_set.captions, OwnPaths()
     found = [Part(0, "captions", file, span=span) for file in data_set.files for span in _spans(file, data_set.layout)]
     if not data_set.photos_as_named:
@@ -81,7 +94,7 @@ def parts_of(data_set: DataSet) -> list[Part]:
     lists = {path: split for path, split in official.items() if path.is_file()}
     lists = lists or possible_lists(data_set.folder, data_set.files)
     found += [Part(0, "list", path, split) for path, split in lists.items()]
-    return [part._replace(number=number) for number, part in enumerate(found)]
+    return found + [Part(0, "others", path) for path in data_set.files_of_others]
 
 
 def _spans(file: Path, layout: Source) -> list[Span]:
@@ -233,11 +246,16 @@ def _read_list(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
     facts.lists[part.number] = SplitList(part.path, part.split, len(tried)), fault
 
 
+def _read_others(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
+    yield part.path.name, ReadFile(OwnPaths()(part.path))
+
+
 _READERS: dict[str, Callable[[Part, DataSet, ReadFacts], Found]] = {
     "captions": _read_captions,
     "files": _read_files,
     "members": _read_members,
     "list": _read_list,
+    "others": _read_others,
 }
 
 

@@ -1,9 +1,11 @@
 """What a job will write, known before any photo is read: sizes, what the user is told, and whether enough is left."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beam_jobs.errors import SourceError
+from beam_jobs.execution.counting import Some
 from beam_jobs.execution.rejections import RejectionCounts, check_rejected, named_reasons
 from beam_jobs.sources.accounting import TOLD
 from beam_jobs.sources.assignment import SplitCounts
@@ -16,6 +18,17 @@ from tfcaption.records.dataset_info import DEFAULT_SHARES, SPLITS
 
 UNSPACED_SHARE = 0.01  # of the training captions; fewer are left unsaid
 FEWEST_DEV_PHOTOS = 50  # with fewer, the scores of two epochs differ by chance more than by what was learned
+
+
+@dataclass(frozen=True)
+class DataSetFacts:
+    """A data set, and all that is known of it once its photos have splits."""
+
+    data_set: DataSet
+    read: ReadFacts
+    joined: JoinFacts
+    decision: Decision
+    counts: SplitCounts
 
 
 @dataclass(frozen=True)
@@ -40,50 +53,66 @@ class Plan:
         return lines + [f"WARNING: {warning}" for warning in self.warnings]
 
 
-def make_plan(
-    data_set: DataSet,
-    read: ReadFacts,
-    joined: JoinFacts,
-    decision: Decision,
-    counts: SplitCounts,
-    *,
-    allow_overlap: bool,
-) -> Plan:
-    """The plan for a data set.
+def make_plan(facts: Sequence[DataSetFacts], overlap: Some, *, allow_overlap: bool) -> Plan:
+    """The plan for a data set, or for several that become one.
 
     Args:
-        data_set: the data set.
-        read, joined, counts: what is known of it.
-        decision: how its photos are divided.
+        facts: of each data set.
+        overlap: (id, where) of training photos of one that another one holds out.
         allow_overlap: photos that are held out elsewhere may be in the training split.
 
     Raises:
         SourceError: there are such photos; the message has their number and examples.
     """
-    rejected = RejectionCounts()
-    for part in (read, joined, counts):
-        rejected.merge(part.rejected)
-    notes = _notes(data_set, read, joined, decision, counts)
-    if counts.overlap:
-        examples = "; ".join(f"{name}, {where}" for name, where in counts.overlap.first[:3])
-        more = "; ..." if counts.overlap.count > 3 else ""
-        count = counts.overlap.count
-        text = f"photos of the training split that are held out elsewhere: {count:,} ({examples}{more})"
-        if not allow_overlap:
-            raise SourceError(
-                f"{text}. A captioner trained on them scores too high there: remove their captions, or add "
-                "--allow_overlap"
-            )
-        notes.append(text)
-    photos = counts.photos.total()
+    plans = [_plan_of_one(each) for each in facts]
+    rejected, photos, total = RejectionCounts(), Counter[str](), SplitCounts()
+    for each, plan in zip(facts, plans, strict=True):
+        rejected.merge(plan.rejected.named(each.data_set.own_id))
+        photos.update(plan.photos)
+        total.merge(each.counts)
+    total.overlap.merge(overlap)
+    if len(facts) == 1:
+        notes, warnings = [*plans[0].notes], [*plans[0].warnings]
+    else:
+        names = [each.data_set.name for each in facts]
+        notes = [f"{name}: {'; '.join(plan.notes)}" for name, plan in zip(names, plans, strict=True)]
+        warnings = [f"{name}: {each}" for name, plan in zip(names, plans, strict=True) for each in plan.warnings]
+    if total.overlap:
+        notes.append(_overlap_note(total.overlap, allowed=allow_overlap))
     return Plan(
-        photos=counts.photos,
-        photos_in=photos + rejected.select("photo").total,
-        captions_in=read.captions + joined.captions,
+        photos=photos,
+        photos_in=sum(plan.photos_in for plan in plans),
+        captions_in=sum(plan.captions_in for plan in plans),
         rejected=rejected,
         notes=tuple(notes),
-        warnings=tuple(_warnings(joined, decision, counts, rejected)),
+        warnings=(*warnings, *_size_warnings(total)),
     )
+
+
+def _plan_of_one(facts: DataSetFacts) -> Plan:
+    """The plan for one data set, as if it were alone, without warnings about the sizes of splits."""
+    rejected = RejectionCounts()
+    for part in (facts.read, facts.joined, facts.counts):
+        rejected.merge(part.rejected)
+    return Plan(
+        photos=facts.counts.photos,
+        photos_in=facts.counts.photos.total() + rejected.select("photo").total,
+        captions_in=facts.read.captions + facts.joined.captions,
+        rejected=rejected,
+        notes=tuple(_notes(facts)),
+        warnings=tuple(_warnings(facts, rejected)),
+    )
+
+
+def _overlap_note(overlap: Some, *, allowed: bool) -> str:
+    examples = "; ".join(f"{name}, {where}" for name, where in overlap.first[:3])
+    more = "; ..." if overlap.count > 3 else ""
+    text = f"photos of the training split that are held out elsewhere: {overlap.count:,} ({examples}{more})"
+    if not allowed:
+        raise SourceError(
+            f"{text}. A captioner trained on them scores too high there: remove their captions, or add --allow_overlap"
+        )
+    return text
 
 
 def check_plan(plan: Plan, max_rejected: float | None, file: str) -> None:
@@ -108,7 +137,8 @@ def check_plan(plan: Plan, max_rejected: float | None, file: str) -> None:
         raise SourceError(f"no photo is left for the training split: {found}{lost and f'; {lost}'}{cure}")
 
 
-def _notes(data_set: DataSet, read: ReadFacts, joined: JoinFacts, decision: Decision, counts: SplitCounts) -> list[str]:
+def _notes(facts: DataSetFacts) -> list[str]:
+    data_set, read, joined, decision = facts.data_set, facts.read, facts.joined, facts.decision
     notes = sorted(read.notes, key=lambda note: (read.notes[note], note))
     if joined.repeated:
         where = joined.repeated.names(at=1)
@@ -118,7 +148,7 @@ def _notes(data_set: DataSet, read: ReadFacts, joined: JoinFacts, decision: Deci
     more = ", ..." if len(files) > 3 else ""
     examples = ", ".join(path_below(data_set.captions, path) for path in files[:3])
     notes.append(f"source: {data_set.layout.name} ({examples}{more})")
-    notes.append(_split_note(data_set, decision, counts))
+    notes.append(_split_note(data_set, decision, facts.counts))
     if joined.respelt:
         count = count_photos(joined.respelt.count)
         notes.append(f"{count} found by another spelling of the name: {joined.respelt.names(at=1)}")
@@ -141,9 +171,9 @@ def _split_note(data_set: DataSet, decision: Decision, counts: SplitCounts) -> s
     return f"splits: {reason}by a hash of the photo id: {divided or 'no photos'}"
 
 
-def _warnings(joined: JoinFacts, decision: Decision, counts: SplitCounts, rejected: RejectionCounts) -> list[str]:
+def _warnings(facts: DataSetFacts, rejected: RejectionCounts) -> list[str]:
     """What is unusual in a data set, and what the user can do about it."""
-    warnings = []
+    joined, decision, counts, warnings = facts.joined, facts.decision, facts.counts, []
     others = RejectionCounts({key: found for key, found in rejected.select("file").found.items() if key[1] in TOLD})
     if told := named_reasons(others):
         warnings.append(f"files that are not used: {told}")
@@ -152,14 +182,20 @@ def _warnings(joined: JoinFacts, decision: Decision, counts: SplitCounts, reject
             f"--shares overrules the splits from {decision.overruled.said_by}: now in train are "
             f"{count_photos(counts.leaked.count)} of dev and test: {counts.leaked.names(at=1)}"
         )
-    if unused := rejected.found.get(("unused", "no captions")):
+    # Of several data sets another one may use the photo.
+    if not facts.data_set.name and (unused := rejected.found.get(("unused", "no captions"))):
         warnings.append(f"{count_photos(unused.count)} that no caption names, not used: {unused.names()}")
     if other := joined.other_endings:
         names = other.names(at=1)
         warnings.append(f"{count_photos(other.count)} may have another ending in the captions: {names}?")
     if heic := counts.unreadable:
         warnings.append(f"{count_photos(heic.count)} in HEIC, which is not read; convert to JPEG: {heic.names()}")
-    dev = counts.photos["dev"]
+    return warnings
+
+
+def _size_warnings(counts: SplitCounts) -> list[str]:
+    """What the splits lack, of all data sets together."""
+    dev, warnings = counts.photos["dev"], []
     if counts.photos.total() and not dev:
         warnings.append(
             "dev has no photo, so these records cannot be trained on: name some as dev, or divide all photos anew, for "

@@ -17,6 +17,7 @@ from beam_jobs.sources.json_files import JsonFiles
 from beam_jobs.sources.parquet import Parquet
 from beam_jobs.sources.table import Table
 from beam_jobs.sources.webdataset import WebDataset
+from tfcaption.records.dataset_info import Rejection
 from tfcaption.runtime.paths import is_hidden, is_local
 
 LAYOUTS: tuple[type[Source], ...] = (
@@ -61,6 +62,8 @@ class DataSet:
     output: str | None = None  # folder that the job writes; its files are not part of the data set
     photos_as_named: bool = False  # names in the captions are paths below `images`, and nothing is listed
     photos_in_files: bool = False  # photos are parts of files (tars), see `Source.photo_files`
+    name: str = ""  # of one of several data sets that become one; its photos' ids begin with it
+    files_of_others: tuple[Path, ...] = ()  # that hold the captions of the other data sets
 
     @property
     def folder(self) -> Path:
@@ -69,7 +72,15 @@ class DataSet:
 
     def for_workers(self) -> "DataSet":
         """The same without most of its files, which workers get as parts; a step of a pipeline must stay small."""
-        return replace(self, files=self.files[:_TOLD_FILES])
+        return replace(self, files=self.files[:_TOLD_FILES], files_of_others=())
+
+    def own_id(self, name: str) -> str:
+        """The id of a photo or of a rejection in the records, from that within this data set."""
+        return f"{self.name}/{name}" if self.name else name
+
+    def own(self, rejection: Rejection) -> Rejection:
+        """A rejection with the id that it has in the records."""
+        return rejection.model_copy(update={"id": self.own_id(rejection.id)})
 
 
 def find_data_set(

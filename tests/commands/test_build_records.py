@@ -17,6 +17,7 @@ from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.photos import encoded, heif, picture
 from tests.support.records import build, damage, read_all
 from tests.support.sources import SmallDataset
+from tfcaption import inspect
 from tfcaption.inspection.verification import inspect_records
 from tfcaption.preprocessing.tokenizer import Tokenizer
 from tfcaption.records.dataset_info import load_dataset_info
@@ -54,6 +55,43 @@ def test_the_vocabulary_counts_the_training_split_only(source, tmp_path):
     }
     # dev: 4 x "a photo of ?" with ? unknown, and 12 zebras
     assert info.splits["dev"].oov_rate == pytest.approx(16 / 28)
+
+
+def test_words_of_another_vocabulary_keep_their_ids_and_own_words_follow(source, sample_records, tmp_path, capsys):
+    given = [*SPECIAL_TOKENS, "zebra", "photo"]
+    (tmp_path / "vocabulary.txt").write_text("".join(f"{word}\n" for word in given))
+    assert build(source, tmp_path / "out", "--vocabulary", str(tmp_path / "vocabulary.txt")) == 0
+    info, found = read_all(tmp_path / "out")
+    words = load_vocabulary(tmp_path / "out").words
+    assert words == [*given, "a", "of", "b", "c", "d", "e", "f"]  # by falling count, then by spelling
+    counts = dict(zip(words, info.word_counts, strict=True))
+    assert counts["zebra"] == 0 and counts["photo"] == counts["of"] == 12
+    ids = {word: index for index, word in enumerate(words)}
+    for _, record in found.values():
+        for caption, tokens in zip(record.captions, record.token_ids, strict=True):
+            assert tokens[1:-1] == [ids.get(word, 1) for word in caption.lower().removesuffix(" .").split()]
+    assert inspect_records(tmp_path / "out").faults == []
+    (tmp_path / "out" / "vocabulary.txt").unlink()
+    assert inspect.main([str(tmp_path / "out"), "--repair"]) == 1
+    assert "vocabulary.txt: words that occur in no caption" in capsys.readouterr().out
+
+    capsys.readouterr()
+    assert build(source, tmp_path / "out", "--vocabulary", str(sample_records)) == 1
+    assert f"with other settings: vocabulary was {info.settings.vocabulary}, is " in capsys.readouterr().err
+    assert build(source, tmp_path / "out", "--vocabulary", str(sample_records), "--overwrite") == 0
+    before = load_vocabulary(sample_records).words
+    assert load_vocabulary(tmp_path / "out").words[: len(before)] == before
+    for tokenizer, message in (
+        ("unicode", "is of --tokenizer words, not unicode"),
+        ("wordpiece:100", "no word can be"),
+    ):
+        flags = ["--vocabulary", str(sample_records), "--tokenizer", tokenizer]
+        assert build(source, tmp_path / "other", *flags) == 1 and message in capsys.readouterr().err
+    assert build(source, tmp_path / "new", "--vocabulary", str(tmp_path)) == 0  # a folder with a vocabulary.txt
+    for wrong in (source.texts, source.texts / "Flickr_8k.trainImages.txt"):
+        assert build(source, tmp_path / "other", "--vocabulary", str(wrong)) == 1
+        assert f"error: --vocabulary {wrong}" in (error := capsys.readouterr().err) and "name a run dir" in error
+    assert not (tmp_path / "other").exists()
 
 
 def test_long_captions_are_cut_counted_and_told(source, tmp_path, capsys):

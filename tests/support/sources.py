@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from beam_jobs.execution.counting import Some
 from beam_jobs.sources.assignment import SplitCounts, assign, unassigned
 from beam_jobs.sources.base import CaptionedPhoto
 from beam_jobs.sources.decision import decide
@@ -14,7 +15,7 @@ from beam_jobs.sources.held_out import HeldOut
 from beam_jobs.sources.items import ReadFile
 from beam_jobs.sources.joining import Group, JoinContext, JoinedPhoto, JoinFacts
 from beam_jobs.sources.parts import ReadFacts, parts_of, read_part
-from beam_jobs.sources.plan import make_plan
+from beam_jobs.sources.plan import DataSetFacts, make_plan
 from beam_jobs.sources.reader import find_data_set
 from tfcaption.records.dataset_info import Rejection
 
@@ -72,7 +73,7 @@ def read_source(images, captions, *, held_out=None, allow_overlap=False, **optio
     for kind in ("caption", "file"):
         found.rejections += [each for each in later if each.kind == kind]
     found.rejections += sorted((each for each in later if each.kind in ("photo", "unused")), key=lambda each: each.id)
-    plan = make_plan(data_set, read, joined, decision, counts, allow_overlap=allow_overlap)
+    plan = make_plan([DataSetFacts(data_set, read, joined, decision, counts)], Some(), allow_overlap=allow_overlap)
     found.notes, found.warnings = [*plan.notes], [*plan.warnings]
     found.captions_in, found.photos_in = plan.captions_in, plan.photos_in
     found.accounted = {Path(own) for own, part in accounted.items() if part is None or part in decision.lists}

@@ -45,7 +45,7 @@ def records_job(images, captions, output, flags=FLAGS):
     output.mkdir()
     data_set = find_data_set(images, captions)
     pipeline = beam.Pipeline(options=beam_options(flags, output=str(output)))
-    add_steps(pipeline, RecordsJob(data_set.for_workers(), SETTINGS, str(output)), parts_of(data_set))
+    add_steps(pipeline, RecordsJob([data_set.for_workers()], SETTINGS, str(output)), parts_of(data_set))
     return pipeline.run().job.proto_pipeline
 
 
@@ -94,14 +94,15 @@ def test_photos_go_to_their_shards_before_they_are_opened(job):
 
 def test_a_few_hundred_bytes_per_photo_are_shuffled(sample):
     data_set = find_data_set(*sample)
-    found = [each for part in parts_of(data_set) for each in ReadPart(data_set).process(part, {})]
+    found = [each for part in parts_of(data_set) for each in ReadPart([data_set]).process(part, {})]
     read = ReadFacts()
     for each in found:
-        if isinstance(each, TaggedOutput) and isinstance(each.value, ReadFacts):
-            read.merge(each.value)
+        if isinstance(each, TaggedOutput) and isinstance(each.value, dict):
+            read.merge(each.value[0])
     batches = [batch for bucket, batch in (each for each in found if isinstance(each, tuple)) if bucket == 0]
     assert len(batches) == sum(isinstance(each, tuple) for each in found)  # of 60 photos there is one bucket
-    joined = [each for each in JoinPhotos(data_set, "words", "").process((0, batches), read) if isinstance(each, bytes)]
+    joining = JoinPhotos([data_set], "words", "").process((0, batches), {0: read})
+    joined = [each for each in joining if isinstance(each, bytes)]
     (chunk,) = map(pickle.loads, joined)
     letters = sum(len(caption) for photo, _ in chunk.photos for caption in photo.captions)
     assert len(chunk.photos) == 60 and chunk.first

@@ -107,7 +107,7 @@ def repair_records(folder: Path, tokenize: Tokenize, given: Mapping[str, Any] | 
     repair.command = _build_command(folder, settings)
     repair.rebuild = contents.faults
     rejections = _rejections(folder, repair)
-    words = _vocabulary(folder, contents, repair)
+    words = _vocabulary(folder, contents, info, repair)
     if words and not repair.rebuild:
         rebuilt = _rebuild_info(info, settings, contents, rejections, words)
         if _lost_photos(info, contents, repair):
@@ -247,7 +247,7 @@ def _rejections(folder: Path, repair: Repair) -> list[Rejection]:
         return []
 
 
-def _vocabulary(folder: Path, contents: _Contents, repair: Repair) -> list[str]:
+def _vocabulary(folder: Path, contents: _Contents, info: DatasetInfo | None, repair: Repair) -> list[str]:
     """The vocabulary from its file or, if that differs from the shards, from the shards; empty if both fail."""
     known = {token: word for token, word in contents.words.items() if token >= len(SPECIAL_TOKENS)}
     try:
@@ -257,7 +257,7 @@ def _vocabulary(folder: Path, contents: _Contents, repair: Repair) -> list[str]:
     except RecordError:
         pass
     words = [*SPECIAL_TOKENS, *(known[token] for token in sorted(known))]
-    if max(known, default=0) != len(words) - 1:
+    if max(known, default=0) != len(words) - 1 or (info and len(words) != info.vocabulary_size):
         repair.lost.append(f"{VOCABULARY_FILE}: words that occur in no caption of an intact shard")
         return []
     if not contents.faults:
@@ -316,7 +316,6 @@ def _write(folder: Path, name: str, text: str, repair: Repair) -> None:
 def _build_command(folder: Path, settings: RecordSettings) -> str:
     """The command that rebuilds the records."""
     options = {
-        "--source": settings.source if settings.source != "unknown" else "auto",
         "--image_size": settings.image_size,
         "--resize": settings.resize,
         "--tokenizer": "sentencepiece:FILE" if kind_of(settings.tokenizer) == SENTENCEPIECE else settings.tokenizer,
@@ -325,9 +324,13 @@ def _build_command(folder: Path, settings: RecordSettings) -> str:
         "--seed": settings.seed,
         "--shards": settings.shards or "auto",
     }
+    layouts = settings.source.split(" + ") if settings.source != "unknown" else ["auto"]
     arguments = " ".join(f"{key} {shlex.quote(str(value))}" for key, value in options.items())
+    arguments = f"--source {' '.join(map(shlex.quote, layouts))} {arguments}"
     if settings.shares != DEFAULT_SHARES:  # with which the data set's own splits count
         arguments += f" --shares {' '.join(f'{settings.shares[split]:g}' for split in SPLITS)}"
+    if settings.vocabulary:
+        arguments += " --vocabulary VOCABULARY"
     return (
         f"python -m beam_jobs.build_records --images PHOTOS --captions CAPTIONS {arguments} "
         f"--output {shlex.quote(str(folder))} --overwrite"

@@ -3,10 +3,18 @@
 Imports no TensorFlow before it learns pieces.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tfcaption.records.statistics import VocabularyCounts
-from tfcaption.records.vocabulary import SENTENCEPIECE, UNICODE, WORDPIECE, WORDS, kind_of, vocabulary_words
+from tfcaption.records.vocabulary import (
+    SENTENCEPIECE,
+    SPECIAL_TOKENS,
+    UNICODE,
+    WORDPIECE,
+    WORDS,
+    kind_of,
+    vocabulary_words,
+)
 from tfcaption.runtime.errors import UsageError
 
 FEWEST_PIECES = 100
@@ -32,16 +40,19 @@ def check_tokenizer(name: str) -> str:
     )
 
 
-def learn_vocabulary(word_counts: Mapping[str, int], tokenizer: str, *, min_count: int) -> VocabularyCounts:
+def learn_vocabulary(
+    word_counts: Mapping[str, int], tokenizer: str, *, min_count: int, first: Sequence[str] = SPECIAL_TOKENS
+) -> VocabularyCounts:
     """The vocabulary of a data set.
 
     Args:
         word_counts: of each word of the data set, in its training split, so it may be 0.
         tokenizer: as `RecordSettings.tokenizer` names it.
         min_count: the least count of a word or piece.
+        first: a vocabulary that it begins with, of tokenizers whose tokens are words.
     """
     if kind_of(tokenizer) != WORDPIECE:
-        return VocabularyCounts.of(vocabulary_words(word_counts, min_count), word_counts)
+        return VocabularyCounts.of(vocabulary_words(word_counts, min_count, first), word_counts)
     # here: the words of most data sets are counted in a process that never starts TensorFlow
     from tfcaption.preprocessing.wordpieces import learn_pieces, split_into_pieces
 

@@ -77,6 +77,8 @@ class RecordSettings(BaseModel):
     shards: int | None  # of the largest split; None: from the number of photos
     shares: dict[str, float]  # of each split, where no split file decides
     pillow_version: str  # its decoder and resize filter
+    # sha256 of the words of another data set that the vocabulary begins with; empty: of none.
+    vocabulary: str = Field(default="", exclude_if=lambda value: not value)
 
 
 class DatasetInfo(BaseModel):

@@ -62,17 +62,23 @@ def kind_of(tokenizer: str) -> str:
     return tokenizer.partition(":")[0]
 
 
-def vocabulary_words(counts: Mapping[str, int], min_count: int) -> list[str]:
+def vocabulary_words(counts: Mapping[str, int], min_count: int, first: Sequence[str] = SPECIAL_TOKENS) -> list[str]:
     """The vocabulary: special tokens, then the words that occur `min_count` times or more.
 
     The words are sorted by falling count, and words of equal count alphabetically.
+
+    Args:
+        counts: of every word.
+        min_count: the least count of a word.
+        first: a vocabulary, all of whose words come first and in their order, whatever their counts.
     """
-    kept = [word for word, count in counts.items() if count >= min_count and word not in SPECIAL_TOKENS]
-    return [*SPECIAL_TOKENS, *sorted(kept, key=lambda word: (-counts[word], word))]
+    known = set(first)
+    kept = [word for word, count in counts.items() if count >= min_count and word not in known]
+    return [*first, *sorted(kept, key=lambda word: (-counts[word], word))]
 
 
 def load_vocabulary(folder: Path, tokenizer: str = WORDS) -> Vocabulary:
-    """Read `vocabulary.txt` of a records or run folder: one token per line, in the order of the token ids.
+    """Read `vocabulary.txt` of a records or run folder.
 
     Args:
         folder: of the records or the run.
@@ -81,13 +87,22 @@ def load_vocabulary(folder: Path, tokenizer: str = WORDS) -> Vocabulary:
     Raises:
         RecordError: the file is missing or invalid, or the tokenizer's model is missing or another one.
     """
-    path = folder / VOCABULARY_FILE
+    model = load_tokenizer_model(folder / MODEL_FILE, tokenizer)
+    return Vocabulary(read_vocabulary(folder / VOCABULARY_FILE), tokenizer, model)
+
+
+def read_vocabulary(path: Path) -> list[str]:
+    """Read a vocabulary: one token per line, in the order of the token ids.
+
+    Raises:
+        RecordError: the file is missing or invalid.
+    """
     if not path.is_file():
         raise RecordError(f"{path}: no such file")
     words = path.read_text(encoding="utf-8").split("\n")[:-1]
     if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS or len(set(words)) != len(words):
         raise RecordError(f"{path}: must begin with {' '.join(SPECIAL_TOKENS)} and contain each word once")
-    return Vocabulary(words, tokenizer, load_tokenizer_model(folder / MODEL_FILE, tokenizer))
+    return words
 
 
 def load_tokenizer_model(path: Path, tokenizer: str) -> bytes:
