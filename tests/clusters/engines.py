@@ -31,6 +31,7 @@ _OPENED = [
     *("sun.nio.ch", "sun.nio.cs", "sun.security.action", "sun.util.calendar"),
 ]
 _JAVA = ["java", "-Xmx1g", *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED)]
+_TASK_HEAP = "-Xmx2560m"  # Beam keeps up to 100 messages of 10 MB from a worker
 
 
 @dataclass
@@ -73,10 +74,10 @@ def flink(logs: Path, python: Path) -> Iterator[Engine]:
             processes,
         )
         # With Beam on Flink's own class path, a worker process outlives the step that started it.
-        command = [*_JAVA, "-cp", f"{home}/jars/*:{job_server}"]
+        class_path = ["-cp", f"{home}/jars/*:{job_server}"]
         entry = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
         config = _flink_config(logs / "manager", manager, manager)
-        processes.start("manager", manager, *command, entry, "--configDir", config)
+        processes.start("manager", manager, *_JAVA, *class_path, entry, "--configDir", config)
         _wait(processes, "manager", lambda: _read(f"{url}/overview"))
 
         def task_manager(number: int, host: Host) -> Callable[[], None]:
@@ -85,7 +86,7 @@ def flink(logs: Path, python: Path) -> Iterator[Engine]:
                 before = _read(f"{url}/taskmanagers").count('"id"')
                 config = _flink_config(logs / name, manager, host)
                 entry = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-                processes.start(name, host, *command, entry, "--configDir", config)
+                processes.start(name, host, *_JAVA, _TASK_HEAP, *class_path, entry, "--configDir", config)
                 _wait(processes, name, lambda: _read(f"{url}/taskmanagers").count('"id"') > before)
 
             return start
@@ -164,7 +165,7 @@ def _flink_config(folder: Path, manager: Host, host: Host) -> Path:
         "taskmanager.cpu.cores": 1,
         "taskmanager.memory.framework.heap.size": "128m",
         "taskmanager.memory.framework.off-heap.size": "128m",
-        "taskmanager.memory.task.heap.size": "512m",
+        "taskmanager.memory.task.heap.size": "2g",
         "taskmanager.memory.task.off-heap.size": "64m",
         "taskmanager.memory.managed.size": "256m",
         "taskmanager.memory.network.min": "128m",
@@ -173,6 +174,7 @@ def _flink_config(folder: Path, manager: Host, host: Host) -> Path:
         "taskmanager.memory.jvm-overhead.min": "192m",
         "taskmanager.memory.jvm-overhead.max": "192m",
         "classloader.resolve-order": "parent-first",
+        "cluster.uncaught-exception-handling": "FAIL",  # else a task manager without memory waits for ever
         # A task manager that was killed is missed after some seconds, not fifty.
         "heartbeat.interval": 1000,
         "heartbeat.timeout": 8000,
