@@ -1,7 +1,7 @@
 """SentencePiece (Kudo and Richardson 2018, arXiv:1808.06226): pieces of captions by a model that the user brings.
 
-Captions are split by TensorFlow Text, as they are written: the model has its own normalization. Pieces are joined by
-TensorFlow alone.
+Captions are split by TensorFlow Text, as they are written but for line breaks: the model has its own normalization.
+Pieces are joined by TensorFlow alone.
 """
 
 import re
@@ -28,7 +28,8 @@ def split_into_sentencepieces(captions: tf.Tensor, model: bytes) -> tf.RaggedTen
         unknown = tokenizer.string_to_id(_UNKNOWN)
     except tf.errors.OpError as error:
         raise UsageError("--tokenizer sentencepiece: the file is no SentencePiece model") from error
-    ids = tokenizer.tokenize(captions)
+    # A piece with a line break would be two lines of `vocabulary.txt`, and move the ids of all pieces after it.
+    ids = tokenizer.tokenize(tf.strings.regex_replace(captions, r"[\r\n]", " "))
     return ids.with_flat_values(
         tf.where(ids.flat_values == unknown, SPECIAL_TOKENS[OOV], tokenizer.id_to_string(ids.flat_values))
     )

@@ -7,7 +7,7 @@ import tensorflow_text as tf_text
 from tests.support.sentencepiece import model_of
 from tests.tfcaption.preprocessing.test_tokenizer import CAPTIONS_OF_SCRIPTS
 from tfcaption.preprocessing.tokenizer import Tokenizer, split_words
-from tfcaption.records.vocabulary import OOV, SPECIAL_TOKENS, Vocabulary, left_right_tokens, model_name
+from tfcaption.records.vocabulary import OOV, SPECIAL_TOKENS, Vocabulary, left_right_tokens, model_name, read_vocabulary
 
 CAPTIONS = [*CAPTIONS_OF_SCRIPTS, "The dogs' toys aren't RED, (at all) ...", "  two   spaces ", "<pad> <0xE4> ##s"]
 
@@ -54,6 +54,14 @@ def test_captions_stay_as_they_are_written_and_what_has_no_piece_is_oov():
     (tokens,) = tokenizer.encode(["A Dog, 狗 A"], max_words=99)
     assert tokenizer.decode(tf.constant(tokens)).numpy().decode() == "A Dog, <oov> A"
     assert tokenizer.decode_each(tf.constant(tokens)).numpy().tolist()[1:4] == [b"A", b"Dog", b","]
+
+
+def test_a_line_break_in_a_caption_is_a_space_since_each_piece_is_a_line_of_the_vocabulary(tmp_path):
+    model = model_of(["▁", "▁a", "▁dog", "\n", "\r", "\n▁dog"])
+    (pieces,) = split_words(["a\ndog\r\na\rdog\n"], model_name(model), model)
+    assert pieces == ["▁a", "▁dog", "▁a", "▁dog"]
+    (tmp_path / "vocabulary.txt").write_text("".join(f"{piece}\n" for piece in (*SPECIAL_TOKENS, *pieces[:2])))
+    assert read_vocabulary(tmp_path / "vocabulary.txt")[4:] == pieces[:2]
 
 
 def test_whole_words_are_those_that_begin_a_word():
