@@ -4,6 +4,7 @@ All traffic, the cache and the login are those of `huggingface_hub` (the extra `
 HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ PREFIX = "hf://"
 # What an export consists of, as patterns of the hub: `*` also stands for slashes. Nothing else is downloaded.
 EXPORT_FILES = ("saved_model.pb", "fingerprint.pb", "variables/*", "assets/*", "assets.extra/*")
 CARD_FILE = "README.md"
+_OF_DISKS = {*(errno.ENOSPC, errno.EDQUOT, errno.EROFS), *(errno.EACCES, errno.EPERM, errno.ENOTDIR)}
 
 
 class HubError(TfcaptionError, OSError):
@@ -132,5 +134,7 @@ class HubModel:
             fix = f"{log_in} of one who may do that" if status in (401, 403) else "try again later"
             raise HubError(f"{self}: {hub} answers with status {status}; {fix}") from error
         except Exception as error:  # of the connection, whose library changes with the version of the client
-            detail = f"{type(error).__name__}: {error}".partition("\n")[0]
-            raise HubError(f"{self}: {detail}; {connection}, and run the same command again") from error
+            detail, fix = f"{type(error).__name__}: {error}".partition("\n")[0], connection
+            if isinstance(error, OSError) and error.errno in _OF_DISKS:
+                fix = f"make room, or name another folder than {constants.HF_HOME} by HF_HOME"
+            raise HubError(f"{self}: {detail}; {fix}, and run the same command again") from error

@@ -104,6 +104,17 @@ def test_what_cannot_be_downloaded_is_named_with_the_cure_in_one_line(hub):
         find_model("hf://me/a--b")
 
 
+def test_a_cache_that_cannot_be_written_is_no_fault_of_the_connection(hub, environment, tmp_path):
+    hub.commit("me/mine", EXPORT)
+    (tmp_path / "file").write_bytes(b"")
+    environment(HF_HOME=tmp_path / "file" / "home")
+    with pytest.raises(
+        HubError, match=f"^hf://me/mine: .* name another folder than {tmp_path}/file/home by HF_"
+    ) as raised:
+        find_model("hf://me/mine")
+    assert "connection" not in str(raised.value)
+
+
 def test_an_upload_replaces_the_files_of_an_export_and_no_others(hub, tmp_path, environment):
     model = HubModel.parse("hf://me/mine")
     folder = tmp_path / "folder"
