@@ -99,11 +99,11 @@ def repair_records(folder: Path, tokenize: Tokenize, given: Mapping[str, Any] | 
     if info and given:
         raise RecordError(f"{folder / DATASET_FILE}: contains the settings; leave out --set {' '.join(given)}")
     names = _shard_names(folder, info)
-    seed = info.settings.seed if info else given.get("seed", 0)
-    tokenizer = info.settings.tokenizer if info else given.get("tokenizer", WORDS)
-    before = _vocabulary_before(folder, tokenizer)
-    contents = _read_shards(folder, names, seed, lambda captions: tokenize(captions, before))
-    settings = info.settings if info else _settings(contents, names, given, repair)
+    settings = info.settings if info else _settings(given, repair)
+    before = _vocabulary_before(folder, settings.tokenizer)
+    contents = _read_shards(folder, names, settings.seed, lambda captions: tokenize(captions, before))
+    if info is None:
+        settings = _completed(settings, contents, names, given)
     repair.command = _build_command(folder, settings)
     repair.rebuild = contents.faults
     rejections = _rejections(folder, repair)
@@ -207,9 +207,9 @@ def _add_shard(contents: _Contents, shard: SalvagedShard, photos: Sequence[Photo
             contents.image_size = image.width
 
 
-def _settings(contents: _Contents, names: Sequence[str], given: Mapping[str, Any], repair: Repair) -> RecordSettings:
-    """The settings of the records, from the shards, from `given`, and from the defaults for all others."""
-    known = {"image_size": contents.image_size or 224, "shards": _shards_option(contents, names)}
+def _settings(given: Mapping[str, Any], repair: Repair) -> RecordSettings:
+    """The settings of the records, from `given` and from the defaults for all others."""
+    in_shards = {"image_size": 224, "shards": None}  # see `_completed`
     assumed = {
         "source": "unknown",
         "resize": "squash",
@@ -222,9 +222,17 @@ def _settings(contents: _Contents, names: Sequence[str], given: Mapping[str, Any
     }
     repair.assumed = [f"{key}={value}" for key, value in assumed.items() if key not in given and key != "seed"]
     try:
-        return RecordSettings(**{**assumed, **known, **given})
+        return RecordSettings(**{**assumed, **in_shards, **given})
     except ValueError as error:
         raise RecordError(f"--set: {error}") from error
+
+
+def _completed(
+    settings: RecordSettings, contents: _Contents, names: Sequence[str], given: Mapping[str, Any]
+) -> RecordSettings:
+    """The settings with those that the shards show, unless they are given."""
+    shown = {"image_size": contents.image_size or settings.image_size, "shards": _shards_option(contents, names)}
+    return settings.model_copy(update={name: value for name, value in shown.items() if name not in given})
 
 
 def _shards_option(contents: _Contents, names: Sequence[str]) -> int | None:

@@ -115,6 +115,8 @@ def test_a_vocabulary_of_other_records_is_replaced(copy, sample_records):
     [
         (lambda copy: None, ["resize=crop"], "contains the settings"),
         (lambda copy: (copy / "dataset.json").unlink(), ["colour=red"], "colour"),
+        (lambda copy: (copy / "dataset.json").unlink(), ["tokenizer=chinese"], "RecordSettings\ntokenizer\n"),
+        (lambda copy: (copy / "dataset.json").unlink(), ["tokenizer=5"], "RecordSettings\ntokenizer\n"),
         (
             lambda copy: [path.unlink() for path in copy.iterdir() if path.name != "vocabulary.txt"],
             GIVEN,
