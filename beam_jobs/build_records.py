@@ -307,13 +307,12 @@ def _first_words(path: str | None, kind: str) -> tuple[str, ...]:
         raise UsageError(f"--vocabulary {path}: no word can be added to pieces of --tokenizer {kind}; leave it out")
     try:
         named = as_path(path)
-        if not named.is_dir():
-            return tuple(read_vocabulary(named))
-        if (named / DATASET_FILE).is_file():
-            theirs = kind_of(load_dataset_info(named).settings.tokenizer)
+        file = named / VOCABULARY_FILE if named.is_dir() else named
+        if file.name == VOCABULARY_FILE and (file.parent / DATASET_FILE).is_file():
+            theirs = kind_of(load_dataset_info(file.parent).settings.tokenizer)
             if theirs != kind:
                 raise UsageError(f"--vocabulary {path}: is of --tokenizer {theirs}, not {kind}; name that one")
-        return tuple(read_vocabulary(named / VOCABULARY_FILE))
+        return tuple(read_vocabulary(file))
     except RecordError as error:
         raise UsageError(f"--vocabulary {error}; name a run directory, records or a vocabulary.txt") from error
 

@@ -36,8 +36,13 @@ def atomic_file(folder: str, name: str) -> Iterator[BinaryIO]:
             if FileSystems.exists(temporary):
                 delete_files([temporary])
         if isinstance(error, OSError):  # Beam's own errors derive from it
-            raise JobFailed(f"{target}: cannot be written: {error}; fix that and run the job again") from error
+            raise cannot_be_written(target, error) from error
         raise
+
+
+def cannot_be_written(path: str, error: OSError) -> JobFailed:
+    """The error of a job that cannot write a file."""
+    return JobFailed(f"{path}: cannot be written: {error}; fix that and run the job again")
 
 
 def _upload_empty_part(stream: BinaryIO) -> None:

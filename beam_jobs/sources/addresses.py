@@ -52,8 +52,10 @@ class Addresses(Source):
         """
         found = (path.name for path, problem in entries_below(images) if not problem) if images.is_dir() else iter(())
         stems = (stem for name in found if (stem := _stem(name)))
-        kinds = Counter(_kind(stem) for stem in islice(stems, _PHOTOS_TO_TRY))
-        (kind, digits), _ = max(kinds.items(), key=lambda each: each[1], default=(("address", 0), 0))
+        tried = [*islice(stems, _PHOTOS_TO_TRY)]
+        kinds = Counter(map(_kind, tried)).most_common(1)
+        kind = kinds[0][0] if kinds else "address"
+        digits = _digits([stem for stem in tried if _kind(stem) == kind]) if kind == "line" else 0
         if NAMINGS[kind].by_line and len(files) > 1:
             raise SourceError(
                 f"--images {images}: photos are {NAMINGS[kind].said}, but several files have such lines "
@@ -77,7 +79,10 @@ class Addresses(Source):
         for number, text in text_lines(file, listing, span):
             where = f"{file.name}:{number}"
             cells = _caption_and_address(text)
-            name = naming.name(number - 1, cells[1], self._digits) if cells else ""
+            try:
+                name = naming.name(number - 1, cells[1], self._digits) if cells else ""
+            except ValueError:  # of `urlsplit`: a bracket without its pair
+                name = ""
             if cells is None or not name:
                 listing.reject("caption", where, "malformed line", f"not CAPTION<TAB>ADDRESS: {text[:80]!r}")
             else:
@@ -107,15 +112,25 @@ def _stem(name: str) -> str:
     return "" if suffix or name.startswith(".") else name
 
 
-def _kind(stem: str) -> tuple[str, int]:
-    """How a photo of this name is named, and the digits of its number if all have equally many."""
+def _kind(stem: str) -> str:
+    """How a photo of this name is named."""
     if re.fullmatch(r"\d+_\d+", stem):
-        return "line and crc32", 0
+        return "line and crc32"
     if re.fullmatch(r"\d{1,19}", stem):
-        padded = stem.startswith("0") and len(stem) > 1
-        return ("line", len(stem)) if padded else ("line" if int(stem) < _MOST_LINES else "crc32", 0)
+        return "line" if _is_padded(stem) or int(stem) < _MOST_LINES else "crc32"
     digest = {32: "md5", 40: "sha1", 64: "sha256"}.get(len(stem)) if re.fullmatch(r"[0-9a-f]+", stem) else None
-    return digest or "address", 0
+    return digest or "address"
+
+
+def _is_padded(number: str) -> bool:
+    return number.startswith("0") and len(number) > 1
+
+
+def _digits(numbers: Sequence[str]) -> int:
+    """The digits up to which numbers have zeros before them; 0 if they have none. Large numbers do not show it."""
+    padded = Counter(len(number) for number in numbers if _is_padded(number)).most_common(1)
+    digits, count = padded[0] if padded else (0, 0)
+    return digits if count > sum(len(number) < digits for number in numbers) else 0
 
 
 def _crc32(address: str) -> int:

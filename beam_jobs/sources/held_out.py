@@ -17,7 +17,9 @@ HELD_OUT_SPLITS = ("dev", "test")
 # NUMBER_SECRET.jpg of Flickr8k is NUMBER.jpg of Flickr30k; COCO_SPLIT2014_NUMBER.jpg of COCO 2014 is NUMBER.jpg of
 # COCO 2017.
 _NUMBERED = re.compile(r"(COCO_[a-z]+\d{4}_)?(\d+)(_[0-9a-f]{10})?\.jpe?g", re.ASCII | re.IGNORECASE)
-_UNIQUE_DIGITS = 9  # a number of so many is that of one photo, whatever the folder
+# A number like those of Flickr, or as long as those of COCO, is that of one photo, whatever the folder. A shorter one
+# with zeros before it is not: img2dataset counts the photos of each data set like that.
+_UNIQUE = re.compile(r"[1-9]\d{8,}|\d{12}", re.ASCII)
 
 
 def comparable(name: str) -> str:
@@ -40,7 +42,7 @@ def photo_number(name: str) -> tuple[str, bool]:
     if not numbered:
         return "", False
     prefix, number, secret = numbered.groups()
-    return number, bool(prefix or secret or len(number) >= _UNIQUE_DIGITS)
+    return number, bool(prefix or secret or _UNIQUE.fullmatch(number))
 
 
 def held_out_photos(paths: Iterable[str | Path]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from tfcaption.records.photo_names import CAPTION_COLUMNS, PHOTO_COLUMNS, usual_
 
 _READ_TO_RECOGNISE = 1 << 16  # bytes, at the beginning and at the end: the whole may be large
 _DECODER = json.JSONDecoder()
+_MOST_DEPTH = 8  # lists and objects in one another, in a text that ends in the middle of them
 _SPACE, _COMMA, _NAME = re.compile(r"\s*"), re.compile(r"\s*,"), re.compile(r'\s*("(?:[^"\\]|\\.)*")\s*:\s*')
 _KEY, _CAPTION = "photo", "caption"  # columns of an entry of `_captions_by_photo`
 Reader = Callable[[Path, Any, Listing, Columns], Iterator[CaptionLine]]
@@ -79,27 +80,35 @@ def form_of(path: Path) -> Form | None:
     return CAPTIONS_BY_PHOTO if begun and all(_is_captioned(*entry) for entry in begun.items()) else None
 
 
-def _begun(text: str, at: int = 0) -> Any:
-    """The value at a position of a text that may end in the middle of it; of a list then only the first element."""
+def _begun(text: str, at: int = 0, depth: int = 0) -> Any:
+    """The value at a position of a text that may end in the middle of it; of a list then only the first element.
+
+    None where lists and objects lie too deep in one another.
+    """
+    if depth > _MOST_DEPTH:
+        return None
     at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
     try:
         return _DECODER.raw_decode(text, at)[0]
     except (ValueError, RecursionError):
         opening = text[at : at + 1]
     if opening == "[":
-        first = _begun(text, at + 1)
+        first = _begun(text, at + 1, depth + 1)
         return [] if first is None else [first]
-    return dict(_begun_pairs(text, at + 1)) if opening == "{" else None
+    return dict(_begun_pairs(text, at + 1, depth + 1)) if opening == "{" else None
 
 
-def _begun_pairs(text: str, at: int) -> Iterator[tuple[str, Any]]:
+def _begun_pairs(text: str, at: int, depth: int) -> Iterator[tuple[str, Any]]:
     """The first keys and values of an object, whose text may end in the middle of it."""
     while pair := _NAME.match(text, at):
-        key = json.loads(pair[1], strict=False)
+        try:
+            key = json.loads(pair[1], strict=False)
+        except ValueError:  # an escape that JSON does not know
+            return
         try:
             value, at = _DECODER.raw_decode(text, pair.end())
         except (ValueError, RecursionError):
-            if (value := _begun(text, pair.end())) not in (None, [], {}):
+            if (value := _begun(text, pair.end(), depth)) not in (None, [], {}):
                 yield key, value
             return
         yield key, value
@@ -172,7 +181,7 @@ def _textcaps(path: Path, content: Any, listing: Listing, columns: Columns) -> I
             photo, image_id = entry.get("image_path") or entry["image_id"], entry.get("image_id")
         except (AttributeError, KeyError, TypeError) as error:
             raise SourceError(f"{where}: not an entry of TextCaps ({error!r})") from error
-        caption = entry.get("caption_str")
+        photo, caption = str(photo), entry.get("caption_str")
         if caption is None and photo in whole:
             continue
         listing.captions_in += 1
@@ -183,7 +192,7 @@ def _textcaps(path: Path, content: Any, listing: Listing, columns: Columns) -> I
             listing.reject("caption", where, "malformed line", "lacks caption_str and reference_strs")
         else:
             source_id = None if image_id is None else str(image_id)
-            yield CaptionLine(where, str(photo), caption, entry.get("set_name"), source_id, path, "set_name")
+            yield CaptionLine(where, photo, caption, entry.get("set_name"), source_id, path, "set_name")
 
 
 ROWS = Form("a list of objects", _rows)

@@ -22,9 +22,7 @@ class Sighting(NamedTuple):
     photo: str  # its id in the records
     split: str  # empty: none, or the photo is also seen by its number
     unused: Rejection | None = None  # where no caption names it
-    certain: bool = (
-        True  # False: seen by a number that may be that of another photo, unless another data set is certain
-    )
+    certain: bool = True  # False: its number may be that of another photo, unless another data set is certain
 
 
 def named(data_sets: Sequence[DataSet]) -> list[DataSet]:

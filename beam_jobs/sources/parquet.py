@@ -13,7 +13,7 @@ from pyarrow import types
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.rejections import NOT_DOWNLOADED
 from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, visible_files
-from beam_jobs.sources.columns import SPLIT_COLUMNS
+from beam_jobs.sources.columns import SPLIT_COLUMNS, value_of
 from beam_jobs.sources.rows import PhotoInRow, Row, find_columns, row_captions
 from beam_jobs.sources.text_files import WHOLE, Span
 from tfcaption.records.photo_names import PHOTO_COLUMNS, column_key, usual_column
@@ -142,7 +142,7 @@ def _begin(group: Any) -> int:
 
 def _photo(path: Path, row: Row, found: _Columns, listing: Listing) -> Any:
     """The photo of a row: its bytes are copied; a path is relative to the file's folder, as in a table."""
-    value = row.get(found.given.photo or "")
+    value = value_of(row, found.given.photo or "")
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     data = value.get("bytes") if isinstance(value, dict) else value

@@ -63,14 +63,12 @@ def _lines_in(stream: BinaryIO, span: Span) -> Iterator[list[bytes]]:
     if span.start:
         text.seek(span.start - 1)
         text.readline()  # of the span before, unless it is the end of its last line
-    begins, next_begins = (
-        (text.tell() if span.start else 0),
-        text.tell(),
-    )  # the first line begins at its byte-order mark
+    at = text.tell()
+    begins = at if span.start else 0  # the first line begins at its byte-order mark
     for line in text:
         if span.end is not None and begins >= span.end:
             return
-        begins = next_begins = next_begins + len(line)
+        begins = at = at + len(line)
         yield line.removesuffix(b"\n").removesuffix(b"\r").split(b"\r")
 
 

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.execution.paths import delete_files, paths_in
-from beam_jobs.execution.shard_writer import atomic_file
+from beam_jobs.execution.shard_writer import atomic_file, cannot_be_written
 from beam_jobs.sources.base import Location
 from tfcaption.runtime.paths import is_local
 
@@ -41,8 +41,12 @@ class UnpackedPhotos:
             self._file = atomic_file(folder, self._name)
             self._stream = self._file.__enter__()
         if name not in self._location_of:
-            self._stream.write(photo)
-            self._location_of[name] = Location(FileSystems.join(folder, self._name), self._size, len(photo))
+            path = FileSystems.join(folder, self._name)
+            try:
+                self._stream.write(photo)
+            except OSError as error:  # or the reader of the captions would take it for one of its own file
+                raise cannot_be_written(path, error) from error
+            self._location_of[name] = Location(path, self._size, len(photo))
             self._size += len(photo)
         return self._location_of[name]
 

@@ -85,10 +85,12 @@ def test_words_of_another_vocabulary_keep_their_ids_and_own_words_follow(source,
         ("unicode", "is of --tokenizer words, not unicode"),
         ("wordpiece:100", "no word can be"),
     ):
-        flags = ["--vocabulary", str(sample_records), "--tokenizer", tokenizer]
-        assert build(source, tmp_path / "other", *flags) == 1 and message in capsys.readouterr().err
+        for given in (sample_records, sample_records / "vocabulary.txt"):
+            flags = ["--vocabulary", str(given), "--tokenizer", tokenizer]
+            assert build(source, tmp_path / "other", *flags) == 1 and message in capsys.readouterr().err
     assert build(source, tmp_path / "new", "--vocabulary", str(tmp_path)) == 0  # a folder with a vocabulary.txt
-    for wrong in (source.texts, source.texts / "Flickr_8k.trainImages.txt"):
+    (tmp_path / "binary").write_bytes(b"\x89PNG")
+    for wrong in (source.texts, source.texts / "Flickr_8k.trainImages.txt", tmp_path / "binary"):
         assert build(source, tmp_path / "other", "--vocabulary", str(wrong)) == 1
         assert f"error: --vocabulary {wrong}" in (error := capsys.readouterr().err) and "name a run dir" in error
     assert not (tmp_path / "other").exists()

@@ -99,7 +99,10 @@ def read_vocabulary(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise RecordError(f"{path}: no such file")
-    words = path.read_text(encoding="utf-8").split("\n")[:-1]
+    try:
+        words = path.read_text(encoding="utf-8").split("\n")[:-1]
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: not UTF-8") from error
     if tuple(words[: len(SPECIAL_TOKENS)]) != SPECIAL_TOKENS or len(set(words)) != len(words):
         raise RecordError(f"{path}: must begin with {' '.join(SPECIAL_TOKENS)} and contain each word once")
     return words

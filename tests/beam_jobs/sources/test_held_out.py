@@ -45,6 +45,7 @@ def build(images, texts, output, *flags):
         ("val2014/COCO_val2014_000000000042.jpg", "train2017/000000000042.jpg", True),
         ("Images/1000268201_693b08cb0e.jpg", "1000268201.jpg", True),
         ("a/001.jpg", "b/001.jpg", False),
+        ("a/000000012.jpg", "b/000000012.jpg", False),  # of img2dataset
         ("1000268201_693b08cb0e.jpg", "1000268202.jpg", False),
         ("1_front.jpg", "1_back.jpg", False),
         ("IMG_0001.jpg", "IMG_0002.jpg", False),

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import resource
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from beam_jobs.build_records import main
+from beam_jobs.errors import JobFailed
 from beam_jobs.execution.reading import read_photo
 from beam_jobs.execution.rejections import RejectionCounts, check_rejected
 from beam_jobs.sources import SourceError, parts
@@ -85,6 +87,7 @@ def test_an_entry_of_textcaps_without_its_own_caption_has_all_of_its_photo_once(
         content = json.loads(path.read_text())
         for entry in content["data"]:
             entry.pop("caption_str", None)
+        content["data"].append({"image_path": [path.name], "reference_strs": ["A list ."]})  # there is no such photo
         path.write_text(json.dumps(content))
     photos = read_source(tmp_path, tmp_path).photos
     assert {Path(photo.id).stem: [*photo.captions] for photo in photos} == expected
@@ -110,6 +113,12 @@ def test_the_line_of_kaggle_s_flickr30k_that_lacks_a_bar_is_named(tmp_path):
 )
 def test_json_without_captions_is_of_no_form(content, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(content))
+    assert form_of(tmp_path / "a.json") is None
+
+
+@pytest.mark.parametrize("content", ["", "null", "[" * 70_000, '{"a":' * 70_000, r'{"\q": "a b c d"}'])
+def test_a_file_that_is_no_json_is_of_no_form_however_deep_it_is(content, tmp_path):
+    (tmp_path / "a.json").write_text(content)
     assert form_of(tmp_path / "a.json") is None
 
 
@@ -155,6 +164,25 @@ def test_downloaded_photos_are_found_by_how_programs_name_them_and_others_fail_n
     assert {Path(photo.id).name.partition(".")[0]: [*photo.captions] for photo in found.photos} == expected
     assert Counter((each.kind, each.reason) for each in found.rejections) == {("photo", "not downloaded"): 2}
     check_rejected(RejectionCounts.of(found.rejections), "photo", found.photos_in, 0.0, "")
+
+
+def test_large_numbers_have_no_zeros_before_them_and_small_ones_do(tmp_path):
+    lines = [f"a very typical bus {number}\thttps://x.org/{number}" for number in range(30)]
+    (tmp_path / "captions.tsv").write_text("\n".join(lines))
+    for number in range(30):
+        known.photo(tmp_path / f"{number:02d}.jpg")
+    photos = read_source(tmp_path, tmp_path).photos
+    assert {photo.id: photo.captions for photo in photos} == {
+        f"{number:02d}.jpg": (f"a very typical bus {number}",) for number in range(30)
+    }
+
+
+def test_a_line_whose_address_cannot_be_read_is_rejected_by_name(tmp_path):
+    known.photo(tmp_path / "a.jpg")
+    (tmp_path / "captions.tsv").write_text("a dog\thttps://x/a.jpg\na cat\thttps://[x/b.jpg\n")
+    found = read_source(tmp_path, tmp_path)
+    assert [photo.captions for photo in found.photos] == [("a dog",)]
+    assert [(each.id, each.reason) for each in found.rejections] == [("captions.tsv:2", "malformed line")]
 
 
 def test_photos_of_two_files_that_are_named_by_line_are_refused(tmp_path):
@@ -245,6 +273,26 @@ def test_parquet_without_photos_or_captions_is_an_error_with_the_cure(rows, mess
     known.parquet(tmp_path / "a.parquet", rows)
     with pytest.raises(SourceError, match=rf"a\.parquet: .*{message}"):
         read_source(tmp_path, tmp_path, output=str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("value", [{"path": "a.jpg"}, {"bytes": known.picture("a.jpg")}])
+def test_columns_with_dots_lead_to_the_photos_in_parquet(value, tmp_path):
+    known.photo(tmp_path / "a.jpg")
+    known.parquet(tmp_path / "a.parquet", [{"item": {"image": value}, "caption": "A dog ."}])
+    columns = Columns(f"item.image.{next(iter(value))}", "caption")
+    (photo,) = read_source(tmp_path, tmp_path, output=str(tmp_path / "out"), columns=columns).photos
+    assert photo.captions == ("A dog .",) and read_photo(*photo.location) == known.picture("a.jpg")
+
+
+def test_a_copy_of_photos_that_cannot_be_written_is_no_fault_of_the_parquet_file(tmp_path):
+    known.parquet(tmp_path / "a.parquet", [{"image": b"x" * 100_000, "caption": "A dog ."}])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(JobFailed, match=r"\.photos/00000: cannot be written: .*; fix that and run"):
+            read_source(tmp_path, tmp_path, output=str(tmp_path / "out"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_nested_values_may_be_null_in_any_row_of_parquet(tmp_path):
