@@ -203,12 +203,19 @@ def decoded_lines(lines: Iterable[tuple[int, bytes]], name: str, listing: Listin
             listing.reject("caption", f"{name}:{number}", "not UTF-8", detail)
 
 
-def visible_files(path: Path, *, below: bool = False) -> list[Path]:
-    """The file `path`, or the sorted files in the folder `path` (`below`: in all folders below it), not hidden ones."""
+def _all(_: Path) -> bool:
+    return True
+
+
+def visible_files(path: Path, accept: Callable[[Path], bool] = _all, *, below: bool = False) -> list[Path]:
+    """The file `path`, or the sorted files in the folder `path` (`below`: in all folders below it), not hidden ones.
+
+    Only accepted files count; the others, which may be all photos of a data set, are never in memory together.
+    """
     if not path.is_dir():
-        return [path]
+        return [path] if accept(path) else []
     files = (file for file, problem in entries_below(path) if not problem) if below else files_in(path)
-    return sorted(file for file in files if not is_hidden(file.relative_to(path)))
+    return sorted(file for file in files if not is_hidden(file.relative_to(path)) and accept(file))
 
 
 def caption_files(captions: Path, accept: Callable[[Path], bool]) -> list[Path]:
@@ -216,12 +223,11 @@ def caption_files(captions: Path, accept: Callable[[Path], bool]) -> list[Path]:
 
     A file named `metadata` counts in any folder below: it lies beside its photos.
     """
-    here = [path for path in visible_files(captions) if accept(path)]
-    return here or [
-        path
-        for path in visible_files(captions, below=True)
-        if (named_split(path.parent.name) or path.stem == "metadata") and accept(path)
-    ]
+
+    def beside_photos(path: Path) -> bool:
+        return bool(named_split(path.parent.name) or path.stem == "metadata") and accept(path)
+
+    return visible_files(captions, accept) or visible_files(captions, beside_photos, below=True)
 
 
 def holds_photo(path: Path) -> bool:

@@ -21,7 +21,7 @@ class Karpathy(Source):
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        return [path for path in visible_files(captions) if path.match("dataset_*.json")]
+        return visible_files(captions, lambda path: path.match("dataset_*.json"))
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""
@@ -37,7 +37,7 @@ class Coco(Source):
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        return [path for path in visible_files(captions) if path.match("captions_*.json")]
+        return visible_files(captions, lambda path: path.match("captions_*.json"))
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""

@@ -39,7 +39,7 @@ class Parquet(Source):
 
     def files(self, captions: Path) -> list[Path]:
         """See `Source.files`."""
-        return [path for path in visible_files(captions, below=True) if path.suffix.lower() == ".parquet"]
+        return visible_files(captions, lambda path: path.suffix.lower() == ".parquet", below=True)
 
     def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read`."""

@@ -60,7 +60,7 @@ class WebDataset(Source):
 
 
 def _tar_files(path: Path) -> list[Path]:
-    return [file for file in visible_files(path, below=True) if is_tar(file)]
+    return visible_files(path, is_tar, below=True)
 
 
 def _captioned_members(path: Path, listing: Listing) -> dict[str, list[Member]]:

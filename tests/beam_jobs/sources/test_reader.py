@@ -1,11 +1,12 @@
 """The Flickr8k layout, intact and damaged: a clear error, or a rejection with its name and reason."""
 
 import os
+import tracemalloc
 
 import pytest
 
 from beam_jobs.sources import SourceError, joining
-from beam_jobs.sources.reader import LAYOUTS
+from beam_jobs.sources.reader import LAYOUTS, known_layouts
 from beam_jobs.sources.splits import divide
 from tests.support.sources import SmallDataset, read_source
 from tfcaption.records.dataset_info import SPLITS
@@ -274,3 +275,21 @@ def test_photos_as_named_are_not_looked_for(source, tmp_path):
     locations = {photo.id: photo.location.path for photo in listing.photos}
     assert locations == {f"below/{name}.jpg": str(source.images / f"{name}.jpg") for name in ("a", "gone")}
     assert listing.rejections == []
+
+
+@pytest.mark.parametrize("layout", ["table", "webdataset", "parquet"])
+def test_files_of_captions_are_found_among_photos_without_all_their_names_in_memory(layout, tmp_path):
+    def peak(folders):
+        for folder in range(folders):
+            (tmp_path / str(folder)).mkdir(exist_ok=True)
+            for number in range(100):
+                (tmp_path / str(folder) / f"{number}.jpg").touch()
+        tracemalloc.start()
+        assert known_layouts()[layout].files(tmp_path) == []
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    peaks = []
+    for folders in (5, 5, 20, 20):  # one of two may have a cache of Python's to fill
+        peak(folders)
+    assert min(peaks[2:]) - min(peaks[:2]) < 15 * 100 * 100  # bytes; a path takes some 280
