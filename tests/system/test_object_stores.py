@@ -173,7 +173,7 @@ def upload(folder, target):
 def test_descriptions_and_records_are_read_from_a_store(sample_records, remote, tmp_path):
     upload(sample_records, remote / "records")
     found, expected = load_dataset(remote / "records"), load_dataset(sample_records)
-    assert (found.info, found.words) == (expected.info, expected.words)
+    assert (found.info, found.vocabulary) == (expected.info, expected.vocabulary)
     shards = [shard.name for shard in expected.shards("dev")]
     references = [
         read_references(f"{folder}/{name}" for name in shards) for folder in (remote / "records", sample_records)
