@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.conftest import IN_MEMORY
-from tests.support.records import read_all
-from tests.support.runs import config, evaluate, figures, hosts_of, outputs_of, step_losses, wait_for_steps
+from tests.support.host_data import records_and_vectors, settings_of
+from tests.support.runs import evaluate, figures, hosts_of, outputs_of, step_losses, wait_for_steps
 from tests.support.splits import batches_of, opened
 from tests.support.trainers import PLAIN
 from tfcaption.decoding.options import CaptionOptions
@@ -25,28 +24,7 @@ DEAD_PROXIES = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http:
 
 @pytest.fixture(scope="module")
 def data(sample, tmp_path_factory):
-    """Records of several dev shards, and a vector for each photo, so that no host builds an encoder."""
-    from beam_jobs.build_records import main
-    from beam_jobs.import_features import main as import_features
-
-    folder = tmp_path_factory.mktemp("shards")
-    images, texts = sample
-    arguments = ["--images", str(images), "--captions", str(texts), "--output", str(folder / "records")]
-    assert main([*arguments, "--image_size=32", "--min_count=1", "--shards=16", *IN_MEMORY]) == 0
-    info = load_dataset_info(folder / "records")
-    assert len([shard for shard in info.split("dev").shards if shard.records]) == 2
-    (folder / "npy").mkdir()
-    for index, photo in enumerate(read_all(folder / "records")[1]):
-        np.save(folder / "npy" / f"{photo}.npy", np.random.default_rng(index).normal(size=16).astype(np.float16))
-    arguments = ["--records", str(folder / "records"), "--input", str(folder / "npy")]
-    assert import_features([*arguments, "--output", str(folder / "vectors"), "--name", "vectors", *IN_MEMORY]) == 0
-    return folder / "records", folder / "vectors"
-
-
-def settings_of(run, data, epochs=2, **train):
-    settings = config(run, data[0], epochs, data[1], dropout=0.0, weights=None)
-    settings.train = settings.train.model_copy(update=train)
-    return settings
+    return records_and_vectors(sample, tmp_path_factory.mktemp("shards"))
 
 
 @pytest.mark.parametrize(
