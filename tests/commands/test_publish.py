@@ -10,6 +10,7 @@ from tests.support.runs import evaluate
 from tfcaption import publish
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.records.display import display_text
+from tfcaption.reporting.model_card import model_card
 from tfcaption.runs.checkpoints import load_captioner
 from tfcaption.runs.directory import load_run
 from tfcaption.runtime.paths import as_path
@@ -104,6 +105,20 @@ def test_what_cannot_be_published_is_refused_by_name(export, tmp_path, capsys):
     with pytest.raises(SystemExit):
         publish.main([str(export), "--to", str(tmp_path / "new"), "--license", "CC BY"])
     assert "--license CC BY: must be an abbreviation such as cc-by-4.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "units"),
+    [
+        ({}, "words"),  # exports of earlier versions do not name it
+        ({"tokenizer": "unicode"}, "words"),
+        ({"tokenizer": "wordpiece:900"}, "pieces of words"),
+        ({"tokenizer": "sentencepiece:0"}, "pieces of words"),
+    ],
+)
+def test_a_card_calls_tokens_words_only_where_they_are(tokenizer, units):
+    card = model_card("mine", tokenizer | {"vocabulary_size": 900}, [], address="mine")
+    assert f"knows 900 {units}." in card and f"only with the {units} of its vocabulary" in card
 
 
 def test_the_hub_reads_the_card(export, tmp_path):

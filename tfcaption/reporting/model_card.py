@@ -11,6 +11,7 @@ from tfcaption.evaluation.scores import METRICS
 from tfcaption.records.dataset_info import load_dataset_info
 from tfcaption.records.display import display_text
 from tfcaption.records.tfrecord import RecordError
+from tfcaption.records.vocabulary import UNICODE, WORDS, kind_of
 from tfcaption.runs.directory import RunError
 from tfcaption.runtime.paths import as_path
 
@@ -138,8 +139,14 @@ def _data(exported: Mapping[str, Any]) -> str:
         for split, photos in data.get("photos", {}).items()
     ]
     table = "\n".join(["| split | photos | captions |", "| --- | --- | --- |", *rows])
-    words = f" The model knows {exported['vocabulary_size']:,} words." if "vocabulary_size" in exported else ""
-    return f"Captions in the layout `{_source(exported)}`.{words}\n\n{table}"
+    size = exported.get("vocabulary_size")
+    known = f" The model knows {size:,} {_units(exported)}." if size else ""
+    return f"Captions in the layout `{_source(exported)}`.{known}\n\n{table}"
+
+
+def _units(exported: Mapping[str, Any]) -> str:
+    """What its tokens are; exports of earlier versions do not name their tokenizer, they have words."""
+    return "words" if kind_of(exported.get("tokenizer", WORDS)) in (WORDS, UNICODE) else "pieces of words"
 
 
 def _scores(evaluations: Sequence[Mapping[str, Any]]) -> str:
@@ -182,7 +189,8 @@ def _limits(exported: Mapping[str, Any]) -> str:
             f"- It learnt from {amount}. Of other kinds of photos it says what it has learnt to say of these.",
             "- A caption may be wrong and sound sure. Its score says how probable the words are, not whether they are "
             "true.",
-            "- It names frequent things, and only with the words of its vocabulary, in the language of its captions.",
+            f"- It names frequent things, and only with the {_units(exported)} of its vocabulary, in the language of "
+            "its captions.",
             "- What the training captions assume of people, it repeats.",
             "- The scores compare words with references of the same data set; they do not measure truth.",
         )
