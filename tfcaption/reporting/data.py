@@ -92,10 +92,19 @@ def read_runs(paths: Sequence[Path], split: str | None = None) -> tuple[str, lis
         The split, and the runs in the order of their paths.
 
     Raises:
-        RunError: a directory is not a run, is given twice, or was not evaluated; names the command that evaluates it.
+        RunError: a directory is not a run, is given twice, was not evaluated or was scored by other tokens than the
+            first; names the command that evaluates it.
     """
     split = split or _common_split(paths)
-    return split, [_read_run(name, path, split) for name, path in zip(_names(paths), paths, strict=True)]
+    runs = [_read_run(name, path, split) for name, path in zip(_names(paths), paths, strict=True)]
+    for path, run in zip(paths, runs, strict=True):
+        if run.tokenizer != runs[0].tokenizer:
+            name = runs[0].tokenizer.name
+            raise RunError(
+                f"{paths[0]} was scored with --score_tokenizer {name}, {path} with {run.tokenizer.name}, so they "
+                f"cannot be compared; run {_evaluation_of(paths, split)} --score_tokenizer {name}"
+            )
+    return split, runs
 
 
 def common_photos(runs: Sequence[EvaluatedRun]) -> list[str]:

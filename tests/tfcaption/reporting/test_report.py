@@ -561,8 +561,16 @@ def test_runs_that_cannot_be_compared_are_one_line_that_names_them(folder, tmp_p
     other = write_run(tmp_path / "other", folder / "records", evaluation(1, photos=elsewhere))
     torn = write_run(tmp_path / "torn", folder / "records", evaluation(1))
     (torn / "eval-dev" / "captions.jsonl").write_text('{"id": "dog.jpg"')
+    characters = evaluation(1, score_tokenizer="characters")
+    by_characters = write_run(tmp_path / "by_characters", folder / "records", characters)
     for arguments, message in (
         ([tmp_path / "none"], "none: no such run directory; train one with"),
+        (
+            [plain, by_characters],
+            f"{plain} was scored with --score_tokenizer treebank, {by_characters} with characters, so they cannot be "
+            "compared; run "
+            f"python -m tfcaption.evaluate --run {plain} {by_characters} --split dev --score_tokenizer treebank",
+        ),
         ([plain, other], "captioned no photo in common"),
         ([other], "has no photo other.jpg in its dev split"),
         ([torn], f"tfcaption.evaluate --run {torn} --split dev"),
