@@ -1,7 +1,7 @@
 """Rewards of sampled captions, for all photos of a batch at once: CIDEr-D and smoothed BLEU of token ids.
 
 They are those of `metrics.cider.Cider` and `metrics.bleu.sentence_bleu`, up to rounding. Here n-grams are numbers, and
-counts are arrays with a column for each caption of a photo: some ten times as fast, as training needs it.
+counts are arrays with a column for each caption of a photo, which is several times as fast.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
