@@ -136,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def load_weights(rerank: str | bool | None, runs: Sequence[Run], options: EvaluationOptions) -> RerankWeights | None:
-    """The weights that `--rerank` names, checked to be for these runs and this search; None where it names none.
+    """The weights that `--rerank` names, checked to be for these runs, search and tokens; None where it names none.
 
     Raises:
         UsageError: they cannot be read, or are for others, or must be fitted on too few photos.
@@ -146,10 +146,13 @@ def load_weights(rerank: str | bool | None, runs: Sequence[Run], options: Evalua
         check_photos(photos if options.limit is None else min(options.limit, photos))
     if not isinstance(rerank, str):
         return None
+    from tfcaption.metrics.score_tokenizers import tokenizer_for  # as in `print_scores`
+
     path = as_path(rerank)
     weights = read_weights(path)
     fingerprints = [run_fingerprint(run, options.checkpoint) for run in runs]
-    weights.check(path, fingerprints, candidate_search(options.search))
+    tokenizer = tokenizer_for(runs[0].info.settings.tokenizer, options.score_tokenizer)
+    weights.check(path, fingerprints, candidate_search(options.search), tokenizer.name)
     return weights
 
 

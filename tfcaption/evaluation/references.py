@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tfcaption.metrics.bleu import ReferenceNgrams, corpus_bleu
 from tfcaption.metrics.cider import Cider
-from tfcaption.metrics.score_tokenizers import TREEBANK, ScoreTokenizer, Tokenize, score_tokenizer, tokenizer_for
+from tfcaption.metrics.score_tokenizers import TREEBANK, ScoreTokenizer, Tokenize, tokenizer_for
 from tfcaption.metrics.tokens import ngrams
 from tfcaption.records.dataset_info import DATASET_FILE, DatasetInfo, load_dataset_info
 from tfcaption.records.examples import ids_of
@@ -52,7 +52,7 @@ def load_references(records: Path, split: str, tokenizer: str | None = None) -> 
         UsageError: there is no such tokenizer.
     """
     info = load_dataset_info(records)
-    chosen = score_tokenizer(tokenizer) if tokenizer else tokenizer_for(info.settings.tokenizer)
+    chosen = tokenizer_for(info.settings.tokenizer, tokenizer)
     split_files, training_files = _shard_files(records, info, split), _shard_files(records, info, "train")
     photos: list[list[str]] = []
     training: set[tuple[str, ...]] = set()

@@ -40,14 +40,16 @@ class RerankWeights(BaseModel):
     search: dict[str, Any]  # of the hypotheses, see `CaptionOptions.as_json`
     runs: list[str]  # their paths at that time
     fingerprints: list[str]  # of the runs, see `runs.fingerprint`
+    score_tokenizer: str = "treebank"  # of the consensus, and of the scores; files of earlier versions do not name it
 
-    def check(self, path: Path, fingerprints: Sequence[str], search: CaptionOptions) -> None:
-        """Check that they are for these runs, in this order, and for this search.
+    def check(self, path: Path, fingerprints: Sequence[str], search: CaptionOptions, score_tokenizer: str) -> None:
+        """Check that they are for these runs, in this order, for this search and these tokens.
 
         Args:
             path: of the file, for the message.
             fingerprints: of the runs.
             search: of the hypotheses.
+            score_tokenizer: its name.
 
         Raises:
             UsageError: they are for others.
@@ -63,6 +65,11 @@ class RerankWeights(BaseModel):
             raise UsageError(
                 f"--rerank {path}: its weights are for another search: {self.search}; give the options that were given "
                 "then, or fit new weights with --rerank alone"
+            )
+        if score_tokenizer != self.score_tokenizer:
+            raise UsageError(
+                f"--rerank {path}: its weights are for --score_tokenizer {self.score_tokenizer}, not "
+                f"{score_tokenizer}; name that one, or fit new weights with --rerank alone"
             )
 
 

@@ -103,6 +103,7 @@ def evaluate_reranked(
             search=options.search.as_json(),
             runs=[str(run.path) for run in runs],
             fingerprints=[run_fingerprint(run, options.checkpoint) for run in runs],
+            score_tokenizer=references.tokenizer.name,
         )
         described, details = f"{FOLDS} folds", {"ridges": found.ridges}
         predictions = dict(zip(features, found.predictions, strict=True))

@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tfcaption.decoding.options import CaptionOptions
-from tfcaption.metrics.score_tokenizers import ScoreTokenizer
 from tfcaption.runtime.errors import UsageError
+
+if TYPE_CHECKING:  # NumPy and the metrics take 0.2 s, which `evaluate --help` need not
+    from tfcaption.metrics.score_tokenizers import ScoreTokenizer
 
 LINES_FILE = "captions.jsonl"
 RERANKED_FOLDER = "reranked"
@@ -23,7 +25,7 @@ def candidate_search(search: CaptionOptions) -> CaptionOptions:
     return search.updated({"nbest": max(_CANDIDATES, search.available)})
 
 
-def score_protocol(tokenizer: ScoreTokenizer) -> str:
+def score_protocol(tokenizer: "ScoreTokenizer") -> str:
     """How scores are computed, for people."""
     return f"corpus scores, all raw references, {tokenizer.description} without punctuation"
 
@@ -51,7 +53,7 @@ class EvaluationOptions:
         if self.limit is not None and self.limit < 1:
             raise UsageError(f"--limit {self.limit}: must be at least 1")
 
-    def protocol(self, tokenizer: ScoreTokenizer, photos: int, *, searched: bool) -> str:
+    def protocol(self, tokenizer: "ScoreTokenizer", photos: int, *, searched: bool) -> str:
         """How the scores were computed, for people.
 
         Args:

@@ -47,12 +47,19 @@ _UNICODE = ScoreTokenizer("unicode", "words (characters of scripts without space
 SCORE_TOKENIZERS = {tokenizer.name: tokenizer for tokenizer in (TREEBANK, _CHARACTERS, _UNICODE)}
 
 
-def tokenizer_for(trained_on: str) -> ScoreTokenizer:
-    """The default for captions of some records: the Penn Treebank's where their tokens are words or pieces of words.
+def tokenizer_for(trained_on: str, name: str | None = None) -> ScoreTokenizer:
+    """The tokenizer for captions of some records: by default the Penn Treebank's where their tokens are words or pieces
+    of words.
 
     Args:
         trained_on: the tokenizer of the records, as `dataset.json` names it.
+        name: of a tokenizer that was chosen instead.
+
+    Raises:
+        UsageError: there is none of that name.
     """
+    if name is not None:
+        return score_tokenizer(name)
     return TREEBANK if trained_on.partition(":")[0] in ("words", "wordpiece") else _UNICODE
 
 

@@ -117,6 +117,10 @@ def test_weights_of_other_runs_or_of_another_search_are_refused_before_anything_
         ([str(changed), runs[1], *output, "--rerank", file], "its weights are for other runs, other checkpoints"),
         ([runs[0], "--rerank", file], "its weights are for other runs, other checkpoints"),
         ([*runs, *output, "--rerank", file, "--beam", "7"], "its weights are for another search"),
+        (
+            [*runs, *output, "--rerank", file, "--score_tokenizer", "characters"],
+            "its weights are for --score_tokenizer treebank, not characters; name that one, or fit new",
+        ),
         ([*runs, *output, "--rerank", str(broken)], "not a rerank.json"),
         ([*runs, *output, "--rerank", str(tmp_path / "none.json")], "no such file"),
         ([runs[0], "--rerank", "--limit", "4"], "4 photos cannot be divided into 5 folds"),
@@ -131,10 +135,11 @@ def test_weights_of_other_runs_or_of_another_search_are_refused_before_anything_
 
 
 def test_a_single_run_reranks_its_own_hypotheses_beside_its_scores(runs, capsys):
-    assert main([runs[0], "--rerank", "--limit", "6"]) == 0
+    assert main([runs[0], "--rerank", "--limit", "6", "--score_tokenizer", "unicode"]) == 0
     out = capsys.readouterr().out
     folder = Path(runs[0]) / "eval-dev-first-6" / "reranked"
     assert f"captions and scores: {folder}" in out and "reranked (5 folds)" in out
     weights = json.loads((folder / "rerank.json").read_text())
+    assert weights["score_tokenizer"] == "unicode"
     assert weights["features"] == ["run_1_log_prob", "run_1_mean_log_prob", "consensus", "words"]
     assert {len(line["nbest"]) for line in read(folder)[1]} == {5}

@@ -1,9 +1,13 @@
 """Tokens of captions in scripts without spaces, and scores by them."""
 
 import math
+import re
+import subprocess
+import sys
 
 import pytest
 
+from tfcaption import evaluate
 from tfcaption.metrics.corpus import corpus_scores
 from tfcaption.metrics.score_tokenizers import SCORE_TOKENIZERS, TREEBANK, score_tokenizer, tokenizer_for
 from tfcaption.runtime.errors import UsageError
@@ -67,6 +71,19 @@ def test_scores_by_characters_are_those_of_captions_with_spaces_between_characte
 )
 def test_the_tokenizer_of_scores_goes_by_that_of_the_records(of_records, expected):
     assert tokenizer_for(of_records) == expected
+
+
+def test_a_chosen_tokenizer_counts_whatever_the_records():
+    assert tokenizer_for("words", "characters") == SCORE_TOKENIZERS["characters"]
+
+
+def test_evaluate_offers_all_of_them_without_loading_the_metrics(capsys):
+    code = "import sys, tfcaption.evaluate; assert not {'numpy', 'tfcaption.metrics'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(SystemExit):
+        evaluate.main(["run", "--score_tokenizer", "jieba"])
+    error = capsys.readouterr().err
+    assert re.findall(r"\w+", error.partition("choose from ")[2].partition(")")[0]) == list(SCORE_TOKENIZERS)
 
 
 def test_an_unknown_tokenizer_is_refused_with_those_that_exist():
