@@ -21,6 +21,7 @@ class Sighting(NamedTuple):
 
     photo: str  # its id in the records
     split: str  # empty: none, or the photo is also seen by its number
+    data_set: str  # its name
     unused: Rejection | None = None  # where no caption names it
     certain: bool = True  # False: its number may be that of another photo, unless another data set is certain
 
@@ -64,15 +65,15 @@ def _unique_names(captions: Sequence[Path]) -> list[str]:
 def sightings(photo: JoinedPhoto, split: str, data_set: DataSet, own: OwnPaths) -> Iterator[tuple[str, Sighting]]:
     """What `compare` needs to know of a photo with captions: (what is the same in any data set, Sighting)."""
     name, (number, certain) = data_set.own_id(photo.id), photo_number(photo.id)
-    yield _place(str(photo.location), own), Sighting(name, "" if certain else split)
+    yield _place(str(photo.location), own), Sighting(name, "" if certain else split, data_set.name)
     if number:
-        yield number, Sighting(name, split, certain=certain)
+        yield number, Sighting(name, split, data_set.name, certain=certain)
 
 
 def sighting_of_unused(rejection: Rejection, data_set: DataSet, own: OwnPaths) -> tuple[str, Sighting]:
     """What `compare` needs to know of a photo that no caption of its data set names, from its rejection."""
     rejection = data_set.own(rejection)
-    return _place(rejection.detail, own), Sighting(rejection.id, "", rejection)
+    return _place(rejection.detail, own), Sighting(rejection.id, "", data_set.name, rejection)
 
 
 def _place(location: str, own: OwnPaths) -> str:
@@ -90,10 +91,15 @@ def compare(found: Iterable[Sighting]) -> tuple[tuple[str, str] | None, Rejectio
         no data set captions; None if it is not one.
     """
     found = sorted(found, key=lambda each: (each.photo, each.split))
-    held_out = [each for each in found if each.split in HELD_OUT_SPLITS]
-    trained = [each for each in found if each.split == "train"]
+    # The first of each data set: many photos of one may have the same number.
+    trained = {each.data_set: each for each in reversed(found) if each.split == "train"}
+    held_out = {each.data_set: each for each in reversed(found) if each.split in HELD_OUT_SPLITS}
+    pairs = sorted(
+        (ours, theirs) for name, ours in trained.items() for other, theirs in held_out.items() if name != other
+    )
     overlap = None
-    if held_out and trained and any(each.certain for each in found):
-        overlap = trained[0].photo, f"{held_out[0].split} as {held_out[0].photo}"
+    if pairs and any(each.certain for each in found):
+        ours, theirs = pairs[0]
+        overlap = ours.photo, f"{theirs.split} as {theirs.photo}"
     unused = [each.unused for each in found if each.unused is not None]
     return overlap, unused[0] if len(unused) == len(found) else None
