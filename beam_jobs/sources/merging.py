@@ -11,6 +11,7 @@ from beam_jobs.sources.held_out import HELD_OUT_SPLITS, photo_number
 from beam_jobs.sources.joining import JoinedPhoto
 from beam_jobs.sources.parts import OwnPaths
 from beam_jobs.sources.reader import DataSet
+from beam_jobs.sources.splits import named_split
 from beam_jobs.sources.text_files import normal_name
 from tfcaption.records.dataset_info import Rejection
 from tfcaption.runtime.paths import is_local
@@ -33,19 +34,31 @@ def named(data_sets: Sequence[DataSet]) -> list[DataSet]:
     of a file counts only where names differ by nothing else.
 
     Raises:
-        SourceError: captions are given twice, or the name cannot be part of an id.
+        SourceError: captions are given twice, are splits of one data set, or have a name that cannot be part of an id.
     """
     if len(data_sets) == 1:
         return [*data_sets]
+    _refuse_splits([each.captions for each in data_sets])
     names = _unique_names([each.captions for each in data_sets])
     for name, data_set in zip(names, data_sets, strict=True):
-        if normal_name(name) != name:
+        if not name or normal_name(name) != name:
             raise SourceError(f"--captions {data_set.captions}: ids would begin with {name!r}; rename it")
     files = [file for each in data_sets for file in each.files if not file.is_dir()]
     return [
         replace(each, name=name, files_of_others=tuple(file for file in files if file not in each.files))
         for name, each in zip(names, data_sets, strict=True)
     ]
+
+
+def _refuse_splits(captions: Sequence[Path]) -> None:
+    """Files of one folder whose names say splits are one data set; as several, all would be divided by a hash."""
+    splits = {path: split for path in captions if path.is_file() and (split := named_split(path.stem))}
+    if len(set(splits.values())) > 1 and len({path.parent for path in splits}) == 1:
+        folder = next(iter(splits)).parent
+        raise SourceError(
+            f"--captions {' '.join(map(str, splits))}: are splits of one data set; name their folder, --captions "
+            f"{folder}, so that their names say the splits"
+        )
 
 
 def _unique_names(captions: Sequence[Path]) -> list[str]:

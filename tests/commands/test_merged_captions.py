@@ -135,3 +135,15 @@ def test_names_of_data_sets_are_as_long_as_they_must_be(build, tmp_path):
     assert code == 1 and "names the same captions twice" in printed
     with pytest.raises(SystemExit):
         build(images, [*captions, captions[0]])
+
+
+def test_splits_of_one_data_set_are_not_merged_as_several(build, tmp_path):
+    write_photos(tmp_path / "photos", ["1.jpg", "2.jpg"])
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.csv").write_text("file,caption\n1.jpg,a dog\n")
+    code, printed = build([tmp_path / "photos"], [tmp_path / "train.csv", tmp_path / "test.csv"])
+    assert code == 1 and f"are splits of one data set; name their folder, --captions {tmp_path}" in printed
+    (tmp_path / "more").mkdir()
+    (tmp_path / "test.csv").rename(tmp_path / "more" / "dogs.csv")
+    code, printed = build([tmp_path / "photos"], [tmp_path / "train.csv", tmp_path / "more" / "dogs.csv"])
+    assert "are splits of one data set" not in printed
