@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.counting import some_of
-from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, caption_files, text_lines
-from beam_jobs.sources.text_files import WHOLE, Span, can_be_divided, file_lines
+from beam_jobs.sources.base import CaptionLine, Columns, DividedSource, Listing, caption_files, text_lines
+from beam_jobs.sources.text_files import Span, file_lines
 from tfcaption.records.folder_kinds import PHOTO_SUFFIXES
 from tfcaption.runtime.paths import entries_below
 
@@ -30,7 +30,7 @@ class Naming(NamedTuple):
     name: Callable[[int, str, int], str]  # of line (from 0), address, and digits of a number
 
 
-class Addresses(Source):
+class Addresses(DividedSource):
     """Lines CAPTION<TAB>ADDRESS, or the other way round, without a header; photos are named by line or by address."""
 
     name = "addresses"
@@ -62,15 +62,6 @@ class Addresses(Source):
                 f"({some_of([file.name for file in files])}); name one file as --captions, and the folder of its photos"
             )
         return Addresses(kind, digits)
-
-    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
-        """See `Source.read`."""
-        for path in files:
-            yield from self.read_span(path, WHOLE, listing, columns)
-
-    def can_be_divided(self, file: Path) -> bool:
-        """See `Source.can_be_divided`."""
-        return can_be_divided(file)
 
     def read_span(self, file: Path, span: Span, listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read_span`."""

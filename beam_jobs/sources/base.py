@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.splits import named_split
-from beam_jobs.sources.text_files import WHOLE, Span, file_lines
+from beam_jobs.sources.text_files import WHOLE, Span, can_be_divided, file_lines
 from tfcaption.preprocessing.photos import MAX_BYTES, is_photo_content
 from tfcaption.records.dataset_info import Rejection
 from tfcaption.runtime.paths import entries_below, files_in, is_hidden
@@ -168,6 +168,23 @@ class Source(ABC):
             captioned: the file is one of `files`, too, so `read` has named those parts.
         """
         return iter(())
+
+
+class DividedSource(Source):
+    """A layout whose files several workers may share: text in lines, unless `can_be_divided` says otherwise."""
+
+    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+        """See `Source.read`."""
+        for path in files:
+            yield from self.read_span(path, WHOLE, listing, columns)
+
+    def can_be_divided(self, file: Path) -> bool:
+        """See `Source.can_be_divided`."""
+        return can_be_divided(file)
+
+    @abstractmethod
+    def read_span(self, file: Path, span: Span, listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
+        """See `Source.read_span`."""
 
 
 def path_below(folder: Path, file: Path) -> str:

@@ -1,7 +1,6 @@
 """Features in Parquet files: a row for each photo, read a few rows at a time."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pyarrow.compute
-import pyarrow.parquet
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.feature_values import COUNT_NAMES, FEATURES_NAMES, NO_ARRAY, FeatureError, checked_features
+from beam_jobs.sources.parquet_file import opened_parquet
 from tfcaption.records.photo_names import PHOTO_COLUMNS, usual_column
 
 TABLE_SUFFIX = ".parquet"
 _ROWS_AT_ONCE = 64
-_BUFFER_BYTES = 1 << 20  # pages are read as they are needed, never a whole column of a row group
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def photo_names(path: Path, columns: FeatureColumns) -> Iterator[str]:
     Raises:
         SourceError: the file is no table, is damaged, or lacks a column.
     """
-    with _opened(path) as table:
+    with opened_parquet(path, cure="write it again") as table:
         photo = _columns(path, table.schema_arrow, columns).photo
         for batch in table.iter_batches(_ROWS_AT_ONCE * 64, columns=[photo]):
             yield from map(str, batch.column(0).to_pylist())
@@ -50,7 +48,7 @@ def read_rows(
     Raises:
         SourceError: as for `photo_names`.
     """
-    with _opened(path) as table:
+    with opened_parquet(path, cure="write it again") as table:
         found = _columns(path, table.schema_arrow, columns)
         names = [name for name in (found.photo, found.features, found.count, found.shape) if name]
         for batch in table.iter_batches(_ROWS_AT_ONCE, columns=names):
@@ -66,15 +64,6 @@ def read_rows(
                     yield photo, _features(features[row], count, shape)
                 except FeatureError as error:
                     yield photo, error
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with path.open("rb") as stream, pyarrow.parquet.ParquetFile(stream, buffer_size=_BUFFER_BYTES) as table:
-            yield table
-    except (pyarrow.ArrowException, OSError) as error:
-        raise SourceError(f"{path}: cannot be read as Parquet: {error}; write it again") from error
 
 
 def _columns(path: Path, schema: Any, given: FeatureColumns) -> FeatureColumns:

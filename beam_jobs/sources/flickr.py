@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, text_lines
-from beam_jobs.sources.text_files import WHOLE, Span, can_be_divided
+from beam_jobs.sources.base import CaptionLine, Columns, DividedSource, Listing, text_lines
+from beam_jobs.sources.text_files import Span
 from tfcaption.records.dataset_info import SPLITS
 
 
-class Numbered(Source):
+class Numbered(DividedSource):
     """A file with lines NAME#K<TAB>CAPTION."""
 
     file_name: str
@@ -19,15 +19,6 @@ class Numbered(Source):
         """See `Source.files`."""
         path = captions / self.file_name if captions.is_dir() else captions
         return [path] if path.name == self.file_name and path.is_file() else []
-
-    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
-        """See `Source.read`."""
-        for path in files:
-            yield from self.read_span(path, WHOLE, listing, columns)
-
-    def can_be_divided(self, file: Path) -> bool:
-        """See `Source.can_be_divided`."""
-        return can_be_divided(file)
 
     def read_span(self, file: Path, span: Span, listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read_span`."""

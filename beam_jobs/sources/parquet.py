@@ -2,24 +2,21 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow
-import pyarrow.parquet
 from pyarrow import types
 
 from beam_jobs.errors import SourceError
 from beam_jobs.execution.rejections import NOT_DOWNLOADED
-from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, visible_files
+from beam_jobs.sources.base import CaptionLine, Columns, DividedSource, Listing, visible_files
 from beam_jobs.sources.columns import SPLIT_COLUMNS, value_of
+from beam_jobs.sources.parquet_file import opened_parquet
 from beam_jobs.sources.rows import PhotoInRow, Row, find_columns, row_captions
-from beam_jobs.sources.text_files import WHOLE, Span
+from beam_jobs.sources.text_files import Span
 from tfcaption.records.photo_names import PHOTO_COLUMNS, column_key, usual_column
 
 _ROWS_AT_ONCE = 32
-_BUFFER_BYTES = 1 << 20  # pages are read as they are needed, never a whole column of a row group
 _BYTES_COLUMNS = (*PHOTO_COLUMNS, "jpg", "jpeg", "png", "webp", "image_bytes", "bytes", "img")
 # Of the name of a photo whose bytes come without one. Not `id`, which may be that of a caption.
 _NAME_COLUMNS = ("file_name", "image_name", "image_path", "file_path", "key", "image_id", "img_id", "cocoid")
@@ -27,7 +24,7 @@ _STATUS_COLUMNS = ("status", "error_message")  # of img2dataset, for each photo 
 _ADDRESS_COLUMNS = ("url", "image_url", "coco_url", "flickr_url")
 
 
-class Parquet(Source):
+class Parquet(DividedSource):
     """Parquet files as Hugging Face's `datasets`, img2dataset or pandas write them, in a folder or below it.
 
     A photo whose bytes are in the file is its name and its content: rows with both equal are captions of one photo.
@@ -41,39 +38,25 @@ class Parquet(Source):
         """See `Source.files`."""
         return visible_files(captions, lambda path: path.suffix.lower() == ".parquet", below=True)
 
-    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
-        """See `Source.read`."""
-        for path in files:
-            yield from self.read_span(path, WHOLE, listing, columns)
-
     def can_be_divided(self, file: Path) -> bool:
         """See `Source.can_be_divided`: a row group belongs to the span in which it begins."""
         return True
 
     def read_span(self, file: Path, span: Span, listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read_span`; photos in the file are copied, since they cannot be read in place."""
-        with _opened(file) as table:
+        with opened_parquet(file, cure="get it again") as table:
             found = _find_columns(file, table.schema_arrow, columns)
             rows = _rows(file, table, span, found, listing)
             yield from row_captions(file, rows, listing, found.given, example=found.example)
 
     def holds_photos(self, files: Sequence[Path]) -> bool:
         """See `Source.holds_photos`."""
-        with _opened(files[0]) as table:
+        with opened_parquet(files[0], cure="get it again") as table:
             return any(_holds_bytes(field.type) for field in table.schema_arrow)
 
     def photo_files(self, images: Path) -> list[Path]:
         """See `Source.photo_files`: none, since `read_span` finds the photos."""
         return []
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with path.open("rb") as stream, pyarrow.parquet.ParquetFile(stream, buffer_size=_BUFFER_BYTES) as table:
-            yield table
-    except (pyarrow.ArrowException, OSError) as error:
-        raise SourceError(f"{path}: cannot be read as Parquet: {error}; get it again") from error
 
 
 class _Columns(NamedTuple):

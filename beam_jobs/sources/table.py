@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from beam_jobs.sources.base import CaptionLine, Columns, Listing, Source, caption_files, text_lines
+from beam_jobs.sources.base import CaptionLine, Columns, DividedSource, Listing, caption_files, text_lines
 from beam_jobs.sources.columns import caption_columns
 from beam_jobs.sources.json_files import list_rows
 from beam_jobs.sources.rows import Row, row_captions
-from beam_jobs.sources.text_files import WHOLE, Span, can_be_divided, utf8
+from beam_jobs.sources.text_files import WHOLE, Span, utf8
 from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.records.dataset_info import REJECTED_FILE
 from tfcaption.records.tables import delimiter_of, table_reader
 
 
-class Table(Source):
+class Table(DividedSource):
     """CSV or TSV files with a header, JSON lines, or a named file with a list in JSON; a photo or a caption a row.
 
     They lie in the folder of the captions, or else in folders below it that are named after splits (`train/`), or are
@@ -37,14 +37,9 @@ class Table(Source):
             return False
         return path.suffix.lower() == ".jsonl" or _has_header(path)
 
-    def read(self, files: list[Path], listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
-        """See `Source.read`."""
-        for path in files:
-            yield from self.read_span(path, WHOLE, listing, columns)
-
     def can_be_divided(self, file: Path) -> bool:
         """See `Source.can_be_divided`; a row of CSV may have several lines."""
-        return _reader(file) is _json_rows and can_be_divided(file)
+        return _reader(file) is _json_rows and super().can_be_divided(file)
 
     def read_span(self, file: Path, span: Span, listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read_span`."""
