@@ -63,7 +63,16 @@ def forget_models():
 def extracted(records, output, stage, *flags):
     from beam_jobs.extract_features import main
 
-    arguments = ["--records", str(records), "--output", str(output), "--stage", stage, "--weights", "random"]
+    arguments = [
+        "--records",
+        str(records),
+        "--output",
+        str(output),
+        "--stage",
+        stage,
+        "--weights=random",
+        "--precision=float32",
+    ]
     assert main([*arguments, "--batch_size=16", *flags]) == 0
     return output
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar, cast
 
 from apache_beam.io.filesystems import FileSystems
 from pydantic import BaseModel, ValidationError
@@ -60,6 +60,7 @@ class Description(Protocol):
 
 
 DescriptionType = TypeVar("DescriptionType", bound=Description)
+SettingsType = TypeVar("SettingsType", bound=BaseModel)
 Parsed = TypeVar("Parsed")
 
 
@@ -117,7 +118,7 @@ def prepare_output(
         UsageError: the job must not write into the folder, see `check_writable`; or a description in it is not
             readable.
     """
-    previous = _previous_settings(output, kind, description, type(settings))
+    previous = previous_settings(output, kind, description, type(settings))
     resumes = previous == settings and not overwrite
     compared = compare_settings(previous, settings) if previous else ""
     check_writable(output, kind, overwrite=overwrite or resumes, compared=compared)
@@ -126,6 +127,26 @@ def prepare_output(
     else:
         remove_previous(output, kind)
     write_text(output, kind.partial, settings.model_dump_json(indent=1) + "\n")
+
+
+def previous_settings(
+    output: str, kind: OutputKind, description: type[Description], settings: type[SettingsType]
+) -> SettingsType | None:
+    """The settings of the output in the folder, complete or not; None if there is none.
+
+    Args:
+        output: the folder.
+        kind: what the job writes.
+        description: the type of its description.
+        settings: their type.
+
+    Raises:
+        UsageError: a description in the folder is not readable.
+    """
+    complete = read_description(output, kind, description)
+    if complete:
+        return cast(SettingsType, complete.settings)
+    return _read(output, kind, kind.partial, settings.model_validate_json)
 
 
 def is_complete(output: str, kind: OutputKind) -> bool:
@@ -226,14 +247,6 @@ def _of_shard(path: str) -> bool:
     """Whether a file is a shard, or the file beside one."""
     name = _name(path)
     return (is_shard_name(name) and not is_rejection_file(name)) or is_sidecar_name(name)
-
-
-def _previous_settings(
-    output: str, kind: OutputKind, description: type[Description], settings: type[BaseModel]
-) -> BaseModel | None:
-    """The settings of the output in the folder, complete or not; None if there is none."""
-    complete = read_description(output, kind, description)
-    return complete.settings if complete else _read(output, kind, kind.partial, settings.model_validate_json)
 
 
 def _read(output: str, kind: OutputKind, name: str, parse: Callable[[bytes], Parsed]) -> Parsed | None:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import apache_beam as beam
 from apache_beam import pvalue
@@ -17,7 +17,7 @@ from apache_beam.utils.shared import Shared
 
 from beam_jobs.errors import JobFailed
 from beam_jobs.execution.finish import add_final_step, check_conservation, shards_by_split
-from beam_jobs.execution.output_folder import FEATURES, complete_output, prepare_output
+from beam_jobs.execution.output_folder import FEATURES, complete_output, prepare_output, previous_settings
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import KEPT_SHARDS, ProgressCounter
 from beam_jobs.execution.reading import read_shard
@@ -37,7 +37,7 @@ from tfcaption.records.dataset_info import (
     load_dataset_info,
     load_features_info,
 )
-from tfcaption.records.examples import Stage, feature_record, features_of, features_size, inputs_of
+from tfcaption.records.examples import Precision, Stage, feature_record, features_of, features_size, inputs_of
 from tfcaption.records.tfrecord import RecordError, frame_record
 from tfcaption.records.vocabulary import left_right_tokens
 from tfcaption.runs.directory import load_run
@@ -61,6 +61,7 @@ class FeatureRequest:
     features: str | None = None  # folder of features of an earlier stage, to start from instead of the photos
     views: int = 1  # of each training photo, where the photos are the input
     batch_size: int = 64  # photos per call
+    precision: Precision | Literal["auto"] = "auto"  # of the encoder, see `load_encoder`
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ def run(
     source = load_features_info(as_path(request.features)).settings if request.features else None
     if source:
         _check_source(request, source, info)
+    precision = request.precision
+    if precision == "auto" and not overwrite:  # on another machine as well, a rerun goes on with what is there
+        previous = previous_settings(output, FEATURES, FeaturesInfo, FeatureSettings)
+        precision = previous.precision if previous else precision
     shared = Shared()
     extractor = shared.acquire(
         lambda: open_extractor(
@@ -109,6 +114,7 @@ def run(
             image_size=info.settings.image_size,
             stage=request.stage,
             batch_size=request.batch_size,
+            precision=precision,
             made_from=source.stage if source else "photo",
         )
     )
@@ -136,7 +142,14 @@ def run(
 
 
 def open_extractor(
-    *, encoder: EncoderSettings, run: str | None, image_size: int, stage: Stage, batch_size: int, made_from: Stage
+    *,
+    encoder: EncoderSettings,
+    run: str | None,
+    image_size: int,
+    stage: Stage,
+    batch_size: int,
+    precision: Precision | Literal["auto"],
+    made_from: Stage,
 ) -> "FeatureExtractor":
     """A `FeatureExtractor`, which starts TensorFlow in this process.
 
@@ -150,7 +163,7 @@ def open_extractor(
     start_tensorflow()
     from beam_jobs.pipelines.feature_extractor import FeatureExtractor, load_encoder  # here: imports TensorFlow
 
-    loaded = load_encoder(encoder, run, image_size=image_size)
+    loaded = load_encoder(encoder, run, image_size=image_size, precision=precision)
     return FeatureExtractor(loaded, stage=stage, batch_size=batch_size, made_from=made_from)
 
 
@@ -243,6 +256,7 @@ class ExtractShard(beam.DoFn):
                 image_size=self._context.image_size,
                 stage=settings.stage,
                 batch_size=settings.batch_size,
+                precision=settings.precision,
                 made_from=settings.made_from,
             )
         )

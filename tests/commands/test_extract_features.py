@@ -15,6 +15,7 @@ from PIL import Image
 
 from beam_jobs.execution.shard_writer import write_shard
 from beam_jobs.extract_features import main
+from beam_jobs.pipelines import feature_extractor
 from beam_jobs.pipelines import features as feature_pipeline
 from beam_jobs.pipelines.feature_extractor import FeatureExtractor
 from beam_jobs.pipelines.features import ExtractShard
@@ -24,7 +25,7 @@ from tests.support.models import new_encoder
 from tests.support.records import read_all, rewrite
 from tfcaption.backbones.settings import EncoderSettings
 from tfcaption.records import tfrecord
-from tfcaption.records.dataset_info import load_dataset_info, load_features_info
+from tfcaption.records.dataset_info import PARTIAL_FEATURES_FILE, load_dataset_info, load_features_info
 from tfcaption.records.examples import captions_of, feature_record
 
 
@@ -262,3 +263,40 @@ def test_descriptions_that_cannot_be_read_are_clear_errors(pooled, tmp_path, sam
     arguments = ["--records", str(sample_records), "--output", str(copy), "--stage=pooled", "--weights=random"]
     assert main(arguments) == 1
     assert "features.json: not a description of features" in capsys.readouterr().err
+
+
+def test_the_precision_is_part_of_what_features_are(sample_records, shared_extractors, tmp_path, capsys):
+    arguments = ["--records", str(sample_records), "--output", str(tmp_path / "out"), "--stage=pooled"]
+    arguments += ["--weights=random", "--batch_size=16", "--precision"]
+    assert main([*arguments, "bfloat16"]) == 0
+    assert load_features_info(tmp_path / "out").settings.precision == "bfloat16"
+    assert "pooled 2048 float16, computed in bfloat16" in capsys.readouterr().out
+    assert main([*arguments, "float32"]) == 1
+    assert "precision was bfloat16, is float32" in capsys.readouterr().err
+
+
+def test_a_rerun_keeps_the_precision_of_the_shards_that_are_there(pooled, sample_records, monkeypatch, tmp_path):
+    monkeypatch.setattr(feature_extractor, "cpu_multiplies_bfloat16", lambda: True)
+    folder = shutil.copytree(pooled, tmp_path / "out")
+    info = load_features_info(folder)
+    (folder / "features.json").unlink()
+    (folder / PARTIAL_FEATURES_FILE).write_text(info.settings.model_dump_json())
+    (folder / info.splits["dev"][0].name).unlink()
+    arguments = ["--records", str(sample_records), "--output", str(folder), "--stage=pooled", "--weights=random"]
+    assert main([*arguments, "--batch_size=16"]) == 0
+    assert tree_bytes(folder) == tree_bytes(pooled)
+
+
+def test_features_in_float32_are_described_as_before(pooled):
+    assert "precision" not in json.loads((pooled / "features.json").read_text())["settings"]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "multiplies", "expected"),
+    [("resnet50", True, "bfloat16"), ("resnet50", False, "float32"), ("mobilenetv3small", True, "float32")],
+)
+def test_auto_is_bfloat16_for_resnet50_where_the_processor_multiplies_it(encoder, multiplies, expected, monkeypatch):
+    monkeypatch.setattr(feature_extractor, "cpu_multiplies_bfloat16", lambda: multiplies)
+    settings = EncoderSettings((encoder,), weights="random")
+    loaded = feature_extractor.load_encoder(settings, None, image_size=64, precision="auto")
+    assert loaded.precision == expected

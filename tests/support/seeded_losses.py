@@ -68,7 +68,7 @@ def make_data(folder):
     made = {"records": folder_digest(folder / "records")}
     for stage in ("pooled", "map", "trunk"):
         arguments = ["--records", str(folder / "records"), "--output", str(folder / stage), "--stage", stage]
-        assert extract_features.main([*arguments, "--weights=random", "--batch_size=16"]) == 0
+        assert extract_features.main([*arguments, "--weights=random", "--batch_size=16", "--precision=float32"]) == 0
         made[stage] = folder_digest(folder / stage)
     return made
 

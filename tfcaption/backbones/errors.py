@@ -4,7 +4,7 @@ from typing import Literal
 
 from tfcaption.runtime.errors import TfcaptionError
 
-EncoderOption = Literal["encoder", "weights", "encoder_input", "finetune_from"]
+EncoderOption = Literal["encoder", "weights", "encoder_input", "finetune_from", "precision"]
 
 
 class EncoderError(TfcaptionError, ValueError):

@@ -56,7 +56,8 @@ def measure_extract(*, images: Path, photos: int, encoder: str, weights: str, re
         repeats: measurements of each.
     """
     plain = Row("plain tf.data loop", "photos/s")
-    beam = Row("extract_features", "photos/s", plain.name)
+    exact = Row("extract_features in float32", "photos/s", plain.name)
+    fast = Row("extract_features in bfloat16", "photos/s", exact.name)
     with repeated_photos(images, photos) as (folder, texts, _), scratch_folder() as scratch:
         records = scratch / "records"
         source = ("--images", folder, "--captions", texts)
@@ -67,8 +68,10 @@ def measure_extract(*, images: Path, photos: int, encoder: str, weights: str, re
         job = ("beam_jobs.extract_features", "--records", records, *options)
         for repeat in range(repeats):
             plain.values.append(photos / seconds_of(run_module, *loop))
-            beam.values.append(photos / seconds_of(run_module, *job, "--output", scratch / f"features-{repeat}"))
-    return [plain, beam]
+            for row, precision in ((exact, "float32"), (fast, "bfloat16")):
+                output = ("--precision", precision, "--output", scratch / f"{precision}-{repeat}")
+                row.values.append(photos / seconds_of(run_module, *job, *output))
+    return [plain, exact, fast]
 
 
 def measure_memory(*, images: Path, photos: int, repeats: int) -> list[Row]:

@@ -7,7 +7,7 @@ BatchNorm always runs in inference mode, so its moving statistics never change.
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import keras
@@ -19,10 +19,11 @@ from tfcaption.backbones.families import FAMILIES, is_file
 from tfcaption.backbones.loading import Backbone, load_backbone
 from tfcaption.backbones.preprocessing import preprocess
 from tfcaption.backbones.settings import EncoderSettings
+from tfcaption.models.encoder_precision import compute_in_bfloat16
 from tfcaption.models.folded_norms import fold_norms
 from tfcaption.models.layers import masked_mean
 from tfcaption.models.matrix_products import head_as_matrix_products
-from tfcaption.records.examples import Stage
+from tfcaption.records.examples import Precision, Stage
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
@@ -36,15 +37,24 @@ class Encoder(keras.layers.Layer):
         backbones: at least one; several must give the same regions, and none of them trains.
         finetune_from: layer of the only backbone below which nothing trains; None: its default.
         finetuned: whether the weights above that layer train.
+        precision: bfloat16: most layers of each backbone compute in it, see `compute_in_bfloat16`; float32: all layers
+            as they were loaded.
 
     Raises:
-        EncoderError: the layer is not one at which the backbone can be split, the backbone cannot be trained, or the
-            maps of several backbones have different regions.
+        EncoderError: the layer is not one at which the backbone can be split, the backbone cannot be trained or cannot
+            compute in bfloat16, or the maps of several backbones have different regions.
     """
 
     varying = False  # photos have equally many regions
 
-    def __init__(self, backbones: Sequence[Backbone], *, finetune_from: str | None = None, finetuned: bool) -> None:
+    def __init__(
+        self,
+        backbones: Sequence[Backbone],
+        *,
+        finetune_from: str | None = None,
+        finetuned: bool,
+        precision: Precision = "float32",
+    ) -> None:
         super().__init__(name="encoder", autocast=False)  # weights are cast where they are used
         self.backbones, self.finetuned = tuple(backbones), finetuned
         first = backbones[0]
@@ -54,6 +64,11 @@ class Encoder(keras.layers.Layer):
             _check_regions(backbones)
             if finetune_from:
                 raise EncoderError(f"{finetune_from}: of several encoders none can be split", "finetune_from")
+        self.precision: Precision = precision
+        for backbone in backbones if precision == "bfloat16" else ():
+            if not backbone.trainable:
+                raise EncoderError(f"{backbone.name}: a SavedModel computes as it was saved, in float32", "precision")
+            compute_in_bfloat16(backbone.model)
         self.cut = finetune_from or first.cut if len(backbones) == 1 and first.trainable else None
         # TensorFlow's checkpoints follow attributes, so these names are those of the files.
         self.base = first.model
@@ -70,13 +85,17 @@ class Encoder(keras.layers.Layer):
                 layer.trainable = finetuned
         # On a CPU, matrix products instead of convolutions take 0.75 of the time for the head's gradients at 7x7
         # positions, and 0.15 of it at 2x2.
-        default = self.cut == FAMILIES["resnet50"].cut and first.name == "resnet50"
+        default = self.cut == FAMILIES["resnet50"].cut and first.name == "resnet50" and precision == "float32"
         uses_products = default and not tf.config.list_physical_devices("GPU")
         # ResNet50 at its default cut gives the features that it gave in earlier versions, bit for bit.
-        run = (lambda model: functools.partial(model, training=False)) if default else fold_norms
-        self._run_trunks = [run(model) for model in (self.trunk, *self.others)]
+        run = _keras_layers if default else fold_norms
+        self._run_trunks = [run(model, trains=False) for model in (self.trunk, *self.others)]
         if self.head is not None:
-            self._run_head = functools.partial(head_as_matrix_products, self.head) if uses_products else run(self.head)
+            self._run_head = (
+                functools.partial(head_as_matrix_products, self.head)
+                if uses_products
+                else run(self.head, trains=finetuned)
+            )
         self.built = True
 
     def call(self, inputs: tf.Tensor, start: Stage = "photo", end: Stage = "pooled") -> tf.Tensor:
@@ -109,7 +128,7 @@ class Encoder(keras.layers.Layer):
     def _head_maps(self, maps: tf.Tensor) -> tf.Tensor:
         if self.head is None:
             return maps
-        maps = self._run_head(maps)
+        maps = tf.cast(self._run_head(maps), self.compute_dtype)
         return maps if self.finetuned else tf.stop_gradient(maps)
 
     def feature_shape(self, stage: Stage) -> tuple[int, ...]:
@@ -141,13 +160,20 @@ class Encoder(keras.layers.Layer):
         return digest.hexdigest()
 
 
-def open_encoder(settings: EncoderSettings, *, image_size: int, finetuned: bool = False) -> Encoder:
+def _keras_layers(model: keras.Model, **_: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    return functools.partial(model, training=False)
+
+
+def open_encoder(
+    settings: EncoderSettings, *, image_size: int, finetuned: bool = False, precision: Precision = "float32"
+) -> Encoder:
     """The encoder that settings name, in the current dtype policy of Keras.
 
     Args:
         settings: the backbones, their weights, and where the head begins.
         image_size: side of the photos in pixels.
         finetuned: whether the head trains.
+        precision: see `Encoder`.
 
     Raises:
         EncoderError: see `load_backbone` and `Encoder`.
@@ -161,7 +187,7 @@ def open_encoder(settings: EncoderSettings, *, image_size: int, finetuned: bool 
         )
         for encoder in settings.encoders
     ]
-    return Encoder(backbones, finetune_from=settings.finetune_from, finetuned=finetuned)
+    return Encoder(backbones, finetune_from=settings.finetune_from, finetuned=finetuned, precision=precision)
 
 
 class ImportedEncoder(keras.layers.Layer):

@@ -16,11 +16,13 @@ import tensorflow as tf
 from tfcaption.backbones.cutting import nodes_in_order
 
 
-def fold_norms(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+def fold_norms(model: keras.Model, *, trains: bool = True) -> Callable[[tf.Tensor], tf.Tensor]:
     """The function `model(inputs, training=False)`, equal up to rounding, in fewer passes.
 
     Args:
         model: with one input and one output; it keeps its layers, and its weights are read in each call.
+        trains: whether gradients are taken; without them TensorFlow fuses what is added, and the ReLU after it, into
+            the convolution, which on a CPU saves a fifth of the time in bfloat16.
 
     Returns:
         The function; the model's own where there is nothing to fold.
@@ -34,7 +36,7 @@ def fold_norms(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
         if operation in convolutions:
             return lambda maps: maps  # its BatchNorm does the work
         if operation in folded:
-            return lambda maps, **_: _convolve_and_norm(maps, folded[operation], operation)
+            return lambda maps, **_: _convolve_and_norm(maps, folded[operation], operation, trains)
         takes_training = "training" in inspect.signature(operation.call).parameters
         return functools.partial(operation, training=False) if takes_training else operation
 
@@ -68,7 +70,9 @@ def _can_fold(operation: keras.Operation, norm: keras.layers.BatchNormalization)
     )
 
 
-def _convolve_and_norm(maps: tf.Tensor, layer: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> tf.Tensor:
+def _convolve_and_norm(
+    maps: tf.Tensor, layer: keras.layers.Layer, norm: keras.layers.BatchNormalization, trains: bool
+) -> tf.Tensor:
     scale = tf.math.rsqrt(norm.moving_variance.value + norm.epsilon)
     if norm.scale:
         scale *= norm.gamma.value
@@ -84,5 +88,6 @@ def _convolve_and_norm(maps: tf.Tensor, layer: keras.layers.Layer, norm: keras.l
     kernel = tf.cast(tf.cast(layer.kernel.value, scale.dtype) * scale, layer.compute_dtype)
     maps = tf.cast(maps, layer.compute_dtype)
     maps = convolve(maps, kernel, layer.strides, layer.padding, dilation_rate=layer.dilation_rate)
-    # Not `bias_add`: in bfloat16 its gradient can be off by half on a CPU.
-    return tf.cast(maps + tf.cast(shift, maps.dtype), norm.compute_dtype)
+    # In bfloat16 the gradient of `bias_add` can be off by half on a CPU.
+    add = tf.add if trains else tf.nn.bias_add
+    return tf.cast(add(maps, tf.cast(shift, maps.dtype)), norm.compute_dtype)

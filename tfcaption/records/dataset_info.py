@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from tfcaption.records.examples import Stage
+from tfcaption.records.examples import Precision, Stage
 from tfcaption.records.sharding import SHARD_PATTERN
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import TOKENIZER_PATTERN, WORDS
@@ -138,6 +138,8 @@ class FeatureSettings(BaseModel):
     views: int = Field(default=1, ge=1)  # of each training photo; other photos have one
     sides: list[int] = []  # token ids of "left" and "right", which are swapped in mirrored views
     batch_size: int  # photos per call, since the last bit of a float32 may depend on it
+    # In which the encoder computed. bfloat16: most of its layers.
+    precision: Precision = Field(default="float32", exclude_if=lambda value: value == "float32")
     varying: bool = Field(default=False, exclude_if=lambda value: not value)  # regions: shape[0] is the most of a photo
 
     @model_validator(mode="after")
@@ -149,7 +151,8 @@ class FeatureSettings(BaseModel):
 
     def __str__(self) -> str:
         views = f", {self.views} views of each training photo" if self.views > 1 else ""
-        return f"{self.stage} {'up to ' * self.varying}{'x'.join(map(str, self.shape))} {self.dtype}{views}"
+        precision = ", computed in bfloat16" * (self.precision == "bfloat16")
+        return f"{self.stage} {'up to ' * self.varying}{'x'.join(map(str, self.shape))} {self.dtype}{precision}{views}"
 
     def views_of(self, split: str) -> int:
         """Views of each photo of a split."""

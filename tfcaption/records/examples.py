@@ -21,6 +21,7 @@ FEATURES = "features"
 SOURCE_IDS = "photo/source_ids"
 
 Stage = Literal["photo", "trunk", "map", "pooled"]
+Precision = Literal["float32", "bfloat16"]  # of an encoder's arithmetic; its features are float16
 """A stage of the encoder: pixels, the layer below which nothing trains (`conv5_block1_out` of ResNet50), the last map
 of regions (`conv5_block3_out`), or the mean of the latter over its regions."""
 

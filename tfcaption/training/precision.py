@@ -1,11 +1,11 @@
 """Precision and XLA on this machine; the loss scale of float16."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfcaption.config import TrainConfig
+from tfcaption.runtime.processor import cpu_multiplies_bfloat16
 
 INITIAL_LOSS_SCALE = 2.0**15
 GROWTH_STEPS = 2000
@@ -21,17 +21,10 @@ class ComputeMode(NamedTuple):
 def resolve_mode(config: TrainConfig) -> ComputeMode:
     """Precision and XLA of a run; `auto` is what is fastest on this machine."""
     gpu = bool(tf.config.list_physical_devices("GPU"))
-    fastest = "mixed_float16" if gpu else "mixed_bfloat16" if _has_bfloat16_instructions() else "float32"
+    fastest = "mixed_float16" if gpu else "mixed_bfloat16" if cpu_multiplies_bfloat16() else "float32"
     return ComputeMode(
         fastest if config.precision == "auto" else config.precision, gpu if config.xla == "auto" else config.xla
     )
-
-
-def _has_bfloat16_instructions() -> bool:
-    """Whether the CPU multiplies bfloat16, twice as fast as float32; without instructions it is far slower."""
-    cpu = Path("/proc/cpuinfo")
-    flags = set(cpu.read_text().split()) if cpu.is_file() else set()
-    return bool(flags & {"avx512_bf16", "amx_bf16"})
 
 
 class LossScale:
