@@ -52,9 +52,9 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def forget_models():
-    """Keras keeps every layer that was ever created."""
+    """Keras keeps every layer that was ever created. To forget them takes a second where a process has run for long."""
     yield
     if "keras" in sys.modules:
         sys.modules["keras"].backend.clear_session()
