@@ -24,8 +24,9 @@ from beam_jobs.sources.joining import Group, JoinContext, JoinedPhoto, JoinFacts
 from beam_jobs.sources.parts import Part, ReadFacts, is_span_of_lines, lines_before, read_part
 from beam_jobs.sources.reader import DataSet
 from beam_jobs.sources.text_files import count_lines
+from tfcaption.preprocessing.plain_words import plain_words
 from tfcaption.records.dataset_info import Rejection
-from tfcaption.records.vocabulary import load_tokenizer_model
+from tfcaption.records.vocabulary import WORDS, load_tokenizer_model
 
 ITEMS_PER_BATCH = 2_000  # that travel together, since each element of a pipeline has its cost
 BUFFERED_ITEMS = 50_000  # of all buckets, at most
@@ -219,12 +220,24 @@ class JoinPhotos(beam.DoFn):
 
     def _tokenized(self, photos: Sequence[JoinedPhoto]) -> Iterator[PhotoWords]:
         """Photos with the words of their captions."""
-        if not photos:
-            return
-        # here: only a process that tokenizes pays for TensorFlow
-        from tfcaption.preprocessing.tokenizer import split_words
-
-        model = load_tokenizer_model(as_path(self._model), self._tokenizer)
-        words = iter(split_words([caption for photo in photos for caption in photo.captions], self._tokenizer, model))
+        split = self._split({caption for photo in photos for caption in photo.captions})
         for photo in photos:
-            yield PhotoWords(photo, tuple(tuple(next(words)) for _ in photo.captions))
+            yield PhotoWords(photo, tuple(tuple(split[caption]) for caption in photo.captions))
+
+    def _split(self, captions: Iterable[str]) -> dict[str, Sequence[str]]:
+        """Captions and their words."""
+        split: dict[str, Sequence[str]] = {}
+        others = []
+        for caption in captions:
+            words = plain_words(caption) if self._tokenizer == WORDS else None
+            if words is None:
+                others.append(caption)
+            else:
+                split[caption] = words
+        if others:
+            # here: only a process with such captions pays for TensorFlow
+            from tfcaption.preprocessing.tokenizer import split_words
+
+            model = load_tokenizer_model(as_path(self._model), self._tokenizer)
+            split.update(zip(others, split_words(others, self._tokenizer, model), strict=True))
+        return split

@@ -28,14 +28,13 @@ from tfcaption.preprocessing.normalization import (
     AFTER_NFKC_EMOJI,
     BEFORE_NFKC,
     BEFORE_NFKC_EMOJI,
-    CHARACTER,
     EMOJI,
     JOINERS,
-    NO_CHARACTER,
     SPACELESS,
     Rewrites,
 )
 from tfcaption.preprocessing.sentencepieces import join_sentencepieces, split_into_sentencepieces, text_of_pieces
+from tfcaption.preprocessing.word_patterns import CLITICS, WORD, WORD_REWRITES
 from tfcaption.preprocessing.wordpieces import split_into_pieces
 from tfcaption.records.vocabulary import (
     BEGUN,
@@ -54,27 +53,7 @@ from tfcaption.records.vocabulary import (
     word_index,
 )
 
-_CLITICS = "s|m|d|re|ve|ll"
-_END = r"\b([\x00-\x7f]|$)"  # RE2's \b alone is also between an ASCII letter and another one
-_PART_CLITICS = (
-    (rf"({CHARACTER})n't{_END}", r"\1 n't\2"),
-    (rf"({CHARACTER})'({_CLITICS}){_END}", r"\1 '\2\3"),
-)
-_REWRITES = (  # (RE2 pattern, rewrite), in this order
-    ("`", "'"),
-    ("&", " and "),
-    (rf"(^|{NO_CHARACTER})'((?:{_CLITICS})[^\x00-\x7f])", r"\1\2"),  # a quotation mark: 'Málaga'
-    *_PART_CLITICS,
-    *_PART_CLITICS,  # again: matches do not overlap, so one pass leaves the second clitic of "who'd've"
-)
-_WORD = "|".join(
-    (
-        r"\p{N}+(?:[.,]\p{N}+)+",  # a number with separators
-        rf"{CHARACTER}+(?:['-]{CHARACTER}+)*",
-        rf"'(?:{_CLITICS})\b",  # a clitic, separated from its word above
-    )
-)
-_JOINED = ((rf" ('(?:{_CLITICS})|n't)\b", r"\1"),)  # clitics, with their words
+_JOINED = ((rf" ('(?:{CLITICS})|n't)\b", r"\1"),)  # clitics, with their words
 _SPACELESS_CHARACTER = rf"[{SPACELESS}][\p{{M}}{JOINERS}]*"  # with its combining marks
 _JOIN_SPACELESS = (
     (f" ([{SPACELESS}])", r"\1"),
@@ -105,7 +84,7 @@ def tokenize(captions: tf.Tensor) -> tf.RaggedTensor:
     Returns:
         (batch, words) ragged string.
     """
-    return _matches(_rewrite(normalize_in_graph(captions), _REWRITES), _WORD)
+    return _matches(_rewrite(normalize_in_graph(captions), WORD_REWRITES), WORD)
 
 
 def detokenize(words: tf.RaggedTensor) -> tf.Tensor:
@@ -123,9 +102,9 @@ def detokenize(words: tf.RaggedTensor) -> tf.Tensor:
 
 def _tokenize_unicode(captions: tf.Tensor) -> tf.RaggedTensor:
     """As `tokenize`, by the rules of `unicode`."""
-    text = _rewrite(normalize_in_graph(captions, emoji=True), _REWRITES)
+    text = _rewrite(normalize_in_graph(captions, emoji=True), WORD_REWRITES)
     # A number, a run of letters and a clitic end at a space, and so at such a character.
-    return _matches(tf.strings.regex_replace(text, _SPACELESS_CHARACTER, r" \0 "), f"{_WORD}|{EMOJI}")
+    return _matches(tf.strings.regex_replace(text, _SPACELESS_CHARACTER, r" \0 "), f"{WORD}|{EMOJI}")
 
 
 def _detokenize_unicode(words: tf.RaggedTensor) -> tf.Tensor:
