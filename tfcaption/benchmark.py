@@ -1,6 +1,7 @@
 """Measures this machine: each command beside an alternative that a user would write.
 
-Prints a table (median, range, ratio to the alternative), and writes it as JSON with --json.
+Prints a table (median, range, ratio to the alternative), and writes it as JSON with --json. `all` measures everything
+in turn, on drawn photos or on given ones.
 """
 
 import argparse
@@ -8,16 +9,20 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tfcaption.benchmarks import jobs
-from tfcaption.benchmarks.harness import Row, benchmark_table, write_rows
+from tfcaption.benchmarks.harness import BenchmarkError, Row, benchmark_table, write_rows
 from tfcaption.benchmarks.serve import measure_serve
+from tfcaption.benchmarks.suite import measure_all
 from tfcaption.config import DEFAULT_ENCODER
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import as_path
 from tfcaption.runtime.process import start_tensorflow
 
 EXAMPLES = """examples:
+  # everything below in turn, on drawn photos, into one file that also describes the machine
+  python -m tfcaption.benchmark all --json machine.json
   # the Beam job against a plain multiprocessing loop, on 6,000 photos
   python -m tfcaption.benchmark records --images photos/ --photos 6000 --workers 1 2
   # feature extraction against a plain tf.data loop over the same model
@@ -35,6 +40,7 @@ EXAMPLES = """examples:
   python -m tfcaption.benchmark memory --images photos/ --photos 400"""
 
 BENCHMARKS = {
+    "all": "All others in turn, each in a process of its own; the JSON file also describes the machine.",
     "records": "The Beam job against a loop over a pool of processes; both start-ups included.",
     "extract": "extract_features against one tf.data loop over the same model; both start-ups included.",
     "input": "Photos/s and captions/s of our pipelines, a Keras sequence and a tf.data pipeline over the files.",
@@ -59,6 +65,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, dest="benchmark", metavar="|".join(BENCHMARKS))
     for name, about in BENCHMARKS.items():
         command = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
+        if name == "all":
+            about = "folder of JPEG photos, with --captions (default: drawn ones, as sample_data draws them)"
+            command.add_argument("--images", type=Path, help=about)
+            command.add_argument("--captions", type=Path, help="of those photos, as build_records takes them")
+            command.add_argument("--quick", action="store_true", help="as small as possible, to try everything")
+            command.add_argument("--json", type=Path, required=True, help="file to write the results to")
+            continue
         if name == "search":
             command.add_argument("--run", type=as_path, required=True, help="run directory of the frozen variant")
             command.add_argument(
@@ -107,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     options = vars(parse_arguments(argv))
     name, output = options.pop("benchmark"), options.pop("json")
+    if name == "all":
+        return _print_all(output=output, **options)
     measures = JOBS
     if name not in JOBS:
         start_tensorflow()
@@ -119,6 +134,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(benchmark_table(rows))
     if output:
         write_rows(rows, output)
+    return 0
+
+
+def _print_all(**options: Any) -> int:
+    """Print each benchmark of `measure_all` as it ends; 1 if any failed."""
+    failures = []
+    for measured in measure_all(**options):
+        print(f"\n{measured.command}", benchmark_table(measured.rows), sep="\n", flush=True)
+        if measured.failure:
+            print(f"failed: {measured.failure}", flush=True)
+            failures.append(measured.name)
+    print(f"\nresults: {options['output']}")
+    if failures:
+        raise BenchmarkError(f"{', '.join(failures)} failed, see above")
     return 0
 
 

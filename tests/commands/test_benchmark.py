@@ -2,20 +2,26 @@
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
 import threading
+from importlib.metadata import version
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.support.runs import config, train
-from tfcaption.benchmark import main
+from tfcaption.benchmark import BENCHMARKS, main, parse_arguments
 from tfcaption.benchmarks import serve
-from tfcaption.benchmarks.baselines import KerasSequence
-from tfcaption.benchmarks.harness import Row, find_jpegs, ratio_to_reference, repeated_photos
+from tfcaption.benchmarks.baselines import KerasSequence, fit_seconds, keras_captioner
+from tfcaption.benchmarks.harness import Row, find_jpegs, ratio_to_reference, read_rows, repeated_photos, write_rows
+from tfcaption.benchmarks.machine import Machine
+from tfcaption.benchmarks.suite import FULL, QUICK, Prepared, measure, planned
 from tfcaption.config import save_config
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.records import tfrecord
@@ -76,6 +82,39 @@ def test_the_keras_sequence_yields_pixels_and_shifted_padded_captions(sample):
     np.testing.assert_allclose(images[0, ..., 2], red - 123.68, atol=1e-3)
 
 
+class LeavesItsProcess(KerasSequence):
+    """Leaves a file for each batch, named by the process that prepared it."""
+
+    folder = None
+
+    def __getitem__(self, index):
+        (self.folder / f"{os.getpid()}-{index}").touch()
+        return super().__getitem__(index)
+
+
+def test_keras_fit_prepares_batches_in_processes_and_the_first_ones_are_not_measured(sample, tmp_path):
+    options = {"longest": 4, "image_size": 8, "batch_size": 2, "workers": 2}
+    pairs = LeavesItsProcess(find_jpegs(sample[0]), [[2, 5, 3]] * 100, **options)
+    pairs.folder = tmp_path
+    images, tokens = keras.Input((8, 8, 3)), keras.Input((None,), dtype="int32")
+    pooled = keras.layers.GlobalAveragePooling2D()(images)[:, None]
+    model = keras.Model([images, tokens], keras.layers.Dense(9)(keras.layers.Embedding(9, 3)(tokens) + pooled))
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    seconds = fit_seconds(model, pairs, 3)
+    assert len(seconds) == 3 and min(seconds) > 0
+    found = [name.name.split("-") for name in tmp_path.iterdir()]
+    others = {int(index) for process, index in found if int(process) != os.getpid()}
+    assert len(others) >= 1 + pairs.max_queue_size + 3
+
+
+def test_keras_fit_is_compiled_as_keras_chooses_by_default():
+    sizes = {"vocabulary_size": 9, "image_size": 32, "weights": "random", "gru_units": 4, "dense_units": 4}
+    model = keras_captioner(**sizes, finetuned=False)
+    default = keras.Sequential([keras.layers.GRU(4)])
+    default.compile(loss="mse")
+    assert model.jit_compile == default.jit_compile
+
+
 def test_serve_measures_each_number_of_clients_and_counts_captions_that_changed(sample, monkeypatch, capsys):
     class BatchSize:
         """Captions every photo with the size of its batch, so that captions depend on how many ask."""
@@ -123,6 +162,58 @@ def test_the_plain_loop_writes_a_record_for_every_photo(sample, tmp_path, proces
         with file.open("rb") as stream:
             found += [decode_record(data).photo_id for data in tfrecord.read_frames(stream, file.name)]
     assert sorted(found) == sorted(str(path) for path in (tmp_path / "photos").iterdir())
+
+
+def test_rows_that_were_written_are_read_back(tmp_path):
+    rows = [Row("slow", "photos/s", values=[10.0]), Row("ours", "photos/s", "slow", [40.0, 50.0], "; two")]
+    write_rows(rows, tmp_path / "rows.json")
+    assert read_rows(tmp_path / "rows.json") == rows
+
+
+def test_all_measures_every_benchmark_that_needs_no_gpu_with_arguments_that_its_command_takes(tmp_path):
+    for sizes in (FULL, QUICK):
+        plan = planned(Prepared(tmp_path, tmp_path / "photos"), sizes)
+        assert plan.keys() == BENCHMARKS.keys() - {"all"}
+        for name, arguments in plan.items():
+            options = parse_arguments([name, *map(str, arguments)])
+            assert options.benchmark == name and options.repeats == sizes.repeats
+
+
+def test_a_benchmark_that_fails_is_named_with_its_message_and_without_the_temporary_folder(tmp_path):
+    measured = measure("records", ("--images", tmp_path / "none", "--repeats", 1), tmp_path)
+    assert measured.command == "python -m tfcaption.benchmark records --images none --repeats 1"
+    assert "none: no JPEG photo below it" in measured.failure and not measured.rows
+
+
+def test_photos_without_captions_are_refused(tmp_path, capsys):
+    assert main(["all", "--images", str(tmp_path), "--json", str(tmp_path / "out.json")]) == 1
+    assert capsys.readouterr().err.startswith("error: --images and --captions belong together")
+
+
+def test_the_machine_is_described_as_the_system_describes_it():
+    machine = Machine()
+    assert machine.threads == len(os.sched_getaffinity(0))
+    assert machine.versions["keras"] == keras.__version__ and machine.versions["tfcaption"] == version("tfcaption")
+    kilobytes = re.search(r"MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text())[1]
+    assert machine.memory_gb == pytest.approx(int(kilobytes) / 2**20, abs=0.06)
+
+
+@pytest.mark.slow
+def test_all_measures_drawn_photos_and_its_file_can_be_shown_as_a_page(tmp_path, capsys):
+    assert main(["all", "--quick", "--json", str(tmp_path / "out.json")]) == 0
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert [one["name"] for one in results["benchmarks"]] == [name for name in BENCHMARKS if name != "all"]
+    assert all(min(row["values"]) > 0 for one in results["benchmarks"] for row in one["rows"])
+    assert results["data"]["photos"] == QUICK.drawn_photos and results["quick"]
+    page = subprocess.run(
+        [sys.executable, Path(__file__).parents[2] / "docs" / "machine_table.py", tmp_path / "out.json"],
+        capture_output=True,
+        text=True,
+    )
+    printed = capsys.readouterr().out
+    for one in results["benchmarks"]:
+        assert one["command"] in printed and f"`{one['command']}`" in page.stdout
+        assert all(f"| {row['name']} | {row['median']:,.1f} |" in page.stdout for row in one["rows"])
 
 
 def test_repeated_photos_have_the_flickr8k_layout(sample):

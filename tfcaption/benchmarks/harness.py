@@ -8,8 +8,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from tfcaption.preprocessing.photos import photos_below
 from tfcaption.runtime.errors import TfcaptionError, UsageError
@@ -48,14 +49,24 @@ def benchmark_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
-    """Write rows with their medians and ratios as JSON."""
+def described_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows with their medians and ratios, for JSON."""
     medians = {row.name: row.median for row in rows}
-    described = [
+    return [
         asdict(row) | {"median": row.median} | ({"ratio": ratio_to_reference(row, medians)} if row.reference else {})
         for row in rows
     ]
-    path.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+
+
+def write_rows(rows: Sequence[Row], path: Path) -> None:
+    """Write rows as JSON; `read_rows` reads them back."""
+    path.write_text(json.dumps(described_rows(rows), indent=1) + "\n", encoding="utf-8")
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows that `write_rows` wrote."""
+    names = [field.name for field in fields(Row)]
+    return [Row(**{name: row[name] for name in names}) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def ratio_to_reference(row: Row, medians: dict[str, float]) -> float:

@@ -2,13 +2,13 @@
 
 import os
 from functools import cache
-from pathlib import Path
 
 import tensorflow as tf
 
 from tfcaption.config import Config, ConfigError
 from tfcaption.input_pipeline.split import Split
 from tfcaption.runtime.hosts import Host
+from tfcaption.runtime.machine import cpu_model
 from tfcaption.training.step import Batches
 
 
@@ -82,7 +82,5 @@ def device_name() -> str:
     if gpus:
         name = tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
         return f"{len(gpus)} x {name}"
-    cpu_info = Path("/proc/cpuinfo")
-    lines = cpu_info.read_text(encoding="utf-8").splitlines() if cpu_info.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"CPU with {len(os.sched_getaffinity(0))} threads{f' ({models[0]})' if models else ''}"
+    model = cpu_model()
+    return f"CPU with {len(os.sched_getaffinity(0))} threads{f' ({model})' if model else ''}"
