@@ -104,9 +104,9 @@ def import_beam() -> None:
 
 def features_summary(info: FeaturesInfo, seconds: float) -> str:
     """A line on features as written, for people: photos, settings, size and speed."""
-    shards = [shard for split in info.splits.values() for shard in split]
-    photos, size = sum(shard.records for shard in shards), sum(shard.bytes for shard in shards)
+    photos = sum(shard.records for split in info.splits.values() for shard in split)
+    shards, size = len(info.all_shards), sum(shard.bytes for shard in info.all_shards)
     return (
-        f"{photos:,} photos, {info.settings}, {len(shards):,} shards, {size / 1e6:,.1f} MB "
+        f"{photos:,} photos, {info.settings}, {shards:,} shards, {size / 1e6:,.1f} MB "
         f"in {seconds:.1f} s: {photos / max(seconds, 1e-9):,.1f} photos/s"
     )

@@ -1,6 +1,6 @@
 """How every pipeline ends: rejections, a final step after all others, and the check that nothing was lost."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -8,7 +8,7 @@ from apache_beam import pvalue
 
 from beam_jobs.errors import JobFailed
 from beam_jobs.execution.rejection_files import line_in_file
-from tfcaption.records.dataset_info import DatasetInfo, Rejection, ShardInfo
+from tfcaption.records.dataset_info import Rejection, ShardInfo, SplitInfo
 
 REJECTED = "rejected"  # the tagged output of rejections
 
@@ -30,17 +30,24 @@ def add_final_step(
     _ = pipeline | "Once" >> beam.Create([None]) | "Finish" >> beam.Map(finish, *inputs, **fields)
 
 
-def shards_by_split(info: DatasetInfo, written: Iterable[tuple[str, ShardInfo]]) -> dict[str, list[ShardInfo]]:
+def shards_by_split(
+    described: Mapping[str, SplitInfo], written: Iterable[tuple[str, ShardInfo]], *, detail: str = ""
+) -> dict[str, list[ShardInfo]]:
     """The shards that a job wrote, one for each shard of some records: split -> shards in the order of their names.
+
+    Args:
+        described: the splits of the records.
+        written: split and description of each shard.
+        detail: which shards of a split these are, for messages.
 
     Raises:
         JobFailed: a shard was lost or written twice.
     """
-    splits: dict[str, list[ShardInfo]] = {name: [] for name in info.splits}
+    splits: dict[str, list[ShardInfo]] = {name: [] for name in described}
     for split, shard in written:
         splits[split].append(shard)
-    for name, split_info in info.splits.items():
-        check_conservation(f"shards of {name}", len(split_info.shards), written=len(splits[name]))
+    for name, split_info in described.items():
+        check_conservation(f"shards of {name}{detail}", len(split_info.shards), written=len(splits[name]))
     return {name: sorted(shards, key=lambda shard: shard.name) for name, shards in splits.items()}
 
 

@@ -14,7 +14,7 @@ from tfcaption.input_pipeline.parsing import decode_payloads
 from tfcaption.models.encoder import Encoder, open_encoder
 from tfcaption.preprocessing.augmented_views import crop_images, view_box
 from tfcaption.records.dataset_info import DatasetInfo, FeatureSettings
-from tfcaption.records.examples import Precision, Stage, features_size
+from tfcaption.records.examples import Precision, Stage
 from tfcaption.runs.checkpoints import load_tuned_encoder
 from tfcaption.runs.directory import RunError, load_run
 from tfcaption.runtime.processor import cpu_multiplies_bfloat16
@@ -139,14 +139,12 @@ class FeatureExtractor:
         """Features of one view of up to a batch of photos.
 
         Args:
-            photos: id of each photo, and its JPEG or the features of all its views.
+            photos: id of each photo, and its JPEG or the features of the view.
             view: 0 for the photo itself.
 
         Returns:
             (photos, *shape of the stage) float16.
         """
-        payloads = [payload for _, payload in photos]
-        if self._made_from != "photo":
-            size = features_size(self.encoder.feature_shape(self._made_from))
-            return self([payload[view * size : (view + 1) * size] for payload in payloads])
-        return self(payloads, [view_box(photo_id, view) for photo_id, _ in photos] if view else None)
+        crops = view and self._made_from == "photo"
+        boxes = [view_box(photo_id, view) for photo_id, _ in photos] if crops else None
+        return self([payload for _, payload in photos], boxes)

@@ -1,4 +1,4 @@
-"""The Beam pipeline of `extract_features`: one record shard in, one feature shard out, then features.json.
+"""The Beam pipeline of `extract_features`: one record shard in, a feature shard of each view out, then features.json.
 
 The input is records, or features of an earlier stage. Nothing is shuffled.
 """
@@ -38,6 +38,7 @@ from tfcaption.records.dataset_info import (
     load_features_info,
 )
 from tfcaption.records.examples import Precision, Stage, feature_record, features_of, features_size, inputs_of
+from tfcaption.records.sharding import view_name
 from tfcaption.records.tfrecord import RecordError, frame_record
 from tfcaption.records.vocabulary import left_right_tokens
 from tfcaption.runs.directory import load_run
@@ -136,8 +137,9 @@ def run(
     )
     pipeline = beam.Pipeline(options=options)
     add_steps(pipeline, context, shared)
-    photos = sum(split.photos for split in info.splits.values())
-    finished = run_pipeline(pipeline, output, total=photos, unit="photos", label="extracting features")
+    total = sum(split.photos * settings.views_of(name) for name, split in info.splits.items())
+    unit = "views of photos" if settings.views > 1 else "photos"
+    finished = run_pipeline(pipeline, output, total=total, unit=unit, label="extracting features")
     return load_features_info(as_path(output)) if finished else None
 
 
@@ -226,21 +228,22 @@ def add_steps(pipeline: beam.Pipeline, context: ExtractionContext, shared: Share
     written = (
         pipeline
         | "Records" >> beam.Create([context.records])
-        | "Shards" >> beam.FlatMap(record_shards)
+        | "Shards" >> beam.FlatMap(feature_shards, context.settings)
         | "Spread" >> beam.Reshuffle()
         | "ExtractShard" >> beam.ParDo(ExtractShard(context, shared))
     )
     add_final_step(pipeline, _finish, pvalue.AsList(written), context=context)
 
 
-def record_shards(records: str) -> Iterator[tuple[str, str]]:
-    """(split, name) of all shards of records; a worker reads them, since a pipeline must stay small."""
+def feature_shards(records: str, settings: FeatureSettings) -> Iterator[tuple[str, str, int]]:
+    """(split, record shard, view) of all feature shards; a worker lists them, since a pipeline must stay small."""
     for split, described in load_dataset_info(as_path(records)).splits.items():
-        yield from ((split, shard.name) for shard in described.shards)
+        views = range(settings.views_of(split))
+        yield from ((split, shard.name, view) for shard in described.shards for view in views)
 
 
 class ExtractShard(beam.DoFn):
-    """(split, name of a record shard) -> its feature shard; yields (split, ShardInfo)."""
+    """(split, name of a record shard, view) -> its feature shard; yields (split, view, ShardInfo)."""
 
     def __init__(self, context: ExtractionContext, shared: Shared) -> None:
         self._context, self._settings, self._shared = context, context.settings, shared
@@ -266,30 +269,32 @@ class ExtractShard(beam.DoFn):
                 "same on every worker; name a file that all can read"
             )
 
-    def process(self, element: tuple[str, str]) -> Iterator[tuple[str, ShardInfo]]:
+    def process(self, element: tuple[str, str, int]) -> Iterator[tuple[str, int, ShardInfo]]:
         """Read, extract and write one shard, or keep the shard that exists."""
-        split, name = element
+        split, record_shard, view = element
+        name = view_name(record_shard, view)
+        source = record_shard if self._settings.made_from == "photo" else name
         progress = ProgressCounter(self._context.output, name)
-        written = self._intact_shard(split, name)
+        written = self._intact_shard(source, name, view)
         if written is not None:
             KEPT_SHARDS.inc()
             progress.add(written.records)
         else:
-            written = write_shard(self._context.output, name, self._features(split, name, progress))
+            written = write_shard(self._context.output, name, self._features(source, view, progress))
         progress.close()
-        yield split, written
+        yield split, view, written
 
-    def _intact_shard(self, split: str, name: str) -> ShardInfo | None:
+    def _intact_shard(self, source: str, name: str, view: int) -> ShardInfo | None:
         """The shard in the output folder; None unless it is intact and holds features of the source's photos."""
         output = self._context.output
         if not FileSystems.exists(FileSystems.join(output, name)):
             return None
-        size = self._settings.views_of(split) * features_size(self._settings.shape)
+        size = features_size(self._settings.shape)
         digest = ShardDigest()
         try:
-            for record, source in zip(read_shard(output, name), self._source_records(name), strict=True):
+            for record, serialized in zip(read_shard(output, name), self._source_records(source), strict=True):
                 features = features_of(record)
-                if len(features) != size or record != feature_record(source, features):
+                if len(features) != size or record != feature_record(serialized, features, view):
                     return None
                 digest.add(frame_record(record))
         except (RecordError, ValueError):
@@ -302,27 +307,25 @@ class ExtractShard(beam.DoFn):
         except (RecordError, OSError) as error:
             raise JobFailed(str(error)) from error
 
-    def _features(self, split: str, name: str, progress: ProgressCounter) -> Iterator[bytes]:
+    def _features(self, source: str, view: int, progress: ProgressCounter) -> Iterator[bytes]:
         """The records of the feature shard."""
-        source = self._source_records(name)
-        views = self._settings.views_of(split)
-        while batch := list(itertools.islice(source, self._settings.batch_size)):
+        records = self._source_records(source)
+        while batch := list(itertools.islice(records, self._settings.batch_size)):
             photos = [inputs_of(serialized, self._settings.made_from) for serialized in batch]
             try:
-                by_view = [self._extractor.extract_view(photos, view) for view in range(views)]
+                found = self._extractor.extract_view(photos, view)
             except Exception:
-                self._raise_for_damaged_photo(name, photos, views)
+                self._raise_for_damaged_photo(source, photos, view)
                 raise
-            for serialized, features in zip(batch, zip(*by_view, strict=True), strict=True):
-                yield feature_record(serialized, b"".join(of_view.tobytes() for of_view in features))
+            for serialized, features in zip(batch, found, strict=True):
+                yield feature_record(serialized, features.tobytes(), view)
             progress.add(len(batch))
 
-    def _raise_for_damaged_photo(self, name: str, photos: Iterable[tuple[str, bytes]], views: int) -> None:
+    def _raise_for_damaged_photo(self, name: str, photos: Iterable[tuple[str, bytes]], view: int) -> None:
         """Raise JobFailed for the first photo whose features cannot be computed."""
         for photo_id, payload in photos:
             try:
-                for view in range(views):
-                    self._extractor.extract_view([(photo_id, payload)], view)
+                self._extractor.extract_view([(photo_id, payload)], view)
             except Exception as error:
                 problem = (
                     "the photo does not decode; build the records again"
@@ -332,11 +335,23 @@ class ExtractShard(beam.DoFn):
                 raise JobFailed(f"{name}, {photo_id}: {problem}") from error
 
 
-def _finish(_: None, shards: list[tuple[str, ShardInfo]], *, context: ExtractionContext) -> None:
+def _finish(_: None, shards: list[tuple[str, int, ShardInfo]], *, context: ExtractionContext) -> None:
     """Check that nothing was lost, and write the description of the features last."""
+    settings = context.settings
     info = load_dataset_info(as_path(context.records))
-    splits = shards_by_split(info, shards)
-    for name, split in info.splits.items():
-        check_conservation(f"photos of {name}", split.photos, written=sum(shard.records for shard in splits[name]))
-    description = FeaturesInfo(settings=context.settings, splits=splits, **context.described)
+    views: list[dict[str, list[ShardInfo]]] = []
+    for view in range(settings.views):
+        described = {name: split for name, split in info.splits.items() if view < settings.views_of(name)}
+        detail = f", view {view}" if view else ""
+        written = [(split, shard) for split, number, shard in shards if number == view]
+        views.append(shards_by_split(described, written, detail=detail))
+        for name, found in views[view].items():
+            total = sum(shard.records for shard in found)
+            check_conservation(f"photos of {name}{detail}", described[name].photos, written=total)
+    description = FeaturesInfo(
+        settings=settings,
+        splits=views[0],
+        further_views=[of_view.get("train", []) for of_view in views[1:]],
+        **context.described,
+    )
     complete_output(context.output, FEATURES, description)

@@ -343,7 +343,7 @@ def _finish(
 ) -> None:
     """Check that nothing was lost and that all photos' features have one form; write the description last."""
     shards = sorted(shards, key=lambda shard: shard.info.name)
-    splits = shards_by_split(info, ((shard.split, shard.info) for shard in shards))
+    splits = shards_by_split(info.splits, ((shard.split, shard.info) for shard in shards))
     photos = sum(split.photos for split in info.splits.values())
     rejected = sum(file.counts.total for file in rejected_files) - form.faulty  # those are in the shards
     check_conservation("photos", photos, written=sum(shard.info.records for shard in shards), rejected=rejected)

@@ -1,24 +1,61 @@
 """Features for tests: stored ones, and those of Keras."""
 
-import keras
+import shutil
 
+import keras
+import numpy as np
+
+from beam_jobs.execution.shard_writer import write_shard
 from tests.support.models import new_encoder
 from tfcaption.records import tfrecord
-from tfcaption.records.dataset_info import load_features_info
-from tfcaption.records.examples import captions_of, features_of
+from tfcaption.records.dataset_info import FEATURES_FILE, load_features_info
+from tfcaption.records.examples import captions_of, feature_record, features_of
+from tfcaption.records.sharding import view_name
 
 
 def all_features(folder):
     """Photo id -> bytes of its features, from all shards."""
-    found = {}
-    for shards in load_features_info(folder).splits.values():
-        for shard in shards:
-            with (folder / shard.name).open("rb") as stream:
-                for serialized in tfrecord.read_frames(stream, shard.name):
-                    photo, _ = captions_of(serialized)
-                    assert photo not in found
-                    found[photo] = features_of(serialized)
+    return _features(folder, [shard for shards in load_features_info(folder).splits.values() for shard in shards])
+
+
+def all_views(folder):
+    """Photo id -> bytes of the features of each of its views, from all shards."""
+    found = {photo: [features] for photo, features in all_features(folder).items()}
+    for shards in load_features_info(folder).further_views:
+        for photo, features in _features(folder, shards).items():
+            found[photo].append(features)
     return found
+
+
+def _features(folder, shards):
+    found = {}
+    for shard in shards:
+        with (folder / shard.name).open("rb") as stream:
+            for serialized in tfrecord.read_frames(stream, shard.name):
+                photo, _ = captions_of(serialized)
+                assert photo not in found
+                found[photo] = features_of(serialized)
+    return found
+
+
+def with_views(features, folder, views):
+    """A copy of features of one view with further ones, which no encoder made: other numbers in the same form."""
+    shutil.copytree(features, folder)
+    info = load_features_info(folder)
+
+    def records(shard, view):
+        with (folder / shard.name).open("rb") as stream:
+            for serialized in tfrecord.read_frames(stream, shard.name):
+                values = np.frombuffer(features_of(serialized), np.float16) + np.float16(view)
+                yield feature_record(serialized, values.tobytes(), view)
+
+    info.settings.views = views
+    info.further_views = [
+        [write_shard(str(folder), view_name(shard.name, view), records(shard, view)) for shard in info.splits["train"]]
+        for view in range(1, views)
+    ]
+    (folder / FEATURES_FILE).write_text(info.model_dump_json())
+    return folder
 
 
 def keras_resnet50(layer):

@@ -15,7 +15,9 @@ from tfcaption.runtime.hosts import Host
 def opened(
     folder, info, split="train", features=None, buckets=3, cache=False, limit_mb=2048, host=0, hosts=1, **options
 ):
+    """A split as training opens it."""
     dataset = Dataset(info, Vocabulary([]), Path(folder), Path(folder) if features else None, features)
+    options = {"further_views": True} | options
     return open_split(
         split, dataset, buckets=buckets, cache=CachePolicy(cache, limit_mb), host=Host(host, hosts), **options
     )

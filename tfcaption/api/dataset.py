@@ -134,7 +134,7 @@ def dataset(
     if batch_size < 1:
         raise UsageError(f"batch_size {batch_size}: must be at least 1")
     opened = _load(as_path(folder), None if records is None else as_path(records))
-    found = open_split(split_name(split), opened, buckets=1, by_photo=True)
+    found = open_split(split_name(split), opened, buckets=1, by_photo=True, further_views=shuffle)
     with tensorflow_quiet():
         import tensorflow as tf  # here: so that `import tfcaption` is quick
 

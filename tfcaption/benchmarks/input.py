@@ -66,7 +66,7 @@ def _baselines(paths: Sequence[Path], dataset: Dataset) -> list[tuple[Row, Itera
 def _batch_sizes(dataset: Dataset, cache: bool, unit: str) -> Iterator[int]:
     """Photos or captions in each training batch of a data set."""
     buckets = 1 if uses_packed_tokens(resolve_mode(TrainConfig()).xla) else DataConfig().length_buckets
-    split = open_split("train", dataset, buckets=buckets, cache=CachePolicy(cache))
+    split = open_split("train", dataset, buckets=buckets, cache=CachePolicy(cache), further_views=True)
     for batch in make_batches(split, BatchOptions(BATCH_SIZE, shuffle_seed=0, epochs=10**6)):
         # Rows of the few batches at an epoch's end that are not full count as if they were.
         yield len(batch["inputs"]) if unit == "photos" else batch["tokens"].shape[0] * batch["tokens"].shape[1]

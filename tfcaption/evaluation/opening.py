@@ -61,4 +61,6 @@ def first_photos(split: Split, limit: int | None) -> Iterator[Split]:
             for record in itertools.islice(read_records(split.files), limit):
                 stream.write(frame_record(record))
         size = shard.stat().st_size
-        yield dataclasses.replace(split, files=[str(shard)], bytes=size, photos=limit, most_photos_of_a_host=limit)
+        yield dataclasses.replace(
+            split, files=[str(shard)], further_views=[], bytes=size, photos=limit, most_photos_of_a_host=limit
+        )

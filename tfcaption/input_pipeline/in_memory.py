@@ -1,12 +1,16 @@
-"""Batches from a split held in memory: photos still encoded, captions as one table, epochs as shuffled row numbers."""
+"""Batches from a split held in memory: photos still encoded, captions as one table, epochs as shuffled row numbers.
 
+All views of the photos are held, and each epoch samples one for each photo.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfcaption.input_pipeline.options import BatchOptions
-from tfcaption.input_pipeline.parsing import CORES, Batch, decode_inputs, parse_photos, payloads_of_views, read_shards
+from tfcaption.input_pipeline.parsing import CORES, Batch, decode_inputs, parse_photos, read_shards
 from tfcaption.input_pipeline.split import Split, batches_per_epoch, rows_per_batch
 from tfcaption.preprocessing.augmented_views import swap_left_right
 from tfcaption.records.tfrecord import RecordError
@@ -19,7 +23,8 @@ class SplitTable(NamedTuple):
     """All photos and captions of a split."""
 
     photo_ids: tf.Tensor  # (photos,) string
-    payloads: tf.Tensor  # (photos, views) string: JPEG or float16 features
+    payloads: tf.Tensor  # (payloads,) string: JPEG or float16 features
+    places: np.ndarray  # (photos, views) where the payload of each view of each photo is; -1: it was damaged
     tokens: tf.Tensor  # (captions, longest) int32, padded
     lengths: np.ndarray  # (captions,) tokens of each
     first_caption: np.ndarray  # (photos + 1,) where each photo's captions begin
@@ -29,26 +34,44 @@ def load_table(split: Split) -> SplitTable:
     """Read a split's shards once.
 
     Raises:
-        RecordError: no record is intact.
+        RecordError: no record is intact, or the views are not of the same photos.
     """
     photo_ids, payloads, tokens, lengths, counts = [], [], [], [], []
-    for serialized in read_shards(split).batch(_READ_AT_ONCE):
-        ids, encoded, per_photo, padded = parse_photos(serialized, split, split.lengths[-1])
+    for serialized in read_shards(split, split.files).batch(_READ_AT_ONCE):
+        ids, encoded, _, per_photo, padded = parse_photos(serialized, split, split.lengths[-1])
         photo_ids.append(ids)
-        each = [payloads_of_views(encoded, tf.fill(tf.shape(ids), view), split) for view in range(split.views)]
-        payloads.append(tf.concat([view[:, None] for view in each], 1))  # copies nothing with a single view
+        payloads.append(encoded)
         tokens.append(padded)
         lengths.append(per_photo.flat_values.numpy())
         counts.append(per_photo.row_lengths().numpy())
     if not photo_ids:
         raise RecordError(f"no record of split {split.name} can be read; build the records again")
+    names = tf.concat(photo_ids, 0)
+    places = [np.arange(len(names))]
+    for files in split.further_views:
+        ids, encoded_views = _read_view(split, files)
+        place_of = {photo: place for place, photo in enumerate(ids, sum(map(len, payloads)))}
+        places.append(np.array([place_of.get(photo, -1) for photo in names.numpy()]))
+        if split.skipper is None and places[-1].min() < 0:
+            raise RecordError(f"{files[0]}: not a view of the photos in {split.files[0]}; extract the features again")
+        payloads += encoded_views
     return SplitTable(
-        tf.concat(photo_ids, 0),
+        names,
         tf.concat(payloads, 0),
+        np.stack(places, 1),
         tf.concat(tokens, 0),
         np.concatenate(lengths),
         np.concatenate([[0], np.cumsum(np.concatenate(counts))]),
     )
+
+
+def _read_view(split: Split, files: Sequence[str]) -> tuple[list[bytes], list[tf.Tensor]]:
+    """The photos of one view, and their payloads, some in each tensor."""
+    parsed = [
+        parse_photos(serialized, split, split.lengths[-1])
+        for serialized in read_shards(split, files).batch(_READ_AT_ONCE)
+    ]
+    return [photo for some in parsed for photo in some.ids.numpy()], [some.payloads for some in parsed]
 
 
 def memory_batches(split: Split, options: BatchOptions, epochs: tf.data.Dataset, skipped: int) -> tf.data.Dataset:
@@ -64,7 +87,9 @@ def memory_batches(split: Split, options: BatchOptions, epochs: tf.data.Dataset,
         photos, rows = _rows(table, width, every_caption=captions == "all", shuffle=shuffle)
         planned = _cut(photos, rows, table, split.lengths, size=size, batches=per_epoch, shuffle=shuffle)
         shape = (per_epoch, size)
-        return *planned, np.zeros(shape, np.int64) if shuffle is None else shuffle.integers(0, split.views, shape)
+        views = np.zeros(shape, np.int64) if shuffle is None else shuffle.integers(0, split.views, shape)
+        held = table.places[planned[0], views] >= 0
+        return *planned, np.where(held, views, 0)  # a photo with a damaged view is shown as it is instead
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
         planned = tf.numpy_function(plan, [epoch], (tf.int64,) * 4, stateful=False)
@@ -77,7 +102,7 @@ def memory_batches(split: Split, options: BatchOptions, epochs: tf.data.Dataset,
         known = photos >= 0
         photos = tf.maximum(photos, 0)  # a padding row has the first photo and no token
         photo_ids = tf.gather(table.photo_ids, photos)
-        payloads = tf.gather_nd(table.payloads, tf.stack([photos, views], 1))
+        payloads = tf.gather(table.payloads, tf.gather_nd(table.places, tf.stack([photos, views], 1)))
         inputs, mirrored = decode_inputs(
             payloads, photo_ids, views, split, augment_seed=options.augment_seed, epoch=epoch
         )

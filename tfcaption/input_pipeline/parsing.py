@@ -1,6 +1,8 @@
 """Serialized records -> tensors."""
 
 import os
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +14,7 @@ from tfcaption.records.examples import (
     CAPTIONS_LENGTHS,
     CAPTIONS_TOKENS,
     PHOTO_ID,
+    PHOTO_VIEW,
     Stage,
     features_size,
 )
@@ -82,17 +85,19 @@ def _decode_random_views(jpegs: tf.Tensor, views: RandomViews, shape: tuple[int,
     return tf.map_fn(lambda photo: decode(*photo), (jpegs, *views), fn_output_signature=spec)
 
 
-def payloads_of_views(payloads: tf.Tensor, views: tf.Tensor, split: Split) -> tf.Tensor:
-    """The payload of one view of each photo: (rows,) string, (rows,) int -> (rows,) string."""
-    if split.views == 1:
-        return payloads
-    size = features_size(split.shape)
-    return tf.strings.substr(payloads, tf.cast(views, tf.int32) * size, tf.fill(tf.shape(views), size))
+def read_shards(
+    split: Split, paths: Sequence[str] | tf.Tensor, *, seed: tf.Tensor | None = None, deterministic: bool = True
+) -> tf.data.Dataset:
+    """Serialized records of a split, interleaved from eight shards.
 
-
-def read_shards(split: Split, *, seed: tf.Tensor | None = None, deterministic: bool = True) -> tf.data.Dataset:
-    """Serialized records of a split, interleaved from eight shards; a seed shuffles the shards."""
-    files = tf.data.Dataset.from_tensor_slices(tf.constant(split.files, tf.string, (len(split.files),)))
+    Args:
+        split: which the records are of.
+        paths: (shards,) string, a file for each of `split.files`, of any view.
+        seed: () int64, shuffles the shards.
+        deterministic: as in `BatchOptions`.
+    """
+    paths = tf.ensure_shape(tf.convert_to_tensor(paths, tf.string), (len(split.files),))
+    files = tf.data.Dataset.from_tensor_slices(paths)
     if seed is not None:
         files = files.shuffle(max(len(split.files), 1), seed=seed)
     skipper = split.skipper
@@ -132,19 +137,25 @@ CAPTION_FEATURES = {
 }
 
 
-def parse_photos(
-    serialized: tf.Tensor, split: Split, length: tf.Tensor | int
-) -> tuple[tf.Tensor, tf.Tensor, tf.RaggedTensor, tf.Tensor]:
-    """Parse (photos,) serialized records in one call.
+class ParsedPhotos(NamedTuple):
+    """Some photos with their captions, still encoded."""
 
-    Returns:
-        Photo ids (photos,), encoded inputs (photos,), the captions' lengths (photos, captions) ragged, and the
-        tokens of all captions (captions of all photos, length) int32, padded.
-    """
-    features = tf.io.parse_example(
-        serialized, {**CAPTION_FEATURES, split.payload: tf.io.FixedLenFeature((), tf.string)}
-    )
+    ids: tf.Tensor  # (photos,) string
+    payloads: tf.Tensor  # (photos,) string: JPEG or float16 features
+    views: tf.Tensor  # (photos,) int64: which view the payload shows
+    lengths: tf.RaggedTensor  # (photos, captions) int64: tokens of each caption
+    tokens: tf.Tensor  # (captions of all photos, length) int32, padded
+
+
+def parse_photos(serialized: tf.Tensor, split: Split, length: tf.Tensor | int) -> ParsedPhotos:
+    """Parse (photos,) serialized records in one call; pads captions to `length`."""
+    keys = {**CAPTION_FEATURES, split.payload: tf.io.FixedLenFeature((), tf.string)}
+    if split.views > 1:
+        keys[PHOTO_VIEW] = tf.io.FixedLenFeature((), tf.int64, default_value=0)
+    features = tf.io.parse_example(serialized, keys)
     per_photo = features[CAPTIONS_LENGTHS]
     flat = tf.RaggedTensor.from_row_lengths(features[CAPTIONS_TOKENS].flat_values, per_photo.flat_values)
     tokens = tf.cast(flat.to_tensor(PAD, shape=tf.stack([-1, length])), tf.int32)
-    return features[PHOTO_ID], features[split.payload], per_photo, tokens
+    photo_ids = features[PHOTO_ID]
+    views = features[PHOTO_VIEW] if split.views > 1 else tf.zeros_like(photo_ids, tf.int64)
+    return ParsedPhotos(photo_ids, features[split.payload], views, per_photo, tokens)

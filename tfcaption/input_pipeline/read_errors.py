@@ -33,22 +33,25 @@ def explain_read_errors(*splits: Split) -> Iterator[None]:
 
 def _check(split: Split) -> None:
     """Read all shards of a split, and raise RecordError at the first damaged record."""
+    for view, files in enumerate([split.files, *split.further_views]):
+        _check_view(split, files, f"{split.name}, view {view}" if view else split.name)
+
+
+def _check_view(split: Split, files: list[str], name: str) -> None:
     count = 0
-    for file in split.files:
+    for file in files:
         for index, serialized in enumerate(read_shard(as_path(file))):
             features = parse_example(serialized)
             if missing := {split.payload, PHOTO_ID, CAPTIONS_TOKENS} - set(features):
                 raise RecordError(f"{file}: record {index} has no {', '.join(sorted(missing))}; rebuild this shard")
             held = sum(map(len, features[split.payload].bytes_list.value))
-            if split.stage != "photo" and (
-                problem := size_problem(held, split.shape, views=split.views, varying=split.varying)
-            ):
+            if split.stage != "photo" and (problem := size_problem(held, split.shape, varying=split.varying)):
                 raise RecordError(
                     f"{file}: record {index} holds {problem} that {FEATURES_FILE} says; rebuild this shard"
                 )
             count += 1
     if count != split.photos:
         raise RecordError(
-            f"{as_path(split.files[0]).parent}: {count:,} records in the shards of {split.name}, "
+            f"{as_path(split.files[0]).parent}: {count:,} records in the shards of {name}, "
             f"not {split.photos:,}; see what is wrong with python -m tfcaption.inspect"
         )

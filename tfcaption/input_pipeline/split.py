@@ -1,6 +1,6 @@
 """One host's share of a split: its shards, what a record holds, and the padded lengths of its captions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tfcaption.input_pipeline.options import CachePolicy
 from tfcaption.records.dataset import Dataset
@@ -15,10 +15,10 @@ class Split:
     """One host's share of a split: where it is and what it holds."""
 
     name: str
-    files: list[str]
+    files: list[str]  # of the photos as they are
     stage: Stage
     shape: tuple[int, ...]  # of one photo's inputs
-    bytes: int  # of this host's shards
+    bytes: int  # of this host's shards, with those of further views
     photos: int  # of this host
     most_photos_of_a_host: int
     captions_per_photo: int
@@ -26,9 +26,16 @@ class Split:
     in_memory: bool  # held in memory, still encoded; otherwise streamed from the shards each epoch
     by_caption: bool  # a row is one caption, which pads least; otherwise a photo with all its captions, encoded once
     varying: bool = False  # photos differ in their number of regions; `shape` has the most
-    views: int = 1  # per photo in a record; a shuffled epoch shows one of them, any other epoch the first
+    # Of view 1, view 2, ...: a file for each of `files`, with the same photos in the same order. A shuffled epoch shows
+    # one view of each photo, any other epoch the photo as it is.
+    further_views: list[list[str]] = field(default_factory=list)
     left_right: tuple[int, ...] = ()  # tokens to swap in the captions of a mirrored photo
     skipper: DamagedRecordSkipper | None = None  # skips damaged records; None: they are errors
+
+    @property
+    def views(self) -> int:
+        """Views of each photo, itself included."""
+        return 1 + len(self.further_views)
 
     @property
     def payload(self) -> str:
@@ -43,6 +50,7 @@ def open_split(
     buckets: int,
     cache: CachePolicy = CachePolicy(),  # noqa: B008 (frozen)
     by_photo: bool = False,
+    further_views: bool = False,
     skipper: DamagedRecordSkipper | None = None,
     host: Host = Host(),  # noqa: B008 (frozen)
 ) -> Split:
@@ -54,6 +62,7 @@ def open_split(
         buckets: number of padded lengths; 1 where the step skips padding itself.
         cache: whether to hold this host's share in memory.
         by_photo: make every row a photo, even where rows of captions would pad less.
+        further_views: also take the augmented views of its photos, which only shuffled epochs show.
         skipper: skips damaged records, so a shard may have another size than described.
         host: which share of the shards to take.
 
@@ -65,17 +74,22 @@ def open_split(
     described = info.split(name, dataset.records)
     shares = dataset.shares(name, host.count)
     photos = [sum(shard.records for shard in share) for share in shares]
-    mine = shares[host.index]
+    views = range(dataset.views(name) if further_views else 1)
+    mine = [dataset.shares(name, host.count, view)[host.index] for view in views]
+    each = [shard for shards in mine for shard in shards]
     check_shards(
-        dataset.folder, mine, description=dataset.description_file, job=dataset.job, check_sizes=skipper is None
+        dataset.folder, each, description=dataset.description_file, job=dataset.job, check_sizes=skipper is None
     )
-    size = sum(shard.bytes for shard in mine)
+    size = sum(shard.bytes for shard in each)
+    files, *files_of_further_views = (
+        [str(dataset.folder / shard.name) for shard in shards if shard.records] for shards in mine
+    )
     in_memory = photos[host.index] > 0 and cache.holds(size)
     by_caption = dataset.stage == "pooled" and in_memory and not by_photo
     histogram = described.caption_lengths if by_caption else described.longest_caption_lengths
     return Split(
         name=name,
-        files=[str(dataset.folder / shard.name) for shard in mine if shard.records],
+        files=files,
         stage=dataset.stage,
         shape=dataset.shape,
         bytes=size,
@@ -86,7 +100,7 @@ def open_split(
         in_memory=in_memory,
         by_caption=by_caption,
         varying=dataset.varying,
-        views=features.settings.views_of(name) if features else 1,
+        further_views=files_of_further_views,
         left_right=tuple(features.settings.sides if features else left_right_tokens(dataset.vocabulary)),
         skipper=skipper,
     )

@@ -9,11 +9,10 @@ from tfcaption.input_pipeline.parsing import (
     Batch,
     decode_inputs,
     parse_photos,
-    payloads_of_views,
     read_shards,
 )
 from tfcaption.input_pipeline.split import Split, batches_per_epoch
-from tfcaption.preprocessing.augmented_views import swap_left_right
+from tfcaption.preprocessing.augmented_views import swap_left_right, views_in_turn
 from tfcaption.records.examples import (
     CAPTIONS_LENGTHS,
     PHOTO_ID,
@@ -48,10 +47,11 @@ def streamed_batches(split: Split, options: BatchOptions, epochs: tf.data.Datase
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         tf.random.set_seed(1)  # of this graph: the order depends on nothing but the seed below
         seed = seed_of(number)
-        serialized = read_shards(
-            split, seed=None if shuffle_seed is None else seed, deterministic=options.deterministic
-        )
-        if shuffle_seed is not None:
+        if shuffle_seed is None:
+            serialized = read_shards(split, split.files, deterministic=options.deterministic)
+        else:
+            paths = _paths_of_views(split, number)
+            serialized = read_shards(split, paths, seed=seed, deterministic=options.deterministic)
             serialized = serialized.shuffle(options.shuffle_buffer_photos, seed=seed)
         if len(split.lengths) == 1:
             windows = serialized.batch(batch_size).map(lambda batch: (tf.constant(0, tf.int64), batch))
@@ -72,13 +72,20 @@ def streamed_batches(split: Split, options: BatchOptions, epochs: tf.data.Datase
             tf.gather(lengths, index),
             batch_size,
             caption_seed=seed if captions == "one" else None,
-            view_seed=None if shuffle_seed is None else seed,
             augment_seed=options.augment_seed,
             epoch=number,
         )
 
     windows = epochs.flat_map(epoch).skip(skipped)
     return windows.map(parse, num_parallel_calls=CORES, deterministic=options.deterministic)
+
+
+def _paths_of_views(split: Split, epoch: tf.Tensor) -> tf.Tensor:
+    """The file that an epoch reads of each shard: (shards,) string."""
+    shards = len(split.files)
+    paths = tf.constant([split.files, *split.further_views], tf.string, (split.views, shards))
+    views = views_in_turn(shards, epoch=epoch, views=split.views)
+    return tf.gather_nd(paths, tf.stack([views, tf.range(shards, dtype=tf.int64)], 1))
 
 
 def _sample_index(photo_ids: tf.Tensor, counts: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -94,12 +101,11 @@ def _parse(
     batch_size: int,
     *,
     caption_seed: tf.Tensor | None,
-    view_seed: tf.Tensor | None,
     augment_seed: int | None,
     epoch: tf.Tensor,
 ) -> Batch:
     """Parse a whole batch in one call: (photos,) string -> Batch of `batch_size` rows."""
-    photo_ids, payloads, per_photo, tokens = parse_photos(serialized, split, length)
+    photo_ids, payloads, views, per_photo, tokens = parse_photos(serialized, split, length)
     if caption_seed is None:
         captions = split.captions_per_photo
         by_photo = tf.RaggedTensor.from_row_lengths(tokens, per_photo.row_lengths())
@@ -108,12 +114,6 @@ def _parse(
         captions = 1
         sampled = _sample_index(photo_ids, per_photo.row_lengths(), caption_seed)
         dense = tf.gather(tokens, per_photo.row_starts() + sampled)[:, None]
-    views = tf.zeros_like(photo_ids, tf.int64)
-    if split.views > 1 and view_seed is not None:
-        views = _sample_index(
-            tf.strings.join(["view/", photo_ids]), tf.fill(tf.shape(photo_ids), split.views), view_seed
-        )
-    payloads = payloads_of_views(payloads, views, split)
     inputs, mirrored = decode_inputs(payloads, photo_ids, views, split, augment_seed=augment_seed, epoch=epoch)
     dense = swap_left_right(dense, mirrored, split.left_right)
     missing = batch_size - tf.shape(serialized)[0]

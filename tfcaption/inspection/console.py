@@ -88,9 +88,9 @@ def summary(inspection: Inspection) -> str:
 def print_features(folder: Path) -> bool:
     """Verify features and print what they contain; returns whether they are free of faults."""
     info = load_features_info(folder)
-    shards = [shard for split in info.splits.values() for shard in split]
+    photos = sum(shard.records for split in info.splits.values() for shard in split)
     made_by = info.name or " and ".join(info.encoder_names)
-    print(f"{sum(shard.records for shard in shards):,} photos, {info.settings}, {made_by}, {len(shards):,} shards")
+    print(f"{photos:,} photos, {info.settings}, {made_by}, {len(info.all_shards):,} shards")
     faults = inspect_features(folder, info)
     for shard, fault in faults.items():
         print(f"fault: {shard}: {fault.removeprefix(f'{shard}: ')}", file=sys.stderr)

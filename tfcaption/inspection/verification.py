@@ -99,15 +99,15 @@ def inspect_records(folder: Path, *, show: int = 0) -> Inspection:
 def inspect_features(folder: Path, info: FeaturesInfo) -> dict[str, str]:
     """Missing and damaged shards of features, and those with records of another size: name -> first fault."""
     faults: dict[str, str] = {}
-    for split, shard in ((split, shard) for split, shards in info.splits.items() for shard in shards):
+    for shard in info.all_shards:
         records, found = verify_shard(folder, shard)
-        found += _size_faults(shard.name, records, info.settings, split)
+        found += _size_faults(shard.name, records, info.settings)
         if found:
             faults[shard.name] = found[0]
     return faults
 
 
-def _size_faults(shard: str, records: list[bytes], settings: FeatureSettings, split: str) -> list[str]:
+def _size_faults(shard: str, records: list[bytes], settings: FeatureSettings) -> list[str]:
     faults = []
     for index, record in enumerate(records):
         try:
@@ -115,8 +115,7 @@ def _size_faults(shard: str, records: list[bytes], settings: FeatureSettings, sp
         except RecordError as error:
             faults.append(f"{shard}: record {index}: {error}")
             continue
-        problem = size_problem(held, settings.shape, views=settings.views_of(split), varying=settings.varying)
-        if problem:
+        if problem := size_problem(held, settings.shape, varying=settings.varying):
             faults.append(f"{shard}: record {index} holds {problem} that {FEATURES_FILE} says")
     return faults
 

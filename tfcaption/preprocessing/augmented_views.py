@@ -19,6 +19,23 @@ def is_mirrored(views: Any) -> Any:
     return views % 2 == 1
 
 
+def views_in_turn(shards: int, *, epoch: tf.Tensor, views: int) -> tf.Tensor:
+    """The stored view that each shard shows in an epoch: all photos of a shard the same, so that it is read alone.
+
+    The shards take turns. An epoch shows each view of equally many shards, as far as their number allows it; in as many
+    epochs as there are views, each photo shows all of its views.
+
+    Args:
+        shards: their number.
+        epoch: () int64.
+        views: of each photo.
+
+    Returns:
+        (shards,) int64.
+    """
+    return (tf.range(shards, dtype=tf.int64) + epoch) % views
+
+
 def _box(tall: Any, wide: Any, down: Any, across: Any) -> tuple[Any, Any, Any, Any]:
     """The crop that four random numbers from 0 to 1 choose: top, left, bottom and right as shares of the photo."""
     height, width = (MIN_CROP + (1 - MIN_CROP) * share for share in (tall, wide))

@@ -66,18 +66,22 @@ class Dataset:
             return "import_features" if self.features.weights == IMPORTED else "extract_features"
         return "build_records"
 
-    def shards(self, split: str) -> list[ShardInfo]:
-        """All shards of a split; raises RecordError where there is no such split."""
-        described = self.info.split(split, self.records)
-        return self.features.splits[split] if self.features else described.shards
+    def views(self, split: str) -> int:
+        """Views of each photo of a split."""
+        return self.features.settings.views_of(split) if self.features else 1
 
-    def shares(self, split: str, hosts: int) -> list[list[ShardInfo]]:
-        """The shards of a split that each of several hosts reads.
+    def shards(self, split: str, view: int = 0) -> list[ShardInfo]:
+        """All shards of one view of a split; raises RecordError where there is no such split."""
+        described = self.info.split(split, self.records)
+        return self.features.shards(split, view) if self.features else described.shards
+
+    def shares(self, split: str, hosts: int, view: int = 0) -> list[list[ShardInfo]]:
+        """The shards of one view of a split that each of several hosts reads, of the same photos for every view.
 
         Raises:
             RecordError: there is no such split, or a host would have no photo to train on.
         """
-        shards = self.shards(split)
+        shards = self.shards(split, view)
         shares = [shards[index::hosts] for index in range(hosts)]
         if split == "train" and not all(any(shard.records for shard in share) for share in shares):
             raise RecordError(

@@ -172,7 +172,29 @@ class FeaturesInfo(BaseModel):
     # in those of earlier versions, unknown.
     weights: str | None = None
     name: str = Field(default="", exclude_if=lambda value: not value)  # of what made imported features, for people
-    splits: dict[str, list[ShardInfo]]
+    splits: dict[str, list[ShardInfo]]  # of each photo as it is
+    # Of the training photos: view 1, view 2, ..., each in as many shards, of the same photos in the same order.
+    further_views: list[list[ShardInfo]] = Field(default=[], exclude_if=lambda value: not value)
+
+    @model_validator(mode="after")
+    def _views_of_the_same_photos(self) -> "FeaturesInfo":
+        photos = [shard.records for shard in self.splits.get("train", [])]
+        views = len(self.further_views)
+        # None are named by earlier versions, which stored all views of a photo in one record.
+        if views not in (0, self.settings.views - 1):
+            raise ValueError(f"further_views: {views}, not the {self.settings.views - 1} that settings say")
+        if any([shard.records for shard in shards] != photos for shards in self.further_views):
+            raise ValueError("further_views: other numbers of records than the shards of train")
+        return self
+
+    def shards(self, split: str, view: int = 0) -> list[ShardInfo]:
+        """The shards of one view of a split; view 0 is the photos as they are."""
+        return self.further_views[view - 1] if view else self.splits[split]
+
+    @property
+    def all_shards(self) -> list[ShardInfo]:
+        """The shards of all splits and views."""
+        return [shard for shards in (*self.splits.values(), *self.further_views) for shard in shards]
 
     @property
     def encoder_names(self) -> list[str]:
@@ -196,9 +218,15 @@ def load_features_info(features: Path) -> FeaturesInfo:
     """Read `features.json` of a features folder.
 
     Raises:
-        RecordError: the folder or file is missing, incomplete, or of another schema version.
+        RecordError: the folder or file is missing, incomplete, or of another schema version or layout of views.
     """
-    return _load_description(features, FEATURES_FILE, FeaturesInfo, "features", "extract_features")
+    info = _load_description(features, FEATURES_FILE, FeaturesInfo, "features", "extract_features")
+    if info.settings.views > 1 and not info.further_views:
+        raise RecordError(
+            f"{features}: an earlier version wrote these features, with all {info.settings.views} views of a photo in "
+            "one record, which is no longer read; run the same extract_features again, which replaces them"
+        )
+    return info
 
 
 def _load_description(folder: Path, name: str, kind: type[Description], content: str, command: str) -> Description:

@@ -14,9 +14,10 @@ PHOTO_JPEG = "photo/jpeg"  # bytes, image_size x image_size x RGB
 CAPTIONS_TEXT = "captions/text"  # bytes list: the raw captions
 CAPTIONS_TOKENS = "captions/tokens"  # int64 list: the token ids of all captions, concatenated
 CAPTIONS_LENGTHS = "captions/lengths"  # int64 list: tokens of each caption, with <start> and <end>
-# bytes, in a feature record instead of photo/jpeg: little-endian float16 in the shape of `features.json`, view by view;
-# where the number of regions varies, only those that the photo has
+# bytes, in a feature record instead of photo/jpeg: little-endian float16 in the shape of `features.json`; where the
+# number of regions varies, only those that the photo has
 FEATURES = "features"
+PHOTO_VIEW = "photo/view"  # int64, only in feature records of an augmented view: its number, from 1 on
 # bytes list, only where results call a photo by another id than its name: its numbers in COCO's `images`, as text
 SOURCE_IDS = "photo/source_ids"
 
@@ -168,31 +169,38 @@ def _stored(feature: Any) -> bytes:
     return _one(feature, FEATURES)
 
 
-def feature_record(serialized: bytes, features: bytes) -> bytes:
-    """A copy of a photo record or feature record in which float16 features replace its JPEG or features."""
+def feature_record(serialized: bytes, features: bytes, view: int = 0) -> bytes:
+    """A copy of a photo record or feature record in which float16 features replace its JPEG or features.
+
+    Args:
+        serialized: the photo record, or a feature record of the same view.
+        features: of the view.
+        view: 0 for the photo itself.
+    """
     example = Example.FromString(serialized)
     for key in (PHOTO_JPEG, FEATURES):
         if key in example.features.feature:
             del example.features.feature[key]
     example.features.feature[FEATURES].bytes_list.value.append(features)
+    if view:
+        example.features.feature[PHOTO_VIEW].int64_list.value[:] = [view]
     return example.SerializeToString(deterministic=True)
 
 
 def features_size(shape: Sequence[int]) -> int:
-    """Bytes of the float16 features of one view."""
+    """Bytes of the float16 features of a photo."""
     return 2 * math.prod(shape)
 
 
-def size_problem(held: int, shape: Sequence[int], *, views: int = 1, varying: bool = False) -> str | None:
+def size_problem(held: int, shape: Sequence[int], *, varying: bool = False) -> str | None:
     """What is wrong with the size of stored features, such as `6 bytes of features, not the 8`; None: nothing.
 
     Args:
         held: bytes of the features in a record.
         shape: of one photo's features.
-        views: of the photo.
         varying: whether a photo may have fewer regions than `shape` says.
     """
-    size, region = views * features_size(shape), features_size(shape[-1:])
+    size, region = features_size(shape), features_size(shape[-1:])
     if held == size or (varying and 0 < held < size and held % region == 0):
         return None
     expected = f"1 to {shape[0]:,} regions of {region:,} bytes each" if varying else f"the {size:,}"

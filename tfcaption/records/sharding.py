@@ -3,7 +3,9 @@
 import hashlib
 import re
 
-SHARD_PATTERN = re.compile(r"(?P<split>[a-z]+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.(tfrecord|jsonl)")
+SHARD_PATTERN = re.compile(
+    r"(?P<split>[a-z]+)(\.view(?P<view>[1-9]\d*))?-(?P<index>\d{5})-of-(?P<count>\d{5})\.(tfrecord|jsonl)"
+)
 
 
 def shard_name(split: str, index: int, count: int, *, suffix: str = "tfrecord") -> str:
@@ -11,8 +13,17 @@ def shard_name(split: str, index: int, count: int, *, suffix: str = "tfrecord") 
     return f"{split}-{index:05d}-of-{count:05d}.{suffix}"
 
 
+def view_name(shard: str, view: int) -> str:
+    """`train.view1-00000-of-00008.tfrecord`, the first augmented view of the photos of a shard; of view 0 the shard.
+
+    Patterns such as `train-*.tfrecord` find each photo once, as it is.
+    """
+    split, dash, rest = shard.partition("-")
+    return f"{split}.view{view}{dash}{rest}" if view else shard
+
+
 def is_shard_name(name: str) -> bool:
-    """Whether `shard_name` gives such a name."""
+    """Whether `shard_name` or `view_name` gives such a name."""
     return SHARD_PATTERN.fullmatch(name) is not None
 
 

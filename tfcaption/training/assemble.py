@@ -163,6 +163,7 @@ def open_training_split(
         buckets=_buckets(run, mode),
         cache=CachePolicy(data.cache, data.cache_limit_mb),
         by_photo=run.config.train.objective == "cider",
+        further_views=True,
         skipper=skipper,
         host=host,
     )

@@ -4,6 +4,7 @@ Batches of random views are tested in `input_pipeline/test_augmentation.py`.
 """
 
 import io
+import json
 import shutil
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from beam_jobs.execution.shard_writer import write_shard
 from beam_jobs.extract_features import main
+from beam_jobs.pipelines import features as feature_pipeline
 from tests.conftest import extracted, tree_bytes
-from tests.support.features import all_features, keras_resnet50
+from tests.support.features import all_views, keras_resnet50
 from tests.support.records import read_all
 from tests.support.splits import WAYS, batches_of, captions_of, opened
 from tfcaption.inspect import main as inspect
@@ -24,11 +27,15 @@ from tfcaption.preprocessing.augmented_views import (
     random_views,
     swap_left_right,
     view_box,
+    views_in_turn,
 )
-from tfcaption.records.dataset_info import load_features_info
+from tfcaption.records.dataset import load_dataset
+from tfcaption.records.dataset_info import load_dataset_info, load_features_info
+from tfcaption.records.examples import captions_of as photo_captions_of
+from tfcaption.records.examples import feature_record
+from tfcaption.records.reading import read_shard
+from tfcaption.records.tfrecord import RecordError
 from tfcaption.records.vocabulary import Vocabulary, left_right_tokens, load_vocabulary
-
-SIZE = 2 * 2048  # bytes of pooled features
 
 
 @pytest.fixture(scope="session")
@@ -104,17 +111,25 @@ def test_a_random_view_has_the_pixels_that_pillow_gives(window, mirrored):
     assert np.abs(shown.astype(int) - expected).max() <= (0 if window == (0, 0, 64, 48) else 1)
 
 
-def test_the_first_view_is_the_photo_itself_and_only_training_photos_have_more(sample_records, pooled, three_views):
-    single, several = all_features(pooled), all_features(three_views)
+def test_the_first_view_is_the_shards_of_a_single_one_and_only_training_photos_have_more(
+    sample_records, pooled, three_views
+):
+    single, several = tree_bytes(pooled), tree_bytes(three_views)
+    assert {name: several[name] for name in single if name != "features.json"} == {
+        name: content for name, content in single.items() if name != "features.json"
+    }
+    training = [shard.name for shard in load_dataset_info(sample_records).splits["train"].shards]
+    assert several.keys() - single.keys() == {
+        name.replace("train-", f"train.view{view}-") for view in (1, 2) for name in training
+    }
+    views = all_views(three_views)
     for name, (split, _) in read_all(sample_records)[1].items():
-        assert several[name][:SIZE] == single[name]
-        assert len(several[name]) == SIZE * (3 if split == "train" else 1)
-        assert len({several[name][start : start + SIZE] for start in range(0, len(several[name]), SIZE)}) in (1, 3)
+        assert len(views[name]) == len(set(views[name])) == (3 if split == "train" else 1)
 
 
 def test_further_views_are_keras_features_of_the_cropped_photo(sample_records, three_views):
     model = keras_resnet50("conv5_block3_out")
-    stored, (_, found) = all_features(three_views), read_all(sample_records)
+    stored, (_, found) = all_views(three_views), read_all(sample_records)
     for name in [name for name, (split, _) in found.items() if split == "train"][:4]:
         photo = np.asarray(Image.open(io.BytesIO(found[name][1].jpeg)), np.float32)
         for view in (1, 2):
@@ -122,7 +137,7 @@ def test_further_views_are_keras_features_of_the_cropped_photo(sample_records, t
             rows, columns = (between(np.linspace(*ends, 32)) for ends in ((top, bottom), (left, right)))
             pixels = np.round(np.einsum("ij,jkc,lk->ilc", rows, photo, columns))
             expected = model(pixels).mean((0, 1))
-            shown = np.frombuffer(stored[name], np.float16).reshape(3, 2048)[view]
+            shown = np.frombuffer(stored[name][view], np.float16)
             np.testing.assert_allclose(shown, expected, rtol=5e-3, atol=5e-3 * np.abs(expected).max())
 
 
@@ -141,10 +156,10 @@ def three_views_of_maps(sample_records, three_maps, tmp_path_factory):
 
 def test_later_stages_keep_the_views_of_their_source_features(three_views, three_views_of_maps):
     assert load_features_info(three_views_of_maps).settings.views == 3
-    direct = all_features(three_views)
-    for name, features in all_features(three_views_of_maps).items():
-        expected = np.frombuffer(direct[name], np.float16).astype(np.float32)
-        found = np.frombuffer(features, np.float16)
+    direct = all_views(three_views)
+    for name, features in all_views(three_views_of_maps).items():
+        expected = np.frombuffer(b"".join(direct[name]), np.float16).astype(np.float32)
+        found = np.frombuffer(b"".join(features), np.float16)
         np.testing.assert_allclose(found, expected, rtol=5e-3, atol=5e-3 * np.abs(expected).max())
 
 
@@ -167,9 +182,14 @@ def test_inspect_prints_the_command_that_rebuilds_views_and_features_of_features
     for source in (three_views, three_views_of_maps):
         folder = shutil.copytree(source, tmp_path / source.name)
         before = tree_bytes(folder)
-        next(folder.glob("train-*")).unlink()
+        missing, damaged, _ = sorted(folder.glob("train.view2-*"))
+        missing.unlink()
+        damaged.write_bytes(damaged.read_bytes()[:-1])
         assert inspect([str(folder)]) == 1
-        command = capsys.readouterr().err.splitlines()[-1]
+        error = capsys.readouterr().err
+        assert f"{missing.name}: no such file" in error and f"{damaged.name}: record" in error
+        assert error.count("fault: ") == 2
+        command = error.splitlines()[-1]
         command = command.replace("RECORDS", str(sample_records)).replace("MAP", str(three_maps))
         assert main(command.replace("WEIGHTS", "random").split()[3:]) == 0
         assert tree_bytes(folder) == before
@@ -179,7 +199,7 @@ def test_inspect_prints_the_command_that_rebuilds_views_and_features_of_features
 @pytest.mark.parametrize("by_photo", [True, False], ids=["photos", "captions"])
 def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, three_views, cache, by_photo):
     features = load_features_info(three_views)
-    stored, words = all_features(three_views), load_vocabulary(sample_records).words
+    stored, words = all_views(three_views), load_vocabulary(sample_records).words
     left, right = words.index("red"), words.index("blue")  # the sample does not say left and right
     settings = features.settings.model_copy(update={"sides": [left, right]})
     features = features.model_copy(update={"settings": settings})
@@ -201,7 +221,7 @@ def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, t
         for batch in batches[epoch * per_epoch : (epoch + 1) * per_epoch]:
             for row, photo in enumerate(batch["photo_id"]):
                 if name := photo.decode():
-                    view = stored[name].index(batch["inputs"][row].tobytes()) // SIZE
+                    view = stored[name].index(batch["inputs"][row].tobytes())
                     captions = captions_of(batch, row)
                     assert all(caption in (found, swapped)[view % 2][name] for caption in captions)
                     used[name] += [found[name][(found, swapped)[view % 2][name].index(caption)] for caption in captions]
@@ -211,7 +231,10 @@ def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, t
         }
     counts = np.bincount([view for each in shown.values() for view in each])
     assert len(counts) == 3 and counts.min() > 0.25 * counts.sum()
-    assert len({tuple(each) for each in shown.values()}) > len(shown) / 2  # sampled anew in each epoch, for each photo
+    if cache:  # sampled anew in each epoch, for each photo
+        assert len({tuple(each) for each in shown.values()}) > len(shown) / 2
+    else:  # in turn
+        assert all(set(views[:3]) == {0, 1, 2} and views[3:] == views[:3] for views in shown.values())
     rest = list(batches_of(subject, **options, position=per_epoch + 2).as_numpy_iterator())
     assert all(np.array_equal(a[k], b[k]) for a, b in zip(rest, batches[per_epoch + 2 :], strict=True) for k in a)
 
@@ -228,6 +251,100 @@ def test_without_shuffling_each_photo_is_its_first_view(sample_records, info, po
         for folder in folders
     )
     assert all(np.array_equal(a[key], b[key]) for a, b in zip(first, second, strict=True) for key in a)
+
+
+def test_shards_take_turns_in_showing_their_views():
+    def views(shards, epoch, views):
+        return views_in_turn(shards, epoch=tf.constant(epoch, tf.int64), views=views).numpy().tolist()
+
+    assert views(5, 0, 3) == [0, 1, 2, 0, 1] and views(5, 1, 3) == [1, 2, 0, 1, 2] and views(5, 8, 3) == [2, 0, 1, 2, 0]
+    for shards, count in ((16, 3), (3, 2), (1, 4), (0, 2)):
+        epochs = np.array([views(shards, epoch, count) for epoch in range(2 * count)])
+        assert (np.sort(epochs[:count], 0) == np.arange(count)[:, None]).all()  # each shard shows all of its views
+        assert all(np.ptp(np.bincount(epoch.astype(int), minlength=count)) <= 1 for epoch in epochs)
+    assert views(4, 7, 1) == [0] * 4
+
+
+def written_shards(monkeypatch):
+    """The names of the shards that later jobs write."""
+    written = []
+    original = feature_pipeline.write_shard
+    monkeypatch.setattr(
+        feature_pipeline, "write_shard", lambda folder, name, data: written.append(name) or original(folder, name, data)
+    )
+    return written
+
+
+def test_after_a_stop_only_the_views_that_are_missing_or_damaged_are_made(
+    sample_records, three_views, tmp_path, monkeypatch
+):
+    expected = tree_bytes(three_views)
+    copy = shutil.copytree(three_views, tmp_path / "copy")
+    settings = load_features_info(copy).settings
+    (copy / "features.json").unlink()
+    (copy / "features.incomplete.json").write_text(settings.model_dump_json())
+    (copy / "train.view1-00001-of-00003.tfrecord").unlink()
+    # Intact, but of another view.
+    shutil.copy(copy / "train.view1-00000-of-00003.tfrecord", copy / "train.view2-00000-of-00003.tfrecord")
+    written = written_shards(monkeypatch)
+    extracted(sample_records, copy, "pooled", "--views", "3")
+    assert sorted(written) == ["train.view1-00001-of-00003.tfrecord", "train.view2-00000-of-00003.tfrecord"]
+    assert tree_bytes(copy) == expected
+    extracted(sample_records, copy, "pooled", "--overwrite")  # no file of the other views stays
+    assert {path.name for path in copy.iterdir() if "view" in path.name} == set()
+
+
+def test_a_lost_shard_of_a_view_fails_the_conservation_check(
+    sample_records, shared_extractors, tmp_path, monkeypatch, capsys
+):
+    original = feature_pipeline.ExtractShard.process
+
+    def lossy(self, element):
+        results = list(original(self, element))
+        yield from () if element[1:] == ("train-00002-of-00003.tfrecord", 1) else results
+
+    monkeypatch.setattr(feature_pipeline.ExtractShard, "process", lossy)
+    arguments = ["--records", str(sample_records), "--output", str(tmp_path / "out"), "--stage=pooled", "--views=2"]
+    assert main([*arguments, "--weights=random", "--batch_size=16"]) == 1
+    assert "conservation check: 3 shards of train, view 1 expected, but 2 written" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "features.json").exists()
+
+
+def test_features_with_all_views_in_one_record_are_refused_and_replaced_by_the_same_command(
+    sample_records, three_views, tmp_path, capsys
+):
+    """As earlier versions wrote them."""
+    old, views = shutil.copytree(three_views, tmp_path / "old"), all_views(three_views)
+    info = load_features_info(old)
+    for shard in info.splits["train"]:
+        records = list(read_shard(old / shard.name))
+        joined = (feature_record(record, b"".join(views[photo_captions_of(record)[0]])) for record in records)
+        write_shard(str(old), shard.name, joined)
+    for shard in [shard for shards in info.further_views for shard in shards]:
+        (old / shard.name).unlink()
+    described = json.loads(info.model_dump_json())
+    del described["further_views"]
+    (old / "features.json").write_text(json.dumps(described))
+    with pytest.raises(RecordError, match=f"^{old}: an earlier version wrote .* all 3 views of a photo in one record"):
+        load_dataset(sample_records, old)
+    assert inspect([str(old)]) == 1
+    assert "run the same extract_features again" in capsys.readouterr().err
+    extracted(sample_records, old, "pooled", "--views", "3")
+    assert tree_bytes(old) == tree_bytes(three_views)
+
+
+def test_a_description_of_views_that_do_not_belong_together_is_refused(three_views, tmp_path):
+    sound = json.loads((three_views / "features.json").read_text())
+    (tmp_path / "features.json").write_text(json.dumps(sound))
+    assert load_features_info(tmp_path) == load_features_info(three_views)
+    sound["further_views"][1][0]["records"] -= 1
+    (tmp_path / "features.json").write_text(json.dumps(sound))
+    with pytest.raises(RecordError, match="other numbers of records than the shards of train"):
+        load_features_info(tmp_path)
+    del sound["further_views"][1]
+    (tmp_path / "features.json").write_text(json.dumps(sound))
+    with pytest.raises(RecordError, match="further_views: 1, not the 2 that settings say"):
+        load_features_info(tmp_path)
 
 
 def test_nothing_is_swapped_if_the_vocabulary_lacks_left_or_right():
