@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfcaption
+from tests.support.features import all_views, with_views
 from tfcaption.records.reading import read_records
 from tfcaption.records.tfrecord import RecordError, parse_example
 from tfcaption.runtime.errors import UsageError
@@ -119,3 +120,17 @@ def test_the_pipeline_of_training_is_what_it_was(sample_records):
         named = make_batches(split, options, epochs=tf.data.Dataset.from_tensors(tf.constant(2, tf.int64)))
         for left, right in zip(third, named, strict=True):
             np.testing.assert_array_equal(left["tokens"], right["tokens"])
+
+
+def test_of_features_in_several_views_an_iteration_shows_one_of_each_photo_or_the_photo_as_it_is(
+    sample_records, pooled, tmp_path
+):
+    views, stored_views = with_views(pooled, tmp_path / "views", 2), all_views(tmp_path / "views")
+
+    def shown(**options):
+        data = tfcaption.dataset(views, batch_size=16, records=sample_records, **options)
+        for batch in [batch for _ in range(3) for batch in data]:
+            for photo, inputs in zip(batch["photo_id"].numpy(), batch["inputs"].numpy(), strict=True):
+                yield stored_views[photo.decode()].index(inputs.astype(np.float16).tobytes())
+
+    assert set(shown()) == {0, 1} and set(shown(shuffle=False)) == {0}
