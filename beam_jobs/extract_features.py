@@ -1,4 +1,4 @@
-"""Records -> features: every photo through the image encoder once, one feature shard for each record shard.
+"""Records -> features: every photo through the image encoder once, a feature shard of each view for a record shard.
 
 Prints a summary and the path of the features. The pipeline is in `pipelines/features.py`.
 """

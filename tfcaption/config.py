@@ -77,7 +77,7 @@ class DataConfig(_Section):
     cache: bool | Literal["auto"] = "auto"
     """Keep encoded records in memory. auto: splits within cache_limit_mb."""
     cache_limit_mb: PositiveInt = 2048
-    """Megabytes per split and host."""
+    """Megabytes per split and host, all stored views counted."""
     shuffle_buffer_photos: PositiveInt = 2048
     """Size of the shuffle buffer when the data is streamed."""
     deterministic: bool = True

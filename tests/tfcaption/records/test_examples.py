@@ -30,6 +30,16 @@ def test_a_record_keeps_the_numbers_that_results_may_use_for_its_photo():
     assert ids_of(data) == ("é.jpg", ["23431", "7"]) and ids_of(encode_record(RECORD)) == ("é.jpg", [])
 
 
+def test_a_feature_record_of_a_further_view_names_it_and_keeps_all_else():
+    plain, second = (feature_record(encode_record(RECORD), b"\0\0", view) for view in (0, 2))
+    assert plain == feature_record(encode_record(RECORD), b"\0\0") == feature_record(plain, b"\0\0")
+    example = tf.train.Example.FromString(second)
+    assert example.features.feature["photo/view"].int64_list.value == [2]
+    del example.features.feature["photo/view"]
+    assert example.SerializeToString(deterministic=True) == plain
+    assert feature_record(second, b"\0\0", 2) == second  # as a later stage is made of it
+
+
 def test_decode_is_the_inverse_of_encode():
     for record in (RECORD, RECORD.model_copy(update={"source_ids": ["23431"]})):
         assert decode_record(encode_record(record)) == record

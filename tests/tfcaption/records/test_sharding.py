@@ -1,5 +1,7 @@
 """Hashes and shard names never change."""
 
+from fnmatch import fnmatch
+
 from tfcaption.records.sharding import (
     automatic_shard_count,
     hash_share,
@@ -7,6 +9,7 @@ from tfcaption.records.sharding import (
     order_key,
     shard_index,
     shard_name,
+    view_name,
 )
 
 
@@ -24,3 +27,10 @@ def test_automatic_shards_hold_512_photos_or_fewer():
 def test_shard_names_are_recognised():
     assert shard_name("train", 3, 8) == "train-00003-of-00008.tfrecord"
     assert is_shard_name("train-00003-of-00008.tfrecord") and not is_shard_name("holiday.tfrecord")
+
+
+def test_a_view_has_shards_that_no_pattern_of_the_photos_finds():
+    shard = shard_name("train", 3, 8)
+    assert view_name(shard, 0) == shard and view_name(shard, 12) == "train.view12-00003-of-00008.tfrecord"
+    assert is_shard_name(view_name(shard, 12)) and not is_shard_name("train.view0-00003-of-00008.tfrecord")
+    assert not fnmatch(view_name(shard, 1), "train-*.tfrecord")
