@@ -88,7 +88,7 @@ def memory_batches(split: Split, options: BatchOptions, epochs: tf.data.Dataset,
         planned = _cut(photos, rows, table, split.lengths, size=size, batches=per_epoch, shuffle=shuffle)
         shape = (per_epoch, size)
         views = np.zeros(shape, np.int64) if shuffle is None else shuffle.integers(0, split.views, shape)
-        held = table.places[planned[0], views] >= 0
+        held = table.places[np.maximum(planned[0], 0), views] >= 0  # a padding row has the first photo
         return *planned, np.where(held, views, 0)  # a photo with a damaged view is shown as it is instead
 
     def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
@@ -100,7 +100,7 @@ def memory_batches(split: Split, options: BatchOptions, epochs: tf.data.Dataset,
     def fetch(photos: tf.Tensor, rows: tf.Tensor, length: tf.Tensor, views: tf.Tensor, epoch: tf.Tensor) -> Batch:
         tokens = tf.gather(table.tokens, tf.maximum(rows, 0))[..., :length]
         known = photos >= 0
-        photos = tf.maximum(photos, 0)  # a padding row has the first photo and no token
+        photos = tf.maximum(photos, 0)  # of a padding row, which has no token
         photo_ids = tf.gather(table.photo_ids, photos)
         payloads = tf.gather(table.payloads, tf.gather_nd(table.places, tf.stack([photos, views], 1)))
         inputs, mirrored = decode_inputs(

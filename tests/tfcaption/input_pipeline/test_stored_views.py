@@ -121,11 +121,11 @@ def test_each_host_shows_its_own_photos_in_all_of_their_views(views, info, cache
 def test_damage_in_the_shard_of_a_view_is_named_or_costs_that_view_alone(views, info, cache, tmp_path, capsys):
     copy = shutil.copytree(views, tmp_path / "views")
     split = training_split(copy, info, cache=cache)
-    shard = copy / "train.view2-00001-of-00003.tfrecord"
+    shard = copy / "train.view2-00000-of-00003.tfrecord"
     content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[1000] ^= 1  # in the first photo, which rows that only fill up a batch have, too
     shard.write_bytes(content)
-    with pytest.raises(RecordError, match=rf"{shard}: record \d+ fails its checksum"), explain_read_errors(split):
+    with pytest.raises(RecordError, match=f"{shard}: record 0 fails its checksum"), explain_read_errors(split):
         shown_views(split, views, epochs=3)
     skipper = DamagedRecordSkipper()
     shown = shown_views(training_split(copy, info, cache=cache, skipper=skipper), views, epochs=30)
