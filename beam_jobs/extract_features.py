@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from beam_jobs.execution.command import features_summary, import_beam, run_job
 from tfcaption.backbones.errors import EncoderError
@@ -14,6 +15,7 @@ from tfcaption.backbones.families import INPUTS, is_file
 from tfcaption.backbones.settings import EncoderSettings
 from tfcaption.config import DEFAULT_ENCODER
 from tfcaption.records.dataset_info import DatasetInfo, FeaturesInfo, load_dataset_info
+from tfcaption.records.examples import Stage
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import is_local
 
@@ -27,6 +29,9 @@ EXAMPLES = """examples:
   # three augmented views of each training photo; training samples one of them each epoch
   python -m beam_jobs.extract_features --records records/ --output features/trunk --stage trunk \\
       --weights resnet50.h5 --views 3
+
+  # all three stages in one pass, into features/trunk, features/map and features/pooled
+  python -m beam_jobs.extract_features --records records/ --output features --stage trunk map pooled --weights imagenet
 
   # regions of an EfficientNetV2, and of two encoders together
   python -m beam_jobs.extract_features --records records/ --output features/map --stage map \\
@@ -57,9 +62,11 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument(
         "--stage",
         required=True,
+        nargs="+",
         choices=["pooled", "map", "trunk"],
         help="trunk: the layer that fine-tuning starts from (conv5_block1_out of resnet50); map: the last map of "
-        "regions (conv5_block3_out); pooled: the mean of the map",
+        "regions (conv5_block3_out); pooled: the mean of the map. Several are made in one pass, each in a folder of "
+        "its name below --output",
     )
     parser.add_argument(
         "--encoder",
@@ -120,7 +127,7 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     return arguments, flags
 
 
-def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> FeaturesInfo | None:
+def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> list[FeaturesInfo] | None:
     """Run the job to its end.
 
     Args:
@@ -128,7 +135,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
         flags: Beam's options.
 
     Returns:
-        The description of the features, as written; None for a dry run or a template.
+        The description of the features of each stage, as written; None for a dry run or a template.
 
     Raises:
         UsageError, RecordError, EncoderError: input or options that no job can start from.
@@ -149,7 +156,7 @@ def extract_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Fea
     options = beam_options(flags, output=arguments.output, local_mode="in_memory")
     request = features.FeatureRequest(
         records=arguments.records,
-        stage=arguments.stage,
+        stages=tuple(stage for stage in get_args(Stage) if stage in arguments.stage),
         encoder=encoder,
         run=arguments.run,
         features=arguments.features,
@@ -168,11 +175,16 @@ def _check(encoder: EncoderSettings, info: DatasetInfo) -> None:
         raise EncoderError(f"--{error.option} {error}") from error
 
 
+def _summary(found: Sequence[FeaturesInfo], seconds: float) -> str:
+    """A line on the features of each stage, for people."""
+    return "\n".join(features_summary(info, seconds) for info in found)
+
+
 @reports_errors
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     arguments, flags = parse_arguments(argv)
-    return run_job(extract_features, features_summary, arguments, flags, noun="features")
+    return run_job(extract_features, _summary, arguments, flags, noun="features")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import CompressionTypes
@@ -79,13 +79,29 @@ def write_shard(folder: str, name: str, serialized: Iterable[bytes]) -> ShardInf
     Raises:
         JobFailed: the shard cannot be written.
     """
-    digest = ShardDigest()
-    with atomic_file(folder, name) as stream:
-        for data in serialized:
-            frame = frame_record(data)
-            stream.write(frame)
-            digest.add(frame)
-    return digest.info(name)
+    return write_shards([folder], name, ((data,) for data in serialized))[0]
+
+
+def write_shards(folders: Sequence[str], name: str, serialized: Iterable[Sequence[bytes]]) -> list[ShardInfo]:
+    """Write TFRecord shards of one name into several folders, side by side; see `write_shard`.
+
+    Args:
+        folders: any paths that Beam's filesystems know.
+        name: the shards' file name.
+        serialized: for each record in its order, what each folder gets of it.
+
+    Raises:
+        JobFailed: a shard cannot be written.
+    """
+    digests = [ShardDigest() for _ in folders]
+    with ExitStack() as stack:
+        streams = [stack.enter_context(atomic_file(folder, name)) for folder in folders]
+        for records in serialized:
+            for data, stream, digest in zip(records, streams, digests, strict=True):
+                frame = frame_record(data)
+                stream.write(frame)
+                digest.add(frame)
+    return [digest.info(name) for digest in digests]
 
 
 def write_text(folder: str, name: str, text: str) -> None:

@@ -63,24 +63,30 @@ def _resolved(precision: Precision | Literal["auto"], encoders: Sequence[str]) -
 
 
 class FeatureExtractor:
-    """An encoder from one stage to a later one, as one graph for one batch shape.
+    """An encoder from one stage to later ones, as one graph for one batch shape.
 
     Args:
         encoder: with weights in float32.
-        stage: the last stage.
+        stages: what is extracted, in the encoder's order.
         batch_size: photos per call.
         made_from: the stage of the inputs.
     """
 
-    def __init__(self, encoder: Encoder, *, stage: Stage, batch_size: int, made_from: Stage = "photo") -> None:
+    def __init__(
+        self, encoder: Encoder, *, stages: Sequence[Stage], batch_size: int, made_from: Stage = "photo"
+    ) -> None:
         self.encoder = encoder
-        self._stage, self._batch_size, self._made_from = stage, batch_size, made_from
+        self._batch_size, self._made_from = batch_size, made_from
         gpu = bool(tf.config.list_physical_devices("GPU"))
 
         # On a CPU XLA's convolutions are slower than oneDNN's.
         @tf.function(jit_compile=gpu, autograph=False)
-        def features(inputs: tf.Tensor) -> tf.Tensor:
-            return tf.cast(self.encoder(inputs, start=made_from, end=stage), tf.float16)
+        def features(inputs: tf.Tensor) -> list[tf.Tensor]:
+            found, start = [inputs], made_from
+            for stage in stages:
+                found.append(self.encoder(found[-1], start=start, end=stage))
+                start = stage
+            return [tf.cast(of_stage, tf.float16) for of_stage in found[1:]]
 
         def padded(inputs: tf.Tensor) -> tf.Tensor:
             missing = batch_size - tf.shape(inputs)[0]
@@ -90,29 +96,30 @@ class FeatureExtractor:
         payloads_spec, boxes_spec = tf.TensorSpec((None,), tf.string), tf.TensorSpec((None, 4), tf.float32)
 
         @tf.function(input_signature=[payloads_spec], autograph=False)
-        def extract(payloads: tf.Tensor) -> tf.Tensor:
+        def extract(payloads: tf.Tensor) -> list[tf.Tensor]:
             return features(padded(decode_payloads(payloads, made_from, self.encoder.feature_shape(made_from))))
 
         @tf.function(input_signature=[payloads_spec, boxes_spec], autograph=False)
-        def extract_crops(payloads: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+        def extract_crops(payloads: tf.Tensor, boxes: tf.Tensor) -> list[tf.Tensor]:
             images = decode_payloads(payloads, "photo", self.encoder.feature_shape("photo"))
             return features(padded(crop_images(images, boxes)))
 
         self._extract, self._extract_crops = extract, extract_crops
 
-    def settings(self, records: DatasetInfo, *, views: int, sides: list[int]) -> FeatureSettings:
+    def settings(self, stage: Stage, records: DatasetInfo, *, views: int, sides: list[int]) -> FeatureSettings:
         """All that decides the bytes of the features of some records.
 
         Args:
+            stage: one of those that are extracted.
             records: the description of the records.
             views: of each training photo.
             sides: token ids of "left" and "right", which mirrored views swap.
         """
         return FeatureSettings(
-            stage=self._stage,
-            layers=self.encoder.layers_of(self._stage),
-            shape=list(self.encoder.feature_shape(self._stage)),
-            weights=self.encoder.fingerprint(self._stage),
+            stage=stage,
+            layers=self.encoder.layers_of(stage),
+            shape=list(self.encoder.feature_shape(stage)),
+            weights=self.encoder.fingerprint(stage),
             preprocessing="; ".join(PREPROCESSING[backbone.input] for backbone in self.encoder.backbones),
             records=records.fingerprint(),
             batch_size=self._batch_size,
@@ -122,7 +129,7 @@ class FeatureExtractor:
             precision=self.encoder.precision,
         )
 
-    def __call__(self, payloads: Sequence[bytes], boxes: Sequence[Sequence[float]] | None = None) -> np.ndarray:
+    def __call__(self, payloads: Sequence[bytes], boxes: Sequence[Sequence[float]] | None = None) -> list[np.ndarray]:
         """Features of up to a batch of photos.
 
         Args:
@@ -130,12 +137,12 @@ class FeatureExtractor:
             boxes: the part of each photo that counts, as `view_box` gives it; None: all of each.
 
         Returns:
-            (photos, *shape of the stage) float16.
+            Of each stage (photos, *shape of the stage) float16.
         """
         features = self._extract(list(payloads)) if boxes is None else self._extract_crops(list(payloads), boxes)
-        return features.numpy()[: len(payloads)]
+        return [of_stage.numpy()[: len(payloads)] for of_stage in features]
 
-    def extract_view(self, photos: Sequence[tuple[str, bytes]], view: int) -> np.ndarray:
+    def extract_view(self, photos: Sequence[tuple[str, bytes]], view: int) -> list[np.ndarray]:
         """Features of one view of up to a batch of photos.
 
         Args:
@@ -143,7 +150,7 @@ class FeatureExtractor:
             view: 0 for the photo itself.
 
         Returns:
-            (photos, *shape of the stage) float16.
+            Of each stage (photos, *shape of the stage) float16.
         """
         crops = view and self._made_from == "photo"
         boxes = [view_box(photo_id, view) for photo_id, _ in photos] if crops else None

@@ -4,7 +4,7 @@ The input is records, or features of an earlier stage. Nothing is shuffled.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -22,7 +22,7 @@ from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import KEPT_SHARDS, ProgressCounter
 from beam_jobs.execution.reading import read_shard
 from beam_jobs.execution.runner import run_pipeline
-from beam_jobs.execution.shard_writer import ShardDigest, write_shard
+from beam_jobs.execution.shard_writer import ShardDigest, write_shards
 from beam_jobs.execution.worker import start_worker
 from tfcaption.backbones.families import is_file
 from tfcaption.backbones.settings import EncoderSettings
@@ -56,7 +56,7 @@ class FeatureRequest:
     """The features that a user asks for."""
 
     records: str  # folder of the records
-    stage: Stage
+    stages: tuple[Stage, ...]  # one or several, in the encoder's order
     encoder: EncoderSettings
     run: str | None = None  # whose encoder, fine-tuned or not, is taken instead
     features: str | None = None  # folder of features of an earlier stage, to start from instead of the photos
@@ -66,32 +66,46 @@ class FeatureRequest:
 
 
 @dataclass(frozen=True)
+class StageOutput:
+    """The features of one stage."""
+
+    settings: FeatureSettings
+    folder: str
+
+
+@dataclass(frozen=True)
 class ExtractionContext:
     """What every worker of the job must know."""
 
-    settings: FeatureSettings
+    outputs: tuple[StageOutput, ...]  # one or several, of one encoder and one source
     image_size: int  # pixels, both sides
     encoder: EncoderSettings
     run: str | None
     described: dict[str, Any]  # the encoder, as features.json names it
     records: str  # folder of the records
     source: str  # the same, or folder of features of an earlier stage
-    output: str
+    output: str  # of the job; of one stage also the folder of its features
+
+    @property
+    def settings(self) -> FeatureSettings:
+        """Those of the last stage; all have the same source, views, batch size and precision."""
+        return self.outputs[-1].settings
 
 
 def run(
     request: FeatureRequest, options: PipelineOptions, *, output: str, overwrite: bool = False
-) -> FeaturesInfo | None:
+) -> list[FeaturesInfo] | None:
     """Extract the features of records; shards that an earlier run with the same settings wrote are kept.
 
     Args:
         request: the features to extract.
         options: Beam's.
-        output: folder for the features, any path that Beam's filesystems know.
+        output: folder for the features, any path that Beam's filesystems know; of several stages each gets a folder of
+            its name there.
         overwrite: replace complete features.
 
     Returns:
-        The description of the features, as written; None for a dry run or a template.
+        The description of the features of each stage, as written; None for a dry run or a template.
 
     Raises:
         UsageError: the stages do not follow each other, or the job must not write into `output`.
@@ -103,30 +117,36 @@ def run(
     source = load_features_info(as_path(request.features)).settings if request.features else None
     if source:
         _check_source(request, source, info)
+    folders = _folders(output, request.stages)
     precision = request.precision
-    if precision == "auto" and not overwrite:  # on another machine as well, a rerun goes on with what is there
-        previous = previous_settings(output, FEATURES, FeaturesInfo, FeatureSettings)
-        precision = previous.precision if previous else precision
+    for folder in folders if precision == "auto" and not overwrite else ():
+        # On another machine as well, a rerun goes on with what is there.
+        if previous := previous_settings(folder, FEATURES, FeaturesInfo, FeatureSettings):
+            precision = previous.precision
     shared = Shared()
     extractor = shared.acquire(
         lambda: open_extractor(
             encoder=request.encoder,
             run=request.run,
             image_size=info.settings.image_size,
-            stage=request.stage,
+            stages=request.stages,
             batch_size=request.batch_size,
             precision=precision,
             made_from=source.stage if source else "photo",
         )
     )
+    views, sides = (source.views, source.sides) if source else (request.views, _left_right_tokens(request))
+    outputs = tuple(
+        StageOutput(extractor.settings(stage, info, views=views, sides=sides), folder)
+        for stage, folder in zip(request.stages, folders, strict=True)
+    )
+    settings = outputs[-1].settings
     if source:
-        settings = extractor.settings(info, views=source.views, sides=source.sides)
         _check_encoder(request, source, settings, extractor.encoder)
-    else:
-        settings = extractor.settings(info, views=request.views, sides=_left_right_tokens(request))
-    prepare_output(output, FEATURES, FeaturesInfo, settings, overwrite=overwrite)
+    for stage_output in outputs:
+        prepare_output(stage_output.folder, FEATURES, FeaturesInfo, stage_output.settings, overwrite=overwrite)
     context = ExtractionContext(
-        settings,
+        outputs,
         info.settings.image_size,
         request.encoder,
         request.run,
@@ -140,7 +160,12 @@ def run(
     total = sum(split.photos * settings.views_of(name) for name, split in info.splits.items())
     unit = "views of photos" if settings.views > 1 else "photos"
     finished = run_pipeline(pipeline, output, total=total, unit=unit, label="extracting features")
-    return load_features_info(as_path(output)) if finished else None
+    return [load_features_info(as_path(folder)) for folder in folders] if finished else None
+
+
+def _folders(output: str, stages: Sequence[Stage]) -> list[str]:
+    """The folder of the features of each stage."""
+    return [output] if len(stages) == 1 else [FileSystems.join(output, stage) for stage in stages]
 
 
 def open_extractor(
@@ -148,7 +173,7 @@ def open_extractor(
     encoder: EncoderSettings,
     run: str | None,
     image_size: int,
-    stage: Stage,
+    stages: Sequence[Stage],
     batch_size: int,
     precision: Precision | Literal["auto"],
     made_from: Stage,
@@ -156,17 +181,17 @@ def open_extractor(
     """A `FeatureExtractor`, which starts TensorFlow in this process.
 
     Raises:
-        UsageError: `stage` does not come after `made_from`; TensorFlow is not started.
+        UsageError: a stage does not come after `made_from`; TensorFlow is not started.
         EncoderError, RunError: the encoder cannot be loaded.
     """
-    stages = get_args(Stage)
-    if stages.index(stage) <= stages.index(made_from):
-        raise UsageError(f"--stage {stage} cannot be made from {made_from}, only from an earlier stage")
+    order = get_args(Stage)
+    if order.index(stages[0]) <= order.index(made_from):
+        raise UsageError(f"--stage {stages[0]} cannot be made from {made_from}, only from an earlier stage")
     start_tensorflow()
     from beam_jobs.pipelines.feature_extractor import FeatureExtractor, load_encoder  # here: imports TensorFlow
 
     loaded = load_encoder(encoder, run, image_size=image_size, precision=precision)
-    return FeatureExtractor(loaded, stage=stage, batch_size=batch_size, made_from=made_from)
+    return FeatureExtractor(loaded, stages=stages, batch_size=batch_size, made_from=made_from)
 
 
 def _described(request: FeatureRequest, encoder: "Encoder") -> dict[str, Any]:
@@ -243,7 +268,8 @@ def feature_shards(records: str, settings: FeatureSettings) -> Iterator[tuple[st
 
 
 class ExtractShard(beam.DoFn):
-    """(split, name of a record shard, view) -> its feature shard; yields (split, view, ShardInfo)."""
+    """(split, name of a record shard, view) -> its feature shard of each stage; yields (stage, split, view,
+    ShardInfo)."""
 
     def __init__(self, context: ExtractionContext, shared: Shared) -> None:
         self._context, self._settings, self._shared = context, context.settings, shared
@@ -257,7 +283,7 @@ class ExtractShard(beam.DoFn):
                 encoder=self._context.encoder,
                 run=self._context.run,
                 image_size=self._context.image_size,
-                stage=settings.stage,
+                stages=tuple(output.settings.stage for output in self._context.outputs),
                 batch_size=settings.batch_size,
                 precision=settings.precision,
                 made_from=settings.made_from,
@@ -269,30 +295,39 @@ class ExtractShard(beam.DoFn):
                 "same on every worker; name a file that all can read"
             )
 
-    def process(self, element: tuple[str, str, int]) -> Iterator[tuple[str, int, ShardInfo]]:
-        """Read, extract and write one shard, or keep the shard that exists."""
+    def process(self, element: tuple[str, str, int]) -> Iterator[tuple[Stage, str, int, ShardInfo]]:
+        """Read, extract and write the shards of one view, or keep those that exist."""
         split, record_shard, view = element
         name = view_name(record_shard, view)
         source = record_shard if self._settings.made_from == "photo" else name
         progress = ProgressCounter(self._context.output, name)
-        written = self._intact_shard(source, name, view)
-        if written is not None:
-            KEPT_SHARDS.inc()
-            progress.add(written.records)
-        else:
-            written = write_shard(self._context.output, name, self._features(source, view, progress))
+        kept = [self._intact_shard(output, source, name, view) for output in self._context.outputs]
+        missing = [index for index, shard in enumerate(kept) if shard is None]
+        KEPT_SHARDS.inc(len(kept) - len(missing))
+        written = iter(self._write_shards(missing, source, name, view, progress) if missing else ())
+        shards = [shard or next(written) for shard in kept]
+        if not missing:
+            progress.add(shards[0].records)
         progress.close()
-        yield split, view, written
+        for output, shard in zip(self._context.outputs, shards, strict=True):
+            yield output.settings.stage, split, view, shard
 
-    def _intact_shard(self, source: str, name: str, view: int) -> ShardInfo | None:
-        """The shard in the output folder; None unless it is intact and holds features of the source's photos."""
-        output = self._context.output
-        if not FileSystems.exists(FileSystems.join(output, name)):
+    def _write_shards(
+        self, missing: Sequence[int], source: str, name: str, view: int, progress: ProgressCounter
+    ) -> list[ShardInfo]:
+        """Write the shards of the outputs with these indices."""
+        folders = [self._context.outputs[index].folder for index in missing]
+        records = self._features(source, view, progress)
+        return write_shards(folders, name, ([of_stages[index] for index in missing] for of_stages in records))
+
+    def _intact_shard(self, output: StageOutput, source: str, name: str, view: int) -> ShardInfo | None:
+        """The shard in an output folder; None unless it is intact and holds features of the source's photos."""
+        if not FileSystems.exists(FileSystems.join(output.folder, name)):
             return None
-        size = features_size(self._settings.shape)
+        size = features_size(output.settings.shape)
         digest = ShardDigest()
         try:
-            for record, serialized in zip(read_shard(output, name), self._source_records(source), strict=True):
+            for record, serialized in zip(read_shard(output.folder, name), self._source_records(source), strict=True):
                 features = features_of(record)
                 if len(features) != size or record != feature_record(serialized, features, view):
                     return None
@@ -307,8 +342,8 @@ class ExtractShard(beam.DoFn):
         except (RecordError, OSError) as error:
             raise JobFailed(str(error)) from error
 
-    def _features(self, source: str, view: int, progress: ProgressCounter) -> Iterator[bytes]:
-        """The records of the feature shard."""
+    def _features(self, source: str, view: int, progress: ProgressCounter) -> Iterator[list[bytes]]:
+        """The records of each stage's feature shard, photo by photo."""
         records = self._source_records(source)
         while batch := list(itertools.islice(records, self._settings.batch_size)):
             photos = [inputs_of(serialized, self._settings.made_from) for serialized in batch]
@@ -317,8 +352,8 @@ class ExtractShard(beam.DoFn):
             except Exception:
                 self._raise_for_damaged_photo(source, photos, view)
                 raise
-            for serialized, features in zip(batch, found, strict=True):
-                yield feature_record(serialized, features.tobytes(), view)
+            for serialized, *features in zip(batch, *found, strict=True):
+                yield [feature_record(serialized, of_stage.tobytes(), view) for of_stage in features]
             progress.add(len(batch))
 
     def _raise_for_damaged_photo(self, name: str, photos: Iterable[tuple[str, bytes]], view: int) -> None:
@@ -335,10 +370,23 @@ class ExtractShard(beam.DoFn):
                 raise JobFailed(f"{name}, {photo_id}: {problem}") from error
 
 
-def _finish(_: None, shards: list[tuple[str, int, ShardInfo]], *, context: ExtractionContext) -> None:
-    """Check that nothing was lost, and write the description of the features last."""
-    settings = context.settings
+def _finish(_: None, shards: list[tuple[Stage, str, int, ShardInfo]], *, context: ExtractionContext) -> None:
+    """Check that nothing was lost, and write the description of each stage's features last."""
     info = load_dataset_info(as_path(context.records))
+    for output in context.outputs:
+        of_stage = [written for stage, *written in shards if stage == output.settings.stage]
+        description = _described_shards(output.settings, info, of_stage, context.described)
+        complete_output(output.folder, FEATURES, description)
+
+
+def _described_shards(
+    settings: FeatureSettings, info: DatasetInfo, shards: Sequence[Any], encoder: dict[str, Any]
+) -> FeaturesInfo:
+    """The description of one stage's features, from (split, view, ShardInfo) of each shard and its encoder's fields.
+
+    Raises:
+        JobFailed: a shard or a photo was lost.
+    """
     views: list[dict[str, list[ShardInfo]]] = []
     for view in range(settings.views):
         described = {name: split for name, split in info.splits.items() if view < settings.views_of(name)}
@@ -348,10 +396,9 @@ def _finish(_: None, shards: list[tuple[str, int, ShardInfo]], *, context: Extra
         for name, found in views[view].items():
             total = sum(shard.records for shard in found)
             check_conservation(f"photos of {name}{detail}", described[name].photos, written=total)
-    description = FeaturesInfo(
+    return FeaturesInfo(
         settings=settings,
         splits=views[0],
         further_views=[of_view.get("train", []) for of_view in views[1:]],
-        **context.described,
+        **encoder,
     )
-    complete_output(context.output, FEATURES, description)

@@ -236,12 +236,12 @@ def test_a_kill_at_any_moment_leaves_only_complete_shards_and_a_rerun_gives_iden
 
 
 def test_a_partial_batch_gives_the_features_of_a_full_one(sample_records):
-    extractor = FeatureExtractor(new_encoder(), stage="pooled", batch_size=8)
+    extractor = FeatureExtractor(new_encoder(), stages=["pooled"], batch_size=8)
     jpegs = [record.jpeg for _, record in read_all(sample_records)[1].values()][:8]
-    whole = extractor(jpegs)
+    (whole,) = extractor(jpegs)
     assert whole.dtype == np.float16 and whole.shape == (8, 2048)
     for count in (1, 5):
-        np.testing.assert_array_equal(extractor(jpegs[:count]), whole[:count])
+        np.testing.assert_array_equal(extractor(jpegs[:count])[0], whole[:count])
 
 
 @pytest.mark.parametrize(
@@ -300,3 +300,38 @@ def test_auto_is_bfloat16_for_resnet50_where_the_processor_multiplies_it(encoder
     settings = EncoderSettings((encoder,), weights="random")
     loaded = feature_extractor.load_encoder(settings, None, image_size=64, precision="auto")
     assert loaded.precision == expected
+
+
+def test_several_stages_in_one_pass_are_those_of_single_jobs(
+    sample_records, pooled, trunk, shared_extractors, tmp_path
+):
+    arguments = ["--records", str(sample_records), "--output", str(tmp_path), "--weights=random", "--batch_size=16"]
+    arguments += ["--precision=float32", "--stage", "pooled", "trunk", "map"]
+    assert main(arguments) == 0
+    assert tree_bytes(tmp_path / "trunk") == tree_bytes(trunk)
+    assert tree_bytes(tmp_path / "pooled") == tree_bytes(pooled)
+    regions = all_features(tmp_path / "map")
+    for name, vector in all_features(pooled).items():
+        means = np.frombuffer(regions[name], np.float16).reshape(-1, 2048).mean(0, np.float32)
+        np.testing.assert_allclose(means, np.frombuffer(vector, np.float16), rtol=2e-3, atol=1e-3)
+
+
+def test_a_rerun_of_several_stages_makes_missing_shards_only(sample_records, shared_extractors, tmp_path, capsys):
+    arguments = ["--records", str(sample_records), "--output", str(tmp_path), "--weights=random", "--batch_size=16"]
+    arguments += ["--precision=float32", "--stage", "trunk", "pooled", "--views=2"]
+    assert main(arguments) == 0
+    expected = tree_bytes(tmp_path)
+    lost = sorted((tmp_path / "pooled").glob("train*.tfrecord"))[1]
+    lost.unlink()
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tfrecord")}
+    assert main(arguments) == 0
+    assert tree_bytes(tmp_path) == expected
+    changed = [path for path in tmp_path.rglob("*.tfrecord") if kept.get(path) != path.stat().st_mtime_ns]
+    assert changed == [lost]
+    assert f"shards of an earlier run that are kept: {len(kept)}" in capsys.readouterr().out
+
+
+def test_a_stage_that_the_source_already_has_is_refused(sample_records, trunk, tmp_path, capsys):
+    arguments = ["--records", str(sample_records), "--output", str(tmp_path / "out"), "--weights=random"]
+    assert main([*arguments, "--features", str(trunk), "--stage", "map", "trunk"]) == 1
+    assert "--stage trunk cannot be made from trunk" in capsys.readouterr().err
