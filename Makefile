@@ -26,10 +26,8 @@ demo: $(INSTALLED)
 	$(BIN)/tfcaption build_records --source flickr8k --images $(DEMO)/sample/Flicker8k_Dataset \
 		--captions $(DEMO)/sample/Flickr8k_text --output $(DEMO)/records --image_size 128 --min_count 1
 	$(BIN)/tfcaption inspect $(DEMO)/records --show 12 --output $(DEMO)/pictures
-	$(BIN)/tfcaption extract_features --records $(DEMO)/records --output $(DEMO)/features/trunk \
-		--stage trunk --weights random
-	$(BIN)/tfcaption extract_features --records $(DEMO)/records --features $(DEMO)/features/trunk \
-		--output $(DEMO)/features/map --stage map --weights random
+	$(BIN)/tfcaption extract_features --records $(DEMO)/records --output $(DEMO)/features --stage trunk map \
+		--weights random
 	$(BIN)/tfcaption train --config sample_frozen
 	$(BIN)/tfcaption train --config sample_finetuned
 	$(BIN)/tfcaption train --config sample_attention
