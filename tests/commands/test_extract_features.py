@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from beam_jobs.execution.shard_writer import write_shard
+from beam_jobs.execution.shard_writer import write_shard, write_shards
 from beam_jobs.extract_features import main
 from beam_jobs.pipelines import feature_extractor
 from beam_jobs.pipelines import features as feature_pipeline
@@ -135,9 +135,11 @@ def test_a_rerun_makes_only_the_shards_that_are_missing_or_damaged(sample_record
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     written = []
-    original = write_shard
+    original = write_shards
     monkeypatch.setattr(
-        feature_pipeline, "write_shard", lambda folder, name, data: written.append(name) or original(folder, name, data)
+        feature_pipeline,
+        "write_shards",
+        lambda folders, name, data: written.append(name) or original(folders, name, data),
     )
     extracted(sample_records, copy, "pooled")
     assert sorted(written) == [missing.name, damaged.name]

@@ -268,9 +268,9 @@ def test_shards_take_turns_in_showing_their_views():
 def written_shards(monkeypatch):
     """The names of the shards that later jobs write."""
     written = []
-    original = feature_pipeline.write_shard
+    original = feature_pipeline.write_shards
     monkeypatch.setattr(
-        feature_pipeline, "write_shard", lambda folder, name, data: written.append(name) or original(folder, name, data)
+        feature_pipeline, "write_shards", lambda folder, name, data: written.append(name) or original(folder, name, data)
     )
     return written
 
