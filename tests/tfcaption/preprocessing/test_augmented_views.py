@@ -270,7 +270,9 @@ def written_shards(monkeypatch):
     written = []
     original = feature_pipeline.write_shards
     monkeypatch.setattr(
-        feature_pipeline, "write_shards", lambda folder, name, data: written.append(name) or original(folder, name, data)
+        feature_pipeline,
+        "write_shards",
+        lambda folder, name, data: written.append(name) or original(folder, name, data),
     )
     return written
 
