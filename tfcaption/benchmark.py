@@ -18,7 +18,7 @@ from tfcaption.benchmarks.suite import measure_all
 from tfcaption.config import DEFAULT_ENCODER
 from tfcaption.runtime.command import command_parser, reports_errors
 from tfcaption.runtime.paths import as_path
-from tfcaption.runtime.process import start_tensorflow
+from tfcaption.runtime.process import environment, start_tensorflow
 
 EXAMPLES = """examples:
   # everything below in turn, on drawn photos, into one file that also describes the machine
@@ -37,10 +37,12 @@ EXAMPLES = """examples:
   # photos/s of the server, with one client and with eight at the same time
   python -m tfcaption.benchmark serve --model exports/flickr8k/1 --images photos/ --clients 1 8
   # peak memory of each command, on 400 photos and on 4,000
-  python -m tfcaption.benchmark memory --images photos/ --photos 400"""
+  python -m tfcaption.benchmark memory --images photos/ --photos 400
+  # both variants of a training step on a GPU: share of its arithmetic and memory, waiting for input, losses
+  python -m tfcaption.benchmark gpu --profile traces/"""
 
 BENCHMARKS = {
-    "all": "All others in turn, each in a process of its own; the JSON file also describes the machine.",
+    "all": "All others but gpu in turn, each in a process of its own; the JSON file also describes the machine.",
     "records": "The Beam job against a loop over a pool of processes; both start-ups included.",
     "extract": "extract_features against one tf.data loop over the same model; both start-ups included.",
     "input": "Photos/s and captions/s of our pipelines, a Keras sequence and a tf.data pipeline over the files.",
@@ -48,6 +50,7 @@ BENCHMARKS = {
     "search": "Captions/s from pooled features: search in the graph against `model.predict` word by word.",
     "serve": "Photos/s and latency of the server, by the number of clients that ask at the same time.",
     "memory": "Peak memory of each command on some photos, and on ten times as many.",
+    "gpu": "A GPU's training step beside a plain matrix product and a plain copy, and its losses beside the CPU's.",
 }
 # These start TensorFlow only in the processes that they measure.
 JOBS: dict[str, Callable[..., list[Row]]] = {
@@ -57,6 +60,7 @@ JOBS: dict[str, Callable[..., list[Row]]] = {
     "memory": jobs.measure_memory,
 }
 DEFAULT_PHOTOS = {"records": 6000, "extract": 256, "memory": 400}
+VARIANTS = ("flickr8k_frozen", "flickr8k_finetuned")
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -65,54 +69,100 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, dest="benchmark", metavar="|".join(BENCHMARKS))
     for name, about in BENCHMARKS.items():
         command = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
-        if name == "all":
-            about = "folder of JPEG photos, with --captions (default: drawn ones, as sample_data draws them)"
-            command.add_argument("--images", type=Path, help=about)
-            command.add_argument("--captions", type=Path, help="of those photos, as build_records takes them")
-            command.add_argument("--quick", action="store_true", help="as small as possible, to try everything")
-            command.add_argument("--json", type=Path, required=True, help="file to write the results to")
-            continue
-        if name == "search":
-            command.add_argument("--run", type=as_path, required=True, help="run directory of the frozen variant")
-            command.add_argument(
-                "--features", type=as_path, required=True, help="pooled features that extract_features wrote"
-            )
-            command.add_argument("--photos", type=int, default=1000, help="default: %(default)s")
-            command.add_argument("--batch_size", type=int, default=100, help="default: %(default)s")
-            command.add_argument("--naive_photos", type=int, default=10, help="default: %(default)s")
-        else:
+        if name not in ("all", "search", "gpu"):
             command.add_argument("--images", type=Path, required=True, help="folder of original JPEG photos")
-        command.add_argument("--repeats", type=int, default=3, help="measurements (default: %(default)s)")
-        command.add_argument("--json", type=Path, help="file to write the results to")
         if name in DEFAULT_PHOTOS:
             default = DEFAULT_PHOTOS[name]
             command.add_argument("--photos", type=int, default=default, help="by repetition (default: %(default)s)")
-        if name == "records":
-            command.add_argument("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1])
-        if name == "extract":
-            about = "a name that `tfcaption encoders` lists, or a file (default: %(default)s)"
-            command.add_argument("--encoder", default=DEFAULT_ENCODER, help=about)
-            command.add_argument("--weights", default="imagenet", help="of a named encoder (default: %(default)s)")
-        if name == "input":
-            command.add_argument("--records", type=as_path, required=True, help="folder that build_records wrote")
-            command.add_argument(
-                "--features", type=as_path, nargs="*", default=[], help="folders that extract_features wrote of it"
-            )
-            command.add_argument("--seconds", type=float, default=3.0, help="of each repeat (default: %(default)s)")
-        if name == "serve":
-            command.add_argument("--model", required=True, help="run directory, export or hf://OWNER/NAME")
-            command.add_argument(
-                "--clients", type=int, nargs="+", default=[1, 8], help="each sends photo after photo (default: 1 8)"
-            )
-            command.add_argument("--seconds", type=float, default=10.0, help="of each repeat (default: %(default)s)")
-            command.add_argument("--max_batch", type=int, help="of the server (default: its own)")
-        if name == "train":
-            command.add_argument("--configs", nargs="+", required=True, help="YAML files, as tfcaption.train takes")
-            command.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
-            command.add_argument("--steps", type=int, default=16, help="of ours per repeat (default: %(default)s)")
-            command.add_argument("--naive_steps", type=int, default=3, help="of Keras fit (default: %(default)s)")
-            command.add_argument("--profile", help="folder for a TensorBoard trace of our steps")
+        ADD_OPTIONS.get(name, lambda command: None)(command)
+        if name != "all":
+            command.add_argument("--repeats", type=int, default=3, help="measurements (default: %(default)s)")
+        command.add_argument("--json", type=Path, required=name == "all", help="file to write the results to")
     return parser.parse_args(argv)
+
+
+def _all_options(command: argparse.ArgumentParser) -> None:
+    about = "folder of JPEG photos, with --captions (default: drawn ones, as sample_data draws them)"
+    command.add_argument("--images", type=Path, help=about)
+    command.add_argument("--captions", type=Path, help="of those photos, as build_records takes them")
+    command.add_argument("--quick", action="store_true", help="as small as possible, to try everything")
+
+
+def _records_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1])
+
+
+def _extract_options(command: argparse.ArgumentParser) -> None:
+    about = "a name that `tfcaption encoders` lists, or a file (default: %(default)s)"
+    command.add_argument("--encoder", default=DEFAULT_ENCODER, help=about)
+    command.add_argument("--weights", default="imagenet", help="of a named encoder (default: %(default)s)")
+
+
+def _input_options(command: argparse.ArgumentParser) -> None:
+    _add_data(command, required=True)
+    command.add_argument("--seconds", type=float, default=3.0, help="of each repeat (default: %(default)s)")
+
+
+def _train_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--configs", nargs="+", required=True, help="YAML files, as tfcaption.train takes")
+    _add_overrides(command)
+    command.add_argument("--steps", type=int, default=16, help="of ours per repeat (default: %(default)s)")
+    command.add_argument("--naive_steps", type=int, default=3, help="of Keras fit (default: %(default)s)")
+    command.add_argument("--profile", type=Path, help="folder for a TensorBoard trace of our steps")
+
+
+def _search_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--run", type=as_path, required=True, help="run directory of the frozen variant")
+    about = "pooled features that extract_features wrote"
+    command.add_argument("--features", type=as_path, required=True, help=about)
+    command.add_argument("--photos", type=int, default=1000, help="default: %(default)s")
+    command.add_argument("--batch_size", type=int, default=100, help="default: %(default)s")
+    command.add_argument("--naive_photos", type=int, default=10, help="default: %(default)s")
+
+
+def _serve_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", required=True, help="run directory, export or hf://OWNER/NAME")
+    about = "each sends photo after photo (default: 1 8)"
+    command.add_argument("--clients", type=int, nargs="+", default=[1, 8], help=about)
+    command.add_argument("--seconds", type=float, default=10.0, help="of each repeat (default: %(default)s)")
+    command.add_argument("--max_batch", type=int, help="of the server (default: its own)")
+
+
+def _gpu_options(command: argparse.ArgumentParser) -> None:
+    about = f"YAML files, as tfcaption.train takes; random weights, vectors and start (default: {' '.join(VARIANTS)})"
+    command.add_argument("--configs", nargs="+", default=list(VARIANTS), help=about)
+    _add_overrides(command)
+    _add_data(command, required=False)
+    about = "in the training split of random content, without --records (default: %(default)s)"
+    command.add_argument("--photos", type=int, default=1024, help=about)
+    about = "pixels of the photos that the random content is said to be of (default: %(default)s)"
+    command.add_argument("--image_size", type=int, default=224, help=about)
+    about = "gpu: the first one; cpu: everything on the CPU, to try it (default: %(default)s)"
+    command.add_argument("--device", choices=["gpu", "cpu"], default="gpu", help=about)
+    command.add_argument("--steps", type=int, default=64, help="per repeat (default: %(default)s)")
+    command.add_argument("--profile", type=Path, help="folder for TensorBoard traces of a few steps")
+
+
+def _add_data(command: argparse.ArgumentParser, *, required: bool) -> None:
+    command.add_argument("--records", type=as_path, required=required, help="folder that build_records wrote")
+    about = "folders that extract_features wrote of it"
+    command.add_argument("--features", type=as_path, nargs="*", default=[], help=about)
+
+
+def _add_overrides(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
+
+
+ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "all": _all_options,
+    "records": _records_options,
+    "extract": _extract_options,
+    "input": _input_options,
+    "train": _train_options,
+    "search": _search_options,
+    "serve": _serve_options,
+    "gpu": _gpu_options,
+}
 
 
 @reports_errors
@@ -123,18 +173,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name == "all":
         return _print_all(output=output, **options)
     measures = JOBS
-    if name not in JOBS:
-        start_tensorflow()
-        from tfcaption.benchmarks.input import measure_input
-        from tfcaption.benchmarks.search import measure_search
-        from tfcaption.benchmarks.training import measure_train
+    with environment(**_visible_gpus(options.get("device"))):
+        if name not in JOBS:
+            start_tensorflow()
+            from tfcaption.benchmarks.gpu import measure_gpu
+            from tfcaption.benchmarks.input import measure_input
+            from tfcaption.benchmarks.search import measure_search
+            from tfcaption.benchmarks.training import measure_train
 
-        measures = {"input": measure_input, "train": measure_train, "search": measure_search}
-    rows = measures[name](**options)
+            measures = {"input": measure_input, "train": measure_train, "search": measure_search, "gpu": measure_gpu}
+        rows = measures[name](**options)
     print(benchmark_table(rows))
     if output:
         write_rows(rows, output)
+    faults = [row.fault for row in rows if row.fault]
+    if faults:
+        raise BenchmarkError("; ".join(faults))
     return 0
+
+
+def _visible_gpus(device: str | None) -> dict[str, str]:
+    """Environment variables for `--device`: the first GPU that the user lets TensorFlow see, or none."""
+    if device is None:
+        return {}
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    return {"CUDA_VISIBLE_DEVICES": "-1" if device == "cpu" else first}
 
 
 def _print_all(**options: Any) -> int:

@@ -23,7 +23,8 @@ def random_weights(
     family: Family, image_size: int, build: Callable[[Family, int], keras.Model]
 ) -> tuple[np.ndarray, ...]:
     """Weights of the model that `build` makes in float32."""
-    with building("float32"):
+    # A GPU rounds in another way in each process, and features belong to the very weights that made them.
+    with building("float32"), tf.device("CPU:0"):
         model = build(family, image_size)
         fill = _fill_resnet50 if family.name == "resnet50" else _fill
         fill(model, family, image_size)

@@ -31,6 +31,7 @@ class Row:
     reference: str = ""  # name of the row that the ratio is relative to
     values: list[float] = field(default_factory=list)
     note: str = ""
+    fault: str = ""  # what is wrong with what was measured
 
     @property
     def median(self) -> float:

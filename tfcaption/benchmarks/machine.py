@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
-from tfcaption.runtime.machine import cpu_model, gpu_models
+from tfcaption.runtime.processor import cpu_model, gpu_models
 
 PACKAGES = ("tfcaption", "tensorflow", "keras", "apache-beam", "numpy", "pillow")
 

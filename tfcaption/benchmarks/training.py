@@ -4,7 +4,6 @@ import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from tfcaption.benchmarks.baselines import KerasSequence, fit_seconds, keras_captioner
 from tfcaption.benchmarks.harness import SECONDS_PER_EPOCH, Row, find_jpegs, seconds_of
+from tfcaption.benchmarks.profiling import profiled
 from tfcaption.config import DEFAULT_ENCODER, Config, load_config
 from tfcaption.records.vocabulary import END, START
 from tfcaption.runs.directory import Run, plan_run
@@ -28,7 +28,7 @@ def measure_train(
     overrides: Sequence[str],
     steps: int,
     naive_steps: int,
-    profile: str | None,
+    profile: Path | None,
     repeats: int,
 ) -> list[Row]:
     """Seconds per epoch, from a stated number of steps, against Keras fit with ResNet50 in the graph.
@@ -51,7 +51,7 @@ def measure_train(
 
 
 def _train_rows(
-    config: Config, paths: Sequence[Path], *, steps: int, naive_steps: int, profile: str | None, repeats: int
+    config: Config, paths: Sequence[Path], *, steps: int, naive_steps: int, profile: Path | None, repeats: int
 ) -> list[Row]:
     """The two rows of one config; Keras fit is the reference."""
     variant = config.model.variant
@@ -75,7 +75,7 @@ def _train_rows(
         naive.values.append(sum(fit_seconds(model, pairs, naive_steps)) / (KERAS_BATCH_SIZE * naive_steps) * total)
         waits.clear()
         start = time.monotonic()
-        with _profile(profile):
+        with profiled(profile):
             sums = training.trainer.train_steps(batches, steps)
         seconds = time.monotonic() - start
         captions, tokens = sum(step.captions for step in sums), sum(step.tokens for step in sums)
@@ -134,15 +134,6 @@ def _timed(batches: tf.data.Iterator) -> tuple[tf.data.Iterator, list[float]]:
             yield batch
 
     return iter(tf.data.Dataset.from_generator(one_by_one, output_signature=batches.element_spec)), waits
-
-
-@contextmanager
-def _profile(folder: str | None) -> Iterator[None]:
-    if folder:
-        tf.profiler.experimental.start(folder)
-    yield
-    if folder:
-        tf.profiler.experimental.stop()
 
 
 def _flops(training: Training) -> float:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfcaption.config import Config, ConfigError
 from tfcaption.input_pipeline.split import Split
 from tfcaption.runtime.hosts import Host
-from tfcaption.runtime.machine import cpu_model
+from tfcaption.runtime.processor import cpu_model
 from tfcaption.training.step import Batches
 
 

@@ -116,6 +116,18 @@ class Trainer:
         """Sums over the next `count` batches in one call; changes no weight."""
         return _step_sums(self._evaluate_loop(batches, tf.constant(count)))
 
+    def compiler_ir(self, batch: Batch, stage: str) -> str:
+        """The program of the compiled part of a step, forward and backward, in XLA's text format.
+
+        Args:
+            batch: of one replica.
+            stage: `hlo`, as TensorFlow made it, or `optimized_hlo`, as XLA has compiled it for the device.
+        """
+        scale = tf.convert_to_tensor(self.loss_scale.value)
+        arguments = (batch["inputs"], batch["tokens"], batch.get("weights"), self._seed(0, 0), scale)
+        text: str = self._compiled_gradients.experimental_get_compiler_ir(*arguments)(stage=stage)
+        return text
+
     # --- across replicas: batch -> gradients -> update -----------------------------------------------------
 
     def _train_step(self, batches: Batches, _: tf.Tensor) -> tf.Tensor:
