@@ -49,7 +49,9 @@ def jobs(sample, sample_records, pooled, tmp_path_factory):
     captions = tmp_path_factory.mktemp("captions") / "captions"
     assert caption_images.main([*captioning, "--output", str(captions)]) == 0
     building = ["--images", images, "--captions", texts, "--image_size=32", "--min_count=1", "--shards=3"]
-    extracting = ["--records", str(sample_records), "--stage=pooled", "--weights=random", "--batch_size=16"]
+    extracting = (
+        f"--records {sample_records} --stage=pooled --weights=random --precision=float32 --batch_size=16".split()
+    )
     return {
         "build_records": (building, tree_bytes(sample_records)),
         "extract_features": (extracting, tree_bytes(pooled)),

@@ -88,7 +88,7 @@ def test_a_second_job_on_a_folder_is_refused_and_says_who_holds_it(
         "build_records": (build_records.main, building(sample, output)),
         "extract_features": (
             extract_features.main,
-            ["--records", str(sample_records), "--output", str(output), "--stage=pooled", "--weights=random"],
+            f"--records {sample_records} --output {output} --stage=pooled --weights=random --precision=float32".split(),
         ),
         "caption_images": (
             caption_images.main,
@@ -252,7 +252,7 @@ def kill(process, victims, moments):
 
 
 def features_job(sample_records, output):
-    return ["--records", str(sample_records), "--output", str(output), "--stage=pooled", "--weights=random"]
+    return f"--records {sample_records} --output {output} --stage=pooled --weights=random --precision=float32".split()
 
 
 @pytest.mark.slow

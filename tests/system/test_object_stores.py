@@ -132,7 +132,9 @@ def test_features_and_captions_are_read_from_a_store_and_written_to_it(
 ):
     url, flags, put = store.url, store.flags, store.put
     put_folder(put, sample_records, "records")
-    arguments = ["--records", f"{url}/records", "--output", f"{url}/pooled", "--stage=pooled", "--weights=random"]
+    arguments = (
+        f"--records {url}/records --output {url}/pooled --stage=pooled --weights=random --precision=float32".split()
+    )
     for _ in range(2):  # the second run keeps everything
         assert extract_features.main([*arguments, "--batch_size=16", *IN_MEMORY, *flags]) == 0
         assert stored(f"{url}/pooled") == tree_bytes(pooled)

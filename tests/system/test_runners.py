@@ -33,7 +33,9 @@ def build(sample, output, *flags):
 
 
 def extract(sample_records, output, *flags):
-    arguments = ["--records", str(sample_records), "--output", str(output), "--stage=pooled", "--weights=random"]
+    arguments = (
+        f"--records {sample_records} --output {output} --stage=pooled --weights=random --precision=float32".split()
+    )
     return extract_features.main([*arguments, "--batch_size=16", *flags])
 
 
