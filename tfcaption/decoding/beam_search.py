@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfcaption.decoding.active_rows import ActiveRows, fill_rows, next_rows, start_rows, step_captions
 from tfcaption.decoding.constraints import allowed_logits
-from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, compute_active_rows, length_normalized
+from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, length_normalized
 from tfcaption.decoding.options import LENGTH_ALPHA
-from tfcaption.models.decoder import State
 from tfcaption.models.ensemble import CaptionModel
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.vocabulary import END, PAD, START
@@ -41,15 +41,13 @@ class BeamState(NamedTuple):
     log_probs: tf.Tensor  # (photos, beam) float32, summed over the tokens; -inf where no hypothesis exists
     lengths: tf.Tensor  # (photos, beam) int32, number of tokens with <end>
     finished: tf.Tensor  # (photos, beam) bool, the hypothesis ends with <end>
-    decoder: State  # nest of (photos * beam, ...)
 
 
 class NextTokens(NamedTuple):
     """The best next tokens of each hypothesis, best first."""
 
-    log_probs: tf.Tensor  # (photos * beam, width) float32, of each token alone
-    tokens: tf.Tensor  # (photos * beam, width) int32
-    decoder: State  # nest of (photos * beam, ...)
+    log_probs: tf.Tensor  # (hypotheses, width) float32, of each token alone
+    tokens: tf.Tensor  # (hypotheses, width) int32
 
 
 def beam_search(
@@ -67,31 +65,28 @@ def beam_search(
             hypotheses.
     """
     decoder, beam = captioner.decoder, options.beam
+    packed = uses_packed_tokens(compiled)
     width = min(beam, decoder.logits.units)  # next tokens of one hypothesis that can survive
     photos = tf.shape(tf.nest.flatten(features)[0])[0]
-    photo_indices = tf.repeat(tf.range(photos), beam)  # (photos * beam,)
-    memory, decoder_state = decoder.start(features)
+    memory, decoder_state = decoder.start(features, static_shapes=not packed)
 
-    def advance(state: BeamState) -> tuple[BeamState]:
-        def extend(tokens: tf.Tensor, decoder_state: State, photo_indices: tf.Tensor) -> NextTokens:
-            previous = tf.where(state.time > 0, tokens[:, tf.maximum(state.time - 1, 0)], START)
-            logits, decoder_state = decoder.step(previous, decoder_state, memory, photo_indices)
-            log_probs, tokens = best_next_tokens(logits, tokens, state.time, width, options)
-            return NextTokens(log_probs, tokens, decoder_state)
+    def advance(state: BeamState, current: ActiveRows) -> tuple[BeamState, ActiveRows]:
+        tokens = tf.gather(flatten_beams(state.tokens), current.rows)
+        previous = tf.where(state.time > 0, tokens[:, tf.maximum(state.time - 1, 0)], START)
+        captions = step_captions(current, beam, packed=packed)
+        logits, decoder_state = decoder.step(previous, current.decoder_state, current.memory, captions)
+        computed = best_next_tokens(logits, tokens, state.time, width, options)
+        candidates = fill_rows(computed, current, is_active(state), padding_only(state, width), packed=packed)
+        state, parents = select_beams(state, candidates, options.length_alpha)
+        parents = parents if beam > 1 else None
+        return state, next_rows(current, decoder_state, is_active(state), parents, packed=packed)
 
-        candidates = compute_active_rows(
-            flatten_beams(is_active(state)),
-            extend,
-            (flatten_beams(state.tokens), state.decoder, photo_indices),
-            otherwise=padding_only(state, width),
-            packed=uses_packed_tokens(compiled),
-        )
-        return (select_beams(state, candidates, options.length_alpha),)
-
-    (final,) = tf.while_loop(
-        lambda state: tf.reduce_any(is_active(state)),
+    state = initial_state(photos, beam, options.max_tokens)
+    rows = start_rows(memory, decoder_state, is_active(state), packed=packed)
+    final, _ = tf.while_loop(
+        lambda state, _: tf.reduce_any(is_active(state)),
         advance,
-        (initial_state(photos, beam, options.max_tokens, decoder_state),),
+        (state, rows),
         maximum_iterations=options.max_tokens,
     )
     exists = final.log_probs > NEG_INF
@@ -99,14 +94,13 @@ def beam_search(
     return Hypotheses(tf.where(exists[..., None], final.tokens, PAD), tf.where(exists, scores, NEG_INF))
 
 
-def initial_state(photos: tf.Tensor, beam: int, max_tokens: int, decoder_state: State) -> BeamState:
+def initial_state(photos: tf.Tensor, beam: int, max_tokens: int) -> BeamState:
     """The state before the first token: one empty hypothesis of each photo, since equal ones would stay equal.
 
     Args:
         photos: () int32.
         beam: hypotheses of each photo.
         max_tokens: length of a caption.
-        decoder_state: nest of (photos, ...).
     """
     log_probs = tf.where(tf.range(beam) == 0, 0.0, NEG_INF)
     return BeamState(
@@ -115,7 +109,6 @@ def initial_state(photos: tf.Tensor, beam: int, max_tokens: int, decoder_state: 
         log_probs=tf.tile(log_probs[None], (photos, 1)),
         lengths=tf.zeros((photos, beam), tf.int32),
         finished=tf.fill((photos, beam), False),
-        decoder=tf.nest.map_structure(lambda values: tf.repeat(values, beam, axis=0), decoder_state),
     )
 
 
@@ -126,7 +119,7 @@ def is_active(state: BeamState) -> tf.Tensor:
 
 def best_next_tokens(
     logits: tf.Tensor, tokens: tf.Tensor, time: tf.Tensor, width: int, options: SearchOptions
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> NextTokens:
     """The most probable next tokens that the options allow.
 
     Args:
@@ -137,41 +130,59 @@ def best_next_tokens(
         options: of the search.
 
     Returns:
-        (hypotheses, width) float32 log-probabilities and int32 tokens, best first. Banned tokens have -inf, but
-        count in the softmax, as in the teacher-forced pass.
+        `width` of each hypothesis. Banned tokens have -inf, but count in the softmax, as in the teacher-forced pass.
     """
     allowed = allowed_logits(
         logits, tokens, time, min_tokens=options.min_tokens, no_repeat_ngram=options.no_repeat_ngram
     )
-    best, next_tokens = tf.math.top_k(allowed, width)
-    return best - tf.reduce_logsumexp(logits, -1, keepdims=True), next_tokens
+    best, next_tokens = top_k(allowed, width)
+    return NextTokens(best - tf.reduce_logsumexp(logits, -1, keepdims=True), next_tokens)
+
+
+def top_k(values: tf.Tensor, k: int, block: int = 64) -> tuple[tf.Tensor, tf.Tensor]:
+    """`tf.math.top_k` of (n, size) float32, from the k blocks of the largest maxima.
+
+    A CPU finds maxima several times as fast as the k largest values.
+    """
+    blocks = -(-values.shape[1] // block)
+    if k == 1 or blocks <= k:
+        return tf.math.top_k(values, k)
+    padded = tf.pad(values, [[0, 0], [0, blocks * block - values.shape[1]]], constant_values=NEG_INF)
+    by_block = tf.reshape(padded, (-1, blocks, block))
+    _, chosen = tf.math.top_k(tf.reduce_max(by_block, 2), k)
+    chosen = tf.sort(chosen)  # so that of equal values the first one wins, as in all values
+    best, indices = tf.math.top_k(tf.reshape(tf.gather(by_block, chosen, batch_dims=1), (-1, k * block)), k)
+    return best, tf.gather(chosen, indices // block, batch_dims=1) * block + indices % block
 
 
 def padding_only(state: BeamState, width: int) -> NextTokens:
     """Next tokens of finished hypotheses: <pad> at no cost, and nothing else."""
     hypotheses = tf.size(state.finished)
     log_probs = tf.concat([[0.0], tf.fill((width - 1,), NEG_INF)], 0)
-    return NextTokens(tf.tile(log_probs[None], (hypotheses, 1)), tf.fill((hypotheses, width), PAD), state.decoder)
+    return NextTokens(tf.tile(log_probs[None], (hypotheses, 1)), tf.fill((hypotheses, width), PAD))
 
 
-def select_beams(state: BeamState, candidates: NextTokens, length_alpha: float) -> BeamState:
-    """The state after one more token: the best `beam` of each photo's beam * width candidates."""
+def select_beams(state: BeamState, candidates: NextTokens, length_alpha: float) -> tuple[BeamState, tf.Tensor]:
+    """The state after one more token: the best `beam` of each photo's beam * width candidates.
+
+    Also the hypothesis of the photo that each of them extends, (photos, beam) int32.
+    """
     beam, width = state.tokens.shape[1], candidates.tokens.shape[1]
     log_probs = state.log_probs[..., None] + unflatten_beams(candidates.log_probs, beam)  # (photos, beam, width)
     lengths = tf.where(state.finished, state.lengths, state.time + 1)
     ranks = length_normalized(log_probs, lengths[..., None], length_alpha)
     _, best = tf.math.top_k(flatten_candidates(ranks), beam)  # (photos, beam) of beam * width
-    parents = best // width  # (photos, beam), the hypothesis that each candidate extends
+    parents = best // width
     next_tokens = gather_beams(flatten_candidates(unflatten_beams(candidates.tokens, beam)), best)
     is_next = tf.range(state.tokens.shape[2]) == state.time  # (max_tokens,)
-    return BeamState(
+    selected = BeamState(
         time=state.time + 1,
         tokens=tf.where(is_next, next_tokens[..., None], gather_beams(state.tokens, parents)),
         log_probs=gather_beams(flatten_candidates(log_probs), best),
         lengths=gather_beams(lengths, parents),
         finished=gather_beams(state.finished, parents) | (next_tokens == END),
-        decoder=gather_decoder_state(candidates.decoder, parents) if beam > 1 else candidates.decoder,
     )
+    return selected, parents
 
 
 def flatten_beams(values: tf.Tensor) -> tf.Tensor:
@@ -192,10 +203,3 @@ def flatten_candidates(values: tf.Tensor) -> tf.Tensor:
 def gather_beams(values: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     """Values (photos, n, ...) at the indices (photos, beam) of each photo -> (photos, beam, ...)."""
     return tf.gather(values, indices, batch_dims=1)
-
-
-def gather_decoder_state(state: State, parents: tf.Tensor) -> State:
-    """The state (photos * beam, ...) of the hypotheses `parents`, (photos, beam) indices within each photo's beam."""
-    photos, beam = tf.unstack(tf.shape(parents))
-    rows = tf.reshape(parents + beam * tf.range(photos)[:, None], (-1,))
-    return tf.nest.map_structure(lambda values: tf.ensure_shape(tf.gather(values, rows), values.shape), state)

@@ -1,7 +1,6 @@
-"""Hypotheses of a search, their attention, length normalisation, and computing only the rows that are still active."""
+"""Hypotheses of a search, their attention, and length normalisation."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -44,28 +43,3 @@ def length_normalized(log_probs: tf.Tensor, lengths: tf.Tensor, length_alpha: fl
         length_alpha: 0 gives the sum, which prefers short captions; 1 gives the mean.
     """
     return log_probs / tf.cast(tf.maximum(lengths, 1), log_probs.dtype) ** length_alpha
-
-
-def compute_active_rows(
-    active: tf.Tensor, compute: Callable[..., Any], inputs: tuple[Any, ...], *, otherwise: Any, packed: bool
-) -> Any:
-    """Results of `compute` for the active rows, `otherwise` for the rest.
-
-    Args:
-        active: (rows,) bool; each row is one hypothesis.
-        compute: maps nests like `inputs`, of any number of rows, to a nest like `otherwise`.
-        inputs: nests of tensors (rows, ...).
-        otherwise: nest of tensors (rows, ...).
-        packed: True computes the active rows only; False computes all rows and selects, which keeps shapes static.
-    """
-    if not packed:
-
-        def select(computed: tf.Tensor, default: tf.Tensor) -> tf.Tensor:
-            return tf.where(tf.reshape(active, (-1, *[1] * (computed.shape.rank - 1))), computed, default)
-
-        return tf.nest.map_structure(select, compute(*inputs), otherwise)
-    rows = tf.where(active)
-    computed = compute(*tf.nest.map_structure(lambda values: tf.gather_nd(values, rows), inputs))
-    return tf.nest.map_structure(
-        lambda default, new: tf.tensor_scatter_nd_update(default, rows, new), otherwise, computed
-    )

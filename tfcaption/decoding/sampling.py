@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfcaption.decoding.active_rows import ActiveRows, fill_rows, next_rows, start_rows, step_captions
 from tfcaption.decoding.constraints import allowed_logits
-from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, compute_active_rows, length_normalized
+from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, length_normalized
 from tfcaption.decoding.options import LENGTH_ALPHA
-from tfcaption.models.decoder import State
 from tfcaption.models.ensemble import CaptionModel
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.vocabulary import END, PAD, START
@@ -50,13 +50,12 @@ class BatchPart:
 
 
 class SamplingState(NamedTuple):
-    """State of sampling between two time steps; the first axis has photos * count captions."""
+    """State of sampling between two time steps."""
 
     time: tf.Tensor  # () int32, number of tokens sampled so far
-    tokens: tf.Tensor  # (captions, max_tokens) int32, <pad> from `time` on
-    log_probs: tf.Tensor  # (captions,) float32, summed over the tokens
-    finished: tf.Tensor  # (captions,) bool, the caption ends with <end>
-    decoder: State  # nest of (captions, ...)
+    tokens: tf.Tensor  # (photos * count, max_tokens) int32, <pad> from `time` on
+    log_probs: tf.Tensor  # (photos * count,) float32, summed over the tokens
+    finished: tf.Tensor  # (photos, count) bool, the caption ends with <end>
 
 
 class NextToken(NamedTuple):
@@ -64,7 +63,6 @@ class NextToken(NamedTuple):
 
     tokens: tf.Tensor  # (captions,) int32
     log_probs: tf.Tensor  # (captions,) float32
-    decoder: State  # nest of (captions, ...)
 
 
 def sample(
@@ -93,10 +91,10 @@ def sample(
     """
     decoder, count = captioner.decoder, options.count
     photos = tf.shape(tf.nest.flatten(features)[0])[0]
-    photo_indices = tf.repeat(tf.range(photos), count)  # (captions,)
-    memory, decoder_state = decoder.start(features, dropout_seed)
+    packed = uses_packed_tokens(compiled)
+    memory, decoder_state = decoder.start(features, dropout_seed, static_shapes=not packed)
 
-    def advance(state: SamplingState) -> tuple[SamplingState]:
+    def advance(state: SamplingState, current: ActiveRows) -> tuple[SamplingState, ActiveRows]:
         step_seed = tf.random.experimental.stateless_fold_in(seed, state.time)
         if options.same_for_each_photo:
             uniform = tf.tile(tf.random.stateless_uniform((count, 1), step_seed, 1e-20), (photos, 1))
@@ -104,41 +102,36 @@ def sample(
             uniform = tf.random.stateless_uniform((part.count * photos * count, 1), step_seed, 1e-20)
             uniform = uniform[part.index * photos * count :][: photos * count]
 
-        def extend(tokens: tf.Tensor, decoder_state: State, photo_indices: tf.Tensor, uniform: tf.Tensor) -> NextToken:
-            previous = tf.where(state.time > 0, tokens[:, tf.maximum(state.time - 1, 0)], START)
-            logits, decoder_state = decoder.step(previous, decoder_state, memory, photo_indices)
-            allowed = allowed_logits(
-                logits / options.temperature,
-                tokens,
-                state.time,
-                min_tokens=options.min_tokens,
-                no_repeat_ngram=options.no_repeat_ngram,
-            )
-            tokens = sample_tokens(allowed, uniform, options.top_p)
-            return NextToken(tokens, tf.gather(tf.nn.log_softmax(logits), tokens, batch_dims=1), decoder_state)
-
-        sampled = compute_active_rows(
-            ~state.finished,
-            extend,
-            (state.tokens, state.decoder, photo_indices, uniform),
-            otherwise=NextToken(tf.fill((photos * count,), PAD), tf.zeros((photos * count,)), state.decoder),
-            packed=uses_packed_tokens(compiled),
+        tokens = tf.gather(state.tokens, current.rows)
+        previous = tf.where(state.time > 0, tokens[:, tf.maximum(state.time - 1, 0)], START)
+        captions = step_captions(current, count, packed=packed)
+        logits, decoder_state = decoder.step(previous, current.decoder_state, current.memory, captions)
+        allowed = allowed_logits(
+            logits / options.temperature,
+            tokens,
+            state.time,
+            min_tokens=options.min_tokens,
+            no_repeat_ngram=options.no_repeat_ngram,
         )
+        chosen = sample_tokens(allowed, tf.gather(uniform, current.rows), options.top_p)
+        computed = NextToken(chosen, tf.gather(tf.nn.log_softmax(logits), chosen, batch_dims=1))
+        none = NextToken(tf.fill((photos * count,), PAD), tf.zeros((photos * count,)))
+        sampled = fill_rows(computed, current, ~state.finished, none, packed=packed)
         is_next = tf.range(options.max_tokens) == state.time  # (max_tokens,)
-        return (
-            SamplingState(
-                time=state.time + 1,
-                tokens=tf.where(is_next, sampled.tokens[:, None], state.tokens),
-                log_probs=state.log_probs + sampled.log_probs,
-                finished=state.finished | (sampled.tokens == END),
-                decoder=sampled.decoder,
-            ),
+        state = SamplingState(
+            time=state.time + 1,
+            tokens=tf.where(is_next, sampled.tokens[:, None], state.tokens),
+            log_probs=state.log_probs + sampled.log_probs,
+            finished=state.finished | tf.reshape(sampled.tokens == END, (-1, count)),
         )
+        return state, next_rows(current, decoder_state, ~state.finished, None, packed=packed)
 
-    (final,) = tf.while_loop(
-        lambda state: ~tf.reduce_all(state.finished),
+    state = initial_state(photos, options)
+    rows = start_rows(memory, decoder_state, ~state.finished, packed=packed)
+    final, _ = tf.while_loop(
+        lambda state, _: ~tf.reduce_all(state.finished),
         advance,
-        (initial_state(photos, options, decoder_state),),
+        (state, rows),
         maximum_iterations=options.max_tokens,
     )
     lengths = tf.math.count_nonzero(final.tokens, 1, dtype=tf.int32)
@@ -148,15 +141,14 @@ def sample(
     )
 
 
-def initial_state(photos: tf.Tensor, options: SamplingOptions, decoder_state: State) -> SamplingState:
-    """The state before the first token, from the number of photos and a decoder state (photos, ...)."""
+def initial_state(photos: tf.Tensor, options: SamplingOptions) -> SamplingState:
+    """The state before the first token, for a number of photos, () int32."""
     captions = photos * options.count
     return SamplingState(
         time=tf.constant(0),
         tokens=tf.fill((captions, options.max_tokens), PAD),
         log_probs=tf.zeros((captions,)),
-        finished=tf.fill((captions,), False),
-        decoder=tf.nest.map_structure(lambda values: tf.repeat(values, options.count, axis=0), decoder_state),
+        finished=tf.fill((photos, options.count), False),
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import ModelConfig
-from tfcaption.models.decoder import Decoder, DecoderOptions, DecoderOutput, Memory, State
+from tfcaption.models.decoder import Decoder, DecoderOptions, DecoderOutput, Memory, State, StepCaptions
 from tfcaption.models.layers import MASKED_SCORE, as_regions, dropout, masked_mean, real_regions, relu
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
@@ -87,7 +87,9 @@ class AttentionDecoder(Decoder):
             self.sentinel_keys.build((None, units))
         self.built = True
 
-    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
+    def start(
+        self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None, *, static_shapes: bool = False
+    ) -> tuple[Memory, State]:
         """See `Decoder.start`; features are (photos, height, width, channels) or (photos, regions, channels)."""
         features = as_regions(features)
         real = real_regions(features) if self.masked else None
@@ -124,19 +126,19 @@ class AttentionDecoder(Decoder):
         photo = tokens.repeat_per_position(tf.repeat(photo, captions // photos, axis=0))
         return DecoderOutput(self._output(language, attended, photo, dropout_seed), attention)
 
-    def step(
-        self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
-    ) -> tuple[tf.Tensor, State]:
+    def step(self, tokens: tf.Tensor, state: State, memory: Memory, captions: StepCaptions) -> tuple[tf.Tensor, State]:
         """See `Decoder.step`."""
         embedded = self.embedding(tokens)
         _, (hidden,) = self.attention_gru.cell(embedded, [state[0]])
-        keys, values, photo, *real = (tf.gather(part, photo_indices) for part in memory)
+        keys, values, photo, *real = memory
         sentinel = None
         if self.has_sentinel:
-            sentinel = tuple(part[:, None] for part in self._sentinel(embedded, hidden, None))
-        attended, _ = self._attend(self.attention_queries(hidden)[:, None], keys, values, *real, sentinel=sentinel)
-        _, (language,) = self.language_gru.cell(tf.concat([hidden, attended[:, 0]], -1), [state[1]])
-        return self._output(language, attended[:, 0], photo, None), (hidden, language)
+            sentinel = tuple(captions.by_photo(part) for part in self._sentinel(embedded, hidden, None))
+        # All captions of a photo share its regions, which a copy for each of them would cost more than the attention.
+        queries = captions.by_photo(self.attention_queries(hidden))
+        attended = captions.from_photo(self._attend(queries, keys, values, *real, sentinel=sentinel)[0])
+        _, (language,) = self.language_gru.cell(tf.concat([hidden, attended], -1), [state[1]])
+        return self._output(language, attended, captions.repeat(photo), None), (hidden, language)
 
     def _sentinel(self, embedded: tf.Tensor, hidden: tf.Tensor, seed: tf.Tensor | None) -> Sentinel:
         """The sentinel of each word, from its embedding (..., embedding_units) and the attention GRU's state after it

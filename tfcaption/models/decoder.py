@@ -36,6 +36,38 @@ class DecoderOutput(NamedTuple):
     attention: tf.Tensor | None
 
 
+class StepCaptions:
+    """The captions of one step: all, or some, of equally many captions of each photo.
+
+    Args:
+        photos: photos of the memory, int or () int32.
+        per_photo: captions of each photo.
+        rows: (captions,) int32, the captions that the step computes: photo * per_photo + caption of the photo, each at
+            most once. None: all, in this order.
+    """
+
+    def __init__(self, photos: tf.Tensor | int, per_photo: int, rows: tf.Tensor | None = None) -> None:
+        self._photos, self._per_photo, self._rows = photos, per_photo, rows
+
+    def repeat(self, values: tf.Tensor) -> tf.Tensor:
+        """Values of photos (photos, ...), for each of their captions: (captions, ...)."""
+        if self._rows is None:
+            return tf.repeat(values, self._per_photo, axis=0)
+        return tf.gather(values, self._rows // self._per_photo)
+
+    def by_photo(self, values: tf.Tensor) -> tf.Tensor:
+        """(captions, units) -> (photos, per_photo, units), zeros for captions that the step does not compute."""
+        if self._rows is not None:
+            shape = (self._photos * self._per_photo, values.shape[-1])
+            values = tf.scatter_nd(self._rows[:, None], values, shape)
+        return tf.reshape(values, (-1, self._per_photo, values.shape[-1]))
+
+    def from_photo(self, values: tf.Tensor) -> tf.Tensor:
+        """(photos, per_photo, units) -> (captions, units)."""
+        values = tf.reshape(values, (-1, values.shape[-1]))
+        return values if self._rows is None else tf.gather(values, self._rows)
+
+
 class DecoderOptions(TypedDict):
     """What every decoder is told about its input, its captions and the device."""
 
@@ -100,12 +132,16 @@ class Decoder(keras.layers.Layer):
         """The weights that are taken over one by one along an axis: (weight, axis, pairs)."""
         return [(self.embedding.embeddings, 0, words), (self.logits.kernel, 1, words), (self.logits.bias, 0, words)]
 
-    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
+    def start(
+        self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None, *, static_shapes: bool = False
+    ) -> tuple[Memory, State]:
         """Memory and state before the first token.
 
         Args:
             features: (photos, ...) at `stage`.
             dropout_seed: (2,) int32 in training, None otherwise.
+            static_shapes: whether all states have equal shapes, which XLA requires. Otherwise an axis that is empty at
+                the start grows from step to step.
 
         Returns:
             The memory, and the state of one caption per photo.
@@ -125,16 +161,14 @@ class Decoder(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def step(
-        self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
-    ) -> tuple[tf.Tensor, State]:
+    def step(self, tokens: tf.Tensor, state: State, memory: Memory, captions: StepCaptions) -> tuple[tf.Tensor, State]:
         """Logits of the next token of each caption.
 
         Args:
             tokens: (captions,) int, the previous token.
-            state: of the captions.
+            state: of the captions, which all have equally many tokens.
             memory: from `start`.
-            photo_indices: (captions,) int32, the photo of each caption in `memory`.
+            captions: their photos in `memory`.
 
         Returns:
             (captions, vocabulary) float32 logits, and the next state.

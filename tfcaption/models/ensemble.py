@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfcaption.models.captioner import Captioner
-from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State
+from tfcaption.models.decoder import Decoder, DecoderOutput, Memory, State, StepCaptions
 from tfcaption.models.loss import TokenSums, token_sums
 from tfcaption.records.examples import Stage
 
@@ -46,15 +46,16 @@ class _EnsembleDecoder:
     def __init__(self, decoders: Sequence[Decoder]) -> None:
         self._decoders, self.logits = decoders, decoders[0].logits
 
-    def start(self, features: tuple[tf.Tensor, ...], dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
-        started = [decoder.start(each, dropout_seed) for decoder, each in zip(self._decoders, features, strict=True)]
+    def start(
+        self, features: tuple[tf.Tensor, ...], dropout_seed: tf.Tensor | None = None, *, static_shapes: bool = False
+    ) -> tuple[Memory, State]:
+        pairs = zip(self._decoders, features, strict=True)
+        started = [decoder.start(each, dropout_seed, static_shapes=static_shapes) for decoder, each in pairs]
         return tuple(memory for memory, _ in started), tuple(state for _, state in started)
 
-    def step(
-        self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
-    ) -> tuple[tf.Tensor, State]:
+    def step(self, tokens: tf.Tensor, state: State, memory: Memory, captions: StepCaptions) -> tuple[tf.Tensor, State]:
         parts = zip(self._decoders, state, memory, strict=True)
-        steps = [decoder.step(tokens, own_state, own_memory, photo_indices) for decoder, own_state, own_memory in parts]
+        steps = [decoder.step(tokens, own_state, own_memory, captions) for decoder, own_state, own_memory in parts]
         return _mean([logits for logits, _ in steps]), tuple(next_state for _, next_state in steps)
 
 

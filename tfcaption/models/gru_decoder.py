@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import ModelConfig
-from tfcaption.models.decoder import Decoder, DecoderOptions, DecoderOutput, Memory, State
+from tfcaption.models.decoder import Decoder, DecoderOptions, DecoderOutput, Memory, State, StepCaptions
 from tfcaption.models.layers import dropout, relu
 from tfcaption.models.token_layout import TokenLayout
 
@@ -49,7 +49,9 @@ class GruDecoder(Decoder):
         self.logits.build((None, None, config.dense_units))
         self.built = True
 
-    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
+    def start(
+        self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None, *, static_shapes: bool = False
+    ) -> tuple[Memory, State]:
         """See `Decoder.start`; features are (photos, channels)."""
         features = dropout(self.feature_norm(features), self.rate, dropout_seed, FEATURE_DROPOUT)
         state = dropout(self.state_projection(features), self.rate, dropout_seed, STATE_DROPOUT)
@@ -64,12 +66,10 @@ class GruDecoder(Decoder):
         photo = tokens.repeat_per_position(tf.repeat(memory, captions_per_photo, axis=0))
         return DecoderOutput(self._output(tokens.run_gru(self.gru, embedded, state), photo, dropout_seed), None)
 
-    def step(
-        self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
-    ) -> tuple[tf.Tensor, State]:
+    def step(self, tokens: tf.Tensor, state: State, memory: Memory, captions: StepCaptions) -> tuple[tf.Tensor, State]:
         """See `Decoder.step`."""
         hidden, (state,) = self.gru.cell(self.embedding(tokens), [state])
-        return self._output(hidden, tf.gather(memory, photo_indices), None), state
+        return self._output(hidden, captions.repeat(memory), None), state
 
     def _output(self, hidden: tf.Tensor, photo: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         dense = relu(self.dense(dropout(hidden, self.rate, seed, HIDDEN_DROPOUT)) + photo)

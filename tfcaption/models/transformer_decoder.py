@@ -7,7 +7,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfcaption.config import ModelConfig
-from tfcaption.models.decoder import Decoder, DecoderOptions, DecoderOutput, Memory, Pairs, State
+from tfcaption.models.decoder import (
+    Decoder,
+    DecoderOptions,
+    DecoderOutput,
+    Memory,
+    Pairs,
+    State,
+    StepCaptions,
+)
 from tfcaption.models.layers import MASKED_SCORE, as_regions, dropout, real_regions
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
@@ -72,14 +80,17 @@ class TransformerDecoder(Decoder):
         """All blocks, first to last."""
         return [getattr(self, f"block_{index}") for index in range(self._layers_count)]
 
-    def start(self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None) -> tuple[Memory, State]:
+    def start(
+        self, features: tf.Tensor, dropout_seed: tf.Tensor | None = None, *, static_shapes: bool = False
+    ) -> tuple[Memory, State]:
         """See `Decoder.start`; features are (photos, height, width, channels) or (photos, regions, channels)."""
         features = as_regions(features)
         mask = (real_regions(features)[:, None, None],) if self.masked else ()
         features = dropout(self.feature_norm(features), self.rate, dropout_seed, FEATURE_DROPOUT)
         regions = dropout(self.region_projection(features), self.rate, dropout_seed, REGION_DROPOUT)
         photos = tf.shape(features)[0]
-        empty = self.blocks[0].split_heads(tf.zeros((photos, self.max_tokens, self.units), regions.dtype))
+        length = self.max_tokens if static_shapes else 0
+        empty = self.blocks[0].split_heads(tf.zeros((photos, length, self.units), regions.dtype))
         caches = tuple((empty, empty) for _ in self.blocks)
         memory = tuple((*block.region_keys_values(regions), *mask) for block in self.blocks)
         return memory, (tf.zeros((photos,), tf.int32), caches)
@@ -94,15 +105,14 @@ class TransformerDecoder(Decoder):
             hidden, attention = block.teacher_forced(hidden, tokens, regions, dropout_seed)
         return DecoderOutput(self._output(hidden, dropout_seed), attention)
 
-    def step(
-        self, tokens: tf.Tensor, state: State, memory: Memory, photo_indices: tf.Tensor
-    ) -> tuple[tf.Tensor, State]:
+    def step(self, tokens: tf.Tensor, state: State, memory: Memory, captions: StepCaptions) -> tuple[tf.Tensor, State]:
         """See `Decoder.step`."""
         times, caches = state
         hidden, next_caches = self._embed(tokens, times, None), []
-        for block, photo_regions, cache in zip(self.blocks, memory, caches, strict=True):
-            own_regions = tuple(tf.gather(part, photo_indices) for part in photo_regions)
-            hidden, cache = block.step(hidden, times, cache, own_regions)
+        # A cache that grows has fewer positions before any step, or a number that is unknown when the step is traced.
+        is_full = caches[0][0].shape[2] == self.max_tokens
+        for block, regions, cache in zip(self.blocks, memory, caches, strict=True):
+            hidden, cache = block.step(hidden, times if is_full else None, cache, regions, captions)
             next_caches.append(cache)
         return self._output(hidden, None), (times + 1, tuple(next_caches))
 
@@ -196,28 +206,41 @@ class DecoderBlock(keras.layers.Layer):
         return hidden, tf.reshape(attention, (captions, time, regions[0].shape[2]))
 
     def step(
-        self, hidden: tf.Tensor, times: tf.Tensor, cache: KeysValues, regions: KeysValues
+        self,
+        hidden: tf.Tensor,
+        times: tf.Tensor | None,
+        cache: KeysValues,
+        regions: KeysValues,
+        captions: StepCaptions,
     ) -> tuple[tf.Tensor, KeysValues]:
         """The block for one position of each caption.
 
         Args:
             hidden: (captions, units).
-            times: (captions,) int32, the position.
+            times: (captions,) int32, the position in a cache of all positions; None: the cache grows by it.
             cache: keys and values of the positions before it.
-            regions: keys and values of the regions of each caption's photo.
+            regions: keys and values of each photo's regions.
+            captions: their photos.
 
         Returns:
             The next hidden values (captions, units), and the cache with this position.
         """
         qkv = self.self_attention_qkv(self.self_attention_norm(hidden))
         queries, *new = (part[:, None] for part in tf.split(qkv, 3, -1))
-        positions = tf.range(cache[0].shape[2])
-        is_new = (positions == times[:, None])[:, None, :, None]
-        keys, values = (tf.where(is_new, self.split_heads(part), old) for part, old in zip(new, cache, strict=True))
-        attended, _ = self._attend(queries, keys, values, (positions <= times[:, None])[:, None, None])
+        pairs = [(old, self.split_heads(part)) for old, part in zip(cache, new, strict=True)]
+        mask = None
+        if times is None:
+            keys, values = (tf.concat(pair, 2) for pair in pairs)
+        else:
+            positions = tf.range(cache[0].shape[2])
+            is_new = (positions == times[:, None])[:, None, :, None]
+            keys, values = (tf.where(is_new, part, old) for old, part in pairs)
+            mask = (positions <= times[:, None])[:, None, None]
+        attended, _ = self._attend(queries, keys, values, mask)
         hidden += self.self_attention_output(attended[:, 0])
-        attended, _ = self._attend(self.cross_attention_query(self.cross_attention_norm(hidden))[:, None], *regions)
-        hidden += self.cross_attention_output(attended[:, 0])
+        # All captions of a photo share its regions, which a copy for each of them would cost more than the attention.
+        queries = captions.by_photo(self.cross_attention_query(self.cross_attention_norm(hidden)))
+        hidden += self.cross_attention_output(captions.from_photo(self._attend(queries, *regions)[0]))
         return hidden + self._mlp(hidden), (keys, values)
 
     def _dropout(self, values: tf.Tensor, seed: tf.Tensor | None, offset: int) -> tf.Tensor:

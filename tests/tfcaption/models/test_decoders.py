@@ -9,19 +9,21 @@ import tensorflow as tf
 from tests.support.models import DECODERS, WORDS, captioner, captions, features_of
 from tfcaption.config import ModelConfig
 from tfcaption.models.captioner import DECODERS as CAPTIONER_DECODERS
+from tfcaption.models.decoder import StepCaptions
 from tfcaption.records.vocabulary import START
 from tfcaption.runs.directory import trainable_stages
 
 
-def test_teacher_forced_logits_equal_step_by_step_logits(any_model):
+@pytest.mark.parametrize("static_shapes", [False, True])
+def test_teacher_forced_logits_equal_step_by_step_logits(any_model, static_shapes):
     tokens = tf.constant(captions())
     features = features_of(any_model)
     teacher_forced = any_model.predict(features, tokens).logits
-    memory, start = any_model.decoder.start(features)
+    memory, start = any_model.decoder.start(features, static_shapes=static_shapes)
     state = tf.nest.map_structure(lambda values: tf.repeat(values, 2, axis=0), start)
     for time in range(tokens.shape[2] - 1):
         previous = tf.reshape(tokens[..., time], (-1,))
-        logits, state = any_model.decoder.step(previous, state, memory, tf.repeat(tf.range(6), 2))
+        logits, state = any_model.decoder.step(previous, state, memory, StepCaptions(6, 2))
         np.testing.assert_allclose(logits, tf.reshape(teacher_forced[:, :, time], (12, -1)), rtol=1e-4, atol=1e-5)
 
 
@@ -60,9 +62,9 @@ def test_a_decoder_with_another_vocabulary_says_of_shared_words_what_the_one_say
 def test_a_step_of_some_captions_does_not_need_the_others(any_model):
     features = features_of(any_model)
     memory, state = any_model.decoder.start(features)
-    logits, _ = any_model.decoder.step(tf.constant([START] * 6), state, memory, tf.range(6))
-    chosen = tf.constant([4, 1, 1])
-    chosen_state = tf.nest.map_structure(lambda values: tf.gather(values, chosen), state)
+    logits, _ = any_model.decoder.step(tf.constant([START] * 6), state, memory, StepCaptions(6, 1))
+    chosen_state = tf.nest.map_structure(lambda values: tf.gather(values, [4, 1, 1]), state)
+    chosen = StepCaptions(6, 2, tf.constant([9, 2, 3]))  # the second of photo 4, both of photo 1
     chosen_logits, _ = any_model.decoder.step(tf.constant([START] * 3), chosen_state, memory, chosen)
     np.testing.assert_allclose(chosen_logits, logits.numpy()[[4, 1, 1]], rtol=1e-4, atol=1e-5)
 
