@@ -32,8 +32,9 @@ EXAMPLES = """examples:
   # seconds per epoch of both variants against Keras fit on that sequence
   python -m tfcaption.benchmark train --images photos/ --configs configs/flickr8k_frozen.yaml \\
       configs/flickr8k_finetuned.yaml --json train.json
-  # captions/s against model.predict word by word
-  python -m tfcaption.benchmark search --run runs/flickr8k_frozen --features features/pooled
+  # captions/s of several runs, with any decoders, against model.predict word by word
+  python -m tfcaption.benchmark search --run runs/flickr8k_frozen runs/flickr8k_transformer \
+      --features features/pooled features/map --cpu
   # photos/s of the server, with one client and with eight at the same time
   python -m tfcaption.benchmark serve --model exports/flickr8k/1 --images photos/ --clients 1 8
   # peak memory of each command, on 400 photos and on 4,000
@@ -47,7 +48,7 @@ BENCHMARKS = {
     "extract": "extract_features against one tf.data loop over the same model; both start-ups included.",
     "input": "Photos/s and captions/s of our pipelines, a Keras sequence and a tf.data pipeline over the files.",
     "train": "Seconds per epoch, from a stated number of steps, against Keras fit with ResNet50 in the graph.",
-    "search": "Captions/s from pooled features: search in the graph against `model.predict` word by word.",
+    "search": "Captions/s of runs from features: search in the graph against `model.predict` word by word.",
     "serve": "Photos/s and latency of the server, by the number of clients that ask at the same time.",
     "memory": "Peak memory of each command on some photos, and on ten times as many.",
     "gpu": "A GPU's training step beside a plain matrix product and a plain copy, and its losses beside the CPU's.",
@@ -112,12 +113,16 @@ def _train_options(command: argparse.ArgumentParser) -> None:
 
 
 def _search_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--run", type=as_path, required=True, help="run directory of the frozen variant")
-    about = "pooled features that extract_features wrote"
-    command.add_argument("--features", type=as_path, required=True, help=about)
+    command.add_argument("--run", type=as_path, nargs="+", required=True, help="run directories")
+    about = "folders from which each run takes the one it can read (default: what it was trained from)"
+    command.add_argument("--features", type=as_path, nargs="*", default=[], help=about)
     command.add_argument("--photos", type=int, default=1000, help="default: %(default)s")
     command.add_argument("--batch_size", type=int, default=100, help="default: %(default)s")
-    command.add_argument("--naive_photos", type=int, default=10, help="default: %(default)s")
+    about = "captioned word by word (default: %(default)s)"
+    command.add_argument("--naive_photos", type=int, default=10, help=about)
+    command.add_argument("--xla", action="store_true", help="measure the search with XLA, too")
+    about = "measure CPU seconds of all cores together, which other work changes less"
+    command.add_argument("--cpu", action="store_true", help=about)
 
 
 def _serve_options(command: argparse.ArgumentParser) -> None:

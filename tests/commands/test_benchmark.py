@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,12 +22,15 @@ from tfcaption.benchmarks import serve
 from tfcaption.benchmarks.baselines import KerasSequence, fit_seconds, keras_captioner
 from tfcaption.benchmarks.harness import Row, find_jpegs, ratio_to_reference, read_rows, repeated_photos, write_rows
 from tfcaption.benchmarks.machine import Machine
+from tfcaption.benchmarks.search import find_dataset
 from tfcaption.benchmarks.suite import FULL, QUICK, Prepared, measure, planned
 from tfcaption.config import save_config
 from tfcaption.decoding.options import CaptionOptions
 from tfcaption.records import tfrecord
 from tfcaption.records.captions import Hypothesis, PhotoCaptions
 from tfcaption.records.examples import decode_record
+from tfcaption.runs.directory import load_run
+from tfcaption.runtime.errors import UsageError
 from tfcaption.serving.http_server import Server
 from tfcaption.serving.server_options import ServerOptions
 
@@ -64,9 +68,19 @@ def test_train_and_search_compare_with_keras_and_write_no_run_directory(sample, 
     assert [row["name"] for row in json.loads((tmp_path / "out.json").read_text())] == names
     assert not (tmp_path / "run").exists()
     search = ["search", "--run", str(train(settings)), "--features", str(pooled)]
-    assert main([*search, "--photos=6", "--batch_size=2", "--naive_photos=1", *options]) == 0
+    assert main([*search, "--photos=6", "--batch_size=2", "--naive_photos=1", "--xla", "--cpu", *options]) == 0
     rows = json.loads((tmp_path / "out.json").read_text())
     assert len(rows) == 7 and all(row["reference"] == rows[0]["name"] for row in rows[1:])
+    for beam, greedy in ((3, 1), (6, 4)):
+        assert f"{rows[greedy]['median'] / rows[beam]['median']:.2f} times the time of greedy" in rows[beam]["note"]
+
+
+def test_search_takes_of_several_features_those_that_a_run_reads(trained_run, pooled):
+    run = load_run(trained_run)
+    assert find_dataset(run, []).stage == find_dataset(run, [pooled]).stage == "pooled"
+    attends = run.config.model_copy(update={"model": run.config.model.model_copy(update={"decoder": "attention"})})
+    with pytest.raises(UsageError, match="reads features of stage map or trunk; add such a folder to --features"):
+        find_dataset(replace(run, config=attends), [pooled])
 
 
 def test_the_keras_sequence_yields_pixels_and_shifted_padded_captions(sample):

@@ -82,21 +82,27 @@ def next_rows(
         extended = rows // per_photo * per_photo + tf.gather(tf.reshape(parents, (-1,)), rows)
     index = tf.scatter_nd(current.rows[:, None], tf.range(tf.size(current.rows)), (photos * per_photo,))
     decoder_state = gather_rows(decoder_state, tf.gather(index, extended))
+    return ActiveRows(rows, decoder_state, *memory_of_active_photos(current, tf.reduce_any(active, 1)))
 
-    def without_finished_photos() -> tuple[Memory, tf.Tensor]:
-        kept = tf.cast(tf.where(has_rows)[:, 0], tf.int32)
-        memory_index = tf.scatter_nd(kept[:, None], tf.range(tf.size(kept)), (photos,))
+
+def memory_of_active_photos(current: ActiveRows, active: tf.Tensor) -> tuple[Memory, tf.Tensor]:
+    """The memory and the memory index, without photos that are not active, once half of the memory is of such ones.
+
+    A copy of the memory costs as much as a step, so it does not pay for every photo.
+
+    Args:
+        current: the rows that have this memory.
+        active: (photos,) bool.
+    """
+
+    def shrink() -> tuple[Memory, tf.Tensor]:
+        kept = tf.cast(tf.where(active)[:, 0], tf.int32)
+        memory_index = tf.scatter_nd(kept[:, None], tf.range(tf.size(kept)), tf.shape(active))
         return gather_rows(current.memory, tf.gather(current.memory_index, kept)), memory_index
 
-    # A copy of the memory costs more than one step, so it waits until half of the photos are finished.
-    has_rows = tf.reduce_any(active, 1)
     in_memory = tf.shape(tf.nest.flatten(current.memory)[0])[0]
-    memory, memory_index = tf.cond(
-        2 * tf.math.count_nonzero(has_rows, dtype=tf.int32) <= in_memory,
-        without_finished_photos,
-        lambda: (current.memory, current.memory_index),
-    )
-    return ActiveRows(rows, decoder_state, memory, memory_index)
+    count = tf.math.count_nonzero(active, dtype=tf.int32)
+    return tf.cond(2 * count <= in_memory, shrink, lambda: (current.memory, current.memory_index))
 
 
 def gather_rows(nest: Any, indices: tf.Tensor) -> Any:

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.models import DECODERS, WORDS, captioner, features_of
-from tfcaption.decoding.beam_search import SearchOptions, beam_search
+from tfcaption.decoding.beam_search import SearchOptions, beam_search, top_k
 from tfcaption.decoding.hypotheses import attention_weights
 from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.decoding.sampling import SamplingOptions, sample
@@ -78,6 +78,55 @@ def test_the_teacher_forced_score_of_a_caption_is_its_search_score(model, beam):
     totals, lengths = forced_totals(model, FEATURES, hypotheses.tokens)
     np.testing.assert_allclose(hypotheses.scores, totals / lengths**0.6, rtol=1e-4)
     assert (np.diff(hypotheses.scores.numpy(), axis=1) <= 0).all()
+
+
+def beam_search_by_hand(model, features, *, beam, length, ngram):
+    """Lists of tokens and scores of each photo, best first: a beam of Python lists over the teacher-forced pass."""
+    photos = len(features)
+    beams = [[([], 0.0)] for _ in range(photos)]
+    for time in range(length):
+        tokens = np.full((photos, beam, time + 2), PAD, np.int32)
+        for photo, row in np.ndindex(photos, beam):
+            words = beams[photo][min(row, len(beams[photo]) - 1)][0]
+            tokens[photo, row, : len(words) + 1] = [START, *words]
+        log_p = tf.nn.log_softmax(model.predict(features, tf.constant(tokens)).logits[:, :, time]).numpy()
+        for photo in range(photos):
+            candidates = []
+            for row, (words, total) in enumerate(beams[photo]):
+                if END in words:
+                    candidates.append((words, total))
+                    continue
+                ngrams = [words[start : start + ngram] for start in range(len(words) - ngram + 1)]
+                for word in range(WORDS):
+                    if word not in (PAD, OOV, START) and [*words, word][-ngram:] not in ngrams:
+                        candidates.append(([*words, word], total + log_p[photo, row, word]))
+            candidates.sort(key=lambda each: -each[1] / len(each[0]) ** LENGTH_ALPHA)
+            beams[photo] = candidates[:beam]
+    return [[(words, total / len(words) ** LENGTH_ALPHA) for words, total in found] for found in beams]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_captions_equal_those_of_a_beam_search_by_hand_while_photos_finish_one_after_another(decoder):
+    model = captioner(seed=3, encoder_weights=None, image_size=64, **DECODERS[decoder])
+    model.decoder.logits.kernel.assign(4 * model.decoder.logits.kernel)
+    features = features_of(model)
+    expected = beam_search_by_hand(model, features, beam=3, length=9, ngram=2)
+    last_steps = sorted(max(len(words) for words, _ in found) for found in expected)
+    assert last_steps[2] < last_steps[-1]  # half of the photos leave the memory before the end
+    in_graph = tf.function(lambda x: search(model, x, max_tokens=9, beam=3, no_repeat_ngram=2), autograph=False)
+    hypotheses = in_graph(features)
+    found = [[[word for word in words if word != PAD] for words in each] for each in hypotheses.tokens.numpy()]
+    assert found == [[words for words, _ in each] for each in expected]
+    np.testing.assert_allclose(hypotheses.scores, [[score for _, score in each] for each in expected], rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [130, 64 * 7, 500])
+def test_the_top_k_of_blocks_are_those_of_all_values(size):
+    values = np.random.default_rng(0).integers(0, 40, (50, size)).astype(np.float32)  # with many equal ones
+    values[:9, 3:] = -np.inf
+    for k in (1, 2, 5):
+        for found, expected in zip(top_k(tf.constant(values), k), tf.math.top_k(values, k), strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_the_captions_of_a_wide_beam_all_differ(model):
