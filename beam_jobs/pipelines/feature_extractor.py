@@ -88,23 +88,24 @@ class FeatureExtractor:
                 start = stage
             return [tf.cast(of_stage, tf.float16) for of_stage in found[1:]]
 
-        def padded(inputs: tf.Tensor) -> tf.Tensor:
-            missing = batch_size - tf.shape(inputs)[0]
-            inputs = tf.pad(inputs, [[0, missing], *[[0, 0]] * (inputs.shape.rank - 1)])
-            return tf.ensure_shape(inputs, (batch_size, *inputs.shape[1:]))
-
+        shape = self.encoder.feature_shape(made_from)
         payloads_spec, boxes_spec = tf.TensorSpec((None,), tf.string), tf.TensorSpec((None, 4), tf.float32)
+        inputs_spec = tf.TensorSpec((None, *shape), tf.uint8 if made_from == "photo" else tf.float16)
 
         @tf.function(input_signature=[payloads_spec], autograph=False)
-        def extract(payloads: tf.Tensor) -> list[tf.Tensor]:
-            return features(padded(decode_payloads(payloads, made_from, self.encoder.feature_shape(made_from))))
+        def decode(payloads: tf.Tensor) -> tf.Tensor:
+            return decode_payloads(payloads, made_from, shape)
 
         @tf.function(input_signature=[payloads_spec, boxes_spec], autograph=False)
-        def extract_crops(payloads: tf.Tensor, boxes: tf.Tensor) -> list[tf.Tensor]:
-            images = decode_payloads(payloads, "photo", self.encoder.feature_shape("photo"))
-            return features(padded(crop_images(images, boxes)))
+        def decode_crops(payloads: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+            return crop_images(decode_payloads(payloads, "photo", shape), boxes)
 
-        self._extract, self._extract_crops = extract, extract_crops
+        @tf.function(input_signature=[inputs_spec], autograph=False)
+        def extract(inputs: tf.Tensor) -> list[tf.Tensor]:
+            padded = tf.pad(inputs, [[0, batch_size - tf.shape(inputs)[0]], *[[0, 0]] * len(shape)])
+            return features(tf.ensure_shape(padded, (batch_size, *shape)))
+
+        self._decode, self._decode_crops, self._extract = decode, decode_crops, extract
 
     def settings(self, stage: Stage, records: DatasetInfo, *, views: int, sides: list[int]) -> FeatureSettings:
         """All that decides the bytes of the features of some records.
@@ -129,29 +130,29 @@ class FeatureExtractor:
             precision=self.encoder.precision,
         )
 
-    def __call__(self, payloads: Sequence[bytes], boxes: Sequence[Sequence[float]] | None = None) -> list[np.ndarray]:
-        """Features of up to a batch of photos.
-
-        Args:
-            payloads: JPEGs or features of the photos, as their records hold them.
-            boxes: the part of each photo that counts, as `view_box` gives it; None: all of each.
-
-        Returns:
-            Of each stage (photos, *shape of the stage) float16.
-        """
-        features = self._extract(list(payloads)) if boxes is None else self._extract_crops(list(payloads), boxes)
-        return [of_stage.numpy()[: len(payloads)] for of_stage in features]
-
-    def extract_view(self, photos: Sequence[tuple[str, bytes]], view: int) -> list[np.ndarray]:
-        """Features of one view of up to a batch of photos.
+    def decode(self, photos: Sequence[tuple[str, bytes]], view: int = 0) -> tf.Tensor:
+        """The inputs of one view of up to a batch of photos; on the CPU, beside what a GPU computes.
 
         Args:
             photos: id of each photo, and its JPEG or the features of the view.
             view: 0 for the photo itself.
 
         Returns:
+            (photos, *shape of the stage that the features are made from) uint8 or float16.
+        """
+        payloads = [payload for _, payload in photos]
+        with tf.device("CPU"):
+            if view and self._made_from == "photo":
+                return self._decode_crops(payloads, [view_box(photo_id, view) for photo_id, _ in photos])
+            return self._decode(payloads)
+
+    def __call__(self, inputs: tf.Tensor) -> list[np.ndarray]:
+        """Features of up to a batch of photos.
+
+        Args:
+            inputs: as `decode` returns them.
+
+        Returns:
             Of each stage (photos, *shape of the stage) float16.
         """
-        crops = view and self._made_from == "photo"
-        boxes = [view_box(photo_id, view) for photo_id, _ in photos] if crops else None
-        return self([payload for _, payload in photos], boxes)
+        return [of_stage.numpy()[: len(inputs)] for of_stage in self._extract(inputs)]

@@ -16,6 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
 from beam_jobs.errors import JobFailed
+from beam_jobs.execution.ahead import one_ahead
 from beam_jobs.execution.finish import add_final_step, check_conservation, shards_by_split
 from beam_jobs.execution.output_folder import FEATURES, complete_output, prepare_output, previous_settings
 from beam_jobs.execution.paths import as_path
@@ -345,22 +346,27 @@ class ExtractShard(beam.DoFn):
     def _features(self, source: str, view: int, progress: ProgressCounter) -> Iterator[list[bytes]]:
         """The records of each stage's feature shard, photo by photo."""
         records = self._source_records(source)
-        while batch := list(itertools.islice(records, self._settings.batch_size)):
-            photos = [inputs_of(serialized, self._settings.made_from) for serialized in batch]
+        batches = iter(lambda: list(itertools.islice(records, self._settings.batch_size)), [])
+        # A GPU computes one batch while the next one is decoded.
+        for batch, inputs in one_ahead(batches, lambda batch: self._extractor.decode(self._photos(batch), view)):
             try:
-                found = self._extractor.extract_view(photos, view)
+                found = self._extractor(inputs.result())
             except Exception:
-                self._raise_for_damaged_photo(source, photos, view)
+                self._raise_for_damaged_photo(source, self._photos(batch), view)
                 raise
             for serialized, *features in zip(batch, *found, strict=True):
                 yield [feature_record(serialized, of_stage.tobytes(), view) for of_stage in features]
             progress.add(len(batch))
 
+    def _photos(self, batch: Iterable[bytes]) -> list[tuple[str, bytes]]:
+        """The id of each photo, and its JPEG or features."""
+        return [inputs_of(serialized, self._settings.made_from) for serialized in batch]
+
     def _raise_for_damaged_photo(self, name: str, photos: Iterable[tuple[str, bytes]], view: int) -> None:
         """Raise JobFailed for the first photo whose features cannot be computed."""
         for photo_id, payload in photos:
             try:
-                self._extractor.extract_view([(photo_id, payload)], view)
+                self._extractor(self._extractor.decode([(photo_id, payload)], view))
             except Exception as error:
                 problem = (
                     "the photo does not decode; build the records again"

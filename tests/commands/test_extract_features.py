@@ -222,7 +222,7 @@ def test_a_kill_at_any_moment_leaves_only_complete_shards_and_a_rerun_gives_iden
     sample_records, pooled, tmp_path
 ):
     command = [sys.executable, "-m", "beam_jobs.extract_features", "--records", str(sample_records), "--stage=pooled"]
-    command += ["--weights=random", "--batch_size=16", "--output", str(tmp_path / "out")]
+    command += ["--weights=random", "--precision=float32", "--batch_size=16", "--output", str(tmp_path / "out")]
     for _ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and not list((tmp_path / "out").glob("*.tfrecord")):
@@ -239,11 +239,11 @@ def test_a_kill_at_any_moment_leaves_only_complete_shards_and_a_rerun_gives_iden
 
 def test_a_partial_batch_gives_the_features_of_a_full_one(sample_records):
     extractor = FeatureExtractor(new_encoder(), stages=["pooled"], batch_size=8)
-    jpegs = [record.jpeg for _, record in read_all(sample_records)[1].values()][:8]
-    (whole,) = extractor(jpegs)
+    photos = [(name, record.jpeg) for name, (_, record) in read_all(sample_records)[1].items()][:8]
+    (whole,) = extractor(extractor.decode(photos))
     assert whole.dtype == np.float16 and whole.shape == (8, 2048)
     for count in (1, 5):
-        np.testing.assert_array_equal(extractor(jpegs[:count])[0], whole[:count])
+        np.testing.assert_array_equal(extractor(extractor.decode(photos[:count]))[0], whole[:count])
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ image_size=224 units=512 epochs=3 benchmark=()
 if [ -n "$quick" ]; then
   image_size=32 units=16 epochs=2
   benchmark=(--photos 64 --image_size 32 --steps 2 --repeats 1 --set data.batch_size_photos=8 data.length_buckets=2
-    model.embedding_units=16 model.gru_units=16 model.dense_units=16 train.learning_rate=0.03)
+    model.embedding_units=16 model.gru_units=64 model.dense_units=64 train.learning_rate=0.003)
 fi
 
 # A point: its name, then its command. All of them run, also after one that failed.

@@ -18,8 +18,8 @@ from tfcaption.records.vocabulary import END, START
 
 SMALL = [
     *("--photos=64", "--image_size=32", "--steps=2", "--repeats=2", "--set", "data.batch_size_photos=8"),
-    *("data.length_buckets=2", "model.embedding_units=16", "model.gru_units=16", "model.dense_units=16"),
-    "train.learning_rate=0.03",
+    *("data.length_buckets=2", "model.embedding_units=16", "model.gru_units=64", "model.dense_units=64"),
+    "train.learning_rate=0.003",
 ]
 
 
