@@ -42,11 +42,12 @@ class Row:
 def benchmark_table(rows: Sequence[Row]) -> str:
     """Rows as text: median, range, and ratio to the reference."""
     medians = {row.name: row.median for row in rows}
-    lines = [f"{'':58} {'median':>10} {'range':>21} {'ratio':>8}"]
+    width = max([58, *map(len, medians)])
+    lines = [f"{'':{width}} {'median':>10} {'range':>21} {'ratio':>8}"]
     for row in rows:
         ratio = f"{ratio_to_reference(row, medians):7.2f}x" if row.reference else ""
         spread = f"{min(row.values):,.1f} - {max(row.values):,.1f}"
-        lines.append(f"{row.name:58} {row.median:10,.1f} {spread:>21} {ratio:>8}  {row.unit}{row.note}")
+        lines.append(f"{row.name:{width}} {row.median:10,.1f} {spread:>21} {ratio:>8}  {row.unit}{row.note}")
     return "\n".join(lines)
 
 
