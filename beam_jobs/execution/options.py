@@ -32,7 +32,7 @@ def beam_options(flags: Sequence[str], *, output: str, local_mode: str = "multi_
         flags: those that the job itself does not know.
         output: the job's output folder.
         local_mode: how the local runner works: `multi_processing`, a worker process on each core, or `in_memory`, all
-            in this process.
+            in this process, as it does where one worker is asked for.
 
     Raises:
         UsageError: a flag that Beam does not know either (Beam itself would only warn), a runner or mode that loses
@@ -46,9 +46,11 @@ def beam_options(flags: Sequence[str], *, output: str, local_mode: str = "multi_
     if not given & {"--save_main_session", "--no_save_main_session"}:
         defaults["save_main_session"] = False  # workers find all they need in the package
     if runner == LOCAL_RUNNER:
+        workers_given = "--direct_num_workers" in given
         if "--direct_running_mode" not in given:
-            defaults["direct_running_mode"] = local_mode
-        if "--direct_num_workers" not in given:
+            alone = workers_given and known.direct_num_workers == 1  # a worker process would take a second to start
+            defaults["direct_running_mode"] = "in_memory" if alone else local_mode
+        if not workers_given:
             defaults["direct_num_workers"] = 0 if local_mode == "multi_processing" else 1  # 0: all cores
     elif "--environment_cache_millis" not in given:
         defaults["environment_cache_millis"] = _WORKER_WAITS * 1000

@@ -56,6 +56,8 @@ def delete_files(paths: Iterable[str], *, missing_ok: bool = False) -> None:
 
 def open_file(path: str) -> BinaryIO:
     """Open a file for reading on any filesystem; its bytes are never decompressed."""
+    if is_local(path):
+        return Path(path).open("rb")
     stream: Any = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     buffered: Any = stream if isinstance(stream, io.BufferedIOBase) else io.BufferedReader(stream)
     return buffered

@@ -28,6 +28,7 @@ def group_key(name: str) -> str:
     return key
 
 
+@lru_cache
 def bucket_of(key: str, buckets: int) -> int:
     """The bucket of a group, by its `group_key`; equal on every machine."""
     data = key.encode("utf-8", "surrogatepass")

@@ -189,7 +189,7 @@ class Group:
                 locations[member.path].append(member.location)
         if data_set.photos_in_files:
             return {path: sorted(found) for path, found in locations.items()}
-        without_ending = {spelling(Path(name).stem) for name in captioned if is_photo_name(name)}
+        without_ending = {spelling(name.rpartition(".")[0]) for name in captioned if is_photo_name(name)}
         for file in self._all(FoundFile):
             if file.may_be_photo:
                 name = file_name(file.path)

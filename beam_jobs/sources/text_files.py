@@ -5,6 +5,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -91,6 +92,7 @@ def is_absolute(name: str) -> bool:
     return bool(_ABSOLUTE.match(name))
 
 
+@lru_cache  # captions of one photo come together
 def normal_name(name: str) -> str:
     """A photo's name as ids have it: with `/` between folders, without a leading `./`.
 

@@ -17,22 +17,28 @@ from tfcaption.records.sharding import is_shard_name
 from tfcaption.records.vocabulary import END, START
 from tfcaption.runtime.process import start_tensorflow
 
+Shard = tuple[Sequence[str], str, int]  # paths of photos, path of the shard, image size
+
 
 def plain_records_loop(paths: Sequence[str], *, output: str, processes: int, image_size: int) -> None:
     """Prepare photos as `build_records` does: a pool of processes, each writes one shard at a time."""
-    size = -(-len(paths) // (processes * 4))
-    shards = [
-        (paths[start : start + size], f"{output}/{start:06d}", image_size) for start in range(0, len(paths), size)
-    ]
+    shards = shards_of(paths, output=output, processes=processes, image_size=image_size)
     if processes == 1:
         for shard in shards:
-            _write_shard(shard)
+            write_shard(shard)
     else:
         with multiprocessing.get_context("spawn").Pool(processes) as pool:
-            pool.map(_write_shard, shards, chunksize=1)
+            pool.map(write_shard, shards, chunksize=1)
 
 
-def _write_shard(shard: tuple[Sequence[str], str, int]) -> None:
+def shards_of(paths: Sequence[str], *, output: str, processes: int, image_size: int) -> list[Shard]:
+    """Four shards of photos for each process, as `write_shard` takes them."""
+    size = -(-len(paths) // (processes * 4))
+    return [(paths[start : start + size], f"{output}/{start:06d}", image_size) for start in range(0, len(paths), size)]
+
+
+def write_shard(shard: Shard) -> None:
+    """Write one shard: read, resize and encode its photos."""
     paths, output, image_size = shard
     with Path(output).open("wb") as stream:
         for path in paths:

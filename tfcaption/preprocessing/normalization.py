@@ -104,7 +104,9 @@ def lacks_spaces(words: Sequence[str]) -> bool:
 
     Long are more than 6 characters of Chinese and Japanese, and more than 20 of Thai, Khmer and others.
     """
-    runs = sum(len(word) > 6 and not word.isascii() and bool(_compile(_RUN).search(word)) for word in words)
+    if "".join(words).isascii():
+        return False
+    runs = sum(len(word) > 6 and bool(_compile(_RUN).search(word)) for word in words)
     return 2 * runs > len(words)
 
 

@@ -24,6 +24,7 @@ MAX_SCANS = 100  # of a progressive JPEG, which has about ten; a scan of 100 byt
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 # HEIC, which phones write, is not read; its files are found all the same, so that each is rejected by name.
 UNREAD_SUFFIXES = frozenset({".heic", ".heif"})
+_SUFFIXES = tuple(PHOTO_SUFFIXES)
 RESIZE_MODES = ("squash", "crop", "pad")
 # Brands in the first box of a file, by ISO/IEC 23008-12 (HEIF) and by the AV1 image format.
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
@@ -212,8 +213,8 @@ def is_photo_name(name: str, known: Container[str] = ()) -> bool:
 
     Archives made on a Mac hold a hidden file beside each photo (__MACOSX/._NAME.jpg), which is not a photo.
     """
-    path = Path(name)
-    return (path.suffix.lower() in PHOTO_SUFFIXES or path.name in known) and not path.name.startswith(".")
+    file = name.rpartition("/")[2]
+    return (file.lower().endswith(_SUFFIXES) or file in known) and not file.startswith(".")
 
 
 def is_photo_content(data: bytes) -> bool:

@@ -113,7 +113,7 @@ def entries_below(folder: Path) -> Iterator[tuple[Path, str]]:
             path = current / entry.name
             if entry.is_dir(follow_symlinks=False):
                 folders.append((path, real / entry.name))
-            elif path.is_dir():
+            elif entry.is_symlink() and path.is_dir():
                 links.append(path)
             elif _is_file(entry):
                 yield path, ""
