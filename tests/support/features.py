@@ -9,7 +9,7 @@ from beam_jobs.execution.shard_writer import write_shard
 from tests.support.models import new_encoder
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import FEATURES_FILE, load_features_info
-from tfcaption.records.examples import captions_of, feature_record, features_of
+from tfcaption.records.examples import PHOTO_ID, captions_of, feature_record, features_of
 from tfcaption.records.sharding import view_name
 
 
@@ -64,3 +64,28 @@ def keras_resnet50(layer):
     model.set_weights(new_encoder().base.get_weights())
     model = keras.Model(model.input, model.get_layer(layer).output)
     return lambda pixels: model(keras.applications.resnet50.preprocess_input(pixels[None]), training=False).numpy()[0]
+
+
+def enlarged(features, folder, *, copies, numbers):
+    """Features of copies of each photo, with as many random numbers as asked for."""
+    shutil.copytree(features, folder)
+    info, rng = load_features_info(folder), np.random.default_rng(0)
+
+    def records(shard):
+        with (features / shard.name).open("rb") as stream:
+            for serialized in tfrecord.read_frames(stream, shard.name):
+                for copy in range(copies):
+                    example = tfrecord.Example.FromString(
+                        feature_record(serialized, rng.integers(0, 256, 2 * numbers, np.uint8).tobytes())
+                    )
+                    (photo,) = example.features.feature[PHOTO_ID].bytes_list.value
+                    example.features.feature[PHOTO_ID].bytes_list.value[:] = [b"%d %s" % (copy, photo)]
+                    yield example.SerializeToString()
+
+    info.settings.shape = [numbers]
+    info.splits = {
+        split: [write_shard(str(folder), shard.name, records(shard)) for shard in shards]
+        for split, shards in info.splits.items()
+    }
+    (folder / FEATURES_FILE).write_text(info.model_dump_json())
+    return folder

@@ -23,11 +23,31 @@ class SplitTable(NamedTuple):
     """All photos and captions of a split."""
 
     photo_ids: tf.Tensor  # (photos,) string
-    payloads: tf.Tensor  # (payloads,) string: JPEG or float16 features
-    places: np.ndarray  # (photos, views) where the payload of each view of each photo is; -1: it was damaged
+    payloads: "Payloads"
+    places: np.ndarray  # (photos, views) the number of the payload of each view of each photo; -1: it was damaged
     tokens: tf.Tensor  # (captions, longest) int32, padded
     lengths: np.ndarray  # (captions,) tokens of each
     first_caption: np.ndarray  # (photos + 1,) where each photo's captions begin
+
+
+class Payloads:
+    """Strings by their number: JPEG or float16 features.
+
+    A table, which takes them part by part: to concatenate tensors would take twice the memory.
+    """
+
+    def __init__(self) -> None:
+        self._table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.string, default_value="")
+        self.count = 0
+
+    def add(self, payloads: tf.Tensor) -> None:
+        """Add strings (n,), with the numbers from `count` on."""
+        first, self.count = self.count, self.count + len(payloads)
+        self._table.insert(tf.range(first, self.count, dtype=tf.int64), payloads)
+
+    def get(self, numbers: tf.Tensor) -> tf.Tensor:
+        """The strings (n,) with some numbers (n,) int64."""
+        return self._table.lookup(numbers)
 
 
 def load_table(split: Split) -> SplitTable:
@@ -36,11 +56,12 @@ def load_table(split: Split) -> SplitTable:
     Raises:
         RecordError: no record is intact, or the views are not of the same photos.
     """
-    photo_ids, payloads, tokens, lengths, counts = [], [], [], [], []
+    photo_ids, tokens, lengths, counts = [], [], [], []
+    payloads = Payloads()
     for serialized in read_shards(split, split.files).batch(_READ_AT_ONCE):
         ids, encoded, _, per_photo, padded = parse_photos(serialized, split, split.lengths[-1])
         photo_ids.append(ids)
-        payloads.append(encoded)
+        payloads.add(encoded)
         tokens.append(padded)
         lengths.append(per_photo.flat_values.numpy())
         counts.append(per_photo.row_lengths().numpy())
@@ -49,15 +70,13 @@ def load_table(split: Split) -> SplitTable:
     names = tf.concat(photo_ids, 0)
     places = [np.arange(len(names))]
     for files in split.further_views:
-        ids, encoded_views = _read_view(split, files)
-        place_of = {photo: place for place, photo in enumerate(ids, sum(map(len, payloads)))}
+        place_of = _read_view(split, files, payloads)
         places.append(np.array([place_of.get(photo, -1) for photo in names.numpy()]))
         if split.skipper is None and places[-1].min() < 0:
             raise RecordError(f"{files[0]}: not a view of the photos in {split.files[0]}; extract the features again")
-        payloads += encoded_views
     return SplitTable(
         names,
-        tf.concat(payloads, 0),
+        payloads,
         np.stack(places, 1),
         tf.concat(tokens, 0),
         np.concatenate(lengths),
@@ -65,13 +84,14 @@ def load_table(split: Split) -> SplitTable:
     )
 
 
-def _read_view(split: Split, files: Sequence[str]) -> tuple[list[bytes], list[tf.Tensor]]:
-    """The photos of one view, and their payloads, some in each tensor."""
-    parsed = [
-        parse_photos(serialized, split, split.lengths[-1])
-        for serialized in read_shards(split, files).batch(_READ_AT_ONCE)
-    ]
-    return [photo for some in parsed for photo in some.ids.numpy()], [some.payloads for some in parsed]
+def _read_view(split: Split, files: Sequence[str], payloads: Payloads) -> dict[bytes, int]:
+    """Add the payloads of one view; photo -> the number of its payload."""
+    place_of: dict[bytes, int] = {}
+    for serialized in read_shards(split, files).batch(_READ_AT_ONCE):
+        parsed = parse_photos(serialized, split, split.lengths[-1])
+        place_of |= {photo: place for place, photo in enumerate(parsed.ids.numpy(), payloads.count)}
+        payloads.add(parsed.payloads)
+    return place_of
 
 
 def memory_batches(split: Split, options: BatchOptions, epochs: tf.data.Dataset, skipped: int) -> tf.data.Dataset:
@@ -102,7 +122,7 @@ def memory_batches(split: Split, options: BatchOptions, epochs: tf.data.Dataset,
         known = photos >= 0
         photos = tf.maximum(photos, 0)  # of a padding row, which has no token
         photo_ids = tf.gather(table.photo_ids, photos)
-        payloads = tf.gather(table.payloads, tf.gather_nd(table.places, tf.stack([photos, views], 1)))
+        payloads = table.payloads.get(tf.gather_nd(table.places, tf.stack([photos, views], 1)))
         inputs, mirrored = decode_inputs(
             payloads, photo_ids, views, split, augment_seed=options.augment_seed, epoch=epoch
         )

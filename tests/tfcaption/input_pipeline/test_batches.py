@@ -1,17 +1,20 @@
 """Batches hold exactly what the records hold, in every shape and order."""
 
+import gc
 import io
 import itertools
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.support.features import all_features
+from tests.support.features import all_features, enlarged
 from tests.support.records import read_all
 from tests.support.splits import WAYS, batches_of, captions_of, opened
+from tfcaption.input_pipeline import in_memory
 from tfcaption.input_pipeline.split import batches_per_epoch, bucket_lengths
 from tfcaption.records.dataset_info import load_features_info
 from tfcaption.records.tfrecord import RecordError
@@ -54,6 +57,35 @@ def test_batches_are_full_and_padded_to_few_lengths(sample_records, info, cache)
         longest = real.sum(-1).max()
         assert longest <= batch["tokens"].shape[-1]
         assert longest > max([b for b in (0, *lengths) if b < batch["tokens"].shape[-1]])  # the shortest that fits
+
+
+def memory(what):
+    """VmRSS, or VmHWM, its peak, of this process, in bytes."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs the peak of a process from Linux")
+def test_a_split_in_memory_takes_hardly_more_than_its_bytes(info, pooled, tmp_path, monkeypatch):
+    features = enlarged(pooled, tmp_path / "large", copies=60, numbers=40_000)
+    monkeypatch.setattr(in_memory, "_READ_AT_ONCE", 64)
+    split = opened(features, info, features=load_features_info(features), cache=True)
+    assert split.in_memory and split.bytes > 100_000_000
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = memory("VmRSS")
+    table = in_memory.load_table(split)
+    assert memory("VmHWM") - before < 1.5 * split.bytes
+    assert table.payloads.count == split.photos
+
+
+def test_a_split_may_be_opened_for_several_replicas(sample_records, info):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        inside = batches_of(opened(sample_records, info, cache=True), batch_size_photos=8)
+    gc.collect()
+    outside = batches_of(opened(sample_records, info, cache=True), batch_size_photos=8)
+    for found, expected in itertools.zip_longest(strategy.experimental_distribute_dataset(inside), outside):
+        assert np.array_equal(found["inputs"], expected["inputs"])
 
 
 def test_targets_are_the_inputs_shifted_by_one(sample_records, info):
