@@ -81,10 +81,12 @@ def google_store(monkeypatch):
     """A store in Google Cloud Storage, which `tfcaption` and Beam find by an environment variable."""
     pytest.importorskip("gcp_storage_emulator", reason="needs the packages of the extra `dev`")
     import fsspec
+    from apache_beam.internal.gcp import auth
 
     url, bucket = _google_server()
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
     monkeypatch.setitem(fsspec.config.conf, "gcs", {"token": "anon"})  # asks nobody for credentials
+    monkeypatch.setattr(auth._Credentials, "_credentials_init", True)  # that there are none, after looking for 24 s
     folder = f"{next(_folders)}"
     return Store(
         f"gs://{BUCKET}/{folder}",
