@@ -1,5 +1,6 @@
 """Every command: quick help, the console script, and errors for the user as one line."""
 
+import json
 import os
 import subprocess
 import sys
@@ -37,12 +38,29 @@ def test_every_command_reports_errors_in_one_line_and_runs_in_an_environment_of_
     assert import_module(module).main.__wrapped__  # by `reports_errors`
 
 
+HELP = """
+import contextlib, importlib, io, json, sys
+found = {}
+for module in sys.argv[1:]:
+    with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
+        importlib.import_module(module).main(["--help"])
+    found[module] = shown.getvalue(), [name for name in ("tensorflow", "apache_beam", "keras") if name in sys.modules]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def helps():
+    """Module of a command -> its help, and the large packages that are imported after it; all in one process."""
+    done = run("-c", HELP, *MODULES.values())
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @pytest.mark.parametrize("module", MODULES.values())
-def test_help_starts_with_examples_and_imports_neither_tensorflow_nor_beam(module):
-    code = f"import sys, {module} as m\ntry: m.main(['--help'])\nexcept SystemExit as end: assert not end.code\n"
-    done = run("-c", code + "print([n for n in ('tensorflow', 'apache_beam', 'keras') if n in sys.modules])")
-    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done.stderr
-    text = done.stdout
+def test_help_starts_with_examples_and_imports_neither_tensorflow_nor_beam(module, helps):
+    text, imported = helps[module]
+    assert imported == []
     assert 0 < text.index("examples:") < text.index("options:") and f"python -m {module}" in text
 
 
@@ -177,8 +195,19 @@ def test_a_missing_package_of_an_extra_is_an_error_with_the_command_that_install
         (["tfcaption.benchmark", "records", "--images", "none"], "error: none: no JPEG photo below it"),
     ],
 )
-def test_a_wrong_path_is_an_error_of_one_line_that_names_it(arguments, message):
-    done = run("-m", *arguments)
+def test_a_wrong_path_is_an_error_of_one_line_that_names_it(arguments, message, capsys):
+    module, *arguments = arguments
+    assert import_module(module).main(arguments) == 1
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith(message) and printed.out == ""
+
+
+@pytest.mark.parametrize(
+    "command", [["tfcaption.evaluate", "none"], ["beam_jobs.extract_features", "--records=none", "--stage=map"]]
+)
+def test_a_process_with_an_error_says_nothing_else(command, tmp_path):
+    done = run("-m", *command, *(["--output", tmp_path / "out"] if "beam_jobs" in command[0] else []))
     assert done.returncode == 1 and done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert line.startswith(message)
+    assert line.startswith("error: none: no such")
