@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcaption.decoding.options import CaptionOptions, add_caption_options, given_options
-from tfcaption.evaluation.rerank_weights import RerankWeights, check_photos, read_weights
+from tfcaption.evaluation.rerank_weights import RerankWeights, check_photos, check_split, read_weights
 from tfcaption.evaluation.results import LINES_FILE, RERANKED, EvaluationOptions, candidate_search, split_name
 from tfcaption.records.dataset_info import SPLITS
 from tfcaption.records.display import display_text
@@ -139,8 +139,10 @@ def load_weights(rerank: str | bool | None, runs: Sequence[Run], options: Evalua
     """The weights that `--rerank` names, checked to be for these runs, search and tokens; None where it names none.
 
     Raises:
-        UsageError: they cannot be read, or are for others, or must be fitted on too few photos.
+        UsageError: they cannot be read, or are for others, or must be fitted on too few photos, or the split is train.
     """
+    if rerank:
+        check_split(options.split)
     if rerank is True:
         photos = min(run.info.split(options.split).photos for run in runs)
         check_photos(photos if options.limit is None else min(options.limit, photos))

@@ -63,7 +63,7 @@ NEEDS_TENSORFLOW = {
     "models": "all",
     "decoding": "all but options",
     "runs": {"checkpoints", "encoders"},
-    "evaluation": {"predictions", "evaluator", "opening", "candidates", "reranker"},
+    "evaluation": {"predictions", "evaluator", "opening", "candidates", "photo_features", "reranker"},
     "serving": {"run_captioner", "exported_captioner", "export"},
     "training": "all but rewards and sweep",
     "benchmarks": {"input", "training", "search", "baselines", "gpu", "profiling"},

@@ -115,21 +115,25 @@ def log_probabilities(captioners: Sequence[Captioner], features: tuple[tf.Tensor
     return tf.transpose(tf.reduce_sum(each, -1), (1, 2, 0))
 
 
-def hypothesis_features(candidates: Candidates, cider: Cider, tokenize: Tokenize) -> np.ndarray:
+def hypothesis_features(
+    candidates: Candidates, cider: Cider, tokenize: Tokenize, similarities: np.ndarray
+) -> np.ndarray:
     """What is known of each hypothesis without references: (hypotheses, features) float64.
 
-    `rerank_weights.feature_names` names them: summed and mean log-probability under each model, consensus, words.
+    `rerank_weights.feature_names` names them: summed and mean log-probability under each model, consensus, words,
+    similarities.
 
     Args:
         candidates: of one photo.
         cider: with document frequencies that are not from this photo's references.
         tokenize: divides captions into the tokens of `cider`.
+        similarities: (hypotheses, 2), as `ReferenceRegression.similarities` returns them.
     """
     means = candidates.log_probs / np.maximum(candidates.tokens, 1)[:, None]
     by_model = np.stack([candidates.log_probs, means], -1).reshape(len(means), -1)
     words = [len(caption.split()) for caption in candidates.captions]
     return np.column_stack(
-        [by_model, consensus(candidates.captions, candidates.log_probs[:, 0], cider, tokenize), words]
+        [by_model, consensus(candidates.captions, candidates.log_probs[:, 0], cider, tokenize), words, similarities]
     )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfcaption.metrics.bleu import ReferenceNgrams, corpus_bleu
-from tfcaption.metrics.cider import Cider
 from tfcaption.metrics.score_tokenizers import TREEBANK, ScoreTokenizer, Tokenize, tokenizer_for
 from tfcaption.metrics.tokens import ngrams
 from tfcaption.records.dataset_info import DATASET_FILE, DatasetInfo, load_dataset_info
@@ -66,14 +65,14 @@ def load_references(records: Path, split: str, tokenizer: str | None = None) -> 
     return References(read_references(split_files), frozenset(training), constant, chosen)
 
 
-def load_training_frequencies(records: Path, tokenize: Tokenize) -> Cider:
-    """CIDEr-D with the document frequencies of the training photos' captions, which no other split's references enter.
+def load_training_references(records: Path, tokenize: Tokenize) -> dict[str, list[tuple[str, ...]]]:
+    """Training photo id -> the score tokens of its captions.
 
     Raises:
         RecordError: the records do not exist, or are damaged.
     """
     files = _shard_files(records, load_dataset_info(records), "train")
-    return Cider([tokenize(caption) for caption in captions] for captions in read_references(files).values())
+    return {photo: list(map(tokenize, captions)) for photo, captions in read_references(files).items()}
 
 
 def load_source_ids(records: Path) -> dict[str, dict[str, list[str]]]:

@@ -24,7 +24,7 @@ def model_names(runs: int) -> list[str]:
 def feature_names(runs: int) -> list[str]:
     """Names of the features of a hypothesis, in the order of `candidates.hypothesis_features`."""
     of_models = [f"{model}_{kind}" for model in model_names(runs) for kind in ("log_prob", "mean_log_prob")]
-    return [*of_models, "consensus", "words"]
+    return [*of_models, "consensus", "words", "mean_similarity", "predicted_similarity"]
 
 
 class RerankWeights(BaseModel):
@@ -71,6 +71,18 @@ class RerankWeights(BaseModel):
                 f"--rerank {path}: its weights are for --score_tokenizer {self.score_tokenizer}, not "
                 f"{score_tokenizer}; name that one, or fit new weights with --rerank alone"
             )
+
+
+def check_split(split: str) -> None:
+    """Check that a split can be reranked.
+
+    Raises:
+        UsageError: it is train, whose references the features are made of.
+    """
+    if split == "train":
+        raise UsageError(
+            "--rerank --split train: hypotheses are compared with the training captions; name another split"
+        )
 
 
 def check_photos(photos: int) -> None:

@@ -1,6 +1,7 @@
 """Reranks: chooses among the hypotheses that an ensemble and its runs find for each photo, and scores the choice."""
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +11,15 @@ import numpy as np
 
 from tfcaption.evaluation.candidates import Candidates, collect_candidates, hypothesis_features
 from tfcaption.evaluation.opening import first_photos, open_runs
-from tfcaption.evaluation.references import References, load_training_frequencies
+from tfcaption.evaluation.photo_features import pooled_features
+from tfcaption.evaluation.reference_regression import MOST_PHOTOS, ReferenceRegression
+from tfcaption.evaluation.references import References, load_training_references
 from tfcaption.evaluation.rerank_weights import (
     FOLDS,
     WEIGHTS_FILE,
     RerankWeights,
     check_photos,
+    check_split,
     feature_names,
     model_names,
     write_weights,
@@ -47,7 +51,8 @@ def evaluate_reranked(
     Without weights they are cross-fitted: the photos are divided into folds by a hash of their ids, and the caption of
     each photo is chosen by weights from the other folds, so that no photo's references choose its caption. Weights from
     all photos are then written to `rerank.json`, for other splits. Document frequencies of CIDEr-D, in the features and
-    in the scores that the weights are fitted to, are those of the training captions.
+    in the scores that the weights are fitted to, are those of the training captions. The features of the training
+    photos are read, too, or computed where the dataset holds photos.
 
     Args:
         runs: as for `evaluate_ensemble`, or one run.
@@ -61,35 +66,45 @@ def evaluate_reranked(
         The content of `metrics.json`: as `evaluate_run`, without perplexity and token accuracy.
 
     Raises:
-        UsageError: the split has fewer photos than there are folds.
+        UsageError: the split is train, or has fewer photos than there are folds.
         RunError: see `evaluate_ensemble`.
     """
     start = time.monotonic()
+    check_split(options.split)
     references = references.first(options.limit)
     if weights is None:
         check_photos(len(references.by_photo))
     options = dataclasses.replace(options, search=candidate_search(options.search))
     captioners, checkpoint, dataset = open_runs(runs, dataset, options.checkpoint)
     config, split = runs[0].config, options.split
-    opened = open_split(split, dataset, buckets=config.data.length_buckets, cache=NO_CACHE)
-    with (
-        first_photos(opened, options.limit) as chosen,
-        Progress(chosen.photos, unit="photos", label=f"hypotheses of {split}") as progress,
-    ):
-        candidates = collect_candidates(
-            captioners,
-            chosen,
-            runs[0].vocabulary,
-            batch_size_photos=config.data.batch_size_photos,
-            options=options.search,
-            progress=progress.update,
+    size = config.data.batch_size_photos
+    training, opened = (
+        open_split(name, dataset, buckets=config.data.length_buckets, cache=NO_CACHE) for name in ("train", split)
+    )
+    with first_photos(opened, options.limit) as chosen:
+        with Progress(chosen.photos, unit="photos", label=f"hypotheses of {split}") as progress:
+            candidates = collect_candidates(
+                captioners,
+                chosen,
+                runs[0].vocabulary,
+                batch_size_photos=size,
+                options=options.search,
+                progress=progress.update,
+            )
+        with Progress(chosen.photos, unit="photos", label=f"features of {split}") as progress:
+            pooled = pooled_features(captioners, chosen, batch_size_photos=size, progress=progress.update)
+    with Progress(min(training.photos, MOST_PHOTOS), unit="photos", label="features of train") as progress:
+        pooled_training = pooled_features(
+            captioners, training, batch_size_photos=size, most_photos=MOST_PHOTOS, progress=progress.update
         )
     tokenize = references.tokenizer.tokenize
-    cider = load_training_frequencies(dataset.records, tokenize)
+    training_references = load_training_references(dataset.records, tokenize)
+    cider = Cider(training_references.values())
+    similarities = _similarities(candidates, pooled, pooled_training, training_references, cider, tokenize)
     features = {}
     with Progress(len(candidates), unit="photos", label="features of hypotheses") as progress:
         for done, photo in enumerate(sorted(candidates), 1):
-            features[photo] = hypothesis_features(candidates[photo], cider, tokenize)
+            features[photo] = hypothesis_features(candidates[photo], cider, tokenize, similarities[photo])
             progress.update(done)
     if weights is None:
         scores = {photo: _scores(candidates[photo], references.by_photo[photo], cider, tokenize) for photo in features}
@@ -142,6 +157,28 @@ def evaluate_reranked(
     ]
     write_results(output, metrics, lines)
     return metrics
+
+
+def _similarities(
+    candidates: dict[str, Candidates],
+    photos: dict[str, np.ndarray],
+    training: dict[str, np.ndarray],
+    training_references: dict[str, list[tuple[str, ...]]],
+    cider: Cider,
+    tokenize: Tokenize,
+) -> dict[str, np.ndarray]:
+    """Similarities of each photo's hypotheses, (hypotheses, 2), to the references that its features let expect."""
+    captions = {
+        photo: [cider.tf_idf(tokenize(caption)) for caption in of_photo.captions]
+        for photo, of_photo in candidates.items()
+    }
+    regression = ReferenceRegression(
+        np.stack(list(training.values())),
+        (list(map(cider.tf_idf, training_references[photo])) for photo in training),
+        itertools.chain.from_iterable(captions.values()),
+    )
+    found = regression.similarities(np.stack([photos[photo] for photo in captions]), list(captions.values()))
+    return dict(zip(captions, found, strict=True))
 
 
 def _fit(features: dict[str, np.ndarray], scores: dict[str, np.ndarray]) -> tuple[Fit, CrossFit]:

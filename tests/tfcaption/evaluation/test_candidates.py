@@ -104,7 +104,9 @@ def test_the_features_of_a_hypothesis_are_in_the_order_of_their_names():
     log_probs = np.array([[-2.0, -4.0, -6.0], [-3.0, -3.0, -3.0]])
     candidates = Candidates(["a dog runs", "it flies"], log_probs, np.array([4, 3]))
     cider = Cider([[("a", "dog")], [("it",)]])
-    names = dict(zip(feature_names(2), hypothesis_features(candidates, cider, score_tokens).T.tolist(), strict=True))
+    features = hypothesis_features(candidates, cider, score_tokens, np.array([[0.1, 0.2], [0.3, 0.4]]))
+    names = dict(zip(feature_names(2), features.T.tolist(), strict=True))
     assert names["ensemble_log_prob"] == [-2, -3] and names["run_2_log_prob"] == [-6, -3]
     assert names["ensemble_mean_log_prob"] == [-0.5, -1] and names["run_1_mean_log_prob"] == [-1, -1]
-    assert names["words"] == [3, 2] and names["consensus"] == [0, 0] and len(names) == 8
+    assert names["words"] == [3, 2] and names["consensus"] == [0, 0] and len(names) == 10
+    assert names["mean_similarity"] == [0.1, 0.3] and names["predicted_similarity"] == [0.2, 0.4]

@@ -123,6 +123,7 @@ def test_weights_of_other_runs_or_of_another_search_are_refused_before_anything_
         ),
         ([*runs, *output, "--rerank", str(broken)], "not a rerank.json"),
         ([*runs, *output, "--rerank", str(tmp_path / "none.json")], "no such file"),
+        ([runs[0], "--rerank", "--split", "train"], "hypotheses are compared with the training captions"),
         ([runs[0], "--rerank", "--limit", "4"], "4 photos cannot be divided into 5 folds"),
         ([*runs, *output, "--rerank", runs[0]], "is a folder, not a rerank.json; name the runs before --rerank"),
     ):
@@ -141,5 +142,6 @@ def test_a_single_run_reranks_its_own_hypotheses_beside_its_scores(runs, capsys)
     assert f"captions and scores: {folder}" in out and "reranked (5 folds)" in out
     weights = json.loads((folder / "rerank.json").read_text())
     assert weights["score_tokenizer"] == "unicode"
-    assert weights["features"] == ["run_1_log_prob", "run_1_mean_log_prob", "consensus", "words"]
+    of_photo = ["mean_similarity", "predicted_similarity"]
+    assert weights["features"] == ["run_1_log_prob", "run_1_mean_log_prob", "consensus", "words", *of_photo]
     assert {len(line["nbest"]) for line in read(folder)[1]} == {5}
