@@ -54,25 +54,19 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_models():
-    """Keras keeps every layer that was ever created. To forget them takes a second where a process has run for long."""
+    """Keras keeps every layer that was ever created, and each garbage collection goes through all objects that stay."""
     yield
     if "keras" in sys.modules:
-        sys.modules["keras"].backend.clear_session()
+        sys.modules["keras"].backend.clear_session()  # which collects garbage
+        gc.freeze()
 
 
-def extracted(records, output, stage, *flags):
+def extracted(records, output, stage, *flags, encoder=None):
+    """Features of an encoder file, or of ResNet50 with random weights."""
     from beam_jobs.extract_features import main
 
-    arguments = [
-        "--records",
-        str(records),
-        "--output",
-        str(output),
-        "--stage",
-        stage,
-        "--weights=random",
-        "--precision=float32",
-    ]
+    source = ["--encoder", str(encoder)] if encoder else ["--weights=random"]
+    arguments = ["--records", str(records), "--output", str(output), "--stage", stage, *source, "--precision=float32"]
     assert main([*arguments, "--batch_size=16", *flags]) == 0
     return output
 
@@ -95,24 +89,56 @@ def shared_extractors():
 
 @pytest.fixture(scope="session")
 def pooled(sample_records, shared_extractors, tmp_path_factory):
-    """Pooled features of those records."""
+    """Pooled features of those records by ResNet50."""
     return extracted(sample_records, tmp_path_factory.mktemp("features") / "pooled", "pooled")
 
 
 @pytest.fixture(scope="session")
 def trunk(sample_records, shared_extractors, tmp_path_factory):
-    """Trunk features of those records."""
+    """Trunk features of those records by ResNet50."""
     return extracted(sample_records, tmp_path_factory.mktemp("features") / "trunk", "trunk")
 
 
 @pytest.fixture(scope="session")
-def trained_run(sample_records, pooled, tmp_path_factory):
-    """A run of two epochs from pooled features, which shows two photos; tests that write into it copy it."""
+def small_encoder(tmp_path_factory):
+    """An encoder file, for tests that are not about ResNet50: to build that and to save its weights takes seconds."""
+    from tests.support.encoders import keras_file
+
+    return keras_file(tmp_path_factory.mktemp("encoders") / "small.keras", side=32)
+
+
+@pytest.fixture(scope="session")
+def small_pooled(sample_records, small_encoder, tmp_path_factory):
+    """Pooled features of those records by the small encoder."""
+    return extracted(
+        sample_records, tmp_path_factory.mktemp("features") / "small_pooled", "pooled", encoder=small_encoder
+    )
+
+
+@pytest.fixture(scope="session")
+def small_trunk(sample_records, small_encoder, tmp_path_factory):
+    """Trunk features of those records by the small encoder."""
+    return extracted(
+        sample_records, tmp_path_factory.mktemp("features") / "small_trunk", "trunk", encoder=small_encoder
+    )
+
+
+@pytest.fixture(scope="session")
+def trained_run(sample_records, small_pooled, tmp_path_factory):
+    """A run of two epochs from those pooled features, which shows two photos; tests that write into it copy it."""
     from tests.support.runs import config, train
 
-    settings = config(tmp_path_factory.mktemp("runs") / "two", sample_records, 2, pooled)
+    settings = config(tmp_path_factory.mktemp("runs") / "two", sample_records, 2, small_pooled)
     settings.train.shown_photos = 2
     return train(settings)
+
+
+@pytest.fixture(scope="session")
+def resnet50_run(sample_records, pooled, tmp_path_factory):
+    """A run of two epochs from pooled features of ResNet50; tests that write into it copy it."""
+    from tests.support.runs import config, train
+
+    return train(config(tmp_path_factory.mktemp("runs") / "resnet50", sample_records, 2, pooled))
 
 
 @pytest.fixture(scope="session")
@@ -128,12 +154,12 @@ def glove_file(sample_records, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def glove_run(sample_records, pooled, glove_file, tmp_path_factory):
+def glove_run(sample_records, small_pooled, glove_file, tmp_path_factory):
     """A run of one epoch with fixed word vectors; tests that write into it copy it."""
     from tests.support.runs import config, train
 
     run = tmp_path_factory.mktemp("runs") / "glove"
-    return train(config(run, sample_records, 1, pooled, glove=str(glove_file), train_embedding=False))
+    return train(config(run, sample_records, 1, small_pooled, glove=str(glove_file), train_embedding=False))
 
 
 @pytest.fixture(scope="session")

@@ -75,12 +75,12 @@ def test_train_and_search_compare_with_keras_and_write_no_run_directory(sample, 
         assert f"{rows[greedy]['median'] / rows[beam]['median']:.2f} times the time of greedy" in rows[beam]["note"]
 
 
-def test_search_takes_of_several_features_those_that_a_run_reads(trained_run, pooled):
+def test_search_takes_of_several_features_those_that_a_run_reads(trained_run, small_pooled):
     run = load_run(trained_run)
-    assert find_dataset(run, []).stage == find_dataset(run, [pooled]).stage == "pooled"
+    assert find_dataset(run, []).stage == find_dataset(run, [small_pooled]).stage == "pooled"
     attends = run.config.model_copy(update={"model": run.config.model.model_copy(update={"decoder": "attention"})})
     with pytest.raises(UsageError, match="reads features of stage map or trunk; add such a folder to --features"):
-        find_dataset(replace(run, config=attends), [pooled])
+        find_dataset(replace(run, config=attends), [small_pooled])
 
 
 def test_the_keras_sequence_yields_pixels_and_shifted_padded_captions(sample):

@@ -21,7 +21,7 @@ from beam_jobs.pipelines.feature_extractor import FeatureExtractor
 from beam_jobs.pipelines.features import ExtractShard
 from tests.conftest import extracted, tree_bytes
 from tests.support.features import all_features, keras_resnet50
-from tests.support.models import new_encoder
+from tests.support.models import new_encoder, shared_resnet50
 from tests.support.records import read_all, rewrite
 from tfcaption.backbones.settings import EncoderSettings
 from tfcaption.records import tfrecord
@@ -238,7 +238,7 @@ def test_a_kill_at_any_moment_leaves_only_complete_shards_and_a_rerun_gives_iden
 
 
 def test_a_partial_batch_gives_the_features_of_a_full_one(sample_records):
-    extractor = FeatureExtractor(new_encoder(), stages=["pooled"], batch_size=8)
+    extractor = FeatureExtractor(shared_resnet50(), stages=["pooled"], batch_size=8)
     photos = [(name, record.jpeg) for name, (_, record) in read_all(sample_records)[1].items()][:8]
     (whole,) = extractor(extractor.decode(photos))
     assert whole.dtype == np.float16 and whole.shape == (8, 2048)

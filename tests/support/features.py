@@ -1,12 +1,13 @@
 """Features for tests: stored ones, and those of Keras."""
 
+import functools
 import shutil
 
 import keras
 import numpy as np
 
 from beam_jobs.execution.shard_writer import write_shard
-from tests.support.models import new_encoder
+from tests.support.models import shared_resnet50
 from tfcaption.records import tfrecord
 from tfcaption.records.dataset_info import FEATURES_FILE, load_features_info
 from tfcaption.records.examples import PHOTO_ID, captions_of, feature_record, features_of
@@ -58,10 +59,16 @@ def with_views(features, folder, views):
     return folder
 
 
+@functools.cache
+def _whole_keras_resnet50():
+    model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
+    model.set_weights(shared_resnet50().base.get_weights())
+    return model
+
+
 def keras_resnet50(layer):
     """A function of pixels (32, 32, 3): a layer of the random ResNet50, preprocessed and computed by Keras alone."""
-    model = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(32, 32, 3))
-    model.set_weights(new_encoder().base.get_weights())
+    model = _whole_keras_resnet50()
     model = keras.Model(model.input, model.get_layer(layer).output)
     return lambda pixels: model(keras.applications.resnet50.preprocess_input(pixels[None]), training=False).numpy()[0]
 

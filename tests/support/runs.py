@@ -16,7 +16,8 @@ from tfcaption.training.loop import train_run
 
 
 def config(run, sample_records, epochs, features=None, **model):
-    sizes = {"weights": "random", "embedding_units": 16, "gru_units": 32, "dense_units": 32} | model
+    weights = None if features else "random"  # features name theirs
+    sizes = {"weights": weights, "embedding_units": 16, "gru_units": 32, "dense_units": 32} | model
     return Config.model_validate(
         {
             "run": str(run),

@@ -38,23 +38,24 @@ PLAIN = ComputeMode("float32", False)
 
 def trainer(variant="frozen", mode=PLAIN, model_options=None, **options):
     config = TrainConfig(**({"learning_rate": LEARNING_RATE, "encoder_learning_rate": 1e-3} | options))
-    model = captioner(variant, encoder_weights=None, compiled=mode.xla, **(model_options or {}))
+    model = captioner(variant, **{"encoder_weights": None, "compiled": mode.xla} | (model_options or {}))
     stage = STAGES[variant]
     return Trainer(model, tf.distribute.get_strategy(), config, mode, stage=stage)
 
 
 class SharedTrainers:
-    """Trainers by variant and mode: each is built and traced once, and every test gets it in its initial state."""
+    """Trainers by their options: each is built and traced once, and every test gets it in its initial state."""
 
     def __init__(self):
         self._known = {}
 
-    def __call__(self, variant="frozen", mode=PLAIN):
+    def __call__(self, variant="frozen", mode=PLAIN, **options):
         """A trainer without dropout, and with averaged weights."""
-        if (variant, mode) not in self._known:
-            subject = trainer(variant, mode, {"dropout": 0.0}, ema_decay=EMA_DECAY)
-            self._known[variant, mode] = subject, [(variable, variable.numpy()) for variable in _state(subject)]
-        subject, initial = self._known[variant, mode]
+        key = variant, mode, *sorted(options.items())
+        if key not in self._known:
+            subject = trainer(variant, mode, {"dropout": 0.0}, ema_decay=EMA_DECAY, **options)
+            self._known[key] = subject, [(variable, variable.numpy()) for variable in _state(subject)]
+        subject, initial = self._known[key]
         for variable, value in initial:
             variable.assign(value)
         return subject

@@ -71,9 +71,9 @@ def test_a_shard_cut_anywhere_keeps_the_records_before_the_cut(shard):
 
 
 @pytest.fixture
-def damaged_features(pooled, tmp_path):
+def damaged_features(small_pooled, tmp_path):
     """A copy of features, and a function that damages the first shard of a split and returns the shard's path."""
-    copy = shutil.copytree(pooled, tmp_path / "features")
+    copy = shutil.copytree(small_pooled, tmp_path / "features")
 
     def damage(split, change):
         path = sorted(copy.glob(f"{split}-*"))[0]
@@ -144,12 +144,12 @@ def test_features_of_another_size_than_in_features_json_are_reported(times, cach
         records = list(tfrecord.read_frames(io.BytesIO(content), "shard"))
         example = tf.train.Example.FromString(records[1])
         values = example.features.feature[FEATURES].bytes_list.value
-        values[0] = (values[0] * 2)[: int(4096 * times)]
+        values[0] = (values[0] * 2)[: int(48 * times)]
         records[1] = example.SerializeToString()
         return b"".join(map(tfrecord.frame_record, records))
 
     shard = damage("train", resized)
-    message = rf"{shard}: record 1 holds {4096 * times:,.0f} bytes of features, not the 4,096 that features.json says"
+    message = rf"{shard}: record 1 holds {48 * times:,.0f} bytes of features, not the 48 that features.json says"
     with pytest.raises(RecordError, match=message), explain_read_errors(split):
         photos_of(split)
 
@@ -157,6 +157,7 @@ def test_features_of_another_size_than_in_features_json_are_reported(times, cach
 def test_a_training_run_stops_at_a_damaged_record_or_skips_it(small_run, damaged_features, info, tmp_path, capsys):
     features, damage = damaged_features
     size = ["model.embedding_units=8", "model.gru_units=8", "model.dense_units=8", "train.epochs=2"]
+    size.append("model.weights=null")  # those of the features
     arguments = ["--config", str(small_run), "--set", f"data.features={features}", *size, "data.batch_size_photos=12"]
     shard = damage("train", CHANGES["bit"][0])
     assert train.main(arguments) == 1

@@ -49,9 +49,9 @@ def test_eight_photos_can_be_learnt_by_heart(
 
 
 @pytest.mark.slow
-def test_a_training_begins_with_the_best_weights_of_another_run(trained_run, sample_records, trunk, tmp_path):
+def test_a_training_begins_with_the_best_weights_of_another_run(trained_run, sample_records, small_trunk, tmp_path):
     """Fine-tuning from a frozen run: the dev loss before its first step is that of the frozen run's best epoch."""
-    later = config(tmp_path / "later", sample_records, 1, trunk, variant="finetuned")
+    later = config(tmp_path / "later", sample_records, 1, small_trunk, variant="finetuned")
     later.train.start_from = str(trained_run)
     later.train.learning_rate = later.train.encoder_learning_rate = 1e-12
     best = min(figures(trained_run), key=lambda epoch: epoch["dev_loss"])
@@ -62,12 +62,12 @@ def test_a_training_begins_with_the_best_weights_of_another_run(trained_run, sam
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_a_run_with_another_decoder_cannot_be_begun_with(trained_run, sample_records, pooled, tmp_path):
-    other = config(tmp_path / "other", sample_records, 1, pooled, gru_units=16)
+def test_a_run_with_another_decoder_cannot_be_begun_with(trained_run, sample_records, small_pooled, tmp_path):
+    other = config(tmp_path / "other", sample_records, 1, small_pooled, gru_units=16)
     other.train.start_from = str(trained_run)
     with pytest.raises(RunError, match=f"^train.start_from={trained_run}: has model.gru_units=32; set the same"):
         train(other)
-    settings = config(tmp_path / "wide", sample_records, 1, pooled, embedding_units=24)
+    settings = config(tmp_path / "wide", sample_records, 1, small_pooled, embedding_units=24)
     settings.train.start_from = str(trained_run)
     with pytest.raises(RunError, match="its word vectors have 16 units, not 24; set model.embedding_units=16"):
         train(settings)
@@ -78,12 +78,12 @@ def test_a_run_with_another_decoder_cannot_be_begun_with(trained_run, sample_rec
 
 @pytest.mark.slow
 def test_training_by_cider_goes_on_from_a_trained_run_and_resumes_exactly(
-    trained_run, sample_records, pooled, tmp_path
+    trained_run, sample_records, small_pooled, tmp_path
 ):
     losses = []
     for name, parts in (("whole", (3,)), ("parts", (1, 3))):
         for epochs in parts:
-            settings = config(tmp_path / name, sample_records, epochs, pooled)
+            settings = config(tmp_path / name, sample_records, epochs, small_pooled)
             settings.train.start_from, settings.train.objective = str(trained_run), "cider"
             settings.train.early_stopping_metric, settings.train.early_stopping_epochs = "dev_cider", 3
             train(settings)
@@ -92,6 +92,6 @@ def test_training_by_cider_goes_on_from_a_trained_run_and_resumes_exactly(
     assert len(losses[0]) == 3 and len({loss for loss, _ in losses[0]}) == 3
 
 
-def test_features_of_a_stage_that_the_decoder_cannot_use_are_refused(sample_records, pooled, tmp_path):
+def test_features_of_a_stage_that_the_decoder_cannot_use_are_refused(sample_records, small_pooled, tmp_path):
     with pytest.raises(ValueError, match="attention trains from map or trunk"):
-        train(config(tmp_path / "run", sample_records, 1, pooled, decoder="attention"))
+        train(config(tmp_path / "run", sample_records, 1, small_pooled, decoder="attention"))

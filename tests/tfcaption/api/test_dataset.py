@@ -62,13 +62,13 @@ def test_one_caption_of_each_photo_changes_between_iterations(sample_records):
     assert found[0].keys() == expected.keys() and not (found[0] == found[1] == found[2])
 
 
-def test_features_come_as_float32_with_the_records_they_are_of(sample_records, pooled, tmp_path):
-    data = tfcaption.dataset(pooled, "dev", batch_size=4, records=sample_records)
+def test_features_come_as_float32_with_the_records_they_are_of(sample_records, small_pooled, tmp_path):
+    data = tfcaption.dataset(small_pooled, "dev", batch_size=4, records=sample_records)
     batch = next(iter(data))
-    assert batch["inputs"].dtype == "float32" and batch["inputs"].shape[1:] == data.info.shape == (2048,)
+    assert batch["inputs"].dtype == "float32" and batch["inputs"].shape[1:] == data.info.shape == (24,)
     assert data.info.stage == "pooled"
     with pytest.raises(UsageError, match="add records=FOLDER"):
-        tfcaption.dataset(pooled, "dev", batch_size=4)
+        tfcaption.dataset(small_pooled, "dev", batch_size=4)
     with pytest.raises(RecordError, match="dataset.json is missing"):
         tfcaption.dataset(tmp_path, batch_size=4)
 
@@ -82,8 +82,8 @@ def test_encode_and_decode_are_those_of_the_records(sample_records):
     assert info.encode("zyzzyva")[1] == info.vocabulary.index("<oov>")
 
 
-def test_keras_fit_trains_a_model_of_ten_lines(sample_records, pooled):
-    data = tfcaption.dataset(pooled, batch_size=16, records=sample_records, as_supervised=True)
+def test_keras_fit_trains_a_model_of_ten_lines(sample_records, small_pooled):
+    data = tfcaption.dataset(small_pooled, batch_size=16, records=sample_records, as_supervised=True)
     (inputs, tokens), targets = next(iter(data))
     assert len(inputs) == len(tokens) == len(targets) > 16  # a row for each caption
     after = targets.numpy()[:, 1:] > 0  # the last target, <end>, is the input of none
@@ -123,9 +123,9 @@ def test_the_pipeline_of_training_is_what_it_was(sample_records):
 
 
 def test_of_features_in_several_views_an_iteration_shows_one_of_each_photo_or_the_photo_as_it_is(
-    sample_records, pooled, tmp_path
+    sample_records, small_pooled, tmp_path
 ):
-    views, stored_views = with_views(pooled, tmp_path / "views", 2), all_views(tmp_path / "views")
+    views, stored_views = with_views(small_pooled, tmp_path / "views", 2), all_views(tmp_path / "views")
 
     def shown(**options):
         data = tfcaption.dataset(views, batch_size=16, records=sample_records, **options)

@@ -198,9 +198,9 @@ def test_other_names_of_the_dev_split_are_known(name, split):
 
 @pytest.mark.slow
 def test_several_runs_are_scored_together_from_the_stage_that_all_can_go_on_from(
-    run, sample_records, trunk, tmp_path, capsys
+    run, sample_records, small_trunk, tmp_path, capsys
 ):
-    other = train(config(tmp_path / "other", sample_records, 1, trunk, variant="finetuned"))
+    other = train(config(tmp_path / "other", sample_records, 1, small_trunk, variant="finetuned"))
     assert main(["--run", str(run), str(other), "--ensemble", str(tmp_path / "both"), "--beam", "2"]) == 0
     assert "both" in capsys.readouterr().out
     result, lines = json.loads((tmp_path / "both" / "metrics.json").read_text()), read_lines(tmp_path / "both")

@@ -57,7 +57,7 @@ def test_logits_and_loss_are_float32_under_every_precision_policy(images):
     for policy in ("mixed_bfloat16", "mixed_float16", "float32"):
         keras.mixed_precision.set_dtype_policy(policy)
         try:
-            mixed = captioner(encoder_weights=None)
+            mixed = captioner()
             features = mixed.encode(images)
             logits = mixed.predict(features, tf.constant(captions())).logits
             assert logits.dtype == tf.float32

@@ -38,11 +38,11 @@ def test_the_name_of_a_model_is_that_of_its_folder():
     assert {path: ModelFolder(Path(path), None).name for path in names} == names
 
 
-def test_a_path_that_is_neither_is_called_what_it_is(sample_records, pooled, sample, trained_run, tmp_path):
+def test_a_path_that_is_neither_is_called_what_it_is(sample_records, small_pooled, sample, trained_run, tmp_path):
     (tmp_path / "new.jpg").touch()
     for path, message in (
         (sample_records, "is a folder of records, neither a run directory nor an export"),
-        (pooled, "is a folder of features, neither a run directory nor an export"),
+        (small_pooled, "is a folder of features, neither a run directory nor an export"),
         (sample[0], "is a folder of photos, neither a run directory nor an export"),
         (tmp_path / "new.jpg", "is a photo, neither a run directory nor an export"),
         (tmp_path / "none", "no such folder; name a run directory or an export"),

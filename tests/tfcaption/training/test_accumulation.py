@@ -23,8 +23,6 @@ from tfcaption.training.precision import ComputeMode
 from tfcaption.training.state import TrainingState
 from tfcaption.training.step import Trainer
 
-NO_DROPOUT = {"dropout": 0.0}
-
 
 def in_parts(batch, count):
     """The photos of a batch in several batches of equal size, without end."""
@@ -42,7 +40,7 @@ def assert_close(found, expected, tolerance):
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["cross_entropy", "cider"])
 @pytest.mark.parametrize("variant", ["frozen", pytest.param("finetuned", marks=pytest.mark.slow)])
-def test_several_batches_give_the_updates_of_one_batch_of_all_their_photos(variant, weighted):
+def test_several_batches_give_the_updates_of_one_batch_of_all_their_photos(variant, weighted, shared_trainer):
     """The parts have different numbers of tokens, so a mean of their means would differ; the norm is clipped."""
     batch = batch_of(variant)
     tokens_of_parts = np.count_nonzero(batch["tokens"].numpy()[:, :, 1:].reshape(3, -1), axis=1)
@@ -51,7 +49,7 @@ def test_several_batches_give_the_updates_of_one_batch_of_all_their_photos(varia
         batch["weights"] = tf.constant(np.random.default_rng(0).normal(size=(6, 2)), tf.float32)
     found = []
     for parts in (1, 3):
-        subject = trainer(variant, model_options=NO_DROPOUT, accumulate_steps=parts, gradient_clip_norm=0.1)
+        subject = shared_trainer(variant, accumulate_steps=parts, gradient_clip_norm=0.1)
         before = trained_values(subject)
         sums = subject.train_steps(in_parts(batch, parts), 3 * parts)
         assert (int(subject.step), int(subject.position)) == (3, 3 * parts)
@@ -62,26 +60,24 @@ def test_several_batches_give_the_updates_of_one_batch_of_all_their_photos(varia
     assert_close(of_accumulated, of_whole, 1e-5)
 
 
-def test_the_last_step_takes_the_batches_that_are_left():
+def test_the_last_step_takes_the_batches_that_are_left(shared_trainer):
     batch = batch_of("frozen")
-    subject = trainer(model_options=NO_DROPOUT, accumulate_steps=4)
+    subject = shared_trainer(accumulate_steps=4)
     sums = subject.train_steps(in_parts(batch, 3), 6)
     tokens = np.count_nonzero(batch["tokens"].numpy()[:, :, 1:], axis=(1, 2)).reshape(3, 2).sum(1)
     assert [each.tokens for each in sums] == [tokens.sum() + tokens[0], tokens[1:].sum()]
     assert (int(subject.step), int(subject.position)) == (2, 6)
 
 
-def test_batches_without_tokens_add_nothing_and_are_no_step_by_themselves():
+def test_batches_without_tokens_add_nothing_and_are_no_step_by_themselves(shared_trainer):
     batch = batch_of("frozen")
     empty = {**batch, "tokens": tf.zeros_like(batch["tokens"])}
-
-    def trained(batches, accumulate_steps):
-        subject = trainer(model_options=NO_DROPOUT, accumulate_steps=accumulate_steps)
-        data = tf.data.Dataset.from_tensor_slices({key: tf.stack([b[key] for b in batches]) for key in batch})
-        return subject, subject.train_steps(iter(data), len(batches))
-
-    subject, sums = trained([batch, empty, empty, empty], 2)
-    alone, (expected,) = trained([batch], 1)
+    parts = [batch, empty, empty, empty]
+    data = tf.data.Dataset.from_tensor_slices({key: tf.stack([part[key] for part in parts]) for key in batch})
+    subject = shared_trainer(accumulate_steps=2)
+    sums = subject.train_steps(iter(data), len(parts))
+    alone = shared_trainer()
+    (expected,) = steps(alone, batch)
     assert [each.tokens for each in sums] == [expected.tokens, 0] and all(each.finite for each in sums)
     assert (int(subject.step), int(subject.position)) == (1, 4)
     assert_close(trained_values(subject), trained_values(alone), 1e-6)
@@ -120,13 +116,13 @@ def test_captions_of_each_batch_are_sampled_with_another_seed_and_trained_with_i
 
 
 @pytest.mark.parametrize("bad", [0, 1])
-def test_a_step_with_a_batch_that_is_not_finite_changes_nothing_and_ends_the_call(bad):
+def test_a_step_with_a_batch_that_is_not_finite_changes_nothing_and_ends_the_call(bad, shared_trainer):
     batch = batch_of("frozen")
     batch["weights"] = tf.ones((6, 2))
     broken = {**batch, "weights": batch["weights"] * np.inf}
     pair = [batch, broken] if bad else [broken, batch]
     data = tf.data.Dataset.from_tensor_slices({key: tf.stack([b[key] for b in pair]) for key in batch}).repeat()
-    subject = trainer(model_options=NO_DROPOUT, accumulate_steps=2)
+    subject = shared_trainer(accumulate_steps=2)
     before = weights(subject.captioner)
     assert [each.finite for each in subject.train_steps(iter(data), 6)] == [False]
     assert changed(before, weights(subject.captioner)) == set() and int(subject.step) == 0
@@ -138,7 +134,7 @@ def test_float16_batches_give_finite_sums_where_gradients_of_summed_losses_overf
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
         mode = ComputeMode("mixed_float16", False)
-        subject = trainer(mode=mode, model_options=NO_DROPOUT, accumulate_steps=64)
+        subject = trainer(mode=mode, model_options={"dropout": 0.0}, accumulate_steps=64)
     finally:
         keras.mixed_precision.set_dtype_policy("float32")
     before = weights(subject.captioner)
@@ -153,9 +149,9 @@ def test_float16_batches_give_finite_sums_where_gradients_of_summed_losses_overf
     assert float(subject.loss_scale.value) == pytest.approx(1.5e38, rel=1e-3)
 
 
-def settings_of(run, sample_records, pooled, **options):
+def settings_of(run, sample_records, small_pooled, **options):
     return updated_config(
-        config(run, sample_records, 2, pooled, dropout=0.3),
+        config(run, sample_records, 2, small_pooled, dropout=0.3),
         {"data.batch_size_photos": 4, "train.accumulate_steps": 3, "train.schedule": "cosine"} | options,
     )
 
@@ -175,10 +171,10 @@ def last_checkpoint(run):
     return {name: reader.get_tensor(name) for name in names if "save_counter" not in name}
 
 
-def test_a_run_stopped_within_an_epoch_resumes_to_the_same_weights(sample_records, pooled, tmp_path):
+def test_a_run_stopped_within_an_epoch_resumes_to_the_same_weights(sample_records, small_pooled, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    train(settings_of(whole, sample_records, pooled))
-    settings = settings_of(resumed, sample_records, pooled)
+    train(settings_of(whole, sample_records, small_pooled))
+    settings = settings_of(resumed, sample_records, small_pooled)
     stop = StopRequest()
     stop.requested = True
     with opened(settings) as (training, state, logs):
@@ -200,9 +196,9 @@ def test_a_run_stopped_within_an_epoch_resumes_to_the_same_weights(sample_record
     np.testing.assert_allclose([line["learning_rate"] for line in lines], expected, rtol=1e-5)
 
 
-def test_a_loss_that_is_no_number_names_the_photos_of_all_batches_of_the_step(sample_records, pooled, tmp_path):
+def test_a_loss_that_is_no_number_names_the_photos_of_all_batches_of_the_step(sample_records, small_pooled, tmp_path):
     explosive = {"train.learning_rate": 1e30, "train.gradient_clip_norm": 1e30, "train.schedule": "constant"}
-    with opened(settings_of(tmp_path / "run", sample_records, pooled, **explosive)) as (training, state, logs):
+    with opened(settings_of(tmp_path / "run", sample_records, small_pooled, **explosive)) as (training, state, logs):
         with pytest.raises(TrainingFailed, match=r"not a number in step 2 ") as failure:
             train_loop(training, state, logs, StopRequest())
         batches = make_batches(training.train_split, training.batch_options, position=3).take(3)

@@ -25,8 +25,8 @@ def events(trained_run):
 
 
 @pytest.mark.slow
-def test_showing_photos_changes_no_step(trained_run, sample_records, pooled, tmp_path):
-    without = train(config(tmp_path / "run", sample_records, 2, pooled))
+def test_showing_photos_changes_no_step(trained_run, sample_records, small_pooled, tmp_path):
+    without = train(config(tmp_path / "run", sample_records, 2, small_pooled))
     assert figures(without) == figures(trained_run) and step_losses(without) == step_losses(trained_run)
 
 

@@ -26,9 +26,9 @@ def evaluated_run(trained_run, tmp_path_factory):
     return copy, evaluate(copy, split="test")
 
 
-def test_a_run_directory_holds_what_later_commands_need(trained_run):
+def test_a_run_directory_holds_what_later_commands_need(trained_run, small_encoder):
     assert {p.name for p in trained_run.iterdir()} == {
-        *("about.json", "config.yaml", "vocabulary.txt", "dataset.json", "encoder.weights.h5"),
+        *("about.json", "config.yaml", "vocabulary.txt", "dataset.json", "encoder"),
         *("checkpoints", "metrics.jsonl", "steps.jsonl", "tensorboard"),
     }
     assert [line["epoch"] for line in figures(trained_run)] == [1, 2]
@@ -36,12 +36,14 @@ def test_a_run_directory_holds_what_later_commands_need(trained_run):
     run = load_run(trained_run)
     expected = config(trained_run, run.config.data.records, 2, run.config.data.features)
     expected.train.shown_photos = 2
-    expected.model.encoder = "resnet50"  # null takes it from the features
+    expected.model.encoder, expected.model.encoder_input = str(small_encoder), "inside"  # null takes them from features
     assert run.config == expected
 
 
-def test_one_epoch_and_one_more_equal_two_and_never_read_the_test_split(trained_run, sample_records, pooled, tmp_path):
-    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in (sample_records, pooled)]
+def test_one_epoch_and_one_more_equal_two_and_never_read_the_test_split(
+    trained_run, sample_records, small_pooled, tmp_path
+):
+    copies = [shutil.copytree(folder, tmp_path / folder.name) for folder in (sample_records, small_pooled)]
     for copy in copies:
         for shard in copy.glob("test-*"):
             shard.unlink()
@@ -89,25 +91,25 @@ def test_a_deep_run_on_crops_with_accumulated_gradients_resumes_exactly_and_keep
 
 @pytest.mark.slow
 def test_killed_at_any_moment_and_started_again_it_takes_the_steps_of_an_trained_run_run(
-    trained_run, sample_records, pooled, tmp_path
+    trained_run, sample_records, small_pooled, tmp_path
 ):
     run = tmp_path / "run"
     for least in (2, 6):  # within the first epoch, at its end or in the second
-        process = launched(tmp_path, config(run, sample_records, 2, pooled))
+        process = launched(tmp_path, config(run, sample_records, 2, small_pooled))
         wait_for_steps(run, least, process)
         process.kill()
         process.wait()
-    train(config(run, sample_records, 2, pooled))
+    train(config(run, sample_records, 2, small_pooled))
     assert step_losses(run) == step_losses(trained_run)
     assert figures(run) == figures(trained_run)
 
 
 @pytest.mark.slow
 def test_asked_to_stop_it_saves_exits_with_its_own_code_and_goes_on_within_the_epoch(
-    trained_run, sample_records, pooled, tmp_path
+    trained_run, sample_records, small_pooled, tmp_path
 ):
     run = tmp_path / "run"
-    process = launched(tmp_path, config(run, sample_records, 2, pooled))
+    process = launched(tmp_path, config(run, sample_records, 2, small_pooled))
     wait_for_steps(run, 1, process)
     process.terminate()
     start = time.monotonic()
@@ -116,7 +118,7 @@ def test_asked_to_stop_it_saves_exits_with_its_own_code_and_goes_on_within_the_e
     assert "run the same command to resume" in error
     stopped = len(step_losses(run))
     assert stopped < len(step_losses(trained_run))
-    train(config(run, sample_records, 2, pooled))
+    train(config(run, sample_records, 2, small_pooled))
     assert step_losses(run) == step_losses(trained_run) and figures(run) == figures(trained_run)
 
 
@@ -138,8 +140,7 @@ def test_training_from_features_gives_the_losses_of_training_from_photos(sample_
 def test_features_that_do_not_fit_are_refused_with_the_field_that_differs(
     sample_records, pooled, trunk, tmp_path, capsys
 ):
-    settings = config(tmp_path / "run", sample_records, 1, variant="finetuned")
-    settings.data.features = str(pooled)
+    settings = config(tmp_path / "run", sample_records, 1, pooled, variant="finetuned")
     message = "stage is pooled, but model.variant=finetuned with model.decoder=gru trains from trunk"
     with pytest.raises(ValueError, match=message):
         train(settings)
@@ -162,9 +163,8 @@ def test_without_features_a_training_says_what_they_would_save(trained_run, samp
 
 
 @pytest.mark.slow
-def test_selection_by_dev_bleu_keeps_the_epoch_with_the_highest(sample_records, pooled, tmp_path):
-    settings = config(tmp_path / "run", sample_records, 4)
-    settings.data.features = str(pooled)
+def test_selection_by_dev_bleu_keeps_the_epoch_with_the_highest(sample_records, small_pooled, tmp_path):
+    settings = config(tmp_path / "run", sample_records, 4, small_pooled)
     settings.train.early_stopping_metric, settings.train.learning_rate = "dev_bleu_4", 1e-2
     scores = [line["dev_bleu_4"] for line in figures(train(settings))]
     greedy = CaptionOptions(beam=1, no_repeat_ngram=0)
@@ -172,32 +172,36 @@ def test_selection_by_dev_bleu_keeps_the_epoch_with_the_highest(sample_records, 
 
 
 def test_a_finished_run_is_not_trained_again_nor_a_half_written_checkpoint_loaded(
-    trained_run, sample_records, pooled, tmp_path, capsys
+    trained_run, sample_records, small_pooled, tmp_path, capsys
 ):
     run = shutil.copytree(trained_run, tmp_path / "run")
     last = run / "checkpoints" / "last"
     (last / "ckpt-999.index").write_bytes(b"half")
     (last / "ckpt-999.data-00000-of-00001").write_bytes(b"half")
-    train(config(run, sample_records, 2, pooled))
+    train(config(run, sample_records, 2, small_pooled))
     assert figures(run) == figures(trained_run) and "finished after epoch 2" in capsys.readouterr().out
 
 
-def test_a_run_that_started_with_another_config_is_refused(trained_run, sample_records, pooled):
+def test_a_run_that_started_with_another_config_is_refused(trained_run, sample_records, small_pooled):
     with pytest.raises(RunError, match=r"model.gru_units was 32, is 48"):
-        train(config(trained_run, sample_records, 2, pooled, gru_units=48))
+        train(config(trained_run, sample_records, 2, small_pooled, gru_units=48))
 
 
-def test_a_training_that_was_refused_before_its_first_step_takes_the_mended_command(sample_records, pooled, tmp_path):
-    wrong = config(tmp_path / "run", sample_records, 1, pooled, glove=str(tmp_path / "none.txt"))
+def test_a_training_that_was_refused_before_its_first_step_takes_the_mended_command(
+    sample_records, small_encoder, small_pooled, tmp_path
+):
+    wrong = config(tmp_path / "run", sample_records, 1, small_pooled, glove=str(tmp_path / "none.txt"))
     with pytest.raises(ValueError, match=r"none\.txt"):
         train(wrong)
-    mended = config(tmp_path / "run", sample_records, 1, pooled, encoder="resnet50")
+    mended = config(
+        tmp_path / "run", sample_records, 1, small_pooled, encoder=str(small_encoder), encoder_input="inside"
+    )
     with open_run(mended) as run:
         assert run.config == load_run(tmp_path / "run").config == mended
 
 
-def test_early_stopping_ends_a_run_that_no_longer_improves(sample_records, pooled, tmp_path, capsys):
-    hopeless = config(tmp_path / "run", sample_records, 9, pooled)
+def test_early_stopping_ends_a_run_that_no_longer_improves(sample_records, small_pooled, tmp_path, capsys):
+    hopeless = config(tmp_path / "run", sample_records, 9, small_pooled)
     hopeless.train.learning_rate, hopeless.train.early_stopping_epochs = 1e-30, 2
     train(hopeless)
     assert len(figures(tmp_path / "run")) == 3  # the first is the best, then two without a better one
@@ -212,8 +216,8 @@ def test_glove_rows_survive_save_and_load(glove_run, glove_file):
     assert not stored[0].any() and stored[1:4].any(axis=1).all()
 
 
-def test_a_loss_that_is_no_number_stops_the_run(sample_records, pooled, tmp_path):
-    exploding = config(tmp_path / "run", sample_records, 1, pooled)
+def test_a_loss_that_is_no_number_stops_the_run(sample_records, small_pooled, tmp_path):
+    exploding = config(tmp_path / "run", sample_records, 1, small_pooled)
     exploding.train.learning_rate, exploding.train.gradient_clip_norm = 1e30, 1e30
     with pytest.raises(TrainingFailed, match=r"not a number in step \d.*\(photos: scene_"):
         train(exploding)

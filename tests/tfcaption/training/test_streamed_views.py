@@ -14,8 +14,8 @@ from tfcaption.config import save_config
 
 
 @pytest.fixture(scope="module")
-def views(pooled, tmp_path_factory):
-    return with_views(pooled, tmp_path_factory.mktemp("features") / "pooled", 3)
+def views(small_pooled, tmp_path_factory):
+    return with_views(small_pooled, tmp_path_factory.mktemp("features") / "pooled", 3)
 
 
 def streaming(settings, **train):
@@ -29,8 +29,8 @@ def assert_equal_runs(one, other, epochs):
     assert len(figures(one)) == epochs
 
 
-def test_a_run_resumes_exactly_and_its_first_epoch_shows_other_views(sample_records, pooled, views, tmp_path):
-    for name, features, *epochs in (("whole", views, 3), ("resumed", views, 1, 3), ("single", pooled, 1)):
+def test_a_run_resumes_exactly_and_its_first_epoch_shows_other_views(sample_records, small_pooled, views, tmp_path):
+    for name, features, *epochs in (("whole", views, 3), ("resumed", views, 1, 3), ("single", small_pooled, 1)):
         for number in epochs:
             train(streaming(config(tmp_path / name, sample_records, number, features)))
     assert_equal_runs(tmp_path / "whole", tmp_path / "resumed", 3)
@@ -49,8 +49,8 @@ def test_the_training_split_is_evaluated_as_it_is_without_the_shards_of_further_
 
 
 @pytest.mark.slow
-def test_the_finetuned_variant_resumes_exactly(sample_records, trunk, tmp_path):
-    features = with_views(trunk, tmp_path / "views", 2)
+def test_the_finetuned_variant_resumes_exactly(sample_records, small_trunk, tmp_path):
+    features = with_views(small_trunk, tmp_path / "views", 2)
     for name, *epochs in (("whole", 2), ("resumed", 1, 2)):
         for number in epochs:
             train(streaming(config(tmp_path / name, sample_records, number, features, variant="finetuned")))
