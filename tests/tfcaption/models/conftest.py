@@ -7,8 +7,9 @@ import tensorflow as tf
 from tests.support.models import DECODERS, captioner
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def model():
+    """A model that reads photos, which no test changes."""
     return captioner(dropout=0.4)
 
 

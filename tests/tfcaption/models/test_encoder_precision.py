@@ -12,11 +12,23 @@ from tfcaption.backbones.settings import EncoderSettings
 from tfcaption.models.encoder import Encoder, open_encoder
 
 
+def both_precisions(name):
+    settings = EncoderSettings((name,), weights="random")
+    return [open_encoder(settings, image_size=64, precision=precision) for precision in ("float32", "bfloat16")]
+
+
+@pytest.fixture(scope="module")
+def resnet50s():
+    """ResNet50 in float32 and in bfloat16."""
+    return both_precisions("resnet50")
+
+
 @pytest.fixture(scope="module", params=["resnet50", "mobilenetv3small"])
 def encoders(request):
     """The same encoder in float32 and in bfloat16."""
-    settings = EncoderSettings((request.param,), weights="random")
-    return [open_encoder(settings, image_size=64, precision=precision) for precision in ("float32", "bfloat16")]
+    if request.param == "resnet50":
+        return request.getfixturevalue("resnet50s")
+    return both_precisions(request.param)
 
 
 def test_features_in_bfloat16_are_those_of_float32_but_for_rounding(encoders):
@@ -34,8 +46,8 @@ def test_weights_stay_in_float32(encoders):
     assert exact.fingerprint("pooled") == rounded.fingerprint("pooled")
 
 
-def test_the_first_convolutions_compute_in_float32_and_all_after_them_in_bfloat16():
-    encoder = open_encoder(EncoderSettings(("resnet50",), weights="random"), image_size=64, precision="bfloat16")
+def test_the_first_convolutions_compute_in_float32_and_all_after_them_in_bfloat16(resnet50s):
+    _, encoder = resnet50s
     layers = [layer for layer in encoder.base.layers if isinstance(layer, keras.layers.Conv2D)]
     dtypes = [layer.compute_dtype for layer in layers]
     assert dtypes == ["float32"] * 19 + ["bfloat16"] * 34

@@ -36,7 +36,8 @@ def with_other_weights(model):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "cut", "size"), [("resnet50", "conv3_block1_out", 64), ("efficientnetv2b0", None, 64)]
+    ("encoder", "cut", "size"),
+    [("resnet50", "conv3_block1_out", 64), pytest.param("efficientnetv2b0", None, 64, marks=pytest.mark.slow)],
 )
 def test_gradients_of_a_deep_head_are_those_of_keras(encoder, cut, size, double_precision):
     settings = EncoderSettings((encoder,), weights="random", finetune_from=cut)
