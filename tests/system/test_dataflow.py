@@ -15,10 +15,10 @@ from beam_jobs.pipelines.records import RecordsJob, add_steps
 from beam_jobs.sources.parts import ReadFacts, parts_of
 from beam_jobs.sources.reader import find_data_set
 from tests.support.sources import read_source
+from tfcaption.benchmarks.harness import repeated_photos
 from tfcaption.records.dataset_info import RecordSettings
 from tfcaption.records.statistics import Totals, VocabularyCounts
 from tfcaption.records.vocabulary import SPECIAL_TOKENS
-from tfcaption.sample_data import write_sample
 
 pytest.importorskip("apitools", reason="needs apache-beam[gcp]: pip install 'tfcaption[gcp]'")
 from apache_beam.portability import common_urns
@@ -140,9 +140,9 @@ def test_workers_get_the_package_and_run_in_the_image(job):
     assert b"workflow.tar.gz" in staged and b"pickled_main_session" not in staged
 
 
-def test_the_job_does_not_grow_with_the_data(job, tmp_path):
-    images, texts = write_sample(tmp_path, photos=600, seed=3)
-    assert abs(records_job(images, texts, tmp_path / "out").ByteSize() - job.ByteSize()) < 500
+def test_the_job_does_not_grow_with_the_data(job, sample, tmp_path):
+    with repeated_photos(sample[0], 600) as (images, texts, _):
+        assert abs(records_job(images, texts, tmp_path / "out").ByteSize() - job.ByteSize()) < 500
 
 
 def test_an_output_that_the_workers_do_not_share_is_refused(sample, tmp_path, capsys):
