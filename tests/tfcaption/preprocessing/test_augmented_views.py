@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,7 +17,7 @@ from beam_jobs.execution.shard_writer import write_shard
 from beam_jobs.extract_features import main
 from beam_jobs.pipelines import features as feature_pipeline
 from tests.conftest import extracted, tree_bytes
-from tests.support.features import all_views, keras_resnet50
+from tests.support.features import all_views
 from tests.support.records import read_all
 from tests.support.splits import WAYS, batches_of, captions_of, opened
 from tfcaption.inspect import main as inspect
@@ -39,9 +40,10 @@ from tfcaption.records.vocabulary import Vocabulary, left_right_tokens, load_voc
 
 
 @pytest.fixture(scope="session")
-def three_views(sample_records, shared_extractors, tmp_path_factory):
+def three_views(sample_records, small_encoder, tmp_path_factory):
     """Pooled features of three views of each training photo."""
-    return extracted(sample_records, tmp_path_factory.mktemp("features") / "views", "pooled", "--views", "3")
+    output = tmp_path_factory.mktemp("features") / "views"
+    return extracted(sample_records, output, "pooled", "--views", "3", encoder=small_encoder)
 
 
 def between(positions):
@@ -112,9 +114,9 @@ def test_a_random_view_has_the_pixels_that_pillow_gives(window, mirrored):
 
 
 def test_the_first_view_is_the_shards_of_a_single_one_and_only_training_photos_have_more(
-    sample_records, pooled, three_views
+    sample_records, small_pooled, three_views
 ):
-    single, several = tree_bytes(pooled), tree_bytes(three_views)
+    single, several = tree_bytes(small_pooled), tree_bytes(three_views)
     assert {name: several[name] for name in single if name != "features.json"} == {
         name: content for name, content in single.items() if name != "features.json"
     }
@@ -127,8 +129,9 @@ def test_the_first_view_is_the_shards_of_a_single_one_and_only_training_photos_h
         assert len(views[name]) == len(set(views[name])) == (3 if split == "train" else 1)
 
 
-def test_further_views_are_keras_features_of_the_cropped_photo(sample_records, three_views):
-    model = keras_resnet50("conv5_block3_out")
+def test_further_views_are_keras_features_of_the_cropped_photo(sample_records, small_encoder, three_views):
+    whole = keras.models.load_model(small_encoder)
+    model = keras.Model(whole.inputs, whole.get_layer("top_conv").output)
     stored, (_, found) = all_views(three_views), read_all(sample_records)
     for name in [name for name, (split, _) in found.items() if split == "train"][:4]:
         photo = np.asarray(Image.open(io.BytesIO(found[name][1].jpeg)), np.float32)
@@ -136,22 +139,23 @@ def test_further_views_are_keras_features_of_the_cropped_photo(sample_records, t
             top, left, bottom, right = (31 * side for side in view_box(name, view))
             rows, columns = (between(np.linspace(*ends, 32)) for ends in ((top, bottom), (left, right)))
             pixels = np.round(np.einsum("ij,jkc,lk->ilc", rows, photo, columns))
-            expected = model(pixels).mean((0, 1))
+            expected = model(pixels[None].astype(np.float32), training=False).numpy()[0].mean((0, 1))
             shown = np.frombuffer(stored[name][view], np.float16)
             np.testing.assert_allclose(shown, expected, rtol=5e-3, atol=5e-3 * np.abs(expected).max())
 
 
 @pytest.fixture(scope="session")
-def three_maps(sample_records, shared_extractors, tmp_path_factory):
+def three_maps(sample_records, small_encoder, tmp_path_factory):
     """Map features of three views of each training photo."""
-    return extracted(sample_records, tmp_path_factory.mktemp("features") / "maps", "map", "--views", "3")
+    output = tmp_path_factory.mktemp("features") / "maps"
+    return extracted(sample_records, output, "map", "--views", "3", encoder=small_encoder)
 
 
 @pytest.fixture(scope="session")
-def three_views_of_maps(sample_records, three_maps, tmp_path_factory):
+def three_views_of_maps(sample_records, small_encoder, three_maps, tmp_path_factory):
     """Pooled features of the same views, from the map features."""
     output = tmp_path_factory.mktemp("features") / "views_of_maps"
-    return extracted(sample_records, output, "pooled", "--features", str(three_maps))
+    return extracted(sample_records, output, "pooled", "--features", str(three_maps), encoder=small_encoder)
 
 
 def test_later_stages_keep_the_views_of_their_source_features(three_views, three_views_of_maps):
@@ -163,8 +167,9 @@ def test_later_stages_keep_the_views_of_their_source_features(three_views, three
         np.testing.assert_allclose(found, expected, rtol=5e-3, atol=5e-3 * np.abs(expected).max())
 
 
-def test_a_rerun_keeps_views_and_other_numbers_of_views_are_refused(sample_records, three_views, capsys):
-    arguments = ["--records", str(sample_records), "--output", str(three_views), "--weights=random", "--batch_size=16"]
+def test_a_rerun_keeps_views_and_other_numbers_of_views_are_refused(sample_records, small_encoder, three_views, capsys):
+    arguments = ["--records", str(sample_records), "--output", str(three_views), "--batch_size=16"]
+    arguments += ["--encoder", str(small_encoder)]
     before = {path.name: path.stat().st_mtime_ns for path in three_views.glob("*.tfrecord")}
     assert main([*arguments, "--stage=pooled", "--views=3"]) == 0
     assert {path.name: path.stat().st_mtime_ns for path in three_views.glob("*.tfrecord")} == before
@@ -191,7 +196,7 @@ def test_inspect_prints_the_command_that_rebuilds_views_and_features_of_features
         assert error.count("fault: ") == 2
         command = error.splitlines()[-1]
         command = command.replace("RECORDS", str(sample_records)).replace("MAP", str(three_maps))
-        assert main(command.replace("WEIGHTS", "random").split()[3:]) == 0
+        assert main(command.split()[3:]) == 0
         assert tree_bytes(folder) == before
 
 
@@ -240,8 +245,8 @@ def test_each_epoch_shows_each_photo_in_one_of_its_views(sample_records, info, t
 
 
 @WAYS
-def test_without_shuffling_each_photo_is_its_first_view(sample_records, info, pooled, three_views, cache):
-    folders = (pooled, three_views)
+def test_without_shuffling_each_photo_is_its_first_view(sample_records, info, small_pooled, three_views, cache):
+    folders = (small_pooled, three_views)
     first, second = (
         list(
             batches_of(
@@ -278,7 +283,7 @@ def written_shards(monkeypatch):
 
 
 def test_after_a_stop_only_the_views_that_are_missing_or_damaged_are_made(
-    sample_records, three_views, tmp_path, monkeypatch
+    sample_records, small_encoder, three_views, tmp_path, monkeypatch
 ):
     expected = tree_bytes(three_views)
     copy = shutil.copytree(three_views, tmp_path / "copy")
@@ -289,15 +294,15 @@ def test_after_a_stop_only_the_views_that_are_missing_or_damaged_are_made(
     # Intact, but of another view.
     shutil.copy(copy / "train.view1-00000-of-00003.tfrecord", copy / "train.view2-00000-of-00003.tfrecord")
     written = written_shards(monkeypatch)
-    extracted(sample_records, copy, "pooled", "--views", "3")
+    extracted(sample_records, copy, "pooled", "--views", "3", encoder=small_encoder)
     assert sorted(written) == ["train.view1-00001-of-00003.tfrecord", "train.view2-00000-of-00003.tfrecord"]
     assert tree_bytes(copy) == expected
-    extracted(sample_records, copy, "pooled", "--overwrite")  # no file of the other views stays
+    extracted(sample_records, copy, "pooled", "--overwrite", encoder=small_encoder)  # no file of the other views stays
     assert {path.name for path in copy.iterdir() if "view" in path.name} == set()
 
 
 def test_a_lost_shard_of_a_view_fails_the_conservation_check(
-    sample_records, shared_extractors, tmp_path, monkeypatch, capsys
+    sample_records, small_encoder, tmp_path, monkeypatch, capsys
 ):
     original = feature_pipeline.ExtractShard.process
 
@@ -307,13 +312,13 @@ def test_a_lost_shard_of_a_view_fails_the_conservation_check(
 
     monkeypatch.setattr(feature_pipeline.ExtractShard, "process", lossy)
     arguments = ["--records", str(sample_records), "--output", str(tmp_path / "out"), "--stage=pooled", "--views=2"]
-    assert main([*arguments, "--weights=random", "--batch_size=16"]) == 1
+    assert main([*arguments, "--encoder", str(small_encoder), "--batch_size=16"]) == 1
     assert "conservation check: 3 shards of train, view 1 expected, but 2 written" in capsys.readouterr().err
     assert not (tmp_path / "out" / "features.json").exists()
 
 
 def test_features_with_all_views_in_one_record_are_refused_and_replaced_by_the_same_command(
-    sample_records, three_views, tmp_path, capsys
+    sample_records, small_encoder, three_views, tmp_path, capsys
 ):
     """As earlier versions wrote them."""
     old, views = shutil.copytree(three_views, tmp_path / "old"), all_views(three_views)
@@ -331,7 +336,7 @@ def test_features_with_all_views_in_one_record_are_refused_and_replaced_by_the_s
         load_dataset(sample_records, old)
     assert inspect([str(old)]) == 1
     assert "run the same extract_features again" in capsys.readouterr().err
-    extracted(sample_records, old, "pooled", "--views", "3")
+    extracted(sample_records, old, "pooled", "--views", "3", encoder=small_encoder)
     assert tree_bytes(old) == tree_bytes(three_views)
 
 

@@ -51,13 +51,14 @@ print(json.dumps({
     scope="module",
     params=[
         ("frozen", "gru"),
+        pytest.param(("resnet50", "gru"), marks=pytest.mark.slow),
         pytest.param(("finetuned", "attention"), marks=pytest.mark.slow),
         pytest.param(("finetuned", "transformer"), marks=pytest.mark.slow),
         pytest.param(("frozen", "gru", "wordpiece:120"), marks=pytest.mark.slow),
         pytest.param(("frozen", "attention", "unicode"), marks=pytest.mark.slow),
     ],
 )
-def run(request, trained_run, sample, sample_records, trunk, tmp_path_factory):
+def run(request, sample, sample_records, tmp_path_factory):
     variant, decoder, *tokenizer = request.param
     if tokenizer:
         folder = tmp_path_factory.mktemp("tokenizer")
@@ -66,9 +67,10 @@ def run(request, trained_run, sample, sample_records, trunk, tmp_path_factory):
         run = load_run(train(config(folder / "run", records, 2, features, decoder=decoder)))
         assert run.vocabulary.tokenizer == tokenizer[0]
         return run
-    if variant == "frozen":
-        return load_run(trained_run)
+    if variant != "finetuned":
+        return load_run(request.getfixturevalue("resnet50_run" if variant == "resnet50" else "trained_run"))
     sizes = {"variant": variant, "decoder": decoder, "transformer_units": 64}
+    trunk = request.getfixturevalue("trunk")
     return load_run(train(config(tmp_path_factory.mktemp("run") / "run", sample_records, 1, trunk, **sizes)))
 
 
