@@ -141,7 +141,8 @@ def fake_hub() -> Iterator[FakeHub]:
     """A running hub without models."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.hub = hub = FakeHub(address=f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    # `shutdown` waits until the server looks again, every 0.01 s.
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield hub
