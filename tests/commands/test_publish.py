@@ -18,11 +18,17 @@ from tfcaption.serving.export import describe
 from tfcaption.serving.model_folder import find_model
 
 
+@pytest.fixture(scope="module")
+def evaluated_run(trained_run, tmp_path_factory):
+    run = shutil.copytree(trained_run, tmp_path_factory.mktemp("evaluated") / "run")
+    evaluate(run, split="dev")
+    return run
+
+
 @pytest.fixture
-def export(trained_run, tmp_path):
+def export(evaluated_run, tmp_path):
     """The description of an export of a run that was evaluated, without its graph."""
-    run = load_run(shutil.copytree(trained_run, tmp_path / "run"))
-    evaluate(run.path, split="dev")
+    run = load_run(shutil.copytree(evaluated_run, tmp_path / "run"))
     checkpoint = as_path(load_captioner(run)[1])
     folder = tmp_path / "exports" / "mine" / "1"
     (folder / "assets.extra").mkdir(parents=True)
