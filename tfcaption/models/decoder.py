@@ -103,8 +103,8 @@ class Decoder(keras.layers.Layer):
             trainable=config.train_embedding,
             name="embedding",
         )
-        # Logits, softmax and loss are float32 under every precision policy.
-        self.logits = Logits(vocabulary_size, dtype="float32", name="logits")
+        # Logits, softmax and loss are float32 under every precision policy. `Logits` casts its inputs itself.
+        self.logits = Logits(vocabulary_size, dtype="float32", autocast=False, name="logits")
 
     def take_weights(self, other: "Decoder", words: Pairs) -> None:
         """Take over the weights of a decoder that has other words.

@@ -92,7 +92,7 @@ class Encoder(keras.layers.Layer):
         self._run_trunks = [run(model, trains=False) for model in (self.trunk, *self.others)]
         if self.head is not None:
             self._run_head = (
-                functools.partial(head_as_matrix_products, self.head)
+                head_as_matrix_products(self.head, trains=finetuned)
                 if uses_products
                 else run(self.head, trains=finetuned)
             )

@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-_Arrays: TypeAlias = tuple[tf.TensorArray, tf.TensorArray]
+_Arrays: TypeAlias = tuple[tf.TensorArray, tf.TensorArray, tf.TensorArray, tf.TensorArray]
 
 
 @tf.custom_gradient
@@ -33,30 +33,33 @@ def packed_gru(
         start, count = starts[index], counts[index]
         inputs, before = projected[start : start + count], before[:count]
         recurrent = tf.matmul(before, kernel) + bias
-        update, _, candidate = _gates(inputs, recurrent)
+        gates = tf.sigmoid(inputs[:, : 2 * units] + recurrent[:, : 2 * units])
+        update, reset = tf.split(gates, 2, 1)
+        recurrent = recurrent[:, 2 * units :]
+        candidate = tf.tanh(inputs[:, 2 * units :] + reset * recurrent)
         after = candidate + update * (before - candidate)
-        states, recurrents = arrays
-        return index + 1, after, (states.write(index, after), recurrents.write(index, recurrent))
+        written = (after, gates, candidate, recurrent)
+        return index + 1, after, tuple(array.write(index, value) for array, value in zip(arrays, written, strict=True))
 
     _, _, arrays = tf.while_loop(
         lambda index, *_: index < steps,
         forward,
-        (0, state, tuple(_array(state.dtype, steps, width) for width in (units, 3 * units))),
-        shape_invariants=(tf.TensorShape(()), tf.TensorShape((None, units)), (tf.TensorShape(None),) * 2),
+        (0, state, tuple(_array(state.dtype, steps, width) for width in (units, 2 * units, units, units))),
+        shape_invariants=(tf.TensorShape(()), tf.TensorShape((None, units)), (tf.TensorShape(None),) * 4),
         parallel_iterations=1,
     )
-    states, recurrents = (array.concat() for array in arrays)
+    states, gates, candidate, recurrent = (array.concat() for array in arrays)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor | None, ...]:
         # The state before each position is one of the initial states, or a state that was active one step earlier.
         active_before = tf.repeat(tf.concat([[captions], counts[:-1]], 0), counts)
         indices = captions + tf.range(tf.shape(states)[0]) - active_before
         previous = tf.gather(tf.concat([state, states], 0), indices)
-        update, reset, candidate = _gates(projected, recurrents)
+        update, reset = tf.split(gates, 2, 1)
         # Derivatives of the next state with respect to the input of each gate.
         by_candidate = (1 - update) * (1 - candidate * candidate)
         by_update = (previous - candidate) * update * (1 - update)
-        by_reset = by_candidate * recurrents[:, 2 * units :] * reset * (1 - reset)
+        by_reset = by_candidate * recurrent * reset * (1 - reset)
         by_recurrent = tf.concat([by_update, by_reset, by_candidate * reset], 1)
 
         def backward(
@@ -91,11 +94,3 @@ def packed_gru(
 
 def _array(dtype: tf.DType, size: tf.Tensor, width: int) -> tf.TensorArray:
     return tf.TensorArray(dtype, size, element_shape=(None, width), infer_shape=False)
-
-
-def _gates(inputs: tf.Tensor, recurrent: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Update gate, reset gate and candidate state of Keras' GRU."""
-    units = inputs.shape[1] // 3
-    gates = tf.sigmoid(inputs[:, : 2 * units] + recurrent[:, : 2 * units])
-    update, reset = tf.split(gates, 2, 1)
-    return update, reset, tf.tanh(inputs[:, 2 * units :] + reset * recurrent[:, 2 * units :])

@@ -263,7 +263,8 @@ class Trainer:
 
     def _clipped(self, gradients: list[tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Clipped gradients without the loss scale, and their norm before clipping."""
-        gradients = [gradient / self.loss_scale.value for gradient in gradients]
+        if self.loss_scale.dynamic:
+            gradients = [gradient / self.loss_scale.value for gradient in gradients]
         norm = tf.linalg.global_norm(gradients)
         gradients, _ = tf.clip_by_global_norm(gradients, self._config.gradient_clip_norm, use_norm=norm)
         return gradients, norm

@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from tests.support.models import WORDS
+from tests.support.models import WORDS, captioner
+from tfcaption.backbones.building import building
 from tfcaption.models.layers import dropout
 
 
@@ -19,6 +20,19 @@ def test_the_logits_have_the_gradients_of_a_dense_layer(model):
         results.append([logits, *tape.gradient(logits, [hidden, *weights], upstream)])
     for ours, expected in zip(*results, strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradient_of_the_logits_is_computed_in_the_precision_of_their_inputs():
+    """1 + 2 ** -10 is no bfloat16, which has 8 significant bits, and is rounded to 1."""
+    with building("mixed_bfloat16"):
+        logits = captioner(encoder_weights=None).decoder.logits
+    for dtype, rounded in (("bfloat16", 1.0), ("float32", 1 + 2**-10)):
+        hidden = tf.ones((4, logits.kernel.shape[0]), dtype)
+        with tf.GradientTape() as tape:
+            outputs = logits(hidden)
+        upstream = tf.fill(outputs.shape, 1 + 2**-10)
+        assert outputs.dtype == tf.float32
+        assert np.unique(tape.gradient(outputs, logits.kernel.value, upstream)).tolist() == [4 * rounded]
 
 
 def test_dropout_depends_on_its_seed_alone():

@@ -25,6 +25,25 @@ def test_loss_is_the_cross_entropy_of_the_real_targets_and_nothing_else():
     assert count == sum((caption != PAD).sum() - 1 for photo in captions() for caption in photo if caption.any())
 
 
+def test_loss_and_gradient_are_those_of_tensorflow():
+    targets = tf.constant(captions()[..., 1:])
+    generator = np.random.default_rng(0)
+    logits = tf.constant(generator.normal(0, 30, (*targets.shape, WORDS)).astype(np.float32))
+    weights = tf.constant(generator.normal(size=targets.shape).astype(np.float32))
+    real = tf.cast(targets != PAD, tf.float32)
+    results = []
+    for loss in (
+        lambda: token_sums(logits, targets, weights=weights).loss,
+        lambda: tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits) * weights * real),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            results.append([loss()])
+        results[-1].append(tape.gradient(results[-1][0], logits))
+    for ours, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_label_smoothing_is_the_cross_entropy_against_the_smoothed_target():
     targets = captions()[..., 1:]
     logits = np.random.default_rng(0).normal(0, 2, (*targets.shape, WORDS)).astype(np.float32)
