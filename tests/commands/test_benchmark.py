@@ -51,10 +51,14 @@ def test_input_measures_all_candidates_in_one_run(sample, sample_records, pooled
         "tf.data list_files over files",
         *["tfcaption from photo"] * 2,
         *["tfcaption from pooled"] * 2,
+        "JPEGs of the records in memory",
+        "tfcaption from photo",
     ]
     for row in rows:
         assert len(row["values"]) == 2 and min(row["values"]) > 0 and row["name"] in printed
     assert rows[2]["ratio"] == pytest.approx(rows[2]["median"] / rows[0]["median"])
+    assert rows[-1]["ratio"] == pytest.approx(rows[-1]["median"] / rows[-2]["median"])
+    assert {row["unit"] for row in rows[-2:]} == {"photos/CPU s"}
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 TensorFlow gives the text of a compiled function, but not XLA's own cost analysis. The program as TensorFlow made it
 says what is multiplied; the program as XLA has compiled it for a device says what each of its kernels reads and writes.
+Of a step without XLA the arithmetic follows from the sizes of its layers.
 """
 
 import math
@@ -9,9 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
+import keras
+
 from tfcaption.benchmarks.hlo import Computation, Instruction, Program
+from tfcaption.models.captioner import Captioner
 
 _BITS = {"pred": 8, "token": 0, "opaque": 0, "c64": 64, "c128": 128}  # all others say theirs: bf16, f8e4m3fn
+_SHORT = {"float32": "f32", "mixed_bfloat16": "bf16", "mixed_float16": "f16"}  # policy -> what it multiplies in
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,<=]*)\]")
 # They move nothing: names for what is there already, or the end of what another instruction began.
 _FREE = {
@@ -33,6 +38,30 @@ def count_flops(program: Program) -> Counter[str]:
 
     program.walk(add, into_fusions=True)
     return total
+
+
+def count_gru_flops(captioner: Captioner, *, precision: str, photos: float, tokens: float) -> Counter[str]:
+    """Floating-point operations of products and convolutions to train a GRU decoder, padding left out, by dtype.
+
+    Those of the forward pass, and of the gradients of all weights and inputs but the stored features.
+
+    Args:
+        captioner: its decoder is the GRU. If it is fine-tuned, the head of its encoder counts, too.
+        precision: a Keras dtype policy.
+        photos: number of photos.
+        tokens: number of targets of all their captions.
+    """
+    decoder, head = captioner.decoder, captioner.encoder.head if captioner.encoder.finetuned else None
+    units, dense, words = decoder.gru.units, decoder.dense.units, decoder.logits.units
+    gru = 3 * units * (decoder.embedding_units + units)
+    logits = dense * words  # float32 in the forward pass
+    by_token, by_photo = 3 * (gru + units * dense) + 2 * logits, 3 * decoder.channels * (units + dense)
+    layers = [layer for layer in head.layers if isinstance(layer, keras.layers.Conv2D)] if head else []
+    for index, layer in enumerate(layers):
+        positions = math.prod(layer.output.shape[1:3])
+        by_photo += (3 if index else 2) * positions * math.prod(layer.kernel.shape)
+    counted = Counter({_SHORT[precision]: round(2 * (tokens * by_token + photos * by_photo))})
+    return counted + Counter({"f32": round(2 * tokens * logits)})
 
 
 def count_product_bytes(program: Program) -> int:

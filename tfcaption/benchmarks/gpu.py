@@ -1,7 +1,8 @@
 """Benchmark of the compiled training step: how much of a device's arithmetic and memory it uses, and whether its losses
 are those of the CPU.
 
-For GPUs; all of it also runs on a CPU, to try it.
+For GPUs; all of it also runs on a CPU, to try it, or with `train.xla=false` to measure the step that a CPU trains with.
+A CPU is measured in CPU seconds of all threads together, which other work changes less.
 """
 
 import json
@@ -13,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from tfcaption.backbones.preprocessing import PREPROCESSING
-from tfcaption.benchmarks.costs import count_flops, count_kernel_bytes, count_product_bytes
+from tfcaption.benchmarks.costs import count_flops, count_gru_flops, count_kernel_bytes, count_product_bytes
 from tfcaption.benchmarks.harness import BenchmarkError, Row, run_module, scratch_folder
 from tfcaption.benchmarks.hlo import Program
 from tfcaption.benchmarks.profiling import profiled
@@ -55,6 +56,17 @@ class Device:
     rows: list[Row]
     product: dict[str, str]  # dtype -> the name of the row of its matrix product
     copy: str  # the name of the row of the copy
+    clock: "Clock"
+
+
+class Clock(NamedTuple):
+    """What a device is measured by."""
+
+    seconds: Callable[[], float]
+    unit: str  # before `s` or `ms`
+
+
+CLOCKS = {"gpu": Clock(time.monotonic, ""), "cpu": Clock(time.process_time, "CPU ")}
 
 
 def measure_gpu(
@@ -111,10 +123,18 @@ def measure_gpu(
 
 
 def _measurable(config: Config, name: str, precision: str) -> Config:
-    """A config of a run from scratch, compiled and in mixed precision."""
+    """A config of a run from scratch, compiled unless the user says otherwise, and in mixed precision.
+
+    Raises:
+        UsageError: it trains for CIDEr-D, or is not compiled and has another decoder than the GRU.
+    """
     if config.train.objective != "cross_entropy":
         raise UsageError(f"{name}: train.objective={config.train.objective}; name a config of cross_entropy")
-    fixed: dict[str, Any] = {"train.xla": True, "train.start_from": None, "model.glove": None, "train.epochs": 10**4}
+    fixed: dict[str, Any] = {"train.start_from": None, "model.glove": None, "train.epochs": 10**4}
+    if config.train.xla == "auto":
+        fixed["train.xla"] = True
+    elif not config.train.xla and config.model.decoder != "gru":
+        raise UsageError(f"{name}: without XLA only the arithmetic of model.decoder=gru is known; leave train.xla out")
     if config.train.precision == "auto":
         fixed["train.precision"] = precision
     return updated_config(config, fixed)
@@ -155,29 +175,32 @@ def _with_data(config: Config, records: Path, features: dict[Stage, Path], name:
 def _measure_device(device: str, dtypes: Sequence[str], repeats: int) -> Device:
     """A matrix product in each dtype, and a copy."""
     size, values = MATRIX_SIZE[device], COPIED_VALUES[device]
+    clock = CLOCKS[device]
     rows, product = [], {}
     for dtype in dtypes:
-        row = Row(f"matrix product, {dtype}, {size} x {size}", "GFLOP/s", note=f"; {device_name()}")
+        row = Row(f"matrix product, {dtype}, {size} x {size}", f"GFLOP/{clock.unit}s", note=f"; {device_name()}")
         matrix = tf.cast(tf.random.stateless_normal((size, size), (0, 1)), dtype)
-        row.values = [2 * size**3 / 1e9 * _rate(partial(tf.matmul, matrix, matrix)) for _ in range(repeats)]
+        row.values = [
+            2 * size**3 / 1e9 * _rate(partial(tf.matmul, matrix, matrix), clock.seconds) for _ in range(repeats)
+        ]
         rows.append(row)
         product[dtype] = row.name
     vector = tf.zeros(values)
-    copy = Row(f"copy of {4 * values / 2**20:,.0f} MiB", "GB/s")
-    copy.values = [2 * 4 * values / 1e9 * _rate(partial(tf.add, vector, 1.0)) for _ in range(repeats)]
-    return Device([*rows, copy], product, copy.name)
+    copy = Row(f"copy of {4 * values / 2**20:,.0f} MiB", f"GB/{clock.unit}s")
+    copy.values = [2 * 4 * values / 1e9 * _rate(partial(tf.add, vector, 1.0), clock.seconds) for _ in range(repeats)]
+    return Device([*rows, copy], product, copy.name, clock)
 
 
-def _rate(work: Callable[[], tf.Tensor]) -> float:
+def _rate(work: Callable[[], tf.Tensor], clock: Callable[[], float]) -> float:
     """How often work is done in a second. A GPU works in order, so that the last result is waited for."""
     _wait(work())
     count = 1
     while True:
-        start = time.monotonic()
+        start = clock()
         for _ in range(count):
             result = work()
         _wait(result)
-        seconds = time.monotonic() - start
+        seconds = clock() - start
         if seconds >= LEAST_SECONDS:
             return count / seconds
         count *= 2
@@ -213,43 +236,49 @@ def _measure_steps(
     batches = training.train_batches()
     trainer.train_steps(batches, WARM_UP_STEPS)
 
-    fed = Row(f"{name}: step", "ms")
-    ready = Row(f"{name}: step on batches in memory", "ms")
-    waiting = Row(f"{name}: waiting for input", "% of a step")
-    arithmetic = Row(f"{name}: arithmetic", "GFLOP/s", device.product[dtype])
-    traffic = Row(f"{name}: memory traffic", "GB/s", device.copy)
-    flops = {length: count_flops(Program(trainer.compiler_ir(batch, "hlo"))) for length, batch in examples.items()}
-    commonest = Counter(filter(None, lengths)).most_common(1)[0][0]
-    moved, source = _bytes_of_step(trainer, examples[commonest])
+    unit, compiled = device.clock.unit, trainer.mode.xla
+    fed = Row(f"{name}: step", f"{unit}ms")
+    ready = Row(f"{name}: step on batches in memory", fed.unit)
+    waiting = Row(f"{name}: waiting for input", f"% of a step's {unit}time")
+    arithmetic = Row(f"{name}: arithmetic", f"GFLOP/{unit}s", device.product[dtype])
+    traffic = Row(f"{name}: memory traffic", f"GB/{unit}s", device.copy)
+    if compiled:
+        flops = {length: count_flops(Program(trainer.compiler_ir(batch, "hlo"))) for length, batch in examples.items()}
+        commonest = Counter(filter(None, lengths)).most_common(1)[0][0]
+        moved, source = _bytes_of_step(trainer, examples[commonest])
+    else:  # TensorFlow tells neither
+        flops = {length: _flops_without_xla(trainer, batch) for length, batch in examples.items()}
     for repeat in range(repeats):
         taken = [length for length in lengths[WARM_UP_STEPS + repeat * steps :][:steps] if length]
-        start = time.monotonic()
+        start = device.clock.seconds()
         sums = trainer.train_steps(batches, steps)
-        fed.values.append(1000 * (time.monotonic() - start) / len(taken))
+        fed.values.append(1000 * (device.clock.seconds() - start) / len(taken))
         captions, tokens = (
             sum(column) / len(taken) for column in ([s.captions for s in sums], [s.tokens for s in sums])
         )
         positions = statistics.fmean(_positions(examples[length]) for length in taken)
-        milliseconds = {length: _milliseconds(trainer, batch, steps) for length, batch in fixed.items()}
+        milliseconds = {length: _milliseconds(trainer, batch, steps, device.clock) for length, batch in fixed.items()}
         ready.values.append(statistics.fmean(milliseconds[length] for length in taken))
         waiting.values.append(100 * (1 - ready.values[-1] / fed.values[-1]))
         counted = sum((flops[length] for length in taken), Counter())
         done = sum(counted.values()) / len(taken)
         arithmetic.values.append(done / 1e6 / ready.values[-1])
-        traffic.values.append(moved / 1e6 / milliseconds[commonest])
+        if compiled:
+            traffic.values.append(moved / 1e6 / milliseconds[commonest])
     fed.note = (
-        f" ({1000 * captions / fed.median:,.0f} captions/s; {captions:,.0f} captions and {tokens:,.0f} tokens a step, "
-        f"{1 - tokens / positions:.0%} of its positions are padding)"
+        f" ({1000 * captions / fed.median:,.0f} captions/{unit}s; {captions:,.0f} captions and {tokens:,.0f} tokens a "
+        f"step, {1 - tokens / positions:.0%} of its positions are padding)"
     )
     arithmetic.note = (
-        f" ({done / 1e9:,.2f} GFLOP a step, padding included, {counted['f32'] / sum(counted.values()):.0%} of them in "
-        "float32)"
+        f" ({done / 1e9:,.2f} GFLOP a step, padding {'included' if compiled else 'left out'}, "
+        f"{counted['f32'] / sum(counted.values()):.0%} of them in float32)"
     )
-    traffic.note = f" ({moved / 1e6:,.1f} MB a step of length {commonest}: {source})"
+    if compiled:
+        traffic.note = f" ({moved / 1e6:,.1f} MB a step of length {commonest}: {source})"
     if profile:
         with profiled(profile / name):
             trainer.train_steps(batches, min(steps, 8))
-    return [fed, ready, waiting, arithmetic, traffic]
+    return [fed, ready, waiting, arithmetic, *([traffic] if compiled else [])]
 
 
 def _lengths(training: Training, count: int) -> tuple[list[int], dict[int, Batch]]:
@@ -275,11 +304,20 @@ def _positions(batch: Batch) -> int:
     return int(rows * captions * (time - 1))
 
 
-def _milliseconds(trainer: Trainer, batches: _Repeated, steps: int) -> float:
+def _flops_without_xla(trainer: Trainer, batch: Batch) -> Counter[str]:
+    """Of a step that packs the tokens of its batch."""
+    photos = tf.math.count_nonzero(tf.reduce_any(batch["tokens"] > 0, (1, 2)))
+    tokens = tf.math.count_nonzero(batch["tokens"][..., 1:])
+    return count_gru_flops(
+        trainer.captioner, precision=trainer.mode.precision, photos=float(photos), tokens=float(tokens)
+    )
+
+
+def _milliseconds(trainer: Trainer, batches: _Repeated, steps: int, clock: Clock) -> float:
     """Of a step."""
-    start = time.monotonic()
+    start = clock.seconds()
     trainer.train_steps(batches, steps)
-    return 1000 * (time.monotonic() - start) / steps
+    return 1000 * (clock.seconds() - start) / steps
 
 
 def _bytes_of_step(trainer: Trainer, batch: Batch) -> tuple[float, str]:

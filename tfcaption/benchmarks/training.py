@@ -10,13 +10,14 @@ import keras
 import tensorflow as tf
 
 from tfcaption.benchmarks.baselines import KerasSequence, fit_seconds, keras_captioner
+from tfcaption.benchmarks.costs import count_gru_flops
 from tfcaption.benchmarks.harness import SECONDS_PER_EPOCH, Row, find_jpegs, seconds_of
 from tfcaption.benchmarks.profiling import profiled
 from tfcaption.config import DEFAULT_ENCODER, Config, load_config
 from tfcaption.records.vocabulary import END, START
 from tfcaption.runs.directory import Run, plan_run
 from tfcaption.runtime.errors import UsageError
-from tfcaption.training.assemble import Training, assemble
+from tfcaption.training.assemble import assemble
 
 KERAS_BATCH_SIZE = 64
 
@@ -65,7 +66,8 @@ def _train_rows(
         )
     training = assemble(run)
     batches, waits = _timed(training.train_batches())
-    total = run.info.split("train").captions
+    split = run.info.split("train")
+    total = split.captions
     naive = Row(f"Keras fit, encoder in the graph, {variant}", SECONDS_PER_EPOCH)
     ours = Row(f"tfcaption.train from {training.train_split.stage}, {variant}", SECONDS_PER_EPOCH, naive.name)
     training.trainer.train_steps(batches, 3)  # traces
@@ -84,9 +86,13 @@ def _train_rows(
     rate, token_rate, wait = (statistics.median(column) for column in zip(*rates, strict=True))
     arithmetic = ""
     if config.model.decoder == "gru":
+        precision = training.trainer.mode.precision
+        counted = count_gru_flops(
+            training.trainer.captioner, precision=precision, photos=rate * split.photos / total, tokens=token_rate
+        )
         arithmetic = (
-            f"{_flops(training) * token_rate / 1e9:,.0f} GFLOP/s for real tokens; "
-            f"a matrix product {_matrix_product() / 1e9:,.0f}; "
+            f"{sum(counted.values()) / 1e9:,.0f} GFLOP/s for real tokens; "
+            f"a matrix product {_matrix_product(precision) / 1e9:,.0f} in {precision.removeprefix('mixed_')}; "
         )
     ours.note = (
         f" ({rate:,.0f} captions/s, {token_rate:,.0f} real tokens/s, {wait:.1%} of the time waiting for input, "
@@ -136,25 +142,14 @@ def _timed(batches: tf.data.Iterator) -> tuple[tf.data.Iterator, list[float]]:
     return iter(tf.data.Dataset.from_generator(one_by_one, output_signature=batches.element_spec)), waits
 
 
-def _flops(training: Training) -> float:
-    """FLOP to train on one real token with the GRU decoder: the forward pass, and twice as much backward.
-
-    The head's are spread over the tokens of all captions of a photo.
-    """
-    model, info = training.run.config.model, training.run.info
-    words, units = len(training.run.vocabulary.words), model.gru_units
-    embedding = training.trainer.captioner.decoder.embedding.output_dim
-    decoder = 2 * (3 * units * (embedding + units) + units * model.dense_units + model.dense_units * words)
-    if training.train_split.stage != "trunk":
-        return 3 * decoder
-    positions = training.train_split.shape[0] * training.train_split.shape[1]
-    block = 2 * positions * (2 * 2048 * 512 + 9 * 512 * 512)
-    split = info.split("train")
-    return 3 * (decoder + 2 * block * split.photos / (split.tokens - split.captions))
-
-
-def _matrix_product() -> float:
-    """FLOP/s of one large float32 matrix product."""
-    a, b = tf.random.normal((4096, 1024)), tf.random.normal((1024, 3072))
-    times = [seconds_of(lambda: tf.matmul(a, b).numpy()) for _ in range(7)]
+def _matrix_product(precision: str) -> float:
+    """FLOP/s of one large matrix product in the precision that a policy multiplies in."""
+    dtype = precision.removeprefix("mixed_")
+    a, b = (tf.cast(tf.random.normal(shape), dtype) for shape in ((4096, 1024), (1024, 3072)))
+    _wait(tf.matmul(a, b))  # the first one is prepared
+    times = [seconds_of(lambda: _wait(tf.matmul(a, b))) for _ in range(7)]
     return 2 * 4096 * 1024 * 3072 / statistics.median(times)
+
+
+def _wait(result: tf.Tensor) -> None:
+    result[0, 0].numpy()

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.support.models import WORDS
 from tests.support.trainers import batch_of, trainer
 from tfcaption.backbones.building import building
-from tfcaption.benchmarks.costs import count_flops, count_kernel_bytes, count_product_bytes
+from tfcaption.benchmarks.costs import count_flops, count_gru_flops, count_kernel_bytes, count_product_bytes
 from tfcaption.benchmarks.hlo import Program
 from tfcaption.training.precision import ComputeMode
 
@@ -86,7 +86,10 @@ def test_a_convolution_and_its_gradients_agree_with_a_hand_count_and_with_tensor
 
 @pytest.mark.parametrize("variant", ["frozen", pytest.param("finetuned", marks=pytest.mark.slow)])
 def test_the_compiled_step_multiplies_as_often_as_its_layers_say(variant):
-    """Each weight once forward and twice backward, but for the input of the first layer that trains."""
+    """Each weight once forward and twice backward, but for the input of the first layer that trains.
+
+    The head's layers also add up their gradients as products: by position for the bias, and by weight for BatchNorm.
+    """
     batch = batch_of(variant)
     photos, captions, tokens = batch["tokens"].shape
     positions, features, embedding, units, dense = photos * captions * (tokens - 1), 2048, 6, 16, 12
@@ -95,9 +98,16 @@ def test_the_compiled_step_multiplies_as_often_as_its_layers_say(variant):
     logits = positions * dense * WORDS
     head = photos * 2 * (2 * 2048 * 512 + 9 * 512 * 512) if variant == "finetuned" else 0  # 1x1 regions, two blocks
     not_needed = photos * 2048 * 512 if variant == "finetuned" else 0  # gradient of the features
+    sums = photos * 2 * (512 + 512 + 2048) if variant == "finetuned" else 0
+    sums_of_weights = head // photos
     found = count_flops(Program(compiled(variant).compiler_ir(batch, "hlo")))
-    assert found["f32"] == 2 * 3 * logits
-    assert sum(found.values()) == 2 * (3 * (start + words + logits + head) - not_needed)
+    assert found["f32"] == 2 * (logits + sums_of_weights)  # the rest of the logits' gradient is bfloat16, as all others
+    assert sum(found.values()) == 2 * (3 * (start + words + logits + head) - not_needed + sums + sums_of_weights)
+    counted = count_gru_flops(
+        compiled(variant).captioner, precision=BFLOAT16.precision, photos=photos, tokens=positions
+    )
+    assert counted["f32"] == 2 * logits
+    assert sum(counted.values()) == 2 * (3 * (start + words + logits + head) - not_needed)
 
 
 def test_an_elementwise_kernel_reads_its_operands_and_writes_its_result():

@@ -105,6 +105,23 @@ def test_all_is_measured_on_a_cpu_for_both_variants(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_without_xla_the_step_of_a_cpu_is_measured(tmp_path):
+    output = tmp_path / "out.json"
+    options = ["--configs", "flickr8k_finetuned", "--json", str(output), *SMALL, "train.xla=false"]
+    assert main(["gpu", "--device=cpu", *options]) == 0
+    rows = {row["name"]: row for row in json.loads(output.read_text())}
+    arithmetic, ready = (rows[f"flickr8k_finetuned: {name}"] for name in ("arithmetic", "step on batches in memory"))
+    assert (arithmetic["unit"], ready["unit"]) == ("GFLOP/CPU s", "CPU ms")
+    assert "padding left out" in arithmetic["note"] and "flickr8k_finetuned: memory traffic" not in rows
+
+
+def test_without_xla_only_the_arithmetic_of_the_gru_is_known(capsys):
+    options = ["--configs", "flickr8k_attention", "--set", "train.xla=false"]
+    assert main(["gpu", "--device=cpu", *options]) == 1
+    assert "without XLA only the arithmetic of model.decoder=gru is known" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_given_features_are_taken_by_their_stage(sample_records, pooled, trunk, tmp_path, capsys):
     given = ["--records", str(sample_records), "--features", str(pooled), "--configs", "flickr8k_frozen"]
     options = ["--json", str(tmp_path / "out.json"), *SMALL, "model.weights=random"]
