@@ -45,8 +45,15 @@ def head_as_matrix_products(head: keras.Model, *, trains: bool) -> Callable[[tf.
 
 def _weights(head: keras.Model, name: str) -> _Weights:
     convolution, norm = head.get_layer(f"{name}_conv"), head.get_layer(f"{name}_bn")
-    variables = (convolution.kernel, convolution.bias, norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
-    return _Weights(*(variable.value for variable in variables), norm.epsilon)
+    return _Weights(
+        kernel=convolution.kernel.value,
+        bias=convolution.bias.value,
+        gamma=norm.gamma.value,
+        beta=norm.beta.value,
+        mean=norm.moving_mean.value,
+        variance=norm.moving_variance.value,
+        epsilon=norm.epsilon,
+    )
 
 
 def _layer(maps: tf.Tensor, weights: _Weights, *, relu: bool) -> tf.Tensor:
