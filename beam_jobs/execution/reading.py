@@ -23,12 +23,15 @@ def read_photo(path: str, offset: int = 0, size: int | None = None) -> bytes:
     Raises:
         PhotoError: with the reason "missing photo" where there is no such file, "unreadable" otherwise.
     """
+    most = photos.MAX_BYTES + 1
     try:
         with open_file(path) as stream:
-            if size is None:  # since to ask for `MAX_BYTES` takes as much memory, for each photo
+            if size is None and stream.seekable():  # to ask for `most` bytes takes as much memory, for each photo
                 size = stream.seek(0, io.SEEK_END) - offset
-            stream.seek(offset)
-            return stream.read(min(size, photos.MAX_BYTES + 1))
+                stream.seek(offset)
+            elif offset:
+                stream.seek(offset)
+            return stream.read(most if size is None else min(size, most))
     except Exception as error:  # Beam's filesystems raise errors of many kinds
         missing = isinstance(error, FileNotFoundError) or not _exists(path)
         raise photos.PhotoError("missing photo" if missing else "unreadable", str(error)) from error

@@ -142,7 +142,9 @@ def test_workers_get_the_package_and_run_in_the_image(job):
 
 def test_the_job_does_not_grow_with_the_data(job, sample, tmp_path):
     with repeated_photos(sample[0], 600) as (images, texts, _):
-        assert abs(records_job(images, texts, tmp_path / "out").ByteSize() - job.ByteSize()) < 500
+        assert (
+            abs(records_job(images, texts, tmp_path / "out").ByteSize() - job.ByteSize()) < 2_000
+        )  # paths of other lengths
 
 
 def test_an_output_that_the_workers_do_not_share_is_refused(sample, tmp_path, capsys):
