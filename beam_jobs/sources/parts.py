@@ -4,7 +4,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from beam_jobs.errors import SourceError
@@ -216,7 +216,7 @@ def _read_files(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
         own_path = own(path)
         if not (output and own_path.startswith(output)):
             below = path_below(root, path)
-            hidden = is_hidden(PurePosixPath(below))
+            hidden = is_hidden(path.relative_to(root))
             yield below, FoundFile(below, str(path), own_path, problem, root == data_set.images, hidden)
 
 

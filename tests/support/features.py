@@ -6,6 +6,7 @@ import shutil
 import keras
 import numpy as np
 
+from beam_jobs.execution.reading import read_shard
 from beam_jobs.execution.shard_writer import write_shard
 from tests.support.models import shared_resnet50
 from tfcaption.records import tfrecord
@@ -31,11 +32,10 @@ def all_views(folder):
 def _features(folder, shards):
     found = {}
     for shard in shards:
-        with (folder / shard.name).open("rb") as stream:
-            for serialized in tfrecord.read_frames(stream, shard.name):
-                photo, _ = captions_of(serialized)
-                assert photo not in found
-                found[photo] = features_of(serialized)
+        for serialized in read_shard(str(folder), shard.name):
+            photo, _ = captions_of(serialized)
+            assert photo not in found
+            found[photo] = features_of(serialized)
     return found
 
 
@@ -45,10 +45,9 @@ def with_views(features, folder, views):
     info = load_features_info(folder)
 
     def records(shard, view):
-        with (folder / shard.name).open("rb") as stream:
-            for serialized in tfrecord.read_frames(stream, shard.name):
-                values = np.frombuffer(features_of(serialized), np.float16) + np.float16(view)
-                yield feature_record(serialized, values.tobytes(), view)
+        for serialized in read_shard(str(folder), shard.name):
+            values = np.frombuffer(features_of(serialized), np.float16) + np.float16(view)
+            yield feature_record(serialized, values.tobytes(), view)
 
     info.settings.views = views
     info.further_views = [
@@ -79,15 +78,14 @@ def enlarged(features, folder, *, copies, numbers):
     info, rng = load_features_info(folder), np.random.default_rng(0)
 
     def records(shard):
-        with (features / shard.name).open("rb") as stream:
-            for serialized in tfrecord.read_frames(stream, shard.name):
-                for copy in range(copies):
-                    example = tfrecord.Example.FromString(
-                        feature_record(serialized, rng.integers(0, 256, 2 * numbers, np.uint8).tobytes())
-                    )
-                    (photo,) = example.features.feature[PHOTO_ID].bytes_list.value
-                    example.features.feature[PHOTO_ID].bytes_list.value[:] = [b"%d %s" % (copy, photo)]
-                    yield example.SerializeToString()
+        for serialized in read_shard(str(features), shard.name):
+            for copy in range(copies):
+                example = tfrecord.Example.FromString(
+                    feature_record(serialized, rng.integers(0, 256, 2 * numbers, np.uint8).tobytes())
+                )
+                (photo,) = example.features.feature[PHOTO_ID].bytes_list.value
+                example.features.feature[PHOTO_ID].bytes_list.value[:] = [b"%d %s" % (copy, photo)]
+                yield example.SerializeToString()
 
     info.settings.shape = [numbers]
     info.splits = {
