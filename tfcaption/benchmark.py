@@ -32,6 +32,8 @@ EXAMPLES = """examples:
   # seconds per epoch of both variants against Keras fit on that sequence
   python -m tfcaption.benchmark train --images photos/ --configs configs/flickr8k_frozen.yaml \\
       configs/flickr8k_finetuned.yaml --json train.json
+  # seconds per epoch of the CIDEr phase, the share of sampling, and rewards beside those of one caption at a time
+  python -m tfcaption.benchmark cider --configs configs/flickr8k_attention_cider.yaml
   # captions/s of several runs, with any decoders, against model.predict word by word
   python -m tfcaption.benchmark search --run runs/flickr8k_frozen runs/flickr8k_transformer \
       --features features/pooled features/map --cpu
@@ -48,6 +50,7 @@ BENCHMARKS = {
     "extract": "extract_features against one tf.data loop over the same model; both start-ups included.",
     "input": "Photos/s and captions/s of our pipelines, a Keras sequence and a tf.data pipeline over the files.",
     "train": "Seconds per epoch, from a stated number of steps, against Keras fit with ResNet50 in the graph.",
+    "cider": "Seconds per epoch of the CIDEr phase beside the cross-entropy phase, and the speed of its rewards.",
     "search": "Captions/s of runs from features: search in the graph against `model.predict` word by word.",
     "serve": "Photos/s and latency of the server, by the number of clients that ask at the same time.",
     "memory": "Peak memory of each command on some photos, and on ten times as many.",
@@ -70,7 +73,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, dest="benchmark", metavar="|".join(BENCHMARKS))
     for name, about in BENCHMARKS.items():
         command = commands.add_parser(name, help=about, description=about, allow_abbrev=False)
-        if name not in ("all", "search", "gpu"):
+        if name not in ("all", "cider", "search", "gpu"):
             command.add_argument("--images", type=Path, required=True, help="folder of original JPEG photos")
         if name in DEFAULT_PHOTOS:
             default = DEFAULT_PHOTOS[name]
@@ -105,11 +108,15 @@ def _input_options(command: argparse.ArgumentParser) -> None:
 
 
 def _train_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--configs", nargs="+", required=True, help="YAML files, as tfcaption.train takes")
-    _add_overrides(command)
+    _add_configs(command)
     command.add_argument("--steps", type=int, default=16, help="of ours per repeat (default: %(default)s)")
     command.add_argument("--naive_steps", type=int, default=3, help="of Keras fit (default: %(default)s)")
     command.add_argument("--profile", type=Path, help="folder for a TensorBoard trace of our steps")
+
+
+def _cider_options(command: argparse.ArgumentParser) -> None:
+    _add_configs(command)
+    command.add_argument("--steps", type=int, default=16, help="of each phase per repeat (default: %(default)s)")
 
 
 def _search_options(command: argparse.ArgumentParser) -> None:
@@ -154,6 +161,11 @@ def _add_data(command: argparse.ArgumentParser, *, required: bool) -> None:
     command.add_argument("--features", type=as_path, nargs="*", default=[], help=about)
 
 
+def _add_configs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--configs", nargs="+", required=True, help="YAML files, as tfcaption.train takes")
+    _add_overrides(command)
+
+
 def _add_overrides(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
 
@@ -164,6 +176,7 @@ ADD_OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "extract": _extract_options,
     "input": _input_options,
     "train": _train_options,
+    "cider": _cider_options,
     "search": _search_options,
     "serve": _serve_options,
     "gpu": _gpu_options,
@@ -181,12 +194,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     with environment(**_visible_gpus(options.get("device"))):
         if name not in JOBS:
             start_tensorflow()
+            from tfcaption.benchmarks.cider import measure_cider
             from tfcaption.benchmarks.gpu import measure_gpu
             from tfcaption.benchmarks.input import measure_input
             from tfcaption.benchmarks.search import measure_search
             from tfcaption.benchmarks.training import measure_train
 
-            measures = {"input": measure_input, "train": measure_train, "search": measure_search, "gpu": measure_gpu}
+            measures = {
+                "input": measure_input,
+                "train": measure_train,
+                "cider": measure_cider,
+                "search": measure_search,
+                "gpu": measure_gpu,
+            }
         rows = measures[name](**options)
     print(benchmark_table(rows))
     if output:

@@ -79,6 +79,24 @@ def test_train_and_search_compare_with_keras_and_write_no_run_directory(sample, 
         assert f"{rows[greedy]['median'] / rows[beam]['median']:.2f} times the time of greedy" in rows[beam]["note"]
 
 
+def test_cider_compares_both_phases_and_rewards_and_refuses_other_objectives(
+    sample_records, small_pooled, trained_run, tmp_path, capsys
+):
+    settings = config(tmp_path / "run", sample_records, 1, small_pooled)
+    save_config(settings, tmp_path / "plain.yaml")
+    command = ["cider", "--configs", str(tmp_path / "plain.yaml"), "--repeats=2", "--steps=6"]
+    assert main(command) == 1
+    assert "plain.yaml: train.objective=cross_entropy; name a config of the CIDEr phase" in capsys.readouterr().err
+    overrides = ["train.objective=cider", f"train.start_from={trained_run}"]
+    assert main([*command, "--set", *overrides, "--json", str(tmp_path / "out.json")]) == 0
+    plain, ours, one_by_one, at_once = json.loads((tmp_path / "out.json").read_text())
+    assert plain["unit"] == ours["unit"] == "s/epoch" and at_once["unit"] == "captions/s"
+    assert ours["reference"] == plain["name"] and at_once["reference"] == one_by_one["name"]
+    assert all(len(row["values"]) == 2 and min(row["values"]) > 0 for row in (plain, ours, one_by_one, at_once))
+    assert re.match(r" \(sampling \d+% of the time, rewards [\d.]+%, the rest is the update; 6 steps of", ours["note"])
+    assert not (tmp_path / "run").exists()
+
+
 def test_search_takes_of_several_features_those_that_a_run_reads(trained_run, small_pooled):
     run = load_run(trained_run)
     assert find_dataset(run, []).stage == find_dataset(run, [small_pooled]).stage == "pooled"

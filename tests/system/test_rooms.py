@@ -66,7 +66,7 @@ NEEDS_TENSORFLOW = {
     "evaluation": {"predictions", "evaluator", "opening", "candidates", "photo_features", "reranker"},
     "serving": {"run_captioner", "exported_captioner", "export"},
     "training": "all but rewards and sweep",
-    "benchmarks": {"input", "training", "search", "baselines", "gpu", "profiling", "costs"},
+    "benchmarks": {"input", "training", "cider", "search", "baselines", "gpu", "profiling", "costs"},
 }
 # beam_jobs: each may import those before it and itself.
 LAYERS = ("errors", "execution", "sources", "pipelines")

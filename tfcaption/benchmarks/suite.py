@@ -84,9 +84,9 @@ class Prepared:
         """Features of the records."""
         return self.folder / stage
 
-    def config(self, variant: str) -> Path:
-        """The config of a variant, `frozen` or `finetuned`."""
-        return self.folder / f"{variant}.yaml"
+    def config(self, name: str) -> Path:
+        """The config of a variant, `frozen` or `finetuned`, or of the CIDEr phase, `cider`."""
+        return self.folder / f"{name}.yaml"
 
     @property
     def run(self) -> Path:
@@ -153,9 +153,14 @@ def prepare(folder: Path, images: Path | None, captions: Path | None, sizes: Siz
     trunk, pooled = prepared.features("trunk"), prepared.features("pooled")
     run_module(*extract, "--output", trunk, "--stage=trunk")
     run_module(*extract, "--features", trunk, "--output", pooled, "--stage=pooled")
-    for variant, features in (("frozen", pooled), ("finetuned", trunk)):
+    cider = {"objective": "cider", "start_from": str(prepared.run)}
+    for name, variant, features, phase in (
+        ("frozen", "frozen", pooled, {}),
+        ("finetuned", "finetuned", trunk, {}),
+        ("cider", "frozen", pooled, cider),
+    ):
         config = {
-            "run": str(prepared.run),
+            "run": str(prepared.folder / "unwritten" if phase else prepared.run),
             "data": {"records": str(prepared.records), "features": str(features)},
             "model": {
                 "variant": variant,
@@ -163,9 +168,9 @@ def prepare(folder: Path, images: Path | None, captions: Path | None, sizes: Siz
                 "gru_units": sizes.units,
                 "dense_units": sizes.units,
             },
-            "train": {"epochs": sizes.epochs, "shown_photos": 0},
+            "train": {"epochs": sizes.epochs, "shown_photos": 0, **phase},
         }
-        save_config(Config.model_validate(config), prepared.config(variant))
+        save_config(Config.model_validate(config), prepared.config(name))
     run_module("tfcaption.train", "--config", prepared.config("frozen"))
     return prepared
 
@@ -184,6 +189,7 @@ def planned(prepared: Prepared, sizes: Sizes) -> dict[str, Sequence[object]]:
             *("--seconds", sizes.seconds),
         ),
         "train": (*images, "--configs", *configs, *steps),
+        "cider": ("--configs", prepared.config("cider"), "--steps", sizes.steps),
         "search": ("--run", prepared.run, "--features", pooled, *searched),
         "serve": (*images, "--model", prepared.run, "--seconds", sizes.seconds),
         "memory": (*images, "--photos", sizes.memory_photos),

@@ -69,7 +69,7 @@ class Trainer:
         objective: SelfCritical | None = None,
     ) -> None:
         self.captioner, self.strategy, self.mode = captioner, strategy, mode
-        self._config, self._stage, self._objective = config, stage, objective
+        self._config, self._stage, self.objective = config, stage, objective
         with strategy.scope():
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
             # Batches taken from the data, including those that only fill up an epoch.
@@ -168,7 +168,7 @@ class Trainer:
         """The next global batch as it is trained on, its tokens and captions; `index` is its place in the step."""
         batch = next(batches)
         self.position.assign_add(1)
-        if self._objective:
+        if self.objective:
             batch = self.strategy.run(self._sample, args=(batch, index))
         return batch, *self._count(batch)
 
@@ -288,9 +288,9 @@ class Trainer:
 
     def _sample(self, batch: Batch, index: tf.Tensor | int) -> Batch:
         """The batch to train on, of captions that the objective samples for this replica's part."""
-        assert self._objective is not None  # `_take` sees to it
+        assert self.objective is not None  # `_take` sees to it
         part = BatchPart(_replica(), self.strategy.num_replicas_in_sync)
-        return self._objective(batch, self._seed(index, 0), dropout_seed=self._seed(index, part.index), part=part)
+        return self.objective(batch, self._seed(index, 0), dropout_seed=self._seed(index, part.index), part=part)
 
     def _seed(self, index: tf.Tensor | int, replica: tf.Tensor | int) -> tf.Tensor:
         """(2,) int32, different in each step, replica and batch of a step (`index`)."""

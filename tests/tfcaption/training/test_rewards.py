@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support.captions import tokens_to_end
-from tfcaption.metrics.bleu import ReferenceNgrams, sentence_bleu
+from tfcaption.benchmarks.cider import rewards_one_by_one
 from tfcaption.metrics.cider import Cider
 from tfcaption.records.vocabulary import END, PAD
 from tfcaption.training.rewards import CaptionRewards
@@ -21,18 +21,6 @@ def drawn(random, shape, longest):
     return np.where(random.random((*shape, 1)) < 0.2, tokens, ended).astype(np.int32)
 
 
-def one_by_one(sampled, references, corpus, bleu_weight):
-    cider = Cider(corpus)
-    rewards = np.zeros(sampled.shape[:2])
-    for photo, captions in enumerate(references):
-        real = [tokens_to_end(tokens) for tokens in captions if tokens.any()]
-        for index, tokens in enumerate(sampled[photo] if real else []):
-            hypothesis = tokens_to_end(tokens)
-            rewards[photo, index] = cider.score(cider.tf_idf(hypothesis), list(map(cider.tf_idf, real)))
-            rewards[photo, index] += bleu_weight * sentence_bleu(hypothesis, ReferenceNgrams.of(real))
-    return rewards
-
-
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("longest", [2, 9])  # captions without any 4-gram, too
 def test_rewards_are_cider_and_weighted_bleu_of_each_caption(seed, longest):
@@ -45,7 +33,7 @@ def test_rewards_are_cider_and_weighted_bleu_of_each_caption(seed, longest):
     sampled[:, 0, : longest + 1] = batch[:, 1]
     sampled[:, 0, longest + 1 :] = PAD
     rewards = CaptionRewards(corpus, bleu_weight=2.0)(sampled, batch)
-    np.testing.assert_allclose(rewards, one_by_one(sampled, batch, corpus, 2.0), atol=1e-12)
+    np.testing.assert_allclose(rewards, rewards_one_by_one(sampled, batch, Cider(corpus), 2.0), atol=1e-12)
     assert rewards.std() > 0.1 and not rewards[4].any()
 
 
