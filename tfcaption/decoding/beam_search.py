@@ -10,6 +10,7 @@ from tfcaption.decoding.constraints import allowed_logits
 from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, length_normalized
 from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.models.ensemble import CaptionModel
+from tfcaption.models.layers import cast_once
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.vocabulary import END, PAD, START
 
@@ -83,12 +84,13 @@ def beam_search(
 
     state = initial_state(photos, beam, options.max_tokens)
     rows = start_rows(memory, decoder_state, is_active(state), packed=packed)
-    final, _ = tf.while_loop(
-        lambda state, _: tf.reduce_any(is_active(state)),
-        advance,
-        (state, rows),
-        maximum_iterations=options.max_tokens,
-    )
+    with cast_once(decoder.parts):
+        final, _ = tf.while_loop(
+            lambda state, _: tf.reduce_any(is_active(state)),
+            advance,
+            (state, rows),
+            maximum_iterations=options.max_tokens,
+        )
     exists = final.log_probs > NEG_INF
     scores = length_normalized(final.log_probs, final.lengths, options.length_alpha)
     return Hypotheses(tf.where(exists[..., None], final.tokens, PAD), tf.where(exists, scores, NEG_INF))

@@ -10,8 +10,11 @@ from tfcaption.decoding.constraints import allowed_logits
 from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, length_normalized
 from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.models.ensemble import CaptionModel
+from tfcaption.models.layers import cast_once
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.vocabulary import END, PAD, START
+
+_BLOCK = 64  # tokens
 
 
 @dataclass(frozen=True)
@@ -128,12 +131,13 @@ def sample(
 
     state = initial_state(photos, options)
     rows = start_rows(memory, decoder_state, ~state.finished, packed=packed)
-    final, _ = tf.while_loop(
-        lambda state, _: ~tf.reduce_all(state.finished),
-        advance,
-        (state, rows),
-        maximum_iterations=options.max_tokens,
-    )
+    with cast_once(decoder.parts):
+        final, _ = tf.while_loop(
+            lambda state, _: ~tf.reduce_all(state.finished),
+            advance,
+            (state, rows),
+            maximum_iterations=options.max_tokens,
+        )
     lengths = tf.math.count_nonzero(final.tokens, 1, dtype=tf.int32)
     scores = length_normalized(final.log_probs, lengths, options.length_alpha)
     return Hypotheses(
@@ -163,9 +167,32 @@ def sample_tokens(allowed: tf.Tensor, uniform: tf.Tensor, top_p: float) -> tf.Te
     Returns:
         (captions,) int32.
     """
-    cumulative = tf.cumsum(tf.nn.softmax(mask_outside_top_p(allowed, top_p)), axis=-1)
-    # Rounding leaves the last sum near 1, not at 1.
-    return tf.searchsorted(cumulative, uniform * cumulative[:, -1:])[:, 0]
+    probabilities = tf.nn.softmax(mask_outside_top_p(allowed, top_p))
+    blocks = -(-allowed.shape[1] // _BLOCK)
+    padded = tf.pad(probabilities, [[0, 0], [0, blocks * _BLOCK - allowed.shape[1]]])
+    by_block = tf.reshape(padded, (-1, blocks, _BLOCK))
+    # First the block, then the token in it: a CPU sums values several times as fast as it lists their partial sums.
+    block, share = _first_reaching(tf.reduce_sum(by_block, 2), uniform)
+    token, _ = _first_reaching(tf.gather(by_block, block, batch_dims=1), share)
+    return block * _BLOCK + token
+
+
+def _first_reaching(values: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where partial sums reach a share of the sum; never a value of 0.
+
+    Args:
+        values: (n, size) float32, not negative, and not all 0.
+        share: (n, 1) float32, more than 0 and at most 1.
+
+    Returns:
+        The first such index (n,) int32, and the share of the value there that the sum needs, (n, 1).
+    """
+    sums = tf.cumsum(values, axis=-1)
+    wanted = share * sums[:, -1:]
+    index = tf.searchsorted(sums, wanted)
+    value = tf.gather(values, index, batch_dims=1)
+    rest = (wanted - tf.gather(sums, index, batch_dims=1)) / value + 1
+    return index[:, 0], tf.clip_by_value(rest, 1e-6, 1.0)  # rounding
 
 
 def mask_outside_top_p(logits: tf.Tensor, top_p: float) -> tf.Tensor:

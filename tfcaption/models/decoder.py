@@ -106,6 +106,11 @@ class Decoder(keras.layers.Layer):
         # Logits, softmax and loss are float32 under every precision policy. `Logits` casts its inputs itself.
         self.logits = Logits(vocabulary_size, dtype="float32", autocast=False, name="logits")
 
+    @property
+    def parts(self) -> "Sequence[Decoder]":
+        """The decoders whose logits are averaged: itself."""
+        return [self]
+
     def take_weights(self, other: "Decoder", words: Pairs) -> None:
         """Take over the weights of a decoder that has other words.
 

@@ -44,17 +44,17 @@ class _EnsembleDecoder:
     """The passes of `Decoder` that a search needs."""
 
     def __init__(self, decoders: Sequence[Decoder]) -> None:
-        self._decoders, self.logits = decoders, decoders[0].logits
+        self.parts, self.logits = decoders, decoders[0].logits
 
     def start(
         self, features: tuple[tf.Tensor, ...], dropout_seed: tf.Tensor | None = None, *, static_shapes: bool = False
     ) -> tuple[Memory, State]:
-        pairs = zip(self._decoders, features, strict=True)
+        pairs = zip(self.parts, features, strict=True)
         started = [decoder.start(each, dropout_seed, static_shapes=static_shapes) for decoder, each in pairs]
         return tuple(memory for memory, _ in started), tuple(state for _, state in started)
 
     def step(self, tokens: tf.Tensor, state: State, memory: Memory, captions: StepCaptions) -> tuple[tf.Tensor, State]:
-        parts = zip(self._decoders, state, memory, strict=True)
+        parts = zip(self.parts, state, memory, strict=True)
         steps = [decoder.step(tokens, own_state, own_memory, captions) for decoder, own_state, own_memory in parts]
         return _mean([logits for logits, _ in steps]), tuple(next_state for _, next_state in steps)
 

@@ -1,4 +1,8 @@
-"""Layers that decoders share: regions and their padding, stateless dropout, ReLU, float32 logits."""
+"""Layers that decoders share: regions and their padding, stateless dropout, activations, float32 logits, weights."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import keras
 import tensorflow as tf
@@ -53,6 +57,43 @@ def relu(values: tf.Tensor) -> tf.Tensor:
     graph and prints two dozen lines of errors.
     """
     return tf.maximum(values, tf.zeros((), values.dtype))
+
+
+@tf.custom_gradient
+def gelu(values: tf.Tensor) -> tuple[tf.Tensor, object]:
+    """x times the normal distribution function at x (Hendrycks & Gimpel 2016, arXiv:1606.08415), computed in float32.
+
+    With its gradient that takes half the time of `tf.nn.gelu`, which on a CPU computes bfloat16 one by one.
+    """
+    wide = tf.cast(values, tf.float32)
+    below = 0.5 + 0.5 * tf.math.erf(wide * math.sqrt(0.5))
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        density = tf.exp(-0.5 * tf.square(wide)) / math.sqrt(2 * math.pi)
+        return upstream * tf.cast(below + wide * density, values.dtype)
+
+    return tf.cast(wide * below, values.dtype), gradient
+
+
+@contextmanager
+def cast_once(layers: Sequence[keras.layers.Layer]) -> Iterator[None]:
+    """Casts weights to the precision in which their layers compute, once, instead of at each step of a loop inside.
+
+    The values are the same. Inside, no weight can be assigned.
+
+    Args:
+        layers: with their parts.
+    """
+    dtypes = {}
+    for part in (part for layer in layers for part in layer._flatten_layers()):  # a layer comes before its own parts
+        for weight in part.variables:
+            if weight._autocast and keras.backend.is_float_dtype(weight.dtype):  # not those of a LayerNormalization
+                dtypes[id(weight)] = weight, part.compute_dtype
+    cast = [(weight, tf.cast(weight.value, dtype)) for weight, dtype in dtypes.values()]
+    with keras.StatelessScope(initialize_variables=False) as scope:
+        for update in cast:
+            scope.add_update(update)
+        yield
 
 
 class Logits(keras.layers.Dense):

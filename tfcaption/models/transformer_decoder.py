@@ -16,7 +16,7 @@ from tfcaption.models.decoder import (
     State,
     StepCaptions,
 )
-from tfcaption.models.layers import MASKED_SCORE, as_regions, dropout, real_regions
+from tfcaption.models.layers import MASKED_SCORE, as_regions, dropout, gelu, real_regions
 from tfcaption.models.token_layout import TokenLayout
 from tfcaption.records.examples import Stage
 
@@ -159,7 +159,7 @@ class DecoderBlock(keras.layers.Layer):
         self.cross_attention_query = dense("cross_attention_query", units)
         self.cross_attention_kv = dense("cross_attention_kv", 2 * units)  # keys, values
         self.cross_attention_output = dense("cross_attention_output", units)
-        self.mlp_up = dense("mlp_up", 4 * units, activation="gelu")
+        self.mlp_up = dense("mlp_up", 4 * units)
         self.mlp_down = dense("mlp_down", units, 4 * units)
         self.built = True
 
@@ -202,7 +202,7 @@ class DecoderBlock(keras.layers.Layer):
         attended = tokens.from_captions(tf.reshape(attended, (captions, time, self.cross_attention_query.units)))
         hidden += self._dropout(self.cross_attention_output(attended), seed, CROSS_ATTENTION_DROPOUT)
 
-        hidden += self._dropout(self._mlp(hidden), seed, MLP_DROPOUT)
+        hidden += self._dropout(self.mlp_down(gelu(self.mlp_up(self.mlp_norm(hidden)))), seed, MLP_DROPOUT)
         return hidden, tf.reshape(attention, (captions, time, regions[0].shape[2]))
 
     def step(
@@ -241,13 +241,12 @@ class DecoderBlock(keras.layers.Layer):
         # All captions of a photo share its regions, which a copy for each of them would cost more than the attention.
         queries = captions.by_photo(self.cross_attention_query(self.cross_attention_norm(hidden)))
         hidden += self.cross_attention_output(captions.from_photo(self._attend(queries, *regions)[0]))
-        return hidden + self._mlp(hidden), (keys, values)
+        # `tf.nn.gelu`, since Grappler fuses it with the product before it.
+        hidden += self.mlp_down(tf.nn.gelu(self.mlp_up(self.mlp_norm(hidden)), approximate=False))
+        return hidden, (keys, values)
 
     def _dropout(self, values: tf.Tensor, seed: tf.Tensor | None, offset: int) -> tf.Tensor:
         return dropout(values, self.rate, seed, self._first_stream + offset)
-
-    def _mlp(self, hidden: tf.Tensor) -> tf.Tensor:
-        return self.mlp_down(self.mlp_up(self.mlp_norm(hidden)))
 
     def _attend(
         self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, mask: tf.Tensor | None = None

@@ -125,3 +125,20 @@ def test_the_parts_of_a_batch_get_the_samples_of_the_whole_batch(model):
     ]
     np.testing.assert_array_equal(np.concatenate(halves), whole)
     assert (halves[0] != halves[1]).any()
+
+
+@pytest.mark.parametrize("words", [5, 64, 300])
+def test_a_share_of_the_probability_chooses_the_word_at_which_the_sum_reaches_it(words):
+    random = np.random.default_rng(words)
+    logits = random.normal(0, 3, (500, words)).astype(np.float32)
+    logits[random.random(logits.shape) < 0.5] = -np.inf
+    logits[:, words // 2] = 0  # one that may come next
+    shares = random.random((500, 1)).astype(np.float32)
+    shares[:20], shares[20:40] = 1e-20, 1 - 2**-24
+    chosen = sampling.sample_tokens(tf.constant(logits), tf.constant(shares), 1.0).numpy()
+    assert chosen.dtype == np.int32 and np.isfinite(logits[np.arange(500), chosen]).all()
+    p = np.exp(logits.astype(np.float64))
+    sums = np.cumsum(p / p.sum(1, keepdims=True), 1)
+    rows = np.arange(500)
+    below = np.where(chosen > 0, sums[rows, chosen - 1], 0)
+    assert (below - 1e-6 <= shares[:, 0]).all() and (shares[:, 0] <= sums[rows, chosen] + 1e-6).all()
