@@ -10,6 +10,7 @@ import apache_beam as beam
 from apache_beam import pvalue
 
 from beam_jobs.execution.finish import rejected
+from beam_jobs.execution.worker import without_collections
 from beam_jobs.pipelines.captioned_photos import Chunk, PhotoWords
 from beam_jobs.sources.assignment import SplitCounts, assign, unassigned
 from beam_jobs.sources.decision import Decision
@@ -29,6 +30,7 @@ class CountSplits(beam.DoFn):
     def __init__(self, data_sets: Sequence[DataSet]) -> None:
         self._data_sets = data_sets
 
+    @without_collections
     def process(self, element: bytes, decisions: Mapping[int, Decision], held_out: HeldOut) -> Iterator[Any]:
         """Assign a split to each photo; only the words of those of the training split count."""
         chunk: Chunk = pickle.loads(element)

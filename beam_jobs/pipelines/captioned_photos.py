@@ -18,6 +18,7 @@ from apache_beam import pvalue
 from beam_jobs.execution.finish import REJECTED, rejected
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import ProgressCounter
+from beam_jobs.execution.worker import without_collections
 from beam_jobs.sources.grouping import MOST_BUCKETS, bucket_of, group_key
 from beam_jobs.sources.items import Caption, Item
 from beam_jobs.sources.joining import Group, JoinContext, JoinedPhoto, JoinFacts, UncaptionedPhoto, UnreadList
@@ -188,6 +189,7 @@ class JoinPhotos(beam.DoFn):
     def __init__(self, data_sets: Sequence[DataSet], tokenizer: str, model: str) -> None:
         self._data_sets, self._tokenizer, self._model = data_sets, tokenizer, model
 
+    @without_collections
     def process(self, element: tuple[int, Iterable[bytes]], read: Mapping[int, ReadFacts]) -> Iterator[Any]:
         """Join the groups of a bucket, and tokenize all their captions in one TensorFlow call."""
         number, batches = element

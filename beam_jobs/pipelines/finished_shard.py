@@ -23,7 +23,7 @@ class FinishedShard(BaseModel):
     model_config = ConfigDict(extra="forbid")
     made_from: str  # see `fingerprint`
     statistics: Statistics  # with one shard
-    digests: dict[str, str]  # photo id -> hash of its file
+    file_digests: dict[str, str]  # photo id -> hash of its file
     rejections: list[Rejection]
 
     @classmethod

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam import pvalue
 from apache_beam.io.filesystems import FileSystems
+from google_crc32c import value as crc32c
 
 from beam_jobs.errors import JobFailed
 from beam_jobs.execution.finish import REJECTED, add_final_step, check_conservation, rejected
@@ -135,7 +137,7 @@ class WriteShard(beam.DoFn):
         yield split, finished.statistics
         yield from map(rejected, finished.rejections)
         compared = defaultdict[int, dict[str, str]](dict)
-        for photo_id, digest in finished.digests.items():
+        for photo_id, digest in finished.file_digests.items():
             compared[int(digest, 16) % (totals.photos // _PHOTOS_PER_COMPARISON + 1)][photo_id] = digest
         for number, digests in compared.items():
             yield pvalue.TaggedOutput(_DIGESTS, (number, pickle.dumps((split, digests))))
@@ -159,7 +161,7 @@ class WriteShard(beam.DoFn):
         progress: ProgressCounter,
         made_from: str,
     ) -> FinishedShard:
-        finished = FinishedShard(made_from=made_from, statistics=Statistics(), digests={}, rejections=[])
+        finished = FinishedShard(made_from=made_from, statistics=Statistics(), file_digests={}, rejections=[])
         index, max_words = vocabulary.index, self._settings.max_words
 
         def serialized() -> Iterator[bytes]:
@@ -172,7 +174,7 @@ class WriteShard(beam.DoFn):
                     encoded = [encode_words(words, index, max_words) for words in tokenized.words]
                     ids, cut = map(list, zip(*encoded, strict=True))
                     finished.statistics.add(ids, cut)
-                    finished.digests[photo.id] = prepared.digest
+                    finished.file_digests[photo.id] = prepared.digest
                     yield encode_record(
                         PhotoRecord(
                             photo_id=photo.id,
@@ -195,7 +197,7 @@ class WriteShard(beam.DoFn):
         except PhotoError as error:
             captions = len(photo.captions)
             return Rejection(kind="photo", id=photo.id, reason=error.reason, detail=error.detail, captions=captions)
-        return _Prepared(jpeg, hashlib.blake2b(data, digest_size=16).hexdigest())
+        return _Prepared(jpeg, _file_digest(data, jpeg))
 
 
 class _Prepared(NamedTuple):
@@ -203,6 +205,19 @@ class _Prepared(NamedTuple):
 
     jpeg: bytes
     digest: str  # of its file
+
+
+def _file_digest(data: bytes, jpeg: bytes) -> str:
+    """A hash of a photo's file, in less time than hashing all of it takes: 3% of what preparing the photo does.
+
+    Identical files become identical JPEGs. Different files that become one JPEG differ in length or in CRC, but for one
+    pair in four billion.
+
+    Args:
+        data: the file's content.
+        jpeg: what it became, usually much smaller.
+    """
+    return hashlib.blake2b(jpeg, digest_size=16, person=struct.pack("<QI", len(data), crc32c(data))).hexdigest()
 
 
 def _in_several_splits(element: tuple[int, Iterable[bytes]]) -> Iterator[dict[str, str]]:

@@ -31,6 +31,7 @@ from beam_jobs.execution.reading import read_if_exists
 from beam_jobs.execution.rejection_files import write_sorted
 from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.shard_writer import write_text
+from beam_jobs.execution.worker import without_collections
 from beam_jobs.pipelines.assigned_photos import COUNTS, SIGHTINGS, CompareDataSets, CountSplits
 from beam_jobs.pipelines.captioned_photos import PHOTOS_PER_CHUNK, Chunk, Merge, add_photo_steps
 from beam_jobs.pipelines.record_shards import BuildContext, TokenizedPhoto, add_shard_steps
@@ -247,6 +248,7 @@ class ChooseShards(beam.DoFn):
         """Begin with nothing."""
         self._photos, self._buffered = defaultdict[str, list[TokenizedPhoto]](list), 0
 
+    @without_collections
     def process(self, element: bytes, decisions: Mapping[int, Decision], plan: Plan) -> Iterator[tuple[str, bytes]]:
         """Choose the shard of each photo by a hash of its id."""
         chunk: Chunk = pickle.loads(element)

@@ -46,7 +46,7 @@ def caption_problem(caption: Any) -> str:
     # JSON may hold numbers, null and lists; of a text with a NUL, TensorFlow reads only what is before it.
     if not isinstance(caption, str) or "\0" in caption:
         return "not text"
-    if not any(character.isalnum() for character in caption):
+    if not any(map(str.isalnum, caption)):
         return "empty caption"
     try:
         caption.encode()

@@ -175,7 +175,8 @@ def _read_captions(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
                     facts.unknown_splits[line.column] = (order, f"{line.where}: {line.column} {line.split!r:.80}")
             if line.location is not None:
                 yield name, FoundPhoto(name, line.location, by_content=True)
-            yield name, Caption(order, name, line._replace(location=None))
+                line = line._replace(location=None)
+            yield name, Caption(order, name, line)
     yield from _reported(listing, own)
     facts.captions += listing.captions_in
     facts.notes = dict.fromkeys(listing.notes, part.number)
@@ -210,14 +211,14 @@ def _normal_name(line: CaptionLine, data_set: DataSet, starts: tuple[str, ...]) 
 
 
 def _read_files(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
-    root, own = part.path, OwnPaths()
+    root, own, below_images = part.path, OwnPaths(), part.path == data_set.images
     output = None if data_set.output is None else own(as_path(data_set.output) / "x").removesuffix("x")
     for path, problem in entries_below(root):
         own_path = own(path)
         if not (output and own_path.startswith(output)):
-            below = path_below(root, path)
-            hidden = is_hidden(path.relative_to(root))
-            yield below, FoundFile(below, str(path), own_path, problem, root == data_set.images, hidden)
+            relative = path.relative_to(root)
+            below = relative.as_posix().replace("\\", "/")
+            yield below, FoundFile(below, str(path), own_path, problem, below_images, is_hidden(relative))
 
 
 def _read_members(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:

@@ -3,13 +3,16 @@
 import dataclasses
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from beam_jobs.execution.reading import read_shard
 from beam_jobs.pipelines.record_shards import TokenizedPhoto, WriteShard
 from beam_jobs.sources.base import CaptionedPhoto, Location
 from tfcaption.records.dataset_info import RecordSettings
+from tfcaption.records.examples import photo_of
 from tfcaption.records.sharding import order_key
 from tfcaption.records.statistics import Totals, VocabularyCounts
 from tfcaption.records.vocabulary import SPECIAL_TOKENS
@@ -98,6 +101,19 @@ def test_a_shard_is_written_again_where_the_file_beside_it_cannot_be_read(broken
     sidecar.write_bytes(broken)
     second, other_inode = write(output, photos)
     assert second == first and other_inode != inode
+
+
+@pytest.mark.parametrize(("end", "identical"), [(b"a", True), (b"b", False), (b"", False), (b"aa", False)])
+def test_files_that_become_one_jpeg_have_one_digest_only_where_they_are_identical(end, identical, output, photos):
+    paths = [photo.photo.location.path for photo in photos[:2]]
+    content = Path(paths[0]).read_bytes()
+    for path, behind in zip(paths, (b"a", end), strict=True):
+        Path(path).write_bytes(content + behind)
+    _, (_, (_, compared)) = write(output, photos[:2])[0]
+    digest_of = pickle.loads(compared)[1]
+    assert (digest_of["0.jpg"] == digest_of["1.jpg"]) == identical
+    first, second = map(photo_of, read_shard(str(output), NAME))
+    assert first[1] == second[1]
 
 
 def test_a_photo_that_was_repaired_after_it_was_rejected_joins_its_shard(output, photos):
