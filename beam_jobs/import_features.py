@@ -86,10 +86,11 @@ def import_features(arguments: argparse.Namespace, flags: Sequence[str]) -> Feat
     import_beam()
     from beam_jobs.execution.options import beam_options
     from beam_jobs.pipelines import imported_features
+    from beam_jobs.sources.feature_files import ImportRequest
     from beam_jobs.sources.feature_tables import FeatureColumns
 
     options = beam_options(flags, output=arguments.output)
-    request = imported_features.ImportRequest(
+    request = ImportRequest(
         records=arguments.records,
         source=arguments.input,
         key=arguments.key,

@@ -41,9 +41,9 @@ class OutputKind:
         return {self.description, self.partial, *self.others} - {""}
 
 
-PLAN_FILE = "plan.incomplete.json"  # what is known of the records before any photo is read, while a job runs
+PLAN_FILE = "plan.incomplete.json"  # what a job found out before it reads any photo or features, while it runs
 RECORDS = OutputKind("records", DATASET_FILE, others=(REJECTED_FILE, VOCABULARY_FILE, MODEL_FILE, PLAN_FILE))
-FEATURES = OutputKind("features", FEATURES_FILE, PARTIAL_FEATURES_FILE, others=(REJECTED_FILE,))
+FEATURES = OutputKind("features", FEATURES_FILE, PARTIAL_FEATURES_FILE, others=(REJECTED_FILE, PLAN_FILE))
 CAPTIONS = OutputKind("captions", CAPTIONS_FILE, "captions.incomplete.json", others=(REJECTED_FILE,))
 
 

@@ -19,8 +19,9 @@ from beam_jobs.execution.finish import REJECTED, rejected
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import ProgressCounter
 from beam_jobs.execution.worker import without_collections
+from beam_jobs.pipelines.buckets import Batches, items_of
 from beam_jobs.sources.grouping import MOST_BUCKETS, bucket_of, group_key
-from beam_jobs.sources.items import Caption, Item
+from beam_jobs.sources.items import Caption
 from beam_jobs.sources.joining import Group, JoinContext, JoinedPhoto, JoinFacts, UncaptionedPhoto, UnreadList
 from beam_jobs.sources.parts import Part, ReadFacts, is_span_of_lines, lines_before, read_part
 from beam_jobs.sources.reader import DataSet
@@ -29,8 +30,6 @@ from tfcaption.preprocessing.plain_words import plain_words
 from tfcaption.records.dataset_info import Rejection
 from tfcaption.records.vocabulary import WORDS, load_tokenizer_model
 
-ITEMS_PER_BATCH = 2_000  # that travel together, since each element of a pipeline has its cost
-BUFFERED_ITEMS = 50_000  # of all buckets, at most
 PHOTOS_PER_CHUNK = 1_000
 _FACTS = "facts"
 
@@ -151,11 +150,10 @@ class ReadPart(beam.DoFn):
         if part.number in lines_before:
             part = part._replace(span=part.span._replace(lines_before=lines_before[part.number]))
         data_set, first_bucket = self._data_sets[part.data_set], part.data_set * MOST_BUCKETS
-        batches: dict[int, list[tuple[str, Item]]] = defaultdict(list)
-        buffered = captions = 0
+        batches, captions = Batches(), 0
         progress = ProgressCounter.of_captions(data_set.output or "", str(part.number))
         if part.first:
-            batches[first_bucket] = []  # there is one bucket at least
+            yield first_bucket, pickle.dumps([])  # there is one bucket at least
         for found in read_part(part, data_set):
             if isinstance(found, Rejection):
                 yield rejected(data_set.own(found))
@@ -168,19 +166,9 @@ class ReadPart(beam.DoFn):
                     if not captions % 1_000:
                         progress.add()
                 key = group_key(name)
-                bucket = first_bucket + bucket_of(key, data_set.buckets)
-                batch = batches[bucket]
-                batch.append((key, item))
-                buffered += 1
-                if len(batch) >= ITEMS_PER_BATCH:
-                    buffered -= len(batch)
-                    yield bucket, pickle.dumps(batches.pop(bucket))
-                elif buffered >= BUFFERED_ITEMS:
-                    yield from ((bucket, pickle.dumps(batch)) for bucket, batch in batches.items())
-                    batches.clear()
-                    buffered = 0
+                yield from batches.add(first_bucket + bucket_of(key, data_set.buckets), (key, item))
         progress.close()
-        yield from ((bucket, pickle.dumps(batch)) for bucket, batch in batches.items())
+        yield from batches.rest()
 
 
 class JoinPhotos(beam.DoFn):
@@ -196,9 +184,8 @@ class JoinPhotos(beam.DoFn):
         index, bucket = divmod(number, MOST_BUCKETS)
         data_set = self._data_sets[index]
         groups: dict[str, Group] = defaultdict(Group)
-        for batch in batches:
-            for key, item in pickle.loads(batch):
-                groups[key].add(item)
+        for key, item in items_of(batches):
+            groups[key].add(item)
         context, facts = JoinContext.of(data_set, read[index]), JoinFacts()
         photos: list[JoinedPhoto] = []
         others: list[UncaptionedPhoto | UnreadList] = []

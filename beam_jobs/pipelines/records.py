@@ -5,7 +5,6 @@ process that starts the job only finds the files of the captions: workers read c
 whatever the splits of all photos depend on is added up in little memory (`sources/decision.py`).
 """
 
-import json
 import pickle
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,15 +21,15 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_jobs.errors import JobFailed, SourceError
+from beam_jobs.execution.announcement import announce, announced
 from beam_jobs.execution.counting import Some
 from beam_jobs.execution.finish import REJECTED
-from beam_jobs.execution.output_folder import PLAN_FILE, RECORDS, remove_file, remove_previous
+from beam_jobs.execution.output_folder import RECORDS, remove_previous
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import announce_total
 from beam_jobs.execution.reading import read_if_exists
 from beam_jobs.execution.rejection_files import write_sorted
 from beam_jobs.execution.runner import run_pipeline
-from beam_jobs.execution.shard_writer import write_text
 from beam_jobs.execution.worker import without_collections
 from beam_jobs.pipelines.assigned_photos import COUNTS, SIGHTINGS, CompareDataSets, CountSplits
 from beam_jobs.pipelines.captioned_photos import PHOTOS_PER_CHUNK, Chunk, Merge, add_photo_steps
@@ -95,41 +94,17 @@ def run(job: RecordsJob, parts: Sequence[Part], options: PipelineOptions) -> Dat
         UsageError: the shards would be too large.
         JobFailed: too much was rejected, or records were lost.
     """
-    remove_file(job.output, PLAN_FILE)
     pipeline = beam.Pipeline(options=options)
     add_steps(pipeline, job, parts)
-    announcement = Announcement(job.output)
     try:
-        finished = run_pipeline(
-            *(pipeline, job.output),
-            total=None,
-            unit="photos",
-            label="writing records",
-            now_and_then=announcement.show,
-        )
+        with announced(job.output) as show:
+            finished = run_pipeline(
+                pipeline, job.output, total=None, unit="photos", label="writing records", now_and_then=show
+            )
     finally:
-        announcement.show()
         with suppress(OSError):  # what stopped the job may be that nothing can be written
-            remove_file(job.output, PLAN_FILE)
             remove_unpacked(job.output)
     return load_dataset_info(as_path(job.output)) if finished else None
-
-
-class Announcement:
-    """What workers found out about a data set, for the user.
-
-    Args:
-        output: the job's output folder.
-    """
-
-    def __init__(self, output: str) -> None:
-        self._output, self._shown = output, False
-
-    def show(self) -> None:
-        """Print it once, as soon as it is known."""
-        if not self._shown and (content := read_if_exists(self._output, PLAN_FILE)):
-            self._shown = True
-            print("\n".join(json.loads(content)), flush=True)
 
 
 def add_steps(pipeline: beam.Pipeline, job: RecordsJob, parts: Sequence[Part]) -> None:
@@ -207,7 +182,7 @@ def _plan(
         for each in overlaps:
             overlap.add(each)
     plan = make_plan(facts, overlap, allow_overlap=job.allow_overlap)
-    write_text(job.output, PLAN_FILE, json.dumps(plan.lines))
+    announce(job.output, plan.lines)
     announce_total(job.output, plan.photos.total())
     keeps_records = read_if_exists(job.output, RECORDS.description) is not None
     file = "" if keeps_records else FileSystems.join(job.output, REJECTED_FILE)

@@ -28,6 +28,9 @@ from tfcaption.runs.about import read_about
 from tfcaption.runs.directory import load_run
 
 CHANNELS, MOST = 8, 5
+BYTES_OF_EARLIER_VERSIONS = (
+    "ae237e93f0a30cd49a76ea64cbbbce8f57f6c8ea80e7ba98aea7c629aebf5215"  # sha256 of names and content
+)
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +190,41 @@ def test_photos_are_found_by_folders_endings_and_numbers_of_coco(tmp_path):
         photo: np.frombuffer(values, np.float16)[0] for photo, values in all_features(tmp_path / "features").items()
     }
     assert found == dict(zip(ids, (1, 2, 3, 4), strict=True))
+
+
+def test_however_features_are_stored_and_named_they_have_the_bytes_of_earlier_versions(tmp_path):
+    ids = {"a.jpg": [], "B.PNG": [], "deep/c.jpg": [], "COCO_val2014_000000000042.jpg": ["42"], "d 1.jpg": ["5", "6"]}
+    by_name = [photo.rpartition(".")[0] for photo in ids]
+    values = {
+        photo: np.arange(1, 2 * number + 1, dtype=np.float32).reshape(number, 2) for number, photo in enumerate(ids, 1)
+    }
+    splits = {"train": [*ids][:3], "dev": [*ids][3:4], "test": [*ids][4:]}
+    photos = {split: {photo: ([f"of {photo}"], ids[photo]) for photo in names} for split, names in splits.items()}
+    records = write_plain_records(tmp_path / "records", photos)
+    folders = {
+        "flat": [name.rpartition("/")[2] for name in by_name],
+        "nested": [f"x/{name.lower()}" for name in by_name],
+        "numbers": ["a", "b", "c", "42", "y/6"],
+    }
+    for kind, names in folders.items():
+        for name, array in zip(names, values.values(), strict=True):
+            (tmp_path / kind / name).parent.mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / kind / f"{name}.npy", array)
+    (tmp_path / "archives").mkdir()
+    for name, array in zip(folders["flat"], values.values(), strict=True):
+        np.savez(tmp_path / "archives" / f"{name}.npz", boxes=np.ones((4, 4)), of_model=array)
+    (tmp_path / "tables").mkdir()
+    for number, names in enumerate((["a", "42", "stranger"], ["deep/c.jpg", "6", "b"])):
+        named = dict(zip(folders["numbers"], values.values(), strict=True))
+        named |= {"deep/c.jpg": named["c"], "6": named["y/6"], "stranger": named["a"]}
+        table = {"id": names, "vector": [named[name].tolist() for name in names]}
+        pq.write_table(pa.table(table), tmp_path / "tables" / f"{number}.parquet")
+    flags = {"archives": ["--key", "of_model"], "tables": ["--columns", "features=vector"]}
+    for kind in (*folders, "archives", "tables"):
+        output = tmp_path / f"of_{kind}"
+        assert job(records, tmp_path / kind, output, "--name", "a detector", *flags.get(kind, [])) == 0
+        content = b"".join(name.encode() + data for name, data in sorted(tree_bytes(output).items()))
+        assert hashlib.sha256(content).hexdigest() == BYTES_OF_EARLIER_VERSIONS, kind
 
 
 @pytest.mark.parametrize(
