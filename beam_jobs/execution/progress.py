@@ -16,7 +16,7 @@ from tfcaption.runtime.progress import Progress
 KEPT_SHARDS = Metrics.counter("tfcaption", "kept_shards")  # shards of an earlier run, which a job does not write again
 _FOLDER = ".progress"
 _TOTAL = "total"
-_READING = "reading"  # folder of the counters of entries of captions, a byte for each thousand
+_READING = "reading"  # folder of the counters of entries, a byte for each thousand
 _SECONDS_BETWEEN_UPDATES = 0.5
 
 
@@ -35,8 +35,8 @@ class ProgressCounter:
         self._stream = path.open("wb", buffering=0) if path.parent.is_dir() else None
 
     @classmethod
-    def of_captions(cls, output: str, name: str) -> "ProgressCounter":
-        """A counter of entries of captions (lines, rows) that are read, in thousands."""
+    def of_entries(cls, output: str, name: str) -> "ProgressCounter":
+        """A counter of entries (lines, rows) that are read before the first item is done, in thousands."""
         return cls(output, f"{_READING}/{name}")
 
     def add(self, items: int = 1) -> None:
@@ -59,18 +59,25 @@ def announce_total(output: str, total: int) -> None:
 
 @contextmanager
 def progress_shown(
-    output: str, *, total: int | None, unit: str, label: str, now_and_then: Callable[[], None] = lambda: None
+    output: str,
+    *,
+    total: int | None,
+    unit: str,
+    label: str,
+    reading: str = "reading captions",
+    now_and_then: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Show what all `ProgressCounter`s of an output folder have counted, until the block ends.
 
     Until the first item is counted, it says that workers start: they import Beam, some also TensorFlow. Then it shows
-    how many entries of captions were read, if `ProgressCounter.of_captions` counts some.
+    how many entries were read, if `ProgressCounter.of_entries` counts some.
 
     Args:
         output: the job's output folder; on another filesystem nothing is shown.
         total: items of the job; None: a worker announces it before the first item is done.
         unit: name of the items, plural.
         label: what is being done.
+        reading: what is being done when entries are read.
         now_and_then: is called until the first item is done.
     """
     if not is_local(output):
@@ -84,13 +91,11 @@ def progress_shown(
         print(f"{label}: starting workers", file=sys.stderr, flush=True)
         since = time.monotonic()
         with ExitStack() as stack:
-            reading: Progress | None = None
+            entries: Progress | None = None
             while not _items_done(folder) and not ended.wait(_SECONDS_BETWEEN_UPDATES):
-                if captions := 1_000 * _items_done(folder / _READING):
-                    reading = reading or stack.enter_context(
-                        Progress(None, unit="entries", label="reading captions", since=since)
-                    )
-                    reading.update(captions)
+                if count := 1_000 * _items_done(folder / _READING):
+                    entries = entries or stack.enter_context(Progress(None, unit="entries", label=reading, since=since))
+                    entries.update(count)
                 now_and_then()
                 since = time.monotonic()
         if (known := total if total is not None else _announced(folder)) is None:

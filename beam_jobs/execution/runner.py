@@ -51,6 +51,7 @@ def run_pipeline(
     total: int | None,
     unit: str,
     label: str,
+    reading: str = "reading captions",
     now_and_then: Callable[[], None] = lambda: None,
 ) -> bool:
     """Run a pipeline to its end, and say how many shards of an earlier run it kept.
@@ -61,6 +62,7 @@ def run_pipeline(
         total: items of the job; None: see `progress_shown`.
         unit: name of the items, plural.
         label: what is being done, for the progress.
+        reading: see `progress_shown`.
         now_and_then: see `progress_shown`.
 
     Returns:
@@ -72,7 +74,9 @@ def run_pipeline(
         TfcaptionError: others that a step raised.
     """
     try:
-        return _run(pipeline, output, total=total, unit=unit, label=label, now_and_then=now_and_then)
+        return _run(
+            *(pipeline, output), total=total, unit=unit, label=label, reading=reading, now_and_then=now_and_then
+        )
     except (JobFailed, SourceError, UsageError):
         remove_rejection_files(output)
         raise

@@ -151,7 +151,7 @@ class ReadPart(beam.DoFn):
             part = part._replace(span=part.span._replace(lines_before=lines_before[part.number]))
         data_set, first_bucket = self._data_sets[part.data_set], part.data_set * MOST_BUCKETS
         batches, captions = Batches(), 0
-        progress = ProgressCounter.of_captions(data_set.output or "", str(part.number))
+        progress = ProgressCounter.of_entries(data_set.output or "", str(part.number))
         if part.first:
             yield first_bucket, pickle.dumps([])  # there is one bucket at least
         for found in read_part(part, data_set):

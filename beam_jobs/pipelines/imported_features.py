@@ -105,6 +105,7 @@ def run(
             total=_photos(info),
             unit="photos",
             label="importing features",
+            reading="reading tables",
             now_and_then=show,
         )
     if not finished:
@@ -134,9 +135,10 @@ def add_steps(pipeline: beam.Pipeline, info: DatasetInfo, request: ImportRequest
         request: the features, and the records.
         output: folder for the features.
     """
-    shards = [shard.name for split in info.splits.values() for shard in split.shards]
-    matched = add_matching_steps(pipeline, request, shards, _photos(info))
-    plan = pvalue.AsSingleton(matched.facts | "Plan" >> beam.Map(_plan, info=info, request=request, output=output))
+    shards, photos = [shard.name for split in info.splits.values() for shard in split.shards], _photos(info)
+    matched = add_matching_steps(pipeline, request, shards, photos)
+    planned = matched.facts | "Plan" >> beam.Map(_plan, request, photos, _settings(info), output)
+    plan = pvalue.AsSingleton(planned)
     copied = matched.rows | "ToTables" >> beam.GroupByKey() | "CopyRows" >> beam.ParDo(CopyRows(request, output), plan)
     written = (
         [matched.located, copied]
@@ -166,13 +168,20 @@ def _photos(info: DatasetInfo) -> int:
     return sum(split.photos for split in info.splits.values())
 
 
-def _plan(facts: MatchFacts, *, info: DatasetInfo, request: ImportRequest, output: str) -> MatchFacts:
-    """Check that each photo has features, tell the user which features no photo has, and make room.
+def _plan(facts: MatchFacts, request: ImportRequest, photos: int, settings: FeatureSettings, output: str) -> MatchFacts:
+    """Check that each photo has features, make room in the output folder, and tell which features no photo has.
+
+    Args:
+        facts: of all photos.
+        request: the features, and the records.
+        photos: of the records.
+        settings: of the features, before they are read.
+        output: the folder, where a runner may try this step again.
 
     Raises:
         SourceError: a photo has no features, or more than one; the output folder stays as it is.
     """
-    where, photos = f"--input {request.source}", _photos(info)
+    where = f"--input {request.source}"
     ambiguous, missing, unused = facts.ambiguous, facts.missing, facts.unused
     if ambiguous:
         photo, found = ambiguous.first[0]
@@ -187,7 +196,7 @@ def _plan(facts: MatchFacts, *, info: DatasetInfo, request: ImportRequest, outpu
             f"({missing.names()}); add them, or build records without these photos"
         )
     remove_previous(output, FEATURES, running=True)
-    write_text(output, FEATURES.partial, _settings(info).model_dump_json(indent=1) + "\n")
+    write_text(output, FEATURES.partial, settings.model_dump_json(indent=1) + "\n")
     if unused:
         announce(
             output,
@@ -221,10 +230,13 @@ class CopyRows(beam.DoFn):
         """Copy the rows, as they will be stored, into a file of the table."""
         table = os.fsdecode(element[0])
         photo_of = {name: (photo, shard) for name, photo, shard in items_of(element[1])}
-        name = f"{_COPIED_ROWS}-{hashlib.sha256(element[0]).hexdigest()[:16]}"
+        digest = hashlib.sha256(element[0]).hexdigest()[:16]
+        name, progress = f"{_COPIED_ROWS}-{digest}", ProgressCounter.of_entries(self._output, digest)
         batches, offset = Batches(), 0
         with atomic_file(self._output, name) as stream:
-            for row, features in read_rows(as_path(table), self._columns, photo_of):
+            for number, (row, features) in enumerate(read_rows(as_path(table), self._columns, photo_of), 1):
+                if not number % 1_000:
+                    progress.add()
                 photo, shard = photo_of[row]
                 found: FeatureLocation | Rejection
                 if isinstance(features, FeatureError):
@@ -235,6 +247,7 @@ class CopyRows(beam.DoFn):
                     found = FeatureLocation(FileSystems.join(self._output, name), offset, features.shape)
                     offset += features.nbytes
                 yield from batches.add(shard, (photo, found))
+        progress.close()
         yield from batches.rest()
 
 

@@ -61,7 +61,7 @@ def test_captions_that_are_read_are_counted_until_the_first_photo_is_done(tmp_pa
     monkeypatch.setattr(runtime_progress, "time", time)
     monkeypatch.setattr(progress, "threading", SimpleNamespace(Event=lambda: clock, Thread=threading.Thread))
     with progress_shown(str(tmp_path), total=1, unit="photos", label="writing records"):
-        readers = [ProgressCounter.of_captions(str(tmp_path), name) for name in "ab"]
+        readers = [ProgressCounter.of_entries(str(tmp_path), name) for name in "ab"]
         for second in range(12):
             assert clock.waiting.acquire(timeout=60)
             readers[second % 2].add(2)  # thousands

@@ -29,7 +29,8 @@ PHOTOS = st.dictionaries(
     max_size=6,
 )
 NAMES = st.tuples(st.sampled_from(["", "", "", "./", "../", "/", "z\\"]), FOLDERS, STEMS, ENDINGS).map("".join)
-ROWS = st.lists(st.tuples(NAMES, st.sampled_from(["t/1", "t/2", "t 3"]), st.integers(0, 3)), max_size=8, unique_by=lambda row: row[1:])
+PATHS = st.sampled_from(["t/1", "t/2", "t 3"])
+ROWS = st.lists(st.tuples(NAMES, PATHS, st.integers(0, 3)), max_size=8, unique_by=lambda row: row[1:])
 
 
 def at_once(photos, names):
