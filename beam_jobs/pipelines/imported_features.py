@@ -29,7 +29,7 @@ from beam_jobs.execution.output_folder import (
     remove_previous,
 )
 from beam_jobs.execution.paths import as_path, open_file
-from beam_jobs.execution.progress import ProgressCounter
+from beam_jobs.execution.progress import ProgressCounter, announce_total
 from beam_jobs.execution.reading import read_shard
 from beam_jobs.execution.rejection_files import RejectionFile, RejectionFiles, line_in_file, merge_rejections
 from beam_jobs.execution.rejections import named_reasons
@@ -102,7 +102,7 @@ def run(
     with announced(output) as show:
         finished = run_pipeline(
             *(pipeline, output),
-            total=_photos(info),
+            total=None,
             unit="photos",
             label="importing features",
             reading="reading tables",
@@ -197,6 +197,7 @@ def _plan(facts: MatchFacts, request: ImportRequest, photos: int, settings: Feat
         )
     remove_previous(output, FEATURES, running=True)
     write_text(output, FEATURES.partial, settings.model_dump_json(indent=1) + "\n")
+    announce_total(output, photos)
     if unused:
         announce(
             output,

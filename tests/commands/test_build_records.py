@@ -12,7 +12,7 @@ from PIL import Image
 
 from beam_jobs.build_records import main, summary
 from beam_jobs.execution.rejections import rejections_allowed
-from beam_jobs.pipelines import captioned_photos, record_shards, records
+from beam_jobs.pipelines import buckets, captioned_photos, record_shards, records
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.photos import encoded, heif, picture
 from tests.support.records import build, damage, read_all
@@ -327,6 +327,8 @@ def test_a_shard_too_large_to_sort_in_memory_is_refused(source, tmp_path, capsys
 
 
 def test_batches_of_any_size_give_the_same_bytes(sample, sample_records, tmp_path, monkeypatch):
+    monkeypatch.setattr(buckets, "ITEMS_PER_BATCH", 3)
+    monkeypatch.setattr(buckets, "BUFFERED_ITEMS", 20)
     monkeypatch.setattr(captioned_photos, "PHOTOS_PER_CHUNK", 7)
     monkeypatch.setattr(records, "PHOTOS_PER_CHUNK", 2)
     monkeypatch.setattr(records, "_BUFFERED_CAPTIONS", 50)

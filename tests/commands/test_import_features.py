@@ -11,6 +11,7 @@ import pytest
 
 from beam_jobs import extract_features
 from beam_jobs.import_features import main
+from beam_jobs.pipelines import buckets
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.features import all_features
 from tests.support.records import read_all, write_plain_records
@@ -192,7 +193,9 @@ def test_photos_are_found_by_folders_endings_and_numbers_of_coco(tmp_path):
     assert found == dict(zip(ids, (1, 2, 3, 4), strict=True))
 
 
-def test_however_features_are_stored_and_named_they_have_the_bytes_of_earlier_versions(tmp_path):
+def test_however_features_are_stored_and_named_they_have_the_bytes_of_earlier_versions(tmp_path, monkeypatch):
+    monkeypatch.setattr(buckets, "ITEMS_PER_BATCH", 2)
+    monkeypatch.setattr(buckets, "BUFFERED_ITEMS", 3)
     ids = {"a.jpg": [], "B.PNG": [], "deep/c.jpg": [], "COCO_val2014_000000000042.jpg": ["42"], "d 1.jpg": ["5", "6"]}
     by_name = [photo.rpartition(".")[0] for photo in ids]
     values = {
