@@ -36,12 +36,12 @@ def new_hosts(count: int) -> Iterator[tuple[Host, ...]]:
         raise Unavailable("needs root, and ip of the package iproute2, to make network namespaces")
     bridge = f"tfc{os.getpid()}"
     others = [Host(f"{_NETWORK}.{number}", f"{bridge}-{number}") for number in range(2, 2 + count)]
+    links = [f"{bridge}.{number}" for number in range(count)]
     try:
         _ip("link", "add", bridge, "type", "bridge")
         _ip("address", "add", f"{_NETWORK}.1/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
-        for number, host in enumerate(others):
-            outside = f"{bridge}.{number}"
+        for outside, host in zip(links, others, strict=True):
             _ip("netns", "add", host.namespace)
             _ip("link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", host.namespace)
             _ip("link", "set", outside, "master", bridge, "up")
@@ -50,9 +50,11 @@ def new_hosts(count: int) -> Iterator[tuple[Host, ...]]:
             _ip("-n", host.namespace, "link", "set", "lo", "up")
         yield (Host(f"{_NETWORK}.1"), *others)
     finally:
+        # First the links: a namespace goes some time after its name, and would keep theirs.
+        for link in (*links, bridge):
+            subprocess.run(["ip", "link", "delete", link], capture_output=True)
         for host in others:
             subprocess.run(["ip", "netns", "delete", host.namespace], capture_output=True)
-        subprocess.run(["ip", "link", "delete", bridge], capture_output=True)
 
 
 def _ip(*arguments: str) -> None:

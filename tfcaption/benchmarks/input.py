@@ -48,8 +48,9 @@ def measure_input(*, images: Path, records: Path, features: Sequence[Path], repe
     reference = candidates[0][0].name
     for dataset in datasets:
         unit = "captions" if dataset.stage == "pooled" else "photos"
+        views = f" in {dataset.views('train')} views" if dataset.views("train") > 1 else ""
         for cache in (False, True):
-            name = f"tfcaption from {dataset.stage}, {'in memory' if cache else 'streamed'}"
+            name = f"tfcaption from {dataset.stage}{views}, {'in memory' if cache else 'streamed'}"
             candidates.append((Row(name, f"{unit}/s", reference), _batch_sizes(dataset, cache, unit)))
     for _, sizes in candidates:
         for _ in range(WARM_UP_BATCHES):

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -129,6 +130,8 @@ def explain_lost_hosts(host: Host) -> Iterator[None]:
         yield
     except tf.errors.OpError as error:
         if host.count > 1 and (isinstance(error, _LOST) or "Collective ops is aborted" in str(error)):
+            # TensorFlow leaves a pool of threads open, which complains when it is collected at the end of the process.
+            traceback.clear_frames(error.__traceback__)
             raise HostLost(
                 "another host has ended or cannot be reached (its own output says why); the last checkpoint is kept: "
                 f"run the same command on all {host.count} hosts to resume"
