@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tfcaption.benchmarks.harness import BenchmarkError, Row, described_rows, read_rows, run_module, scratch_folder
@@ -210,7 +210,10 @@ def measure(name: str, arguments: Sequence[object], folder: Path) -> Measured:
     rows, failure = [], ""
     try:
         run_module(BENCHMARK, name, *arguments, "--json", file)
-        rows = read_rows(file)
+        rows = [
+            replace(row, **{name: getattr(row, name).replace(f"{folder}/", "") for name in ("name", "reference")})
+            for row in read_rows(file)
+        ]
     except BenchmarkError as error:
         failure = str(error)
     return Measured(name, f"python -m {BENCHMARK} {shown}", round(time.monotonic() - start, 1), rows, failure)
