@@ -24,7 +24,8 @@ def machine_table(results: dict[str, Any]) -> str:
     if results["quick"]:
         lines += ["", "With `--quick`, so that the figures say nothing of the machine."]
     for benchmark in results["benchmarks"]:
-        lines += ["", f"`{benchmark['command']}` ({benchmark['seconds']:,.0f} s)", ""]
+        arguments = benchmark["command"].removeprefix("python -m tfcaption.benchmark ")
+        lines += ["", f"`{arguments}` ({benchmark['seconds']:,.0f} s)", ""]
         if benchmark["failure"]:
             lines.append(f"Failed: {benchmark['failure']}")
             continue
