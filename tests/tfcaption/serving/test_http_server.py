@@ -396,11 +396,21 @@ def test_requests_photos_and_errors_are_counted(port, photos):
 LINE = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z 127.0.0.1 (\S+) (\S+) (\d+) (\d+) bytes (\d+) photos \d+ ms")
 
 
+def await_lines(caplog, count):
+    """A request is logged by its thread, after its answer was sent."""
+    start = time.monotonic()
+    while len(caplog.records) < count and time.monotonic() - start < 10:
+        time.sleep(0.01)
+
+
 def test_each_request_is_a_line_of_the_access_log_that_no_client_can_forge(port, photos, caplog):
     with caplog.at_level("INFO", logger="tfcaption.access"):
         _, _, content = ask(port, "POST", "/v1/captions?nbest=1", photos[0])
+        await_lines(caplog, 1)
         captions(port, bytes(200_000))
+        await_lines(caplog, 2)
         ask(port, "GET", "/none%0A2026-01-01T00:00:00Z%20forged")
+        await_lines(caplog, 3)
     lines = [LINE.fullmatch(record.getMessage()).groups() for record in caplog.records]
     assert lines[0] == ("POST", "/v1/captions?nbest=1", "200", str(len(content)), "1")
     assert lines[1][:3] == ("POST", "/v1/captions", "413")
