@@ -87,7 +87,7 @@ def test_weights_choose_the_captions_of_another_split_by_the_features_alone(rera
 @pytest.mark.slow
 def test_the_command_reranks_an_ensemble_and_then_another_split(reranked, runs, tmp_path, capsys):
     both, on_test = tmp_path / "both", tmp_path / "test"
-    assert main([*runs, "--ensemble", str(both), "--rerank", "--beam", "2"]) == 0
+    assert main([*runs, "--ensemble", str(both), "--rerank", "--beam", "5"]) == 0
     assert read(both / "reranked")[1] == read(reranked)[1]
     for line, before in zip(read(both / "reranked")[1], read(both)[1], strict=True):
         assert {each["caption"] for each in before["nbest"]} <= {each["caption"] for each in line["nbest"]}
