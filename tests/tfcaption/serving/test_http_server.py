@@ -493,7 +493,7 @@ def test_a_browser_runs_the_page_below_a_prefix(browser, export, tmp_path, below
     finally:
         server.shutdown()
         thread.join()
-    assert "TIFF, AVIF, up to 0.1 MB</small>" in done.stdout, done.stderr  # what /healthz said
+    assert "TIFF, AVIF, up to 0.1 MB each</small>" in done.stdout, done.stderr  # what /healthz said
 
 
 @contextlib.contextmanager
