@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NotRequired, TypedDict, Unpack
 
 from apache_beam.metrics import Metrics
 
@@ -18,6 +19,16 @@ _FOLDER = ".progress"
 _TOTAL = "total"
 _READING = "reading"  # folder of the counters of entries, a byte for each thousand
 _SECONDS_BETWEEN_UPDATES = 0.5
+
+
+class ShownProgress(TypedDict):
+    """What `progress_shown` is told about a job."""
+
+    total: int | None  # items of the job; None: a worker announces it before the first item is done
+    unit: str  # name of the items, plural
+    label: str  # what is being done
+    reading: NotRequired[str]  # what is being done when entries are read; `reading captions` if left out
+    now_and_then: NotRequired[Callable[[], None]]  # is called until the first item is done
 
 
 class ProgressCounter:
@@ -58,15 +69,7 @@ def announce_total(output: str, total: int) -> None:
 
 
 @contextmanager
-def progress_shown(
-    output: str,
-    *,
-    total: int | None,
-    unit: str,
-    label: str,
-    reading: str = "reading captions",
-    now_and_then: Callable[[], None] = lambda: None,
-) -> Iterator[None]:
+def progress_shown(output: str, **shown: Unpack[ShownProgress]) -> Iterator[None]:
     """Show what all `ProgressCounter`s of an output folder have counted, until the block ends.
 
     Until the first item is counted, it says that workers start: they import Beam, some also TensorFlow. Then it shows
@@ -74,12 +77,10 @@ def progress_shown(
 
     Args:
         output: the job's output folder; on another filesystem nothing is shown.
-        total: items of the job; None: a worker announces it before the first item is done.
-        unit: name of the items, plural.
-        label: what is being done.
-        reading: what is being done when entries are read.
-        now_and_then: is called until the first item is done.
+        shown: see `ShownProgress`.
     """
+    total, unit, label = shown["total"], shown["unit"], shown["label"]
+    reading, now_and_then = shown.get("reading", "reading captions"), shown.get("now_and_then", lambda: None)
     if not is_local(output):
         yield
         return

@@ -7,10 +7,10 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import apache_beam as beam
 import grpc
@@ -23,7 +23,7 @@ from apache_beam.runners.worker import sdk_worker_main
 from beam_jobs.errors import JobFailed, SourceError
 from beam_jobs.execution.engine_failure import first_cause
 from beam_jobs.execution.output_folder import remove_rejection_files
-from beam_jobs.execution.progress import KEPT_SHARDS, progress_shown
+from beam_jobs.execution.progress import KEPT_SHARDS, ShownProgress, progress_shown
 from tfcaption.records.tfrecord import RecordError
 from tfcaption.runtime.errors import FilesystemError, TfcaptionError, UsageError
 from tfcaption.runtime.process import stderr_to_file
@@ -44,26 +44,13 @@ _USER_ERRORS = {kind.__name__: kind for kind in (JobFailed, SourceError, RecordE
 _USER_ERROR = re.compile(rf"\b({'|'.join(_USER_ERRORS)}): (.*?)(?: \[while running|\n|$)", re.DOTALL)
 
 
-def run_pipeline(
-    pipeline: beam.Pipeline,
-    output: str,
-    *,
-    total: int | None,
-    unit: str,
-    label: str,
-    reading: str = "reading captions",
-    now_and_then: Callable[[], None] = lambda: None,
-) -> bool:
+def run_pipeline(pipeline: beam.Pipeline, output: str, **shown: Unpack[ShownProgress]) -> bool:
     """Run a pipeline to its end, and say how many shards of an earlier run it kept.
 
     Args:
         pipeline: the pipeline with all its steps.
         output: the job's output folder; where it is local, progress is shown.
-        total: items of the job; None: see `progress_shown`.
-        unit: name of the items, plural.
-        label: what is being done, for the progress.
-        reading: see `progress_shown`.
-        now_and_then: see `progress_shown`.
+        shown: of the progress.
 
     Returns:
         False where nothing ran: a dry run, or a template for others to start.
@@ -74,15 +61,13 @@ def run_pipeline(
         TfcaptionError: others that a step raised.
     """
     try:
-        return _run(
-            *(pipeline, output), total=total, unit=unit, label=label, reading=reading, now_and_then=now_and_then
-        )
+        return _run(pipeline, output, **shown)
     except (JobFailed, SourceError, UsageError):
         remove_rejection_files(output)
         raise
 
 
-def _run(pipeline: beam.Pipeline, output: str, **shown: Any) -> bool:
+def _run(pipeline: beam.Pipeline, output: str, **shown: Unpack[ShownProgress]) -> bool:
     with stderr_to_file("tfcaption-workers-") as log:
         try:
             with progress_shown(output, **shown), _worker_deaths_raised(log), _job_server_logged():

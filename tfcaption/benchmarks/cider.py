@@ -57,10 +57,10 @@ def _rows(config: Config, *, steps: int, repeats: int) -> list[Row]:
     objective = training.trainer.objective
     assert objective is not None  # `_training` asked for it
     sample = tf.function(objective, autograph=False)
-    batch, seed = _of_one_replica(training, next(training.train_batches())), tf.constant([0, 0])
+    iterators = {name: each.train_batches() for name, each in phases.items()}
+    batch, seed = _of_one_replica(training, next(iterators["cider"])), tf.constant([0, 0])
     sampled, references = sample(batch, seed)["tokens"].numpy()[..., 1:], batch["tokens"].numpy()
     corpus = _corpus(training)
-    iterators = {name: each.train_batches() for name, each in phases.items()}
     for name, each in phases.items():
         each.trainer.train_steps(iterators[name], _TRACED)
     shares = []
@@ -119,17 +119,17 @@ def rewards_one_by_one(sampled: np.ndarray, references: np.ndarray, cider: Cider
     """
     rewards = np.zeros(sampled.shape[:2])
     for photo, captions in enumerate(references):
-        real = [_to_end(tokens) for tokens in captions if tokens.any()]
+        real = [tokens_to_end(tokens) for tokens in captions if tokens.any()]
         if not real:
             continue
         weighted, ngrams = list(map(cider.tf_idf, real)), ReferenceNgrams.of(real)
-        for index, tokens in enumerate(map(_to_end, sampled[photo])):
+        for index, tokens in enumerate(map(tokens_to_end, sampled[photo])):
             rewards[photo, index] = cider.score(cider.tf_idf(tokens), weighted)
             rewards[photo, index] += bleu_weight * sentence_bleu(tokens, ngrams)
     return rewards
 
 
-def _to_end(tokens: np.ndarray) -> list[int]:
+def tokens_to_end(tokens: np.ndarray) -> list[int]:
     """The tokens up to and with <end>, without padding."""
     ids = [token for token in tokens.tolist() if token != PAD]
     return ids[: ids.index(END) + 1] if END in ids else ids

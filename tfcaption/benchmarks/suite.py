@@ -211,7 +211,7 @@ def measure(name: str, arguments: Sequence[object], folder: Path) -> Measured:
     try:
         run_module(BENCHMARK, name, *arguments, "--json", file)
         rows = [
-            replace(row, **{name: getattr(row, name).replace(f"{folder}/", "") for name in ("name", "reference")})
+            replace(row, name=row.name.replace(f"{folder}/", ""), reference=row.reference.replace(f"{folder}/", ""))
             for row in read_rows(file)
         ]
     except BenchmarkError as error:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfcaption.decoding.active_rows import ActiveRows, fill_rows, next_rows, start_rows, step_captions
 from tfcaption.decoding.constraints import allowed_logits
-from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, length_normalized
+from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, in_blocks, length_normalized
 from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.models.ensemble import CaptionModel
 from tfcaption.models.layers import cast_once
@@ -141,16 +141,12 @@ def best_next_tokens(
     return NextTokens(best - tf.reduce_logsumexp(logits, -1, keepdims=True), next_tokens)
 
 
-def top_k(values: tf.Tensor, k: int, block: int = 64) -> tuple[tf.Tensor, tf.Tensor]:
-    """`tf.math.top_k` of (n, size) float32, from the k blocks of the largest maxima.
-
-    A CPU finds maxima several times as fast as the k largest values.
-    """
-    blocks = -(-values.shape[1] // block)
+def top_k(values: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """`tf.math.top_k` of (n, size) float32, from the k blocks of the largest maxima."""
+    by_block = in_blocks(values, NEG_INF)
+    _, blocks, block = by_block.shape
     if k == 1 or blocks <= k:
         return tf.math.top_k(values, k)
-    padded = tf.pad(values, [[0, 0], [0, blocks * block - values.shape[1]]], constant_values=NEG_INF)
-    by_block = tf.reshape(padded, (-1, blocks, block))
     _, chosen = tf.math.top_k(tf.reduce_max(by_block, 2), k)
     chosen = tf.sort(chosen)  # so that of equal values the first one wins, as in all values
     best, indices = tf.math.top_k(tf.reshape(tf.gather(by_block, chosen, batch_dims=1), (-1, k * block)), k)

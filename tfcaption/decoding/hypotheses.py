@@ -8,6 +8,7 @@ from tfcaption.models.ensemble import CaptionModel
 from tfcaption.records.vocabulary import START
 
 NEG_INF = float("-inf")
+_BLOCK = 64  # values
 
 
 class Hypotheses(NamedTuple):
@@ -43,3 +44,13 @@ def length_normalized(log_probs: tf.Tensor, lengths: tf.Tensor, length_alpha: fl
         length_alpha: 0 gives the sum, which prefers short captions; 1 gives the mean.
     """
     return log_probs / tf.cast(tf.maximum(lengths, 1), log_probs.dtype) ** length_alpha
+
+
+def in_blocks(values: tf.Tensor, fill: float) -> tf.Tensor:
+    """(n, size) -> (n, blocks, values of a block), the last block filled up.
+
+    A CPU reduces blocks several times as fast as it orders all values or lists their partial sums.
+    """
+    blocks = -(-values.shape[1] // _BLOCK)
+    padded = tf.pad(values, [[0, 0], [0, blocks * _BLOCK - values.shape[1]]], constant_values=fill)
+    return tf.reshape(padded, (-1, blocks, _BLOCK))

@@ -7,14 +7,12 @@ import tensorflow as tf
 
 from tfcaption.decoding.active_rows import ActiveRows, fill_rows, next_rows, start_rows, step_captions
 from tfcaption.decoding.constraints import allowed_logits
-from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, length_normalized
+from tfcaption.decoding.hypotheses import NEG_INF, Hypotheses, in_blocks, length_normalized
 from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.models.ensemble import CaptionModel
 from tfcaption.models.layers import cast_once
 from tfcaption.models.token_layout import uses_packed_tokens
 from tfcaption.records.vocabulary import END, PAD, START
-
-_BLOCK = 64  # tokens
 
 
 @dataclass(frozen=True)
@@ -167,14 +165,10 @@ def sample_tokens(allowed: tf.Tensor, uniform: tf.Tensor, top_p: float) -> tf.Te
     Returns:
         (captions,) int32.
     """
-    probabilities = tf.nn.softmax(mask_outside_top_p(allowed, top_p))
-    blocks = -(-allowed.shape[1] // _BLOCK)
-    padded = tf.pad(probabilities, [[0, 0], [0, blocks * _BLOCK - allowed.shape[1]]])
-    by_block = tf.reshape(padded, (-1, blocks, _BLOCK))
-    # First the block, then the token in it: a CPU sums values several times as fast as it lists their partial sums.
+    by_block = in_blocks(tf.nn.softmax(mask_outside_top_p(allowed, top_p)), 0.0)
     block, share = _first_reaching(tf.reduce_sum(by_block, 2), uniform)
     token, _ = _first_reaching(tf.gather(by_block, block, batch_dims=1), share)
-    return block * _BLOCK + token
+    return block * by_block.shape[2] + token
 
 
 def _first_reaching(values: tf.Tensor, share: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support.captions import tokens_to_end
-from tfcaption.benchmarks.cider import rewards_one_by_one
+from tfcaption.benchmarks.cider import rewards_one_by_one, tokens_to_end
 from tfcaption.metrics.cider import Cider
 from tfcaption.records.vocabulary import END, PAD
 from tfcaption.training.rewards import CaptionRewards

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from nltk.translate import bleu_score
 
-from tests.support.captions import tokens_to_end
 from tests.support.cider import brute_force_cider
 from tests.support.models import DECODERS, captioner, captions, features_of
+from tfcaption.benchmarks.cider import tokens_to_end
 from tfcaption.config import TrainConfig
 from tfcaption.decoding.options import LENGTH_ALPHA
 from tfcaption.decoding.sampling import SamplingOptions, sample
