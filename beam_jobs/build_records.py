@@ -117,8 +117,8 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     parser.add_argument(
         "--photos_as_named",
         action="store_true",
-        help="the captions name the path of each photo below --images, and no folder is listed; for so many photos "
-        "that listing them takes long",
+        help="the captions name the path of each photo below --images, which is not listed; for so many photos that "
+        "listing them takes long; name the file of the captions, since a folder is searched for it",
     )
     parser.add_argument("--output", required=True, help="folder for the records")
     parser.add_argument("--overwrite", action="store_true", help="replace complete records; keep no shard")

@@ -17,7 +17,7 @@ from tfcaption.runtime.progress import Progress
 KEPT_SHARDS = Metrics.counter("tfcaption", "kept_shards")  # shards of an earlier run, which a job does not write again
 _FOLDER = ".progress"
 _TOTAL = "total"
-_READING = "reading"  # folder of the counters of entries, a byte for each thousand
+_READING, _JOINING = "reading", "joining"  # folders of counters of entries, a byte for each thousand
 _SECONDS_BETWEEN_UPDATES = 0.5
 
 
@@ -46,9 +46,9 @@ class ProgressCounter:
         self._stream = path.open("wb", buffering=0) if path.parent.is_dir() else None
 
     @classmethod
-    def of_entries(cls, output: str, name: str) -> "ProgressCounter":
-        """A counter of entries (lines, rows) that are read before the first item is done, in thousands."""
-        return cls(output, f"{_READING}/{name}")
+    def of_entries(cls, output: str, name: str, *, joined: bool = False) -> "ProgressCounter":
+        """A counter of thousands of entries (lines, rows), read or then joined before the first item is done."""
+        return cls(output, f"{_JOINING if joined else _READING}/{name}")
 
     def add(self, items: int = 1) -> None:
         """Count more items as done."""
@@ -73,7 +73,7 @@ def progress_shown(output: str, **shown: Unpack[ShownProgress]) -> Iterator[None
     """Show what all `ProgressCounter`s of an output folder have counted, until the block ends.
 
     Until the first item is counted, it says that workers start: they import Beam, some also TensorFlow. Then it shows
-    how many entries were read, if `ProgressCounter.of_entries` counts some.
+    how many entries were read, and how many of them joined, if `ProgressCounter.of_entries` counts some.
 
     Args:
         output: the job's output folder; on another filesystem nothing is shown.
@@ -85,7 +85,8 @@ def progress_shown(output: str, **shown: Unpack[ShownProgress]) -> Iterator[None
         yield
         return
     folder = Path(output) / _FOLDER
-    (folder / _READING).mkdir(parents=True, exist_ok=True)
+    for entries in (_READING, _JOINING):
+        (folder / entries).mkdir(parents=True, exist_ok=True)
     ended = threading.Event()
 
     def watch() -> None:
@@ -94,9 +95,15 @@ def progress_shown(output: str, **shown: Unpack[ShownProgress]) -> Iterator[None
         with ExitStack() as stack:
             entries: Progress | None = None
             while not _items_done(folder) and not ended.wait(_SECONDS_BETWEEN_UPDATES):
-                if count := 1_000 * _items_done(folder / _READING):
-                    entries = entries or stack.enter_context(Progress(None, unit="entries", label=reading, since=since))
-                    entries.update(count)
+                read, joined = (1_000 * _items_done(folder / each) for each in (_READING, _JOINING))
+                if joined and entries and entries.total is None:
+                    entries.update(read)
+                    stack.close()
+                    entries = stack.enter_context(Progress(read, unit="entries", label="joining captions", since=since))
+                elif read and not entries:
+                    entries = stack.enter_context(Progress(None, unit="entries", label=reading, since=since))
+                if entries:
+                    entries.update(joined or read)
                 now_and_then()
                 since = time.monotonic()
         if (known := total if total is not None else _announced(folder)) is None:
@@ -128,4 +135,4 @@ def _announced(folder: Path) -> int | None:
 
 
 def _items_done(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir() if file.name not in (_TOTAL, _READING))
+    return sum(file.stat().st_size for file in folder.iterdir() if file.name not in (_TOTAL, _READING, _JOINING))

@@ -1,6 +1,5 @@
 """Steps that give photos their splits: what is counted, what is rejected, and what several data sets have in common."""
 
-import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -12,6 +11,7 @@ from apache_beam import pvalue
 from beam_jobs.execution.finish import rejected
 from beam_jobs.execution.worker import without_collections
 from beam_jobs.pipelines.captioned_photos import Chunk, PhotoWords
+from beam_jobs.pipelines.packed import unpacked
 from beam_jobs.sources.assignment import SplitCounts, assign, unassigned
 from beam_jobs.sources.decision import Decision
 from beam_jobs.sources.held_out import HeldOut
@@ -33,7 +33,7 @@ class CountSplits(beam.DoFn):
     @without_collections
     def process(self, element: bytes, decisions: Mapping[int, Decision], held_out: HeldOut) -> Iterator[Any]:
         """Assign a split to each photo; only the words of those of the training split count."""
-        chunk: Chunk = pickle.loads(element)
+        chunk: Chunk = unpacked(element)
         data_set, decision = self._data_sets[chunk.data_set], decisions[chunk.data_set]
         counts, words, own = SplitCounts(), Counter[str](), OwnPaths()
         for each in chunk.photos:

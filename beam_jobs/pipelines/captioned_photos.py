@@ -5,7 +5,6 @@ some 20,000 captions. A worker process that gets a bucket imports TensorFlow to 
 like Flickr8k is two buckets. Every other process never imports TensorFlow.
 """
 
-import pickle
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +19,13 @@ from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import ProgressCounter
 from beam_jobs.execution.worker import without_collections
 from beam_jobs.pipelines.buckets import Batches, items_of
+from beam_jobs.pipelines.packed import packed
 from beam_jobs.sources.grouping import MOST_BUCKETS, bucket_of, group_key
 from beam_jobs.sources.items import Caption
 from beam_jobs.sources.joining import Group, JoinContext, JoinedPhoto, JoinFacts, UncaptionedPhoto, UnreadList
-from beam_jobs.sources.parts import Part, ReadFacts, is_span_of_lines, lines_before, read_part
+from beam_jobs.sources.parts import Part, ReadFacts, exact_spans, is_span_of_lines, read_part
 from beam_jobs.sources.reader import DataSet
-from beam_jobs.sources.text_files import count_lines
+from beam_jobs.sources.text_files import Span
 from tfcaption.preprocessing.plain_words import plain_words
 from tfcaption.records.dataset_info import Rejection
 from tfcaption.records.vocabulary import WORDS, load_tokenizer_model
@@ -57,7 +57,7 @@ class Chunk:
 class CaptionedPhotos:
     """Collections of a pipeline."""
 
-    chunks: beam.PCollection  # pickled `Chunk`s, one at least
+    chunks: beam.PCollection  # packed `Chunk`s, one at least
     read: beam.PCollection  # one dict: index of each data set -> its ReadFacts
     joined: beam.PCollection  # one dict: index of each data set -> its JoinFacts
     rejections: list[beam.PCollection]  # the output `REJECTED` of each step
@@ -80,15 +80,19 @@ def add_photo_steps(
         tokenizer: as `RecordSettings.tokenizer` names it.
         tokenizer_model: path of its model file; empty for those that have none.
     """
-    before: Any = {}
-    if spans := [part for part in parts if is_span_of_lines(part, data_sets[part.data_set])]:
-        counts = pipeline | "Spans" >> beam.Create(spans, reshuffle=True) | "CountLines" >> beam.Map(_count_lines)
-        summed = counts | "AllCounts" >> beam.combiners.ToDict()
-        before = pvalue.AsSingleton(summed | "LinesBefore" >> beam.Map(partial(lines_before, spans)))
+    spans: Any = {}
+    if divided := [part for part in parts if is_span_of_lines(part, data_sets[part.data_set])]:
+        counts = (
+            pipeline
+            | "Spans" >> beam.Create(divided, reshuffle=True)
+            | "CountLines" >> beam.Map(_count_lines, data_sets)
+            | "AllCounts" >> beam.combiners.ToDict()
+        )
+        spans = pvalue.AsSingleton(counts | "ExactSpans" >> beam.Map(partial(exact_spans, divided)))
     read = (
         pipeline
         | "Parts" >> beam.Create(parts, reshuffle=True)
-        | "ReadPart" >> beam.ParDo(ReadPart(data_sets), before).with_outputs(_FACTS, REJECTED, main="items")
+        | "ReadPart" >> beam.ParDo(ReadPart(data_sets), spans).with_outputs(_FACTS, REJECTED, main="items")
     )
     read_facts = read[_FACTS] | "SumRead" >> beam.CombineGlobally(Merge(ReadFacts))
     joined = (
@@ -103,8 +107,8 @@ def add_photo_steps(
     return CaptionedPhotos(joined["chunks"], read_facts, join_facts, [read[REJECTED], joined[REJECTED]])
 
 
-def _count_lines(part: Part) -> tuple[int, int]:
-    return part.number, count_lines(part.path, part.span)
+def _count_lines(part: Part, data_sets: Sequence[DataSet]) -> tuple[int, int | None]:
+    return part.number, data_sets[part.data_set].layout.lines_in(part.path, part.span)
 
 
 class Merge(beam.CombineFn):
@@ -140,20 +144,19 @@ class Merge(beam.CombineFn):
 
 
 class ReadPart(beam.DoFn):
-    """A part of a data set -> (number of a bucket, pickled items of groups), its facts, and rejections."""
+    """A part of a data set -> (number of a bucket, packed items of groups), its facts, and rejections."""
 
     def __init__(self, data_sets: Sequence[DataSet]) -> None:
         self._data_sets = data_sets
 
-    def process(self, part: Part, lines_before: Mapping[int, int]) -> Iterator[Any]:
+    def process(self, part: Part, spans: Mapping[int, Span]) -> Iterator[Any]:
         """Read the part; items travel in batches."""
-        if part.number in lines_before:
-            part = part._replace(span=part.span._replace(lines_before=lines_before[part.number]))
+        part = part._replace(span=spans.get(part.number, part.span))
         data_set, first_bucket = self._data_sets[part.data_set], part.data_set * MOST_BUCKETS
         batches, captions = Batches(), 0
         progress = ProgressCounter.of_entries(data_set.output or "", str(part.number))
         if part.first:
-            yield first_bucket, pickle.dumps([])  # there is one bucket at least
+            yield first_bucket, packed([])  # there is one bucket at least
         for found in read_part(part, data_set):
             if isinstance(found, Rejection):
                 yield rejected(data_set.own(found))
@@ -172,10 +175,11 @@ class ReadPart(beam.DoFn):
 
 
 class JoinPhotos(beam.DoFn):
-    """(number of a bucket, its items) -> pickled chunks of photos, facts, and rejections."""
+    """(number of a bucket, its items) -> packed chunks of photos, facts, and rejections."""
 
     def __init__(self, data_sets: Sequence[DataSet], tokenizer: str, model: str) -> None:
         self._data_sets, self._tokenizer, self._model = data_sets, tokenizer, model
+        self._uncounted = 0  # captions
 
     @without_collections
     def process(self, element: tuple[int, Iterable[bytes]], read: Mapping[int, ReadFacts]) -> Iterator[Any]:
@@ -183,9 +187,11 @@ class JoinPhotos(beam.DoFn):
         number, batches = element
         index, bucket = divmod(number, MOST_BUCKETS)
         data_set = self._data_sets[index]
+        progress = ProgressCounter.of_entries(data_set.output or "", str(number), joined=True)
         groups: dict[str, Group] = defaultdict(Group)
         for key, item in items_of(batches):
             groups[key].add(item)
+            self._uncounted += isinstance(item, Caption)
         context, facts = JoinContext.of(data_set, read[index]), JoinFacts()
         photos: list[JoinedPhoto] = []
         others: list[UncaptionedPhoto | UnreadList] = []
@@ -202,10 +208,13 @@ class JoinPhotos(beam.DoFn):
         for tokenized in self._tokenized(photos):
             chunk.photos.append(tokenized)
             if len(chunk.photos) == PHOTOS_PER_CHUNK:
-                yield pickle.dumps(chunk)
+                yield packed(chunk)
                 chunk = Chunk([], [], index)
         if chunk.photos or chunk.others or chunk.first:
-            yield pickle.dumps(chunk)
+            yield packed(chunk)
+        thousands, self._uncounted = divmod(self._uncounted, 1_000)
+        progress.add(thousands)
+        progress.close()
 
     def _tokenized(self, photos: Sequence[JoinedPhoto]) -> Iterator[PhotoWords]:
         """Photos with the words of their captions."""

@@ -218,7 +218,7 @@ def _others(looks: Mapping[str, Looks], form: CommonForm) -> Iterator[tuple[int,
 
 
 class CopyRows(beam.DoFn):
-    """(path of a table, pickled rows to read) -> (record shard, pickled locations of its photos' copies)."""
+    """(path of a table, packed rows to read) -> (record shard, packed locations of its photos' copies)."""
 
     def __init__(self, request: ImportRequest, output: str) -> None:
         self._columns, self._output = request.columns, output
@@ -253,7 +253,7 @@ class CopyRows(beam.DoFn):
 
 
 class ImportShard(beam.DoFn):
-    """(record shard, pickled locations) -> its feature shard; yields an `ImportedShard`, and rejections."""
+    """(record shard, packed locations) -> its feature shard; yields an `ImportedShard`, and rejections."""
 
     def __init__(self, request: ImportRequest, output: str) -> None:
         self._request, self._output = request, output

@@ -6,7 +6,6 @@ buckets know of a photo meets in its record shard.
 """
 
 import os
-import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from apache_beam import pvalue
 from beam_jobs.errors import JobFailed
 from beam_jobs.execution.reading import read_shard
 from beam_jobs.pipelines.buckets import Batches, items_of
+from beam_jobs.pipelines.packed import packed
 from beam_jobs.sources.feature_files import ImportRequest
 from beam_jobs.sources.feature_matching import (
     Claim,
@@ -45,8 +45,8 @@ _SHARDS, _TABLES, _CLAIMS, _FACTS, _ROWS = "shards", "tables", "claims", "facts"
 class MatchedFeatures:
     """Collections of a pipeline."""
 
-    located: beam.PCollection  # (record shard, pickled pairs: photo id, FeatureLocation of its file), of every shard
-    rows: beam.PCollection  # (path of a table as bytes, pickled (name, photo id, record shard) of the rows to read)
+    located: beam.PCollection  # (record shard, packed pairs: photo id, FeatureLocation of its file), of every shard
+    rows: beam.PCollection  # (path of a table as bytes, packed (name, photo id, record shard) of the rows to read)
     facts: beam.PCollection  # one MatchFacts
 
 
@@ -111,7 +111,7 @@ def _read_ids(shard: str, records: str, buckets: int) -> Iterator[Any]:
     except OSError as error:
         raise JobFailed(str(error)) from error
     yield from batches.rest()
-    yield pvalue.TaggedOutput(_SHARDS, (shard, pickle.dumps([])))
+    yield pvalue.TaggedOutput(_SHARDS, (shard, packed([])))
 
 
 def _find_files(request: ImportRequest, buckets: int) -> Iterator[Any]:
@@ -172,7 +172,7 @@ def _decide(element: tuple[str, Iterable[bytes]], buckets: int) -> Iterator[Any]
             yield from _tagged(_ROWS, rows.add(os.fsencode(path), (features.name, photo.id, shard)))
         else:
             located.append((photo.id, FeatureLocation(path)))
-    yield shard, pickle.dumps(located)
+    yield shard, packed(located)
     yield from _tagged(_CLAIMS, claims.rest())
     yield from _tagged(_ROWS, rows.rest())
     yield pvalue.TaggedOutput(_FACTS, facts)

@@ -1,7 +1,6 @@
 """The second half of the pipeline of `build_records`: photos and their words -> shards -> `dataset.json`."""
 
 import hashlib
-import pickle
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +23,7 @@ from beam_jobs.execution.rejections import RejectionCounts, check_rejected, name
 from beam_jobs.execution.shard_writer import atomic_file, write_shard, write_text
 from beam_jobs.execution.worker import start_worker
 from beam_jobs.pipelines.finished_shard import FinishedShard, fingerprint, remove_finished
+from beam_jobs.pipelines.packed import packed, unpacked
 from beam_jobs.sources.base import CaptionedPhoto
 from beam_jobs.sources.unpacked_photos import remove_unpacked
 from tfcaption.preprocessing.photos import PhotoError, prepare_photo
@@ -66,7 +66,7 @@ def add_shard_steps(
     """Add the steps from photos to complete records, for any runner.
 
     Args:
-        photos: (shard name, pickled TokenizedPhotos), at least once for every shard, so that empty ones are written.
+        photos: (shard name, packed TokenizedPhotos), at least once for every shard, so that empty ones are written.
         vocabulary: one VocabularyCounts.
         totals: one Totals.
         rejections: the output `REJECTED` of each earlier step.
@@ -103,7 +103,7 @@ def add_shard_steps(
 class WriteShard(beam.DoFn):
     """(shard name, its photos in batches) -> the shard's file; yields (split, Statistics), and rejected photos.
 
-    The output `digests` has (number of a comparison, pickled (split, photo id -> hash of its file)).
+    The output `digests` has (number of a comparison, packed (split, photo id -> hash of its file)).
     """
 
     def __init__(self, settings: RecordSettings, output: str) -> None:
@@ -119,7 +119,7 @@ class WriteShard(beam.DoFn):
         """Write the photos of one shard in the order of a seeded hash, or keep the shard that exists."""
         name, batches = element
         photos: list[TokenizedPhoto] = sorted(
-            (photo for batch in batches for photo in pickle.loads(batch)),
+            (photo for batch in batches for photo in unpacked(batch)),
             key=lambda tokenized: order_key(tokenized.photo.id, seed=self._settings.seed),
         )
         progress = ProgressCounter(self._output, name)
@@ -140,7 +140,7 @@ class WriteShard(beam.DoFn):
         for photo_id, digest in finished.file_digests.items():
             compared[int(digest, 16) % (totals.photos // _PHOTOS_PER_COMPARISON + 1)][photo_id] = digest
         for number, digests in compared.items():
-            yield pvalue.TaggedOutput(_DIGESTS, (number, pickle.dumps((split, digests))))
+            yield pvalue.TaggedOutput(_DIGESTS, (number, packed((split, digests))))
 
     def _kept(self, name: str, made_from: str, photos: Sequence[TokenizedPhoto]) -> FinishedShard | None:
         """The shard in the output folder; None unless it was made from the same and would be rejected the same."""
@@ -224,7 +224,7 @@ def _in_several_splits(element: tuple[int, Iterable[bytes]]) -> Iterator[dict[st
     """The photos with one content, as photo id -> split, for each content that more than one split has."""
     photos_of = defaultdict[str, dict[str, str]](dict)
     for batch in element[1]:
-        split, digests = pickle.loads(batch)
+        split, digests = unpacked(batch)
         for photo_id, digest in digests.items():
             photos_of[digest][photo_id] = split
     return (photos for photos in photos_of.values() if len({*photos.values()}) > 1)

@@ -5,7 +5,6 @@ process that starts the job only finds the files of the captions: workers read c
 whatever the splits of all photos depend on is added up in little memory (`sources/decision.py`).
 """
 
-import pickle
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +32,7 @@ from beam_jobs.execution.runner import run_pipeline
 from beam_jobs.execution.worker import without_collections
 from beam_jobs.pipelines.assigned_photos import COUNTS, SIGHTINGS, CompareDataSets, CountSplits
 from beam_jobs.pipelines.captioned_photos import PHOTOS_PER_CHUNK, Chunk, Merge, add_photo_steps
+from beam_jobs.pipelines.packed import packed, unpacked
 from beam_jobs.pipelines.record_shards import BuildContext, TokenizedPhoto, add_shard_steps
 from beam_jobs.sources.assignment import SplitCounts
 from beam_jobs.sources.base import CaptionedPhoto
@@ -211,7 +211,7 @@ def _shard_counts(plan: Plan, shards: int | None) -> dict[str, int]:
 
 
 class ChooseShards(beam.DoFn):
-    """A chunk of photos -> (shard name, pickled TokenizedPhotos), with as many photos at once as a bundle allows.
+    """A chunk of photos -> (shard name, packed TokenizedPhotos), with as many photos at once as a bundle allows.
 
     The first chunk also gives every shard without photos, so that empty shards are written.
     """
@@ -226,11 +226,11 @@ class ChooseShards(beam.DoFn):
     @without_collections
     def process(self, element: bytes, decisions: Mapping[int, Decision], plan: Plan) -> Iterator[tuple[str, bytes]]:
         """Choose the shard of each photo by a hash of its id."""
-        chunk: Chunk = pickle.loads(element)
+        chunk: Chunk = unpacked(element)
         shards = _shard_counts(plan, self._shards)
         if chunk.first:
             for name, count in shards.items():
-                yield from ((shard_name(name, index, count), pickle.dumps([])) for index in range(count))
+                yield from ((shard_name(name, index, count), packed([])) for index in range(count))
         for photo, words in chunk.photos:
             split, _ = decisions[chunk.data_set].split_of(photo.id, photo.evidence)
             kept = [(caption, said) for caption, said in zip(photo.captions, words, strict=True) if said]
@@ -251,7 +251,7 @@ class ChooseShards(beam.DoFn):
     def _batches(self) -> Iterator[tuple[str, bytes]]:
         for name, photos in self._photos.items():
             for start in range(0, len(photos), PHOTOS_PER_CHUNK):
-                yield name, pickle.dumps(photos[start : start + PHOTOS_PER_CHUNK])
+                yield name, packed(photos[start : start + PHOTOS_PER_CHUNK])
         self.start_bundle()
 
 

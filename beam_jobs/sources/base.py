@@ -1,6 +1,7 @@
 """The interface of a caption layout, and what its captions and photos are."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from beam_jobs.errors import SourceError
 from beam_jobs.sources.splits import named_split
-from beam_jobs.sources.text_files import WHOLE, Span, can_be_divided, file_lines
+from beam_jobs.sources.text_files import WHOLE, Span, can_be_divided, count_lines, file_lines
 from tfcaption.preprocessing.photos import MAX_BYTES, is_photo_content
 from tfcaption.records.dataset_info import Rejection
 from tfcaption.runtime.paths import entries_below, files_in, is_hidden
@@ -47,6 +48,7 @@ class Listing:
 
     rejections: list[Rejection] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # for the user
+    counted_notes: Counter[str] = field(default_factory=Counter)  # that end with a number
     captions_in: int = 0  # accepted + rejected
     accounted: set[Path] = field(default_factory=set)  # files read as captions or lists of photos
     files: list[Path] = field(default_factory=list)  # caption files, as the user is told them
@@ -144,6 +146,13 @@ class Source(ABC):
     def read_span(self, file: Path, span: Span, listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """The captions that begin in a span of one of `files`; see `read`."""
         return self.read([file], listing, columns)
+
+    def lines_in(self, file: Path, span: Span) -> int | None:
+        """How many lines begin in a span of a file, where `divided_by_lines`.
+
+        None where a row has several lines. Then one worker reads the file.
+        """
+        return count_lines(file, span)
 
     def holds_photos(self, files: Sequence[Path]) -> bool:
         """Whether most bytes of some of `files` are those of photos, not of captions."""

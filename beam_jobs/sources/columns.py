@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from beam_jobs.sources.splits import named_split
@@ -18,19 +19,27 @@ def caption_columns(row: Mapping[str, Any], given: str | None = None) -> list[st
         row: of a table, or a JSON object.
         given: name of the column, or what is before the numbers; None: the first one in use.
     """
-    if given and has_value(row, given):
-        return [given]
+    return [given] if given and has_value(row, given) else _numbered(tuple(row), given)
+
+
+@lru_cache  # most rows of a file have the same names
+def _numbered(names: tuple[str, ...], given: str | None) -> list[str]:
     for name in (given,) if given else CAPTION_COLUMNS:
         numbered = re.compile(rf"{re.escape(name)}(?:[ _.-]?\d+)?", 0 if given else re.IGNORECASE)
-        if columns := [column for column in row if numbered.fullmatch(str(column).strip())]:
+        if columns := [column for column in names if numbered.fullmatch(str(column).strip())]:
             return columns
     return []
 
 
 def split_column(row: Mapping[str, Any]) -> str | None:
     """The column of splits: the first one in use that names a split in a row, else the first one that is not empty."""
-    columns = [column for key in _SPLIT_KEYS for column in row if column_key(column) == key and row[column]]
+    columns = [column for column in _split_columns(tuple(row)) if row[column]]
     return next((column for column in columns if named_split(str(row[column]))), next(iter(columns), None))
+
+
+@lru_cache
+def _split_columns(names: tuple[str, ...]) -> list[str]:
+    return [name for key in _SPLIT_KEYS for name in names if column_key(name) == key]
 
 
 def value_of(row: Mapping[str, Any], column: str) -> Any:

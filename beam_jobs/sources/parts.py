@@ -1,9 +1,9 @@
 """What workers read of a data set, part by part: captions, files below its folders, members of tars, lists."""
 
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Part(NamedTuple):
     path: Path
     split: str = ""  # of a list
     captioned: bool = False  # a file with photos, whose captions another part reads
-    span: Span = WHOLE  # of a file of captions; the lines before it are counted by `lines_before`
+    span: Span = WHOLE  # of a file of captions; see `exact_spans`
     data_set: int = 0  # index of its data set, of several that become one
     first: bool = False  # of its data set
 
@@ -47,7 +47,7 @@ class ReadFacts:
 
     captions: int = 0  # accepted + rejected; of a line with several, the line
     rejected: RejectionCounts = field(default_factory=RejectionCounts)
-    notes: dict[str, int] = field(default_factory=dict)  # note -> first part that has it
+    notes: dict[str, tuple[int, int]] = field(default_factory=dict)  # note -> first part that has it, its number or 0
     shown_files: Distinct = field(default_factory=Distinct)  # that hold captions, of a folder of very many
     files: set[Path] = field(default_factory=set)  # whose names may say the splits of their captions
     unknown_splits: dict[str, tuple[Order, str]] = field(default_factory=dict)  # column -> first that names no split
@@ -58,12 +58,13 @@ class ReadFacts:
         """Add those of other parts."""
         self.captions += other.captions
         self.rejected.merge(other.rejected)
-        for note, part in other.notes.items():
-            self.notes[note] = min(part, self.notes.get(note, part))
+        for note, (first, number) in other.notes.items():
+            own_first, own_number = self.notes.get(note, (first, 0))
+            self.notes[note] = min(first, own_first), own_number + number
         self.shown_files.update(other.shown_files.first)
         self.files |= other.files
-        for column, first in other.unknown_splits.items():
-            self.unknown_splits[column] = min(first, self.unknown_splits.get(column, first))
+        for column, unknown in other.unknown_splits.items():
+            self.unknown_splits[column] = min(unknown, self.unknown_splits.get(column, unknown))
         self.column = max(self.column, other.column)
         self.lists |= other.lists
 
@@ -111,18 +112,26 @@ def is_span_of_lines(part: Part, data_set: DataSet) -> bool:
     return part.span != WHOLE and data_set.layout.divided_by_lines
 
 
-def lines_before(parts: Iterable[Part], counts: Mapping[int, int]) -> dict[int, int]:
-    """Part -> how many lines are before it in its file.
+def exact_spans(parts: Iterable[Part], counts: Mapping[int, int | None]) -> dict[int, Span]:
+    """Part -> its span, where it is known how many lines are before it.
+
+    A file of which one span cannot be read by itself is read with its first span; its others become empty.
 
     Args:
         parts: the spans of lines.
-        counts: part -> lines in it.
+        counts: part -> `Source.lines_in` of its span.
     """
-    before, lines = dict[int, int](), defaultdict[Path, int](int)
-    for part in sorted(parts):
-        before[part.number] = lines[part.path]
-        lines[part.path] += counts[part.number]
-    return before
+    spans = dict[int, Span]()
+    for _, group in groupby(sorted(parts), key=lambda part: (part.data_set, part.path)):
+        before, of_file = 0, [*group]
+        divided = all(counts[part.number] is not None for part in of_file)
+        for number, span in ((part.number, part.span) for part in of_file):
+            if divided:
+                spans[number] = span._replace(lines_before=before)
+                before += counts[number] or 0
+            else:
+                spans[number] = span._replace(end=span.start) if span.start else WHOLE
+    return spans
 
 
 def read_part(part: Part, data_set: DataSet) -> Iterator[tuple[str, Item] | Rejection | ReadFacts]:
@@ -179,7 +188,8 @@ def _read_captions(part: Part, data_set: DataSet, facts: ReadFacts) -> Found:
             yield name, Caption(order, name, line)
     yield from _reported(listing, own)
     facts.captions += listing.captions_in
-    facts.notes = dict.fromkeys(listing.notes, part.number)
+    facts.notes = {note: (part.number, number) for note, number in listing.counted_notes.items()}
+    facts.notes |= dict.fromkeys(listing.notes, (part.number, 0))
     facts.shown_files.update(listing.files)
 
 

@@ -139,7 +139,8 @@ def check_plan(plan: Plan, max_rejected: float | None, file: str) -> None:
 
 def _notes(facts: DataSetFacts) -> list[str]:
     data_set, read, joined, decision = facts.data_set, facts.read, facts.joined, facts.decision
-    notes = sorted(read.notes, key=lambda note: (read.notes[note], note))
+    ordered = sorted((part, f"{note}: {number:,}" if number else note) for note, (part, number) in read.notes.items())
+    notes = [note for _, note in ordered]
     if joined.repeated:
         where = joined.repeated.names(at=1)
         notes.append(f"captions that several files hold, counted once: {joined.repeated.count:,} ({where})")

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from beam_jobs.sources.base import CaptionLine, Columns, DividedSource, Listing,
 from beam_jobs.sources.columns import caption_columns
 from beam_jobs.sources.json_files import list_rows
 from beam_jobs.sources.rows import Row, row_captions
-from beam_jobs.sources.text_files import WHOLE, Span, utf8
+from beam_jobs.sources.text_files import WHOLE, Span, all_lines, utf8
 from tfcaption.preprocessing.photos import is_photo_name
 from tfcaption.records.dataset_info import REJECTED_FILE
 from tfcaption.records.tables import delimiter_of, table_reader
@@ -38,8 +40,12 @@ class Table(DividedSource):
         return path.suffix.lower() == ".jsonl" or _has_header(path)
 
     def can_be_divided(self, file: Path) -> bool:
-        """See `Source.can_be_divided`; a row of CSV may have several lines."""
-        return _reader(file) is _json_rows and super().can_be_divided(file)
+        """See `Source.can_be_divided`: a list in JSON is read as a whole."""
+        return _reader(file) is not _list_rows and super().can_be_divided(file)
+
+    def lines_in(self, file: Path, span: Span) -> int | None:
+        """See `Source.lines_in`: a row of CSV may have several lines."""
+        return _csv_lines(file, span) if _reader(file) is _csv_rows else super().lines_in(file, span)
 
     def read_span(self, file: Path, span: Span, listing: Listing, columns: Columns) -> Iterator[CaptionLine]:
         """See `Source.read_span`."""
@@ -81,31 +87,55 @@ def _csv_rows(path: Path, listing: Listing, span: Span) -> Iterator[tuple[int, d
 
     Of a table with two columns the caption may hold the delimiter without quotation marks: it is all but the photo.
     """
-    unquoted = 0
     with path.open("rb") as binary:
         stream = io.TextIOWrapper(utf8(binary), encoding="utf-8", errors="replace", newline="")
         first = stream.readline()
         header, delimiter = _header(first), delimiter_of(first)
-        for number, cells in _cells(table_reader(stream, first)):
+        lines = stream if span == WHOLE else _lines(path, span)
+        for number, cells in _cells(table_reader(lines, first)):
+            number += span.lines_before if span.start else 1
             where = f"{path.name}:{number}"
             listing.captions_in += 1
             if isinstance(cells, csv.Error):
                 listing.reject("caption", where, "malformed line", f"{cells}; a quotation mark without its pair?")
             elif any("\ufffd" in cell for cell in cells):
                 listing.reject("caption", where, "not UTF-8", str(cells)[:80])
-            elif any(_swallows_rows(cell, delimiter) for cell in cells):
+            elif any("\n" in cell and _swallows_rows(cell, delimiter) for cell in cells):
                 listing.reject("caption", where, "malformed line", f"a quotation mark without its pair: {cells!s:.80}")
             elif len(fields := _two_cells(cells, delimiter) if len(header) == 2 else cells) != len(header):
                 detail = f"{len(cells)} cells, the header has {len(header)}: {str(cells)[:80]}"
                 listing.reject("caption", where, "malformed line", detail)
             else:
-                unquoted += fields is not cells
+                if fields is not cells:
+                    listing.counted_notes[
+                        f"{path.name}: captions with `{delimiter}` outside quotation marks, which are read to the end "
+                        "of the line"
+                    ] += 1
                 yield number, dict(zip(header, (cell.strip() for cell in fields), strict=True))
-    if unquoted:
-        listing.notes.append(
-            f"{path.name}: captions with `{delimiter}` outside quotation marks, which are read to the end of the line: "
-            f"{unquoted:,}"
-        )
+
+
+def _lines(path: Path, span: Span) -> Iterator[str]:
+    """The lines in a span of a table, without the header."""
+    lines = (_text(line) for line in all_lines(path, span))
+    return lines if span.start else islice(lines, 1, None)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", errors="replace") + "\n"
+
+
+def _csv_lines(path: Path, span: Span) -> int | None:
+    """How many lines a span of a table has, whose first line begins a row; None if a row has several of them."""
+    header, lines = _text(next(all_lines(path, WHOLE), b"")), 0
+    for line in all_lines(path, span):
+        if b'"' in line and (lines or span.start):  # the first line of the file is the header
+            reader = table_reader([_text(line), "\n"], header)
+            with suppress(csv.Error):  # of a row that ends with its line
+                next(reader)
+            if reader.line_num > 1:
+                return None
+        lines += 1
+    return lines
 
 
 def _two_cells(cells: list[str], delimiter: str) -> list[str]:
@@ -127,7 +157,7 @@ def _cells(reader: Any) -> Iterator[tuple[int, list[str] | csv.Error]]:
         except csv.Error as error:
             cells = error
         if isinstance(cells, csv.Error) or any(cell.strip() for cell in cells):
-            yield reader.line_num + 1, cells
+            yield reader.line_num, cells
 
 
 def _swallows_rows(cell: str, delimiter: str) -> bool:

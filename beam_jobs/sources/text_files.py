@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -39,12 +40,15 @@ def stream_lines(stream: BinaryIO, span: Span = WHOLE) -> Iterator[tuple[int, by
 
     A line ends with LF, CR LF or CR. What ends with LF is in the span in which it begins, with all lines in it.
     """
-    number = span.lines_before
-    for lines in _lines_in(stream, span):
-        for line in lines:
-            number += 1
-            if line.strip():
-                yield number, line
+    for number, line in enumerate(chain.from_iterable(_lines_in(stream, span)), span.lines_before + 1):
+        if line.strip():
+            yield number, line
+
+
+def all_lines(path: Path, span: Span) -> Iterator[bytes]:
+    """The lines that begin in a span, as UTF-8 without line ends, blank ones too."""
+    with path.open("rb") as stream:
+        yield from chain.from_iterable(_lines_in(stream, span))
 
 
 def count_lines(path: Path, span: Span) -> int:

@@ -27,7 +27,13 @@ def test_a_data_set_gives_what_it_gave_before(case, tmp_path, monkeypatch):
     assert build_case(case, tmp_path) == json.loads(EXPECTED.read_text())[case]
 
 
-@pytest.mark.parametrize("case", ["flickr8k, damaged", "table, JSON lines"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("flickr8k, damaged", "table, JSON lines", "table", "table, columns", "table, splits", "table, other words"),
+        *("table, odd cells", "table, odd names", "table, no header", "table, in two files", "table, only one file"),
+    ],
+)
 def test_workers_that_share_a_file_of_lines_give_the_same(case, tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "BYTES_AT_ONCE", 97)
     assert build_case(case, tmp_path) == json.loads(EXPECTED.read_text())[case]

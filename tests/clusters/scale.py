@@ -46,11 +46,13 @@ def local(logs: Path, python: Path) -> AbstractContextManager[engines.Engine]:
 ENGINES = {"local": local, "flink": engines.flink, "spark": engines.spark, "prism": engines.prism}
 
 
-LAYOUT_FLAGS = {"tars": [], "table": ["--photos_as_named"]}
+# Layout -> the path of the captions in its folder, and options.
+NAMED = {"tars": (".", []), "table": ("captions.csv", ["--photos_as_named"])}
 
 
 def measure(engine: str, layout: str, photos: int, folder: Path) -> None:
     """Build the records of so many photos, and print what it took."""
+    file, flags = NAMED[layout]
     data, output = folder / f"{layout}-{photos}", folder / "records"
     shutil.rmtree(output, ignore_errors=True)
     if not data.exists():
@@ -62,8 +64,8 @@ def measure(engine: str, layout: str, photos: int, folder: Path) -> None:
         installed.mkdir()
         logs.mkdir()
         with ENGINES[engine](logs, install(installed)) as running:
-            command = [sys.executable, "-m", "beam_jobs.build_records", "--images", data, "--captions", data]
-            command += ["--output", output, "--image_size=32", *LAYOUT_FLAGS[layout], *running.flags]
+            command = [sys.executable, "-m", "beam_jobs.build_records", "--images", data, "--output", output]
+            command += ["--image_size=32", "--captions", data / file, *flags, *running.flags]
             start = time.monotonic()
             with ProcessWatch(ROLES) as watch:
                 subprocess.run([*map(str, command)], check=True, env={**os.environ, **running.environment})

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from PIL import Image
 from beam_jobs.build_records import main, summary
 from beam_jobs.execution.rejections import rejections_allowed
 from beam_jobs.pipelines import buckets, captioned_photos, record_shards, records
+from beam_jobs.pipelines.packed import packed, unpacked
 from tests.conftest import IN_MEMORY, tree_bytes
 from tests.support.photos import encoded, heif, picture
 from tests.support.records import build, damage, read_all
@@ -343,8 +343,8 @@ def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, cap
     class Lossy(record_shards.WriteShard):
         def process(self, element, vocabulary, totals):
             name, batches = element
-            photos = [photo for batch in batches for photo in pickle.loads(batch)]
-            yield from super().process((name, [pickle.dumps(photos[1:])]), vocabulary, totals)
+            photos = [photo for batch in batches for photo in unpacked(batch)]
+            yield from super().process((name, [packed(photos[1:])]), vocabulary, totals)
 
     monkeypatch.setattr(record_shards, "WriteShard", Lossy)
     assert build(source, tmp_path / "out") == 1
@@ -354,7 +354,8 @@ def test_conservation_check_fails_a_run_that_lost_a_record(source, tmp_path, cap
 
 def test_a_worker_that_does_not_tokenize_never_imports_tensorflow(tmp_path):
     code = (
-        "import pickle, sys, beam_jobs.pipelines.record_shards as p; from beam_jobs.sources import base as sources\n"
+        "import sys, beam_jobs.pipelines.record_shards as p; from beam_jobs.sources import base as sources\n"
+        "from beam_jobs.pipelines.packed import packed\n"
         "from tfcaption.records.dataset_info import RecordSettings\n"
         "from tfcaption.records.statistics import Totals, VocabularyCounts\n"
         "from tfcaption.records.vocabulary import SPECIAL_TOKENS\n"
@@ -363,7 +364,7 @@ def test_a_worker_that_does_not_tokenize_never_imports_tensorflow(tmp_path):
         "location = sources.Location(sys.argv[1])\n"
         "photo = p.TokenizedPhoto(sources.CaptionedPhoto('a', location, ('a',), 'train'), (('a',),))\n"
         "vocabulary = VocabularyCounts([*SPECIAL_TOKENS, 'a'], [])\n"
-        "element = ('train-00000-of-00001.tfrecord', [pickle.dumps([photo])])\n"
+        "element = ('train-00000-of-00001.tfrecord', [packed([photo])])\n"
         "(_, result), _digest = p.WriteShard(s, sys.argv[2]).process(element, vocabulary, Totals(1, 1))\n"
         "print(result.shards[0].records, 'tensorflow' in sys.modules)"
     )

@@ -1,6 +1,5 @@
 """Jobs for Google Cloud Dataflow: built and rewritten by its runner, never submitted."""
 
-import pickle
 from pathlib import Path
 
 import apache_beam as beam
@@ -10,6 +9,7 @@ from apache_beam.pvalue import TaggedOutput
 from beam_jobs import build_records
 from beam_jobs.execution.options import beam_options
 from beam_jobs.pipelines.captioned_photos import JoinPhotos, ReadPart
+from beam_jobs.pipelines.packed import packed, unpacked
 from beam_jobs.pipelines.record_shards import TokenizedPhoto, WriteShard
 from beam_jobs.pipelines.records import RecordsJob, add_steps
 from beam_jobs.sources.parts import ReadFacts, parts_of
@@ -103,7 +103,7 @@ def test_a_few_hundred_bytes_per_photo_are_shuffled(sample):
     assert len(batches) == sum(isinstance(each, tuple) for each in found)  # of 60 photos there is one bucket
     joining = JoinPhotos([data_set], "words", "").process((0, batches), {0: read})
     joined = [each for each in joining if isinstance(each, bytes)]
-    (chunk,) = map(pickle.loads, joined)
+    (chunk,) = map(unpacked, joined)
     letters = sum(len(caption) for photo, _ in chunk.photos for caption in photo.captions)
     assert len(chunk.photos) == 60 and chunk.first
     assert sum(map(len, batches)) < 5 * letters + 60 * 600 and sum(map(len, joined)) < 5 * letters + 60 * 600
@@ -113,10 +113,10 @@ def test_less_than_a_hundred_bytes_per_photo_follow_a_shard(sample, tmp_path):
     photos = read_source(*sample).photos
     tokenized = [TokenizedPhoto(photo, tuple(("a",) for _ in photo.captions)) for photo in photos]
     vocabulary = VocabularyCounts.of([*SPECIAL_TOKENS, "a"], {"a": 1})
-    element = ("train-00000-of-00001.tfrecord", [pickle.dumps(tokenized)])
+    element = ("train-00000-of-00001.tfrecord", [packed(tokenized)])
     _, *outputs = WriteShard(SETTINGS, str(tmp_path)).process(element, vocabulary, Totals(len(photos), len(photos)))
     ((_, compared),) = (output.value for output in outputs)
-    assert len(pickle.loads(compared)[1]) == len(photos) and len(compared) < 100 * len(photos)
+    assert len(unpacked(compared)[1]) == len(photos) and len(compared) < 100 * len(photos)
 
 
 def test_keys_have_the_same_bytes_on_every_worker(job):

@@ -54,7 +54,7 @@ def test_the_wait_for_the_first_item_is_called_what_it_is_and_does_not_count_for
     assert not (tmp_path / ".progress").exists()
 
 
-def test_captions_that_are_read_are_counted_until_the_first_photo_is_done(tmp_path, capsys, monkeypatch):
+def test_captions_that_are_read_and_joined_are_counted_until_the_first_photo_is_done(tmp_path, capsys, monkeypatch):
     clock = Clock()
     time = SimpleNamespace(monotonic=lambda: clock.now)
     monkeypatch.setattr(progress, "time", time)
@@ -66,13 +66,20 @@ def test_captions_that_are_read_are_counted_until_the_first_photo_is_done(tmp_pa
             assert clock.waiting.acquire(timeout=60)
             readers[second % 2].add(2)  # thousands
             clock.waits.release()
+        joiner = ProgressCounter.of_entries(str(tmp_path), "a", joined=True)
+        for _ in range(12):
+            assert clock.waiting.acquire(timeout=60)
+            joiner.add(1)
+            clock.waits.release()
         assert clock.waiting.acquire(timeout=60)
         counter = ProgressCounter(str(tmp_path), "one")
         counter.add()
         clock.waits.release()
         assert clock.waiting.acquire(timeout=60)
-    _, first, last, _ = capsys.readouterr().err.splitlines()
+    _, first, last, joining, joined, _ = capsys.readouterr().err.splitlines()
     assert (first, last) == ("reading captions: 22,000 entries", "reading captions: 24,000 entries")
+    assert joining.startswith("joining captions: 11,000/24,000 entries, ") and joining.endswith(" s left")
+    assert joined.startswith("joining captions: 12,000/24,000 entries, ")
 
 
 @pytest.mark.parametrize("total", [4, None])

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import pickle
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from beam_jobs.execution.reading import read_shard
+from beam_jobs.pipelines.packed import packed, unpacked
 from beam_jobs.pipelines.record_shards import TokenizedPhoto, WriteShard
 from beam_jobs.sources.base import CaptionedPhoto, Location
 from tfcaption.records.dataset_info import RecordSettings
@@ -46,7 +46,7 @@ def output(tmp_path):
 
 def write(output, photos, settings=SETTINGS, vocabulary=VOCABULARY):
     """What the step yields, and the number of the shard's file, which is another one if the shard is written again."""
-    batches = [pickle.dumps([]), pickle.dumps(photos[:1]), pickle.dumps(photos[1:])]
+    batches = [packed([]), packed(photos[:1]), packed(photos[1:])]
     yielded = list(WriteShard(settings, str(output)).process((NAME, batches), vocabulary, Totals(3, 3)))
     shown = [element if isinstance(element, tuple) else (element.tag, element.value) for element in yielded]
     return shown, (output / NAME).stat().st_ino
@@ -58,7 +58,7 @@ def test_a_shard_that_was_made_from_the_same_is_kept_and_its_step_yields_the_sam
     assert (split, statistics.shards[0].records, statistics.lengths) == ("train", 2, {4: 2})
     assert (tag, json.loads(line)["id"]) == ("rejected", "2.jpg")
     ((_, (number, compared)),) = digests
-    split, digest_of = pickle.loads(compared)
+    split, digest_of = unpacked(compared)
     assert (number, split, [*digest_of]) == (0, "train", sorted(digest_of, key=lambda name: order_key(name, seed=0)))
     assert write(output, photos[::-1]) == first
 
@@ -110,7 +110,7 @@ def test_files_that_become_one_jpeg_have_one_digest_only_where_they_are_identica
     for path, behind in zip(paths, (b"a", end), strict=True):
         Path(path).write_bytes(content + behind)
     _, (_, (_, compared)) = write(output, photos[:2])[0]
-    digest_of = pickle.loads(compared)[1]
+    digest_of = unpacked(compared)[1]
     assert (digest_of["0.jpg"] == digest_of["1.jpg"]) == identical
     first, second = map(photo_of, read_shard(str(output), NAME))
     assert first[1] == second[1]
