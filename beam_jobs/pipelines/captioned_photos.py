@@ -17,7 +17,7 @@ from apache_beam import pvalue
 from beam_jobs.execution.finish import REJECTED, rejected
 from beam_jobs.execution.paths import as_path
 from beam_jobs.execution.progress import ProgressCounter
-from beam_jobs.execution.worker import without_collections
+from beam_jobs.execution.worker import return_freed_memory, without_collections
 from beam_jobs.pipelines.buckets import Batches, items_of
 from beam_jobs.pipelines.packed import packed
 from beam_jobs.sources.grouping import MOST_BUCKETS, bucket_of, group_key
@@ -149,6 +149,10 @@ class ReadPart(beam.DoFn):
     def __init__(self, data_sets: Sequence[DataSet]) -> None:
         self._data_sets = data_sets
 
+    def setup(self) -> None:
+        """Keep no freed memory: a worker that reads large files of captions has many large messages to send."""
+        return_freed_memory()
+
     def process(self, part: Part, spans: Mapping[int, Span]) -> Iterator[Any]:
         """Read the part; items travel in batches."""
         part = part._replace(span=spans.get(part.number, part.span))
@@ -180,6 +184,10 @@ class JoinPhotos(beam.DoFn):
     def __init__(self, data_sets: Sequence[DataSet], tokenizer: str, model: str) -> None:
         self._data_sets, self._tokenizer, self._model = data_sets, tokenizer, model
         self._uncounted = 0  # captions
+
+    def setup(self) -> None:
+        """Keep no freed memory; see `ReadPart`."""
+        return_freed_memory()
 
     @without_collections
     def process(self, element: tuple[int, Iterable[bytes]], read: Mapping[int, ReadFacts]) -> Iterator[Any]:

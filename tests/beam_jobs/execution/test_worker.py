@@ -1,4 +1,4 @@
-"""Processes of jobs spend little on collections of garbage, and end quickly."""
+"""Processes of jobs spend little on collections of garbage, keep no freed memory, and end quickly."""
 
 import gc
 import subprocess
@@ -54,3 +54,25 @@ def test_no_garbage_is_collected_during_a_generator_without_collections_and_agai
         next(unfinished)
     unfinished.close()
     assert collected_by_itself()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_process_that_returns_freed_memory_keeps_no_large_blocks():
+    code = """
+from pathlib import Path
+from beam_jobs.execution import worker
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20  # MB
+worker.return_freed_memory()
+block = b"x" * (20 << 20)
+del block  # now glibc would take smaller blocks from the heap
+before = resident()
+blocks = [(b"x" * (10 << 20), b"x" * 100_000) for _ in range(20)]
+kept = [small for _, small in blocks]
+held = resident() - before
+del blocks
+print(held, resident() - before)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    held, left = map(int, ran.stdout.split())
+    assert held > 190 and left < 20
