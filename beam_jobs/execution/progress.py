@@ -1,5 +1,6 @@
 """Progress of workers that share this machine's disk: each appends a byte per item to a file of its own."""
 
+import os
 import shutil
 import sys
 import threading
@@ -135,4 +136,5 @@ def _announced(folder: Path) -> int | None:
 
 
 def _items_done(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir() if file.name not in (_TOTAL, _READING, _JOINING))
+    with os.scandir(folder) as entries:  # of tens of thousands of shards, twice a second
+        return sum(entry.stat().st_size for entry in entries if entry.name not in (_TOTAL, _READING, _JOINING))
