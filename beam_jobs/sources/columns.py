@@ -19,16 +19,16 @@ def caption_columns(row: Mapping[str, Any], given: str | None = None) -> list[st
         row: of a table, or a JSON object.
         given: name of the column, or what is before the numbers; None: the first one in use.
     """
-    return [given] if given and has_value(row, given) else _numbered(tuple(row), given)
+    return [given] if given and has_value(row, given) else [*_numbered(tuple(row), given)]
 
 
 @lru_cache  # most rows of a file have the same names
-def _numbered(names: tuple[str, ...], given: str | None) -> list[str]:
+def _numbered(names: tuple[str, ...], given: str | None) -> tuple[str, ...]:
     for name in (given,) if given else CAPTION_COLUMNS:
         numbered = re.compile(rf"{re.escape(name)}(?:[ _.-]?\d+)?", 0 if given else re.IGNORECASE)
-        if columns := [column for column in names if numbered.fullmatch(str(column).strip())]:
+        if columns := tuple(column for column in names if numbered.fullmatch(str(column).strip())):
             return columns
-    return []
+    return ()
 
 
 def split_column(row: Mapping[str, Any]) -> str | None:
@@ -38,8 +38,8 @@ def split_column(row: Mapping[str, Any]) -> str | None:
 
 
 @lru_cache
-def _split_columns(names: tuple[str, ...]) -> list[str]:
-    return [name for key in _SPLIT_KEYS for name in names if column_key(name) == key]
+def _split_columns(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for key in _SPLIT_KEYS for name in names if column_key(name) == key)
 
 
 def value_of(row: Mapping[str, Any], column: str) -> Any:
