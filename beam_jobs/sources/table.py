@@ -91,9 +91,11 @@ def _csv_rows(path: Path, listing: Listing, span: Span) -> Iterator[tuple[int, d
         stream = io.TextIOWrapper(utf8(binary), encoding="utf-8", errors="replace", newline="")
         first = stream.readline()
         header, delimiter = _header(first), delimiter_of(first)
+        unquoted = (
+            f"{path.name}: captions with `{delimiter}` outside quotation marks, which are read to the end of the line"
+        )
         lines = stream if span == WHOLE else _lines(path, span)
-        for number, cells in _cells(table_reader(lines, first)):
-            number += span.lines_before if span.start else 1
+        for number, cells in _cells(table_reader(lines, first), span.lines_before if span.start else 1):
             where = f"{path.name}:{number}"
             listing.captions_in += 1
             if isinstance(cells, csv.Error):
@@ -107,10 +109,7 @@ def _csv_rows(path: Path, listing: Listing, span: Span) -> Iterator[tuple[int, d
                 listing.reject("caption", where, "malformed line", detail)
             else:
                 if fields is not cells:
-                    listing.counted_notes[
-                        f"{path.name}: captions with `{delimiter}` outside quotation marks, which are read to the end "
-                        "of the line"
-                    ] += 1
+                    listing.counted_notes[unquoted] += 1
                 yield number, dict(zip(header, (cell.strip() for cell in fields), strict=True))
 
 
@@ -147,7 +146,7 @@ def _two_cells(cells: list[str], delimiter: str) -> list[str]:
     return cells
 
 
-def _cells(reader: Any) -> Iterator[tuple[int, list[str] | csv.Error]]:
+def _cells(reader: Any, lines_before: int) -> Iterator[tuple[int, list[str] | csv.Error]]:
     """The number of the last line of each row that is not empty, and its cells, or the error in it."""
     while True:
         try:
@@ -157,7 +156,7 @@ def _cells(reader: Any) -> Iterator[tuple[int, list[str] | csv.Error]]:
         except csv.Error as error:
             cells = error
         if isinstance(cells, csv.Error) or any(cell.strip() for cell in cells):
-            yield reader.line_num, cells
+            yield lines_before + reader.line_num, cells
 
 
 def _swallows_rows(cell: str, delimiter: str) -> bool:
